@@ -1,0 +1,1 @@
+//! Wires the parts together: the only place that chooses between embedded and clustered.

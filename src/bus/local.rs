@@ -1,0 +1,1 @@
+//! The in-process bus: reads the log through durable cursors.

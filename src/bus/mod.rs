@@ -1,0 +1,4 @@
+//! The bus between the log and its consumers.
+
+pub mod local;
+pub mod nats;

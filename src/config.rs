@@ -1,0 +1,1 @@
+//! Configuration: flags, environment, TOML file, compiled-in defaults.

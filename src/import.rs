@@ -1,0 +1,1 @@
+//! Bulk soft-delete from NDJSON through the command path.

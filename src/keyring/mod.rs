@@ -1,0 +1,1 @@
+//! Entity keys, sealing, erasure.

@@ -1,0 +1,19 @@
+//! archive-ledger: an event-sourced ledger for what platforms throw away.
+//!
+//! `docs/ARCHITECTURE.md` walks a soft-delete, a purge and a rebuild through these modules, file by file.
+
+pub mod app;
+pub mod bus;
+pub mod callbacks;
+pub mod cleanup;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod import;
+pub mod keyring;
+pub mod ledger;
+pub mod merkle;
+pub mod rebuild;
+pub mod relay;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! The `archive-ledger` command.
+
+fn main() {}

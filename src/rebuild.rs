@@ -1,0 +1,1 @@
+//! Replays the log into fresh projection tables beside live traffic.

@@ -1,0 +1,1 @@
+//! Publishes the log to the bus, in order, under a lease.

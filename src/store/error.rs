@@ -1,0 +1,1 @@
+//! What a store can fail with, and whether to try again.

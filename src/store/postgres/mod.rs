@@ -1,0 +1,4 @@
+//! The postgres backend.
+
+pub mod append;
+pub mod read;

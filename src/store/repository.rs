@@ -1,0 +1,1 @@
+//! `PersistedEventRepository` over the writer and the stock readers.

@@ -1,0 +1,4 @@
+//! The sqlite backend.
+
+pub mod append;
+pub mod read;

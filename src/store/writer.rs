@@ -1,0 +1,1 @@
+//! The group-commit writer: one per process, on a connection of its own.
