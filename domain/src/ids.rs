@@ -84,7 +84,10 @@ impl FromStr for EntityType {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|entity_type| entity_type.as_str() == text).ok_or(InvalidId::UnknownType)
+        Self::ALL
+            .into_iter()
+            .find(|entity_type| entity_type.as_str() == text)
+            .ok_or(InvalidId::UnknownType)
     }
 }
 
@@ -108,7 +111,9 @@ impl EntityKey {
             EntityType::Archives => {
                 let opaque = !id.is_empty()
                     && id.len() <= OPAQUE_ID_MAX
-                    && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+                    && id
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
                 if !opaque {
                     return Err(InvalidId::NotOpaque);
                 }
@@ -162,5 +167,57 @@ impl EntityKey {
 impl fmt::Display for EntityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.entity_type, self.id)
+    }
+}
+
+/// What an entity belonged to when it was soft-deleted.
+///
+/// The type is absent where a client names its parent by the id alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The parent's type.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub entity_type: Option<EntityType>,
+    /// The parent's id.
+    pub id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_kept_in_lower_case() {
+        let key = EntityKey::new(EntityType::Backups, "497F6ECA-6276-4993-BFEB-53CBBBBA6F08").unwrap();
+        assert_eq!(key.stream_id(), "backups:497f6eca-6276-4993-bfeb-53cbbbba6f08");
+        assert_eq!(EntityKey::from_stream_id(&key.stream_id()).unwrap(), key);
+    }
+
+    #[test]
+    fn only_the_hyphenated_form_is_a_uuid_here() {
+        for id in [
+            "",
+            "497f6eca62764993bfeb53cbbbba6f08",
+            "{497f6eca-6276-4993-bfeb-53cbbbba6f08}",
+            "x",
+        ] {
+            assert_eq!(
+                EntityKey::new(EntityType::Users, id),
+                Err(InvalidId::NotAUuid),
+                "{id}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_archive_id_is_opaque_but_bounded() {
+        assert!(EntityKey::new(EntityType::Archives, "Ab_-9").is_ok());
+        for id in ["", "a/b", "a.b", "a b", "é", &"x".repeat(129)] {
+            assert_eq!(
+                EntityKey::new(EntityType::Archives, id),
+                Err(InvalidId::NotOpaque),
+                "{id}"
+            );
+        }
     }
 }

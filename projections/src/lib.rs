@@ -1,1 +1,71 @@
-//! x
+//! Projections: pure functions from recorded events to read-model changes.
+//!
+//! The store applies the changes set-wise in the append transaction, so that a client never sees a list or a count behind
+//! its own command. What is sealed stays sealed: rows point at the event that holds the sealed details.
+
+mod archived_list;
+mod archived_summary;
+mod history;
+mod purge_work;
+
+pub use archived_list::{ArchivedEntry, ArchivedListChange};
+pub use archived_summary::SummaryChanges;
+pub use history::{HistoryFacts, facts};
+pub use purge_work::{PurgeWork, PurgeWorkChange};
+
+use archive_ledger_domain::{ArchivedEntity, EntityKey, Event};
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// An event as projections see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorded<'a> {
+    /// Its place in the log.
+    pub position: u64,
+    /// Its id.
+    pub event_id: Uuid,
+    /// The entity.
+    pub key: &'a EntityKey,
+    /// The entity's version after it.
+    pub sequence: u64,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// What happened.
+    pub event: &'a Event,
+}
+
+/// What a batch of events changes in the read models, folded: one change per row at the most.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Rows of the archived list, by stream id.
+    pub archived: BTreeMap<String, ArchivedListChange>,
+    /// Differences of the counters.
+    pub summary: SummaryChanges,
+    /// Rows of the purge work, by stream id.
+    pub purge_work: BTreeMap<String, PurgeWorkChange>,
+}
+
+impl Changes {
+    /// Adds one event; `before` is the entity as it was before it.
+    ///
+    /// Events must arrive in the order of their positions.
+    pub fn record(&mut self, before: &ArchivedEntity, recorded: Recorded<'_>) {
+        archived_list::record(&mut self.archived, recorded);
+        archived_summary::record(&mut self.summary, before, recorded);
+        purge_work::record(&mut self.purge_work, recorded);
+    }
+
+    /// Adds one event and moves `entity` past it: what a replay does.
+    pub fn replay(&mut self, entity: &mut ArchivedEntity, recorded: Recorded<'_>) {
+        self.record(entity, recorded);
+        entity.apply(recorded.event.clone());
+    }
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.archived.is_empty() && self.summary.is_empty() && self.purge_work.is_empty()
+    }
+}

@@ -1,4 +1,15 @@
 //! The event store: one contract, two backends.
+//!
+//! ```text
+//! position   1      2      3      4      5          gap-free, in commit order, assigned under one head row
+//! stream     a      b      a      a      c          one stream per entity
+//! sequence   1      1      2      3      1          the entity's version after the event
+//! ```
+//!
+//! - An append transaction takes the head row first, so positions are assigned in commit order and a reader that sees
+//!   position *n* sees everything below it.
+//! - What is acknowledged is committed and fsynced, projections included.
+//! - `postgres` and `sqlite` implement the same traits and never import each other; only they hold SQL.
 
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -7,3 +18,307 @@ pub mod postgres;
 pub mod repository;
 pub mod sqlite;
 pub mod writer;
+
+use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventName, State};
+use archive_ledger_projections::Changes;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use cqrs_es::persist::SerializedEvent;
+pub use error::{StoreError, ensure_rows};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The place of an event in the log: 1 is the first.
+pub type Position = u64;
+
+/// A SHA-256 hash.
+pub type Hash = [u8; 32];
+
+/// The head row: how far the log goes, and the Merkle tree over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The last position; 0 in an empty ledger.
+    pub position: Position,
+    /// The roots of the perfect subtrees over the leaves, largest first (RFC 6962).
+    pub frontier: Vec<Hash>,
+    /// The tree's root hash.
+    pub root: Hash,
+    /// When the last event was recorded; recording times never go back along the log.
+    pub recorded_at: Option<DateTime<Utc>>,
+}
+
+/// An event as the log keeps it.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// Its place in the log.
+    pub position: Position,
+    /// Its id (UUID version 7), which is also its id on the bus.
+    pub event_id: Uuid,
+    /// The entity that it happened to.
+    pub key: EntityKey,
+    /// The entity's version after it, from 1.
+    pub sequence: u64,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// What happened.
+    pub event: Event,
+    /// Who and what stands behind it.
+    pub metadata: EventMetadata,
+    /// The command that it follows from; one command's events share it.
+    pub command_id: Uuid,
+    /// The sealed details; absent when there were none, or when the entity was purged.
+    pub sealed: Option<Vec<u8>>,
+    /// The canonical entry (RFC 8785) that the leaf hash is taken of.
+    pub entry: Vec<u8>,
+    /// The leaf hash (RFC 6962).
+    pub leaf: Hash,
+}
+
+/// An event on its way into the log, complete except for nothing: it is written as it stands.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// What is stored and read back as [`StoredEvent`].
+    pub stored: StoredEvent,
+    /// The payload and metadata as `cqrs-es` reads them.
+    pub serialized: SerializedEvent,
+    /// The salt of the commitment to the payload, readable beside it.
+    pub salt: [u8; 32],
+}
+
+/// An entity's data key, wrapped by the keyring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The data key's own id.
+    pub key_id: Uuid,
+    /// The id of the keyring key that wraps it.
+    pub kek_id: String,
+    /// The wrapped key.
+    pub wrapped: Vec<u8>,
+}
+
+/// What an append transaction finds of one stream.
+#[derive(Debug, Clone, Default)]
+pub struct StreamSnapshot {
+    /// Every event of the stream, in order.
+    pub events: Vec<SerializedEvent>,
+    /// The leaf hash of the last one.
+    pub last_leaf: Option<Hash>,
+    /// The entity's data key.
+    pub key: Option<WrappedKey>,
+    /// Whether the entity's key was destroyed: nothing may mint one again.
+    pub fenced: bool,
+}
+
+/// The stored answer to a command that carried an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyRecord {
+    /// The key, bound to the actor: a keyed hash.
+    pub key: Hash,
+    /// A keyed hash of the request.
+    pub request: Hash,
+    /// The answer, as JSON without personal data.
+    pub answer: serde_json::Value,
+    /// When it was stored.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// A callback that waits for an entity's purge, written with the event that asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackTarget {
+    /// The target's id.
+    pub target_id: Uuid,
+    /// The entity.
+    pub key: EntityKey,
+    /// A keyed hash of the URL: one target per entity and URL.
+    pub url_hash: Hash,
+    /// The URL, sealed under the service's own key (the entity's is gone when it is needed).
+    pub url_sealed: Vec<u8>,
+    /// The URL's host and port, for filters and isolation.
+    pub host: String,
+    /// The data set that the callback names.
+    pub dataset_id: Option<String>,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Everything that one append transaction finds under the head lock.
+#[derive(Debug, Clone)]
+pub struct BatchSnapshot {
+    /// The head before the batch.
+    pub head: Head,
+    /// The streams that were asked for, by stream id; unknown ones are absent.
+    pub streams: BTreeMap<String, StreamSnapshot>,
+    /// The stored answers to the idempotency keys that were asked for.
+    pub answers: Vec<IdempotencyRecord>,
+}
+
+/// Everything that one append transaction writes.
+#[derive(Debug, Clone)]
+pub struct BatchWrite {
+    /// The head after the batch.
+    pub head: Head,
+    /// New events, in the order of their positions.
+    pub events: Vec<NewEvent>,
+    /// New data keys, by stream id.
+    pub keys: Vec<(String, WrappedKey)>,
+    /// Entities whose key is destroyed and fenced and whose sealed details are scrubbed: stream id and position.
+    pub erased: Vec<(String, Position)>,
+    /// What the projections make of the events.
+    pub changes: Changes,
+    /// Callbacks that wait for a purge.
+    pub targets: Vec<CallbackTarget>,
+    /// Answers to remember.
+    pub answers: Vec<IdempotencyRecord>,
+}
+
+/// One append transaction at a time, on a connection of its own.
+///
+/// `begin` takes the head lock and holds it until `commit` or `rollback`: between them nobody else appends, on any
+/// instance, so what `begin` returns is the truth that the batch is decided on.
+#[async_trait]
+pub trait AppendBackend: Send {
+    /// Opens the transaction, locks the head, loads the named streams and stored answers in one go.
+    ///
+    /// # Errors
+    /// [`StoreError`]; no transaction is open then.
+    async fn begin(&mut self, streams: &[String], answers: &[Hash]) -> Result<BatchSnapshot, StoreError>;
+
+    /// Writes the batch and commits.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the transaction is rolled back, unless [`StoreError::outcome_unknown`] says that it may have been
+    /// committed.
+    async fn commit(&mut self, write: &BatchWrite) -> Result<(), StoreError>;
+
+    /// Gives the lock back without writing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database could not be told; the connection is replaced then.
+    async fn rollback(&mut self) -> Result<(), StoreError>;
+
+    /// Replaces a connection that failed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when no connection can be had.
+    async fn reconnect(&mut self) -> Result<(), StoreError>;
+}
+
+/// A row of the archived list, sealed.
+#[derive(Debug, Clone)]
+pub struct ArchivedRow {
+    /// The entity.
+    pub key: EntityKey,
+    /// When it was deleted.
+    pub deleted_at: DateTime<Utc>,
+    /// The event that holds the sealed details.
+    pub event_id: Uuid,
+    /// The sealed details.
+    pub sealed: Option<Vec<u8>>,
+    /// The entity's data key.
+    pub data_key: Option<WrappedKey>,
+}
+
+/// Which page of the archived list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListPage {
+    /// A page by its number, from 1.
+    Number(u64),
+    /// What follows a row: its `deleted_at` and id.
+    After(DateTime<Utc>, String),
+}
+
+/// A page of the archived list.
+#[derive(Debug, Clone)]
+pub struct ArchivedPage {
+    /// The rows, `deleted_at` descending, then id ascending.
+    pub rows: Vec<ArchivedRow>,
+    /// How many entities of the type are archived, in the same snapshot.
+    pub total: u64,
+    /// Whether rows follow.
+    pub more: bool,
+}
+
+/// An entity's whole stream and its key.
+#[derive(Debug, Clone)]
+pub struct EntityStream {
+    /// Its events, in order.
+    pub events: Vec<StoredEvent>,
+    /// Its data key; absent when it was never sealed anything, or was purged.
+    pub data_key: Option<WrappedKey>,
+}
+
+/// Reads, each in a snapshot of its own.
+#[async_trait]
+pub trait ReadStore: Send + Sync {
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// The head of the log.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// How many entities of each type are archived. Types without any are absent.
+    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError>;
+
+    /// A page of the archived list; `limit` rows at the most.
+    async fn list(
+        &self,
+        entity_type: EntityType,
+        page: &ListPage,
+        limit: u32,
+    ) -> Result<ArchivedPage, StoreError>;
+
+    /// An entity's stream; `None` when the ledger has never heard of it.
+    async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError>;
+
+    /// The events after a position, in order, `limit` at the most; of the given names only, when there are any.
+    async fn log_after(
+        &self,
+        position: Position,
+        names: &[EventName],
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Purges whose storage cleanup is owed, oldest first: the projection `purge_work`.
+    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError>;
+}
+
+/// A purge that is under way or has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwedPurge {
+    /// The position of its `purge_requested`.
+    pub position: Position,
+    /// The id of its `purge_requested`.
+    pub event_id: Uuid,
+    /// The entity.
+    pub key: EntityKey,
+    /// The purge.
+    pub purge_id: Uuid,
+    /// `Purging` or `PurgeFailed`.
+    pub state: State,
+    /// When it was requested.
+    pub requested_at: DateTime<Utc>,
+}
+
+/// Named leases with a fencing epoch, and named cursors over the log.
+#[async_trait]
+pub trait CoordinationStore: Send + Sync {
+    /// Takes or renews the lease `name` for `owner` until `now + ttl`. Returns the epoch, which grows with every change of
+    /// owner, or `None` while another owner holds it.
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Gives the lease back at once, if `owner` holds it.
+    async fn release_lease(&self, name: &str, owner: Uuid) -> Result<(), StoreError>;
+
+    /// How far the named reader has come; 0 for a new one.
+    async fn cursor(&self, name: &str) -> Result<Position, StoreError>;
+
+    /// Moves the named reader forward; a cursor never goes back, so a late writer changes nothing.
+    async fn advance_cursor(&self, name: &str, position: Position) -> Result<(), StoreError>;
+}

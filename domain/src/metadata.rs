@@ -1,0 +1,58 @@
+//! Who and what stands behind an event: its context, stored with it.
+
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// The context that every event is stored with, beside its payload.
+///
+/// It is kept as a flat map of strings because that is what `cqrs-es` stores as metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventMetadata {
+    /// Who acted: the token's `sub`, or the service's own name for its own commands.
+    pub actor: String,
+    /// The request that carried the command.
+    pub request_id: Option<String>,
+    /// The event that made the service issue the command itself.
+    pub causation_id: Option<Uuid>,
+    /// The token's issuer.
+    pub token_issuer: Option<String>,
+    /// The token's id (`jti`).
+    pub token_id: Option<String>,
+    /// The caller's address.
+    pub ip: Option<String>,
+    /// The caller's program.
+    pub user_agent: Option<String>,
+}
+
+impl EventMetadata {
+    /// The context of a command that the service itself issues.
+    #[must_use]
+    pub fn internal(actor: &str, causation_id: Option<Uuid>) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            request_id: None,
+            causation_id,
+            token_issuer: None,
+            token_id: None,
+            ip: None,
+            user_agent: None,
+        }
+    }
+
+    /// The map that is stored in the `metadata` column; the actor and the causation have columns of their own.
+    #[must_use]
+    pub fn to_map(&self) -> HashMap<String, String> {
+        let fields = [
+            ("request_id", &self.request_id),
+            ("token_issuer", &self.token_issuer),
+            ("token_id", &self.token_id),
+            ("ip", &self.ip),
+            ("user_agent", &self.user_agent),
+        ];
+        fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+            .collect()
+    }
+}

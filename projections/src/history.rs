@@ -1,0 +1,62 @@
+//! The history: what each event says for itself, without anything sealed.
+
+use archive_ledger_domain::{Event, State};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What an event tells without being opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryFacts {
+    /// The state that the event leaves the entity in.
+    pub state: State,
+    /// Its facts: ids, times and counts.
+    pub facts: Value,
+}
+
+/// The readable facts of an event.
+#[must_use]
+pub fn facts(event: &Event) -> HistoryFacts {
+    let (state, facts) = match event {
+        Event::Registered(facts) => (
+            State::Live,
+            json!({
+                "dataset_id": facts.dataset_id,
+                "space_id": facts.space_id,
+                "storage_count": facts.storage_count,
+            }),
+        ),
+        Event::SoftDeleted(facts) => (
+            State::Archived,
+            json!({
+                "deletion_id": facts.deletion_id,
+                "deleted_at": facts.deleted_at,
+                "parent": facts.parent,
+                "storage_count": facts.storage_count,
+            }),
+        ),
+        Event::Restored(facts) => (State::Live, json!({ "deletion_id": facts.deletion_id })),
+        Event::PurgeRequested(facts) => (
+            State::Purging,
+            json!({
+                "purge_id": facts.purge_id,
+                "deletion_id": facts.deletion_id,
+                "storage_count": facts.storage_count,
+                "callback": facts.callback,
+            }),
+        ),
+        Event::Purged(facts) => (
+            State::Purged,
+            json!({ "purge_id": facts.purge_id, "objects": facts.objects, "bytes": facts.bytes }),
+        ),
+        Event::PurgeFailed(facts) => (
+            State::PurgeFailed,
+            json!({
+                "purge_id": facts.purge_id,
+                "objects": facts.objects,
+                "bytes": facts.bytes,
+                "error": facts.error,
+            }),
+        ),
+    };
+    HistoryFacts { state, facts }
+}
