@@ -1,0 +1,188 @@
+//! The canonical entry of an event: what the leaf hash is taken of.
+//!
+//! An entry is RFC 8785 JSON of strings and integers below 2^53. It names nobody: the stream and the actor stand there as
+//! keyed pseudonyms, the payload and the sealed details as salted commitments. So it can be published, and it stays
+//! verifiable after an entity's key is gone.
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `v` | the entry format: 1 |
+//! | `pos` | position in the log |
+//! | `eid` | event id |
+//! | `sid`, `rev` | pseudonym of the stream, and the entity's version after the event |
+//! | `sp` | leaf hash of the stream's previous entry: a stream proves itself complete without the rest of the log |
+//! | `et`, `ev` | event type and version |
+//! | `at` | recording time, RFC 3339 UTC with microseconds |
+//! | `act` | pseudonym of the actor |
+//! | `cid` | command id |
+//! | `p` | commitment to payload and context; its salt stays readable beside the event |
+//! | `c` | commitment to the sealed details; its salt is sealed with them, so it is gone when they are |
+//! | `kid` | id of the entity's data key, when something is sealed |
+
+use super::sha256;
+use crate::store::Hash;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The only entry format so far.
+pub const ENTRY_VERSION: u32 = 1;
+
+/// Separates commitments to payloads from every other use of the hash.
+const PAYLOAD_DOMAIN: &[u8] = b"archive-ledger/payload/v1\0";
+
+/// Separates commitments to sealed details from every other use of the hash.
+const DETAILS_DOMAIN: &[u8] = b"archive-ledger/details/v1\0";
+
+/// A canonical entry. Serialized only by [`Entry::canonical`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// [`ENTRY_VERSION`].
+    pub v: u32,
+    /// Position in the log.
+    pub pos: u64,
+    /// Event id.
+    pub eid: Uuid,
+    /// Pseudonym of the stream, base64url.
+    pub sid: String,
+    /// The entity's version after the event.
+    pub rev: u64,
+    /// Leaf hash of the stream's previous entry, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sp: Option<String>,
+    /// Event type.
+    pub et: String,
+    /// Event version.
+    pub ev: String,
+    /// Recording time.
+    pub at: String,
+    /// Pseudonym of the actor, base64url.
+    pub act: String,
+    /// Command id.
+    pub cid: Uuid,
+    /// Commitment to payload and context, base64url.
+    pub p: String,
+    /// Commitment to the sealed details, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub c: Option<String>,
+    /// Id of the entity's data key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<Uuid>,
+}
+
+/// A value that has no canonical JSON form.
+#[derive(Debug, thiserror::Error)]
+#[error("the value has no canonical JSON form")]
+pub struct NotCanonical(#[from] serde_json::Error);
+
+impl Entry {
+    /// The entry's bytes: RFC 8785 JSON.
+    ///
+    /// # Errors
+    /// [`NotCanonical`]; entries are made of strings and small integers, so it does not happen.
+    pub fn canonical(&self) -> Result<Vec<u8>, NotCanonical> {
+        canonical_json(self)
+    }
+}
+
+/// RFC 8785 JSON of any value.
+///
+/// # Errors
+/// [`NotCanonical`] for values that JSON cannot hold, such as NaN.
+pub fn canonical_json<T: Serialize>(value: &T) -> Result<Vec<u8>, NotCanonical> {
+    Ok(serde_json_canonicalizer::to_vec(value)?)
+}
+
+/// A recording time as entries write it.
+#[must_use]
+pub fn entry_time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// A hash as entries write it.
+#[must_use]
+pub fn entry_hash(hash: &Hash) -> String {
+    URL_SAFE_NO_PAD.encode(hash)
+}
+
+/// What [`payload_commitment`] commits to.
+#[derive(Serialize)]
+pub struct Payload<'a> {
+    /// The event's facts.
+    pub payload: &'a serde_json::Value,
+    /// The event's context.
+    pub metadata: &'a serde_json::Value,
+    /// Who acted.
+    pub actor: &'a str,
+}
+
+/// The commitment to an event's facts and context.
+///
+/// # Errors
+/// [`NotCanonical`] when the payload has no canonical form.
+pub fn payload_commitment(salt: &[u8; 32], payload: &Payload<'_>) -> Result<Hash, NotCanonical> {
+    Ok(commitment(PAYLOAD_DOMAIN, salt, &canonical_json(payload)?))
+}
+
+/// The commitment to sealed details: `details` is their JSON, byte for byte as it was sealed.
+#[must_use]
+pub fn details_commitment(salt: &[u8; 32], details: &[u8]) -> Hash {
+    commitment(DETAILS_DOMAIN, salt, details)
+}
+
+fn commitment(domain: &[u8], salt: &[u8; 32], content: &[u8]) -> Hash {
+    let length = u64::try_from(content.len()).unwrap_or(u64::MAX).to_be_bytes();
+    sha256(&[domain, salt, &length, content])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    #[test]
+    fn the_canonical_entry_is_pinned() {
+        let entry = Entry {
+            v: ENTRY_VERSION,
+            pos: 7,
+            eid: Uuid::from_u128(1),
+            sid: entry_hash(&[1; 32]),
+            rev: 2,
+            sp: Some(entry_hash(&[2; 32])),
+            et: "soft_deleted".into(),
+            ev: "1.0.0".into(),
+            at: entry_time(Utc.timestamp_micros(1_700_000_000_000_001).unwrap()),
+            act: entry_hash(&[3; 32]),
+            cid: Uuid::from_u128(2),
+            p: entry_hash(&[4; 32]),
+            c: None,
+            kid: None,
+        };
+        assert_eq!(
+            String::from_utf8(entry.canonical().unwrap()).unwrap(),
+            concat!(
+                r#"{"act":"AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM","at":"2023-11-14T22:13:20.000001Z","#,
+                r#""cid":"00000000-0000-0000-0000-000000000002","eid":"00000000-0000-0000-0000-000000000001","#,
+                r#""et":"soft_deleted","ev":"1.0.0","p":"BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ","pos":7,"#,
+                r#""rev":2,"sid":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE","#,
+                r#""sp":"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI","v":1}"#
+            )
+        );
+    }
+
+    #[test]
+    fn commitments_to_payload_and_details_never_meet() {
+        let payload = Payload {
+            payload: &serde_json::json!({}),
+            metadata: &serde_json::json!({}),
+            actor: "",
+        };
+        let bytes = canonical_json(&payload).unwrap();
+        assert_ne!(
+            payload_commitment(&[0; 32], &payload).unwrap(),
+            details_commitment(&[0; 32], &bytes)
+        );
+    }
+}
