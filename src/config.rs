@@ -1,1 +1,290 @@
-//! Configuration: flags, environment, TOML file, compiled-in defaults.
+//! The configuration: checked values, from flags, environment, file and defaults.
+//!
+//! `config/options.rs` is the table of options, `config/sources.rs` says which source wins,
+//! `config/values.rs` reads single values. Every error is one line that begins with the option:
+//! `--nats-replicas (from ARCHIVE_LEDGER_NATS_REPLICAS): …`.
+
+mod options;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use options::{Flags, GivenTwice};
+pub use sources::{ConfigError, Origin};
+pub use values::{CallbackTarget, Database, JwksSource, LogFormat, SecretUrl};
+
+use sources::Values;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+/// Everything that can be set, checked as far as that is possible without touching disk or network.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Directory of the SQLite database and of the keys; may not exist yet.
+    pub data_dir: PathBuf,
+    /// The database.
+    pub database: Database,
+    /// Connections beside the writer's own one.
+    pub database_connections: u32,
+    /// JetStream; `None` is the in-process bus.
+    pub nats: Option<Nats>,
+    /// What may be cleaned, and how S3 is reached.
+    pub storage: Storage,
+    /// How tokens are checked.
+    pub auth: Auth,
+    /// The keyring that wraps the entities' keys.
+    pub keyring_file: PathBuf,
+    /// The key that signs the ledger.
+    pub ledger_key_file: PathBuf,
+    /// Callback delivery.
+    pub callbacks: Callbacks,
+    /// The writer's limits.
+    pub writer: Writer,
+    /// The HTTP server's limits.
+    pub http: Http,
+    /// What the errors' `ctx` names.
+    pub service: Service,
+    /// Logging.
+    pub log: Log,
+}
+
+/// How JetStream is reached.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// Servers of one cluster, at least one.
+    pub servers: Vec<SecretUrl>,
+    /// Copies of the stream: 1 or 3.
+    pub replicas: u8,
+}
+
+/// What may be cleaned, and how S3 is reached.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The only places whose objects may be deleted: `file:///…` or `s3://bucket/…`, as the operator wrote
+    /// them.
+    pub roots: Vec<String>,
+    /// `None` is AWS.
+    pub s3_endpoint: Option<Url>,
+    /// `None` is what the AWS environment says.
+    pub s3_region: Option<String>,
+    /// `http://server/bucket/key` instead of `http://bucket.server/key`.
+    pub s3_force_path_style: bool,
+}
+
+/// How tokens are checked.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The HS256 key ([`crate::secret_files::jwt_secret`] reads it).
+    pub secret_file: PathBuf,
+    /// Keys of other issuers.
+    pub jwks: Option<JwksSource>,
+    /// The `iss` to demand.
+    pub issuer: Option<String>,
+    /// The `aud` to demand.
+    pub audience: Option<String>,
+}
+
+/// Callback delivery.
+#[derive(Debug, Clone)]
+pub struct Callbacks {
+    /// What is exempt from the refusal of private addresses.
+    pub allow: Vec<CallbackTarget>,
+    /// The signing keys.
+    pub secret_file: PathBuf,
+    /// Pauses between attempts, at least one; the last one repeats until day 30.
+    pub schedule: Vec<Duration>,
+    /// The longest that one attempt may take.
+    pub timeout: Duration,
+    /// Whether an answer of 410 ends the attempts.
+    pub stop_on_gone: bool,
+    /// Whether the proxy of the environment is used.
+    pub proxy_from_env: bool,
+}
+
+/// The writer's limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// The most commands per transaction.
+    pub max_batch: usize,
+    /// The most commands that wait.
+    pub queue_limit: usize,
+}
+
+/// The HTTP server's limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Http {
+    /// The longest request body, in bytes.
+    pub body_limit: usize,
+    /// How long work under way may take to finish at shutdown.
+    pub shutdown_grace: Duration,
+}
+
+/// What the errors' `ctx` names.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The service.
+    pub id: String,
+    /// Its domain.
+    pub domain: String,
+}
+
+/// Logging.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A filter that `tracing_subscriber::EnvFilter` accepts.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+impl Config {
+    /// The configuration that `flags` and the process's environment ask for.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: one line that names the option, where it stands and the reason.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::from_sources(flags, &|variable| std::env::var_os(variable))
+    }
+
+    /// As [`Config::load`], with the environment as a function.
+    ///
+    /// # Errors
+    /// [`ConfigError`], as [`Config::load`].
+    pub fn from_sources(
+        flags: &Flags,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let read = Reader(sources::resolve(flags, environment)?);
+        let data_dir = read.one("data_dir", values::path)?;
+        let in_data_dir = |key, name: &str| read.path_or(key, data_dir.join(name));
+        Ok(Self {
+            listen: read.one("listen", values::socket_address)?,
+            database: read
+                .optional("database_url", values::database)?
+                .unwrap_or_else(|| Database::Sqlite {
+                    path: data_dir.join("ledger.db"),
+                }),
+            database_connections: read.one("database_connections", |text| values::integer(text, 1, 1000))?,
+            nats: read.nats()?,
+            storage: Storage {
+                roots: read.list("storage_root", values::storage_root)?,
+                s3_endpoint: read.optional("s3_endpoint", values::http_url)?,
+                s3_region: read.optional("s3_region", values::line)?,
+                s3_force_path_style: read.one("s3_force_path_style", values::boolean)?,
+            },
+            auth: Auth {
+                secret_file: in_data_dir("jwt_secret_file", "jwt-secret")?,
+                jwks: read.optional("jwks", values::jwks)?,
+                issuer: read.optional("jwt_issuer", values::line)?,
+                audience: read.optional("jwt_audience", values::line)?,
+            },
+            keyring_file: in_data_dir("keyring_file", "keyring.json")?,
+            ledger_key_file: in_data_dir("ledger_key_file", "ledger.key")?,
+            callbacks: read.callbacks(&data_dir)?,
+            writer: Writer {
+                max_batch: read.one("max_batch", |text| values::integer(text, 1, 10_000))?,
+                queue_limit: read.one("queue_limit", |text| values::integer(text, 1, 1_000_000))?,
+            },
+            http: Http {
+                body_limit: read.one("body_limit", |text| values::integer(text, 1024, 64 << 20))?,
+                shutdown_grace: read.one("shutdown_grace", |text| {
+                    values::duration(text, Duration::ZERO, Duration::from_hours(1))
+                })?,
+            },
+            service: Service {
+                id: read.one("service_id", values::line)?,
+                domain: read.one("service_domain", values::line)?,
+            },
+            log: Log {
+                filter: read.one("log", values::log_filter)?,
+                format: read.one("log_format", values::log_format)?,
+            },
+            data_dir,
+        })
+    }
+}
+
+/// The resolved values, read one by one.
+struct Reader(Values);
+
+impl Reader {
+    /// The value of `key`, which has a default.
+    fn one<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        self.optional(key, read)?
+            .ok_or_else(|| self.error(key, "has no value".to_owned()))
+    }
+
+    /// The value of `key`, `None` when nothing sets it.
+    fn optional<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let text = self.0.get(key).and_then(|raw| raw.values.last());
+        text.map(|text| read(text).map_err(|cause| self.error(key, cause)))
+            .transpose()
+    }
+
+    /// The items of `key`.
+    fn list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, ConfigError> {
+        let texts = self
+            .0
+            .get(key)
+            .map(|raw| raw.values.as_slice())
+            .unwrap_or_default();
+        texts
+            .iter()
+            .map(|text| read(text).map_err(|cause| self.error(key, cause)))
+            .collect()
+    }
+
+    fn path_or(&self, key: &str, default: PathBuf) -> Result<PathBuf, ConfigError> {
+        Ok(self.optional(key, values::path)?.unwrap_or(default))
+    }
+
+    fn nats(&self) -> Result<Option<Nats>, ConfigError> {
+        let replicas = self.one("nats_replicas", |text| match text {
+            "1" => Ok(1),
+            "3" => Ok(3),
+            _ => Err(format!("{text:?} is neither 1 nor 3")),
+        })?;
+        let servers = self.optional("nats_url", values::nats_servers)?;
+        Ok(servers.map(|servers| Nats { servers, replicas }))
+    }
+
+    fn callbacks(&self, data_dir: &Path) -> Result<Callbacks, ConfigError> {
+        let longest_attempt = Duration::from_mins(10);
+        let schedule = self.list("callback_schedule", |text| {
+            values::duration(text, Duration::from_millis(1), 30 * DAY)
+        })?;
+        if schedule.is_empty() {
+            return Err(self.error("callback_schedule", "must hold at least one duration".to_owned()));
+        }
+        Ok(Callbacks {
+            allow: self.list("callback_allow", values::callback_target)?,
+            secret_file: self.path_or("callback_secret_file", data_dir.join("callback-secrets"))?,
+            schedule,
+            timeout: self.one("callback_timeout", |text| {
+                values::duration(text, Duration::from_millis(100), longest_attempt)
+            })?,
+            stop_on_gone: self.one("callback_stop_on_gone", values::boolean)?,
+            proxy_from_env: self.one("callback_proxy_from_env", values::boolean)?,
+        })
+    }
+
+    fn error(&self, key: &str, cause: String) -> ConfigError {
+        ConfigError::BadValue {
+            flag: options::by_key(key).map_or("config", |option| option.flag),
+            origin: self.0.get(key).map_or(Origin::Default, |raw| raw.origin.clone()),
+            cause,
+        }
+    }
+}

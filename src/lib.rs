@@ -15,5 +15,6 @@ pub mod ledger;
 pub mod merkle;
 pub mod rebuild;
 pub mod relay;
+pub mod secret_files;
 pub mod store;
 pub mod telemetry;

@@ -1,1 +1,178 @@
-//! Logs and metrics.
+//! Logs to standard error, metrics for `/metrics`.
+//!
+//! The metrics' names stand here and nowhere else: `counter!(telemetry::COMMANDS_TOTAL, "action" => …,
+//! "outcome" => …)`.
+
+use crate::config::{Log, LogFormat};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Counter: commands that the ledger decided on, by `action` and `outcome`.
+pub const COMMANDS_TOTAL: &str = "archive_ledger_commands_total";
+/// Histogram: commands per append transaction.
+pub const APPEND_BATCH_SIZE: &str = "archive_ledger_append_batch_size";
+/// Histogram: seconds per append transaction, from its begin to its commit.
+pub const APPEND_SECONDS: &str = "archive_ledger_append_seconds";
+/// Gauge: positions that are committed and not yet published.
+pub const RELAY_LAG_POSITIONS: &str = "archive_ledger_relay_lag_positions";
+/// Counter: events that the bus has acknowledged.
+pub const RELAY_PUBLISHED_TOTAL: &str = "archive_ledger_relay_published_total";
+/// Gauge: cleanup jobs by `state`.
+pub const CLEANUP_JOBS: &str = "archive_ledger_cleanup_jobs";
+/// Gauge: callback deliveries by `state`.
+pub const CALLBACK_DELIVERIES: &str = "archive_ledger_callback_deliveries";
+/// Counter: callback attempts by `outcome`.
+pub const CALLBACK_ATTEMPTS_TOTAL: &str = "archive_ledger_callback_attempts_total";
+/// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
+pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
+/// Histogram: seconds from a request's head to its answer's head.
+pub const HTTP_REQUEST_SECONDS: &str = "archive_ledger_http_request_seconds";
+
+/// Bounds of the batch sizes; the largest is the default of `--max-batch` and one step more.
+const BATCH_BUCKETS: [f64; 12] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0,
+];
+
+/// Bounds of durations in seconds: from an append on a fast disk to the longest request that anybody waits
+/// for.
+const SECONDS_BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Why logs or metrics cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is none; the configuration checks it, so only a `Log` made by hand gets here.
+    #[error("--log: the filter cannot be used")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// The process has a log subscriber already.
+    #[error("logging is set up already")]
+    Subscriber(#[source] tracing_subscriber::util::TryInitError),
+    /// The process has another metrics recorder already.
+    #[error("cannot install the metrics recorder")]
+    Recorder(#[source] BuildError),
+}
+
+/// Sends the process's logs to standard error; once per process.
+///
+/// # Errors
+/// [`TelemetryError::Filter`], [`TelemetryError::Subscriber`].
+pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(TelemetryError::Filter)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => {
+            let colours =
+                io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colours).finish().try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    }
+    .map_err(TelemetryError::Subscriber)
+}
+
+/// The process's metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// The recorder of the process, installed and described at the first call; every call gives the same one,
+    /// so that tests may run several services in one process.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Recorder`] when something else has installed a recorder.
+    pub fn install() -> Result<Self, TelemetryError> {
+        static INSTALLED: Mutex<Option<Metrics>> = Mutex::new(None);
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = &*installed {
+            return Ok(metrics.clone());
+        }
+        let metrics = Self(
+            builder()
+                .and_then(PrometheusBuilder::install_recorder)
+                .map_err(TelemetryError::Recorder)?,
+        );
+        describe();
+        Ok(installed.insert(metrics).clone())
+    }
+
+    /// All metrics in Prometheus's text format 0.0.4 (`Content-Type: text/plain; version=0.0.4`).
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds what histograms have collected since the last call or rendering: call it every few seconds, or
+    /// what they hold grows as long as nobody reads `/metrics`.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(APPEND_BATCH_SIZE.to_owned()), &BATCH_BUCKETS)
+}
+
+fn describe() {
+    describe_counter!(
+        COMMANDS_TOTAL,
+        "Commands that the ledger decided on, by action and outcome"
+    );
+    describe_histogram!(APPEND_BATCH_SIZE, Unit::Count, "Commands per append transaction");
+    describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Duration of an append transaction");
+    describe_gauge!(
+        RELAY_LAG_POSITIONS,
+        "Committed positions that are not yet published"
+    );
+    describe_counter!(RELAY_PUBLISHED_TOTAL, "Events that the bus has acknowledged");
+    describe_gauge!(CLEANUP_JOBS, "Cleanup jobs by state");
+    describe_gauge!(CALLBACK_DELIVERIES, "Callback deliveries by state");
+    describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
+    describe_counter!(
+        HTTP_REQUESTS_TOTAL,
+        "Answered requests by method, route and status"
+    );
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time to the answer's head");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_rendered_with_their_descriptions_and_buckets() {
+        let recorder = builder().unwrap().build_recorder();
+        let metrics = Metrics(recorder.handle());
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(COMMANDS_TOTAL, "action" => "purge", "outcome" => "accepted").increment(2);
+            metrics::histogram!(APPEND_BATCH_SIZE).record(3.0);
+            metrics::histogram!(APPEND_SECONDS).record(0.003);
+        });
+        metrics.upkeep();
+        let text = metrics.render();
+        for line in [
+            "# HELP archive_ledger_commands_total Commands that the ledger decided on, by action and outcome",
+            "archive_ledger_commands_total{action=\"purge\",outcome=\"accepted\"} 2",
+            "archive_ledger_append_batch_size_bucket{le=\"4\"} 1",
+            "archive_ledger_append_seconds_bucket{le=\"0.002\"} 0",
+            "archive_ledger_append_seconds_bucket{le=\"0.004\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_recorder_is_installed_once_and_shared() {
+        Metrics::install().unwrap();
+        Metrics::install().unwrap();
+    }
+}

@@ -1,0 +1,306 @@
+//! The values that an option can hold, and how each is read from a text.
+
+use ipnet::IpNet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use url::{Host, Url};
+
+/// Why a text is no value of its option. Never quotes what may hold a password.
+pub(super) type Cause = String;
+
+/// A URL that may hold a password: `Debug` and `Display` leave out the credentials and the query.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl {
+    url: String,
+    shown: String,
+}
+
+impl SecretUrl {
+    fn new(text: &str, url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let credentials = if url.username().is_empty() && url.password().is_none() {
+            ""
+        } else {
+            "***@"
+        };
+        let query = if url.query().is_some() { "?***" } else { "" };
+        let shown = format!(
+            "{}://{credentials}{host}{port}{}{query}",
+            url.scheme(),
+            url.path()
+        );
+        Self {
+            url: text.to_owned(),
+            shown,
+        }
+    }
+
+    /// The whole URL, credentials included: for the client that connects, never for a log or an error.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.url
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.shown, f)
+    }
+}
+
+/// Which database holds the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A SQLite file; its directory may not exist yet.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// `postgres://…` or `postgresql://…`.
+        url: SecretUrl,
+    },
+}
+
+/// Reads `database_url`.
+pub(super) fn database(text: &str) -> Result<Database, Cause> {
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or("must begin with postgres://, postgresql:// or sqlite://")?;
+    match scheme {
+        "sqlite" => sqlite_path(rest).map(|path| Database::Sqlite { path }),
+        "postgres" | "postgresql" => {
+            let url = Url::parse(text).map_err(|error| format!("is no valid URL: {error}"))?;
+            if url.path().trim_matches('/').is_empty() && !url.query_pairs().any(|(key, _)| key == "dbname") {
+                return Err(
+                    "must name the database, as postgres://user:password@host:5432/database does".to_owned(),
+                );
+            }
+            Ok(Database::Postgres {
+                url: SecretUrl::new(text, &url),
+            })
+        }
+        _ => Err("must begin with postgres://, postgresql:// or sqlite://".to_owned()),
+    }
+}
+
+fn sqlite_path(rest: &str) -> Result<PathBuf, Cause> {
+    if rest.contains(['?', '#']) {
+        return Err("a sqlite:// URL takes no parameters, only the path of the file".to_owned());
+    }
+    let path = percent_encoding::percent_decode_str(rest)
+        .decode_utf8()
+        .map_err(|_| "the path of the SQLite file is not UTF-8".to_owned())?;
+    if path.is_empty() || path.ends_with('/') || path.contains('\0') {
+        return Err("must name a file: sqlite:///absolute/path.db or sqlite://relative.db".to_owned());
+    }
+    if path == ":memory:" {
+        return Err("a ledger in memory would be lost at exit; name a file".to_owned());
+    }
+    Ok(PathBuf::from(path.as_ref()))
+}
+
+/// Reads `nats_url`: servers of one cluster, separated by commas.
+pub(super) fn nats_servers(text: &str) -> Result<Vec<SecretUrl>, Cause> {
+    text.split(',').map(|server| nats_server(server.trim())).collect()
+}
+
+fn nats_server(text: &str) -> Result<SecretUrl, Cause> {
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("nats://{text}")
+    };
+    let url = Url::parse(&full).map_err(|error| format!("is no valid URL: {error}"))?;
+    if !matches!(url.scheme(), "nats" | "tls") {
+        return Err("must begin with nats:// or tls://".to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("must name a host, as nats://127.0.0.1:4222 does".to_owned());
+    }
+    Ok(SecretUrl::new(&full, &url))
+}
+
+/// Where the JSON Web Key Set is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksSource {
+    /// In a file.
+    File(PathBuf),
+    /// Behind an `http` or `https` address.
+    Url(Url),
+}
+
+/// Reads `jwks`.
+pub(super) fn jwks(text: &str) -> Result<JwksSource, Cause> {
+    match text.split_once("://") {
+        None => path(text).map(JwksSource::File),
+        Some(("http" | "https", _)) => http_url(text).map(JwksSource::Url),
+        Some(_) => Err("must be a file's path or an http(s) address".to_owned()),
+    }
+}
+
+/// Reads an `http` or `https` address without credentials.
+pub(super) fn http_url(text: &str) -> Result<Url, Cause> {
+    let url = Url::parse(text).map_err(|error| format!("is no valid URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    Ok(url)
+}
+
+/// Reads `storage_root`: only whether it is a place of a kind that there is a client for. The exact rules of
+/// a root are those of the cleanup.
+pub(super) fn storage_root(text: &str) -> Result<String, Cause> {
+    let url = Url::parse(text).map_err(|error| {
+        format!("{text:?} is no URI such as file:///srv/backups or s3://bucket/prefix: {error}")
+    })?;
+    match url.scheme() {
+        "file" if url.host_str().is_none_or(str::is_empty) && text.starts_with("file:///") => {
+            Ok(text.to_owned())
+        }
+        "file" => Err(format!(
+            "{text:?} must be absolute and name no host, as file:///srv/backups does"
+        )),
+        "s3" if url.host_str().is_some_and(|bucket| !bucket.is_empty()) => Ok(text.to_owned()),
+        "s3" => Err(format!("{text:?} must name a bucket, as s3://bucket/prefix does")),
+        _ => Err(format!("{text:?} must begin with file:/// or s3://")),
+    }
+}
+
+/// A host or network that callbacks may reach although its addresses are private.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallbackTarget {
+    /// A host name in lower case, without a port: whatever it resolves to.
+    Host(String),
+    /// Addresses.
+    Network(IpNet),
+}
+
+/// Reads one item of `callback_allow`.
+pub(super) fn callback_target(text: &str) -> Result<CallbackTarget, Cause> {
+    if let Ok(network) = text.parse::<IpNet>() {
+        return Ok(CallbackTarget::Network(network.trunc()));
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(CallbackTarget::Network(address.into()));
+    }
+    let wrong = || {
+        format!(
+            "{text:?} is no host name, address or network such as 10.20.0.0/16 (write no scheme and no port)"
+        )
+    };
+    if text.contains(['*', '_', '%']) {
+        return Err(wrong());
+    }
+    match Host::parse(text) {
+        Ok(Host::Domain(name)) => Ok(CallbackTarget::Host(name.trim_end_matches('.').to_owned())),
+        Ok(Host::Ipv4(address)) => Ok(CallbackTarget::Network(IpAddr::V4(address).into())),
+        Ok(Host::Ipv6(address)) => Ok(CallbackTarget::Network(IpAddr::V6(address).into())),
+        Err(_) => Err(wrong()),
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Reads `log_format`.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, Cause> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{text:?} is neither text nor json")),
+    }
+}
+
+/// Reads `log`. A lone word must be a level: as a filter it would mean "only the module of this name", so a
+/// misspelt level would switch the log off.
+pub(super) fn log_filter(text: &str) -> Result<String, Cause> {
+    for directive in text.split(',').map(str::trim) {
+        let lone = directive.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if lone && tracing_subscriber::filter::LevelFilter::from_str(directive).is_err() {
+            return Err(format!(
+                "{directive:?} is none of error, warn, info, debug, trace, off (for one module: module=level)"
+            ));
+        }
+    }
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{text:?} is no log filter: {error}")),
+    }
+}
+
+/// Reads `listen`.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Cause> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no IP address with a port, such as 127.0.0.1:8080"))
+}
+
+/// Reads a path.
+pub(super) fn path(text: &str) -> Result<PathBuf, Cause> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("must be a path".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads a line of text: not empty, no control characters.
+pub(super) fn line(text: &str) -> Result<String, Cause> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("must be a line of text, not empty".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads true or false.
+pub(super) fn boolean(text: &str) -> Result<bool, Cause> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
+/// Reads a whole number from `least` to `most`.
+pub(super) fn integer<N>(text: &str, least: N, most: N) -> Result<N, Cause>
+where
+    N: Copy + FromStr + PartialOrd + fmt::Display,
+{
+    match text.parse::<N>() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("{text:?} is no whole number from {least} to {most}")),
+    }
+}
+
+/// Reads a duration from `least` to `most`.
+pub(super) fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Cause> {
+    let parsed = humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is no duration such as 30s or 12h: {error}"))?;
+    if (least..=most).contains(&parsed) {
+        return Ok(parsed);
+    }
+    let (least, most) = (
+        humantime::format_duration(least),
+        humantime::format_duration(most),
+    );
+    Err(format!("{text:?} is not between {least} and {most}"))
+}
