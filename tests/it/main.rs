@@ -1,1 +1,9 @@
-//! x
+//! The integration tests: one binary, so that its tests share one private PostgreSQL and one object store.
+//!
+//! `harness` starts what they need; every other module names the behaviour that it proves. Run with `./test`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says where by panicking"
+)]
+
+mod harness;
