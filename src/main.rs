@@ -1,3 +1,87 @@
 //! The `archive-ledger` command.
+//!
+//! Exit codes: 0 done; 2 the command line, the configuration, a key file or a server that it names is at fault, told in one
+//! line `archive-ledger: --option: cause`; 1 anything else that failed.
 
-fn main() {}
+mod cli;
+
+use archive_ledger::config::Config;
+use cli::{Cli, Command};
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::from_command_line() {
+        Ok(cli) => cli,
+        Err(error) => return cli::report_usage(&error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("archive-ledger: {}", failure.line);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let (flags, command) = cli.into_parts().map_err(|error| Failure::usage(&error))?;
+    let config = Config::load(&flags).map_err(|error| Failure::usage(&error))?;
+    // reqwest, async-nats, sqlx and the AWS client bring more than one provider along; none is the default by itself.
+    // An error means that one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match command {
+        Command::Token(arguments) => cli::token::run(&config, arguments),
+    }
+}
+
+/// Why the command failed: what is said on standard error, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    line: String,
+    code: u8,
+}
+
+impl Failure {
+    /// What the caller can set right: exit code 2.
+    pub(crate) fn usage(error: &dyn Error) -> Self {
+        Self {
+            line: one_line(error),
+            code: 2,
+        }
+    }
+
+    /// What failed on the way: exit code 1.
+    pub(crate) fn runtime(error: &dyn Error) -> Self {
+        Self {
+            line: one_line(error),
+            code: 1,
+        }
+    }
+
+    /// The same failure, said of `context`: an option with its dashes, or what could not be done.
+    pub(crate) fn in_context(self, context: &str) -> Self {
+        Self {
+            line: format!("{context}: {}", self.line),
+            ..self
+        }
+    }
+}
+
+/// The error and its causes on one line; a cause that an error already tells is not told twice.
+fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        source = cause.source();
+    }
+    line.split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

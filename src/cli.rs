@@ -1,0 +1,174 @@
+//! The command line: subcommands, their arguments, and how a wrong one is reported.
+
+pub(crate) mod token;
+
+use archive_ledger::config::{Flags, GivenTwice};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::process::ExitCode;
+
+const AFTER_HELP: &str = "\
+Every option, before or after the subcommand, can also be set
+  by an environment variable: --data-dir by ARCHIVE_LEDGER_DATA_DIR (lists separated by commas)
+  by a key of the TOML file that --config names: data_dir (config.default.toml has them all)
+A flag wins over the environment, the environment over the file, the file over the default.";
+
+/// An event-sourced ledger for what platforms throw away: soft-delete, list, restore, purge, prove.
+#[derive(Debug, Parser)]
+#[command(name = "archive-ledger", version, propagate_version = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print a token (JWT) for the API, and nothing else
+    ///
+    /// The token is signed with the key file that the server checks it with (--jwt-secret-file), which is
+    /// created if there is none. It must name at least one role, right, privilege or space.
+    #[command(display_name = "archive-ledger token", after_help = token::AFTER_HELP)]
+    Token(token::Arguments),
+}
+
+/// The options that `token` heeds: the others are accepted there and not shown.
+const TOKEN_OPTIONS: [&str; 5] = [
+    "config",
+    "data_dir",
+    "jwt_secret_file",
+    "jwt_issuer",
+    "jwt_audience",
+];
+
+impl Cli {
+    /// Parses the process's arguments.
+    ///
+    /// # Errors
+    /// [`clap::Error`]: also for `--help` and `--version`, see [`report_usage`].
+    pub(crate) fn from_command_line() -> Result<Self, clap::Error> {
+        Self::from_arguments(std::env::args_os())
+    }
+
+    fn from_arguments<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let options = Flags::augment_args(clap::Command::new("options"));
+        let unheeded: Vec<clap::Id> = options
+            .get_arguments()
+            .map(|option| option.get_id().clone())
+            .filter(|id| !TOKEN_OPTIONS.contains(&id.as_str()))
+            .collect();
+        let command = Self::command().mut_subcommand("token", |token| {
+            token.mut_args(|argument| {
+                let hidden = unheeded.contains(argument.get_id());
+                argument.hide(hidden)
+            })
+        });
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    /// The options and the subcommand.
+    ///
+    /// # Errors
+    /// [`GivenTwice`] when an option stands before and after the subcommand.
+    pub(crate) fn into_parts(self) -> Result<(Flags, Command), GivenTwice> {
+        let mut command = self.command;
+        let after = match &mut command {
+            Command::Token(arguments) => std::mem::take(&mut arguments.flags),
+        };
+        Ok((self.flags.joined(after)?, command))
+    }
+}
+
+/// Prints what clap has to say: help and version on standard output, an error as one line on standard error.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        _ => {
+            eprintln!("archive-ledger: {}", usage_line(&error.render().to_string()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// clap's report as one line: what is wrong and its tips, without the usage that `--help` shows.
+fn usage_line(report: &str) -> String {
+    let told = report.split("\nUsage:").next().unwrap_or(report);
+    let told = told.split("\nFor more information").next().unwrap_or(told);
+    let paragraphs = told.trim_start_matches("error: ").split("\n\n").map(|paragraph| {
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        words.join(" ")
+    });
+    let paragraphs: Vec<String> = paragraphs.filter(|paragraph| !paragraph.is_empty()).collect();
+    format!("{} (see --help)", paragraphs.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::from_arguments(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_subcommand() {
+        for line in [
+            "archive-ledger --data-dir x token --role admin",
+            "archive-ledger token --role admin --data-dir x",
+            "archive-ledger token --data-dir=x --role admin",
+        ] {
+            let (flags, _) = parse(line).unwrap().into_parts().unwrap();
+            assert_eq!(format!("{flags:?}"), "Flags({\"data_dir\": [\"x\"]})", "{line}");
+        }
+        assert!(
+            parse("archive-ledger --data-dir x token --role admin --data-dir y")
+                .unwrap()
+                .into_parts()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        for (line, said) in [
+            (
+                "archive-ledger --liste x token --role admin",
+                "unexpected argument '--liste' found",
+            ),
+            (
+                "archive-ledger token --role king",
+                "invalid value 'king' for '--role <ROLE>'",
+            ),
+            (
+                "archive-ledger token --role admin --ttl never",
+                "invalid value 'never' for '--ttl <DURATION>'",
+            ),
+            (
+                "archive-ledger token",
+                "the following required arguments were not provided",
+            ),
+            ("archive-ledger conquer", "unrecognized subcommand 'conquer'"),
+        ] {
+            let error = parse(line).unwrap_err();
+            let told = usage_line(&error.render().to_string());
+            assert!(
+                told.starts_with(said) && !told.contains('\n') && !told.contains("Usage"),
+                "{told}"
+            );
+        }
+    }
+}
