@@ -6,4 +6,5 @@
     reason = "a test that cannot go on says where by panicking"
 )]
 
+mod cli;
 mod harness;
