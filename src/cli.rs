@@ -93,7 +93,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
         _ => {
-            eprintln!("archive-ledger: {}", usage_line(&error.render().to_string()));
+            crate::say(&usage_line(&error.render().to_string()));
             ExitCode::from(2)
         }
     }

@@ -8,6 +8,7 @@ mod cli;
 use archive_ledger::config::Config;
 use cli::{Cli, Command};
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("archive-ledger: {}", failure.line);
+            say(&failure.line);
             ExitCode::from(failure.code)
         }
     }
@@ -66,6 +67,11 @@ impl Failure {
             ..self
         }
     }
+}
+
+/// Says why on standard error; that nobody can read it changes nothing about the exit code.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "archive-ledger: {line}");
 }
 
 /// The error and its causes on one line; a cause that an error already tells is not told twice.

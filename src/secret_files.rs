@@ -90,7 +90,7 @@ pub fn load_or_create(path: &Path, generate: impl FnOnce() -> Vec<u8>) -> Result
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    create_directory(directory)?;
+    create_private_directory(directory)?;
     let won = create_whole(path, directory, &generate()).map_err(create)?;
     match load(path)? {
         Some(bytes) => Ok(bytes),
@@ -172,8 +172,12 @@ pub fn jwt_secret(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     Ok(key)
 }
 
-/// Makes `directory` and what is missing above it, for the owner alone, durably.
-fn create_directory(directory: &Path) -> Result<(), SecretFileError> {
+/// Makes `directory` and what is missing above it, durably and for the owner alone (mode 0700); what is there stays as it
+/// is.
+///
+/// # Errors
+/// [`SecretFileError::CreateDirectory`].
+pub fn create_private_directory(directory: &Path) -> Result<(), SecretFileError> {
     let failed = |source| SecretFileError::CreateDirectory {
         path: directory.to_owned(),
         source,
