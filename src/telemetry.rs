@@ -143,6 +143,19 @@ fn describe() {
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time to the answer's head");
 }
 
+/// An error and its causes in one line, for the log.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

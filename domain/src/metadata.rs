@@ -55,4 +55,18 @@ impl EventMetadata {
             .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
             .collect()
     }
+
+    /// Puts the context together again from what is stored.
+    #[must_use]
+    pub fn from_map(actor: String, causation_id: Option<Uuid>, mut map: HashMap<String, String>) -> Self {
+        Self {
+            actor,
+            request_id: map.remove("request_id"),
+            causation_id,
+            token_issuer: map.remove("token_issuer"),
+            token_id: map.remove("token_id"),
+            ip: map.remove("ip"),
+            user_agent: map.remove("user_agent"),
+        }
+    }
 }

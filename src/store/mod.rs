@@ -197,6 +197,12 @@ pub trait AppendBackend: Send {
     /// [`StoreError`] when the database could not be told; the connection is replaced then.
     async fn rollback(&mut self) -> Result<(), StoreError>;
 
+    /// Whether the event with this id stands at this position: what became of a commit whose answer was lost.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn is_committed(&mut self, position: Position, event_id: Uuid) -> Result<bool, StoreError>;
+
     /// Replaces a connection that failed.
     ///
     /// # Errors
@@ -321,4 +327,23 @@ pub trait CoordinationStore: Send + Sync {
 
     /// Moves the named reader forward; a cursor never goes back, so a late writer changes nothing.
     async fn advance_cursor(&self, name: &str, position: Position) -> Result<(), StoreError>;
+}
+
+/// Reads an event as `cqrs-es` stores it, through the upcasters.
+///
+/// # Errors
+/// [`StoreError::Inconsistent`] when it is no event that this version knows.
+pub fn decode_event(serialized: SerializedEvent) -> Result<Event, StoreError> {
+    static UPCASTERS: std::sync::LazyLock<Vec<Box<dyn cqrs_es::persist::EventUpcaster>>> =
+        std::sync::LazyLock::new(archive_ledger_domain::upcasters);
+    let current = UPCASTERS.iter().fold(serialized, |event, upcaster| {
+        if upcaster.can_upcast(&event.event_type, &event.event_version) {
+            upcaster.upcast(event)
+        } else {
+            event
+        }
+    });
+    serde_json::from_value(current.payload).map_err(|error| {
+        StoreError::inconsistent("decode an event", format!("{}: {error}", current.event_type))
+    })
 }

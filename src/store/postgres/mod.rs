@@ -1,4 +1,70 @@
-//! The postgres backend.
+//! The PostgreSQL backend.
 
 pub mod append;
 pub mod read;
+
+use super::StoreError;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long a new connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The migrations, compiled in.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+
+/// A PostgreSQL database that holds a ledger.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pub(super) pool: PgPool,
+    pub(super) options: PgConnectOptions,
+}
+
+impl PostgresStore {
+    /// Connects with `connections` connections for everything but appending.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the URL is none or the server cannot be reached.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(StoreError::database("read the database URL"))?
+            .application_name("archive-ledger")
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(prepare(connection)))
+            .connect_with(options.clone())
+            .await
+            .map_err(StoreError::database("connect"))?;
+        Ok(Self { pool, options })
+    }
+
+    /// Brings the schema up to date; several instances may do so at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Migrate`].
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        MIGRATIONS.run(&self.pool).await.map_err(StoreError::Migrate)
+    }
+
+    /// Opens the connection of an append backend.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn appender(&self) -> Result<append::PostgresAppend, StoreError> {
+        append::PostgresAppend::connect(self.options.clone()).await
+    }
+}
+
+/// What every session of the service relies on: durable commits whatever the server's default is, times in UTC, and locks
+/// that are not waited for for ever.
+async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'")
+        .await?;
+    Ok(())
+}

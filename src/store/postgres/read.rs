@@ -1,1 +1,307 @@
 //! PostgreSQL: reads.
+
+use super::super::{
+    ArchivedPage, ArchivedRow, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore,
+    StoreError, StoredEvent, WrappedKey, decode_event,
+};
+use super::PostgresStore;
+use super::append::signed;
+use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
+use async_trait::async_trait;
+use cqrs_es::persist::SerializedEvent;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use std::collections::{BTreeMap, HashMap};
+
+#[async_trait]
+impl ReadStore for PostgresStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1")
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::database("ping"))?;
+        Ok(())
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        let row = sqlx::query("SELECT position, frontier, root, recorded_at FROM ledger_head WHERE id = 1")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::database("read the head"))?;
+        head_from_row(&row)
+    }
+
+    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
+        let operation = "read the summary";
+        let rows = sqlx::query("SELECT entity_type, count FROM archived_summary")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                let entity_type = row
+                    .get::<&str, _>("entity_type")
+                    .parse()
+                    .map_err(|_| StoreError::inconsistent(operation, "an unknown entity type"))?;
+                Ok((entity_type, non_negative(operation, row.get("count"))?))
+            })
+            .collect()
+    }
+
+    async fn list(
+        &self,
+        entity_type: EntityType,
+        page: &ListPage,
+        limit: u32,
+    ) -> Result<ArchivedPage, StoreError> {
+        let operation = "read the archived list";
+        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        // Rows and count belong to one snapshot.
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let wanted = i64::from(limit);
+        let rows =
+            match page {
+                ListPage::Number(number) => {
+                    let skipped = signed(number.saturating_sub(1)).saturating_mul(wanted);
+                    sqlx::query(
+                    "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
+                     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
+                           WHERE entity_type = $1
+                           ORDER BY deleted_at DESC, entity_id
+                           LIMIT $2 OFFSET $3) a
+                     JOIN events e ON e.position = a.position
+                     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+                     ORDER BY a.deleted_at DESC, a.entity_id",
+                )
+                .bind(entity_type.as_str())
+                .bind(wanted + 1)
+                .bind(skipped)
+                .fetch_all(&mut *tx)
+                .await
+                }
+                ListPage::After(deleted_at, id) => sqlx::query(
+                    "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
+                     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
+                           WHERE entity_type = $1 AND deleted_at <= $2
+                             AND (deleted_at < $2 OR entity_id > $3)
+                           ORDER BY deleted_at DESC, entity_id
+                           LIMIT $4) a
+                     JOIN events e ON e.position = a.position
+                     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+                     ORDER BY a.deleted_at DESC, a.entity_id",
+                )
+                .bind(entity_type.as_str())
+                .bind(deleted_at)
+                .bind(id)
+                .bind(wanted + 1)
+                .fetch_all(&mut *tx)
+                .await,
+            }
+            .map_err(StoreError::database(operation))?;
+        let total: Option<i64> =
+            sqlx::query_scalar("SELECT count FROM archived_summary WHERE entity_type = $1")
+                .bind(entity_type.as_str())
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(StoreError::database(operation))?;
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        let rows = rows
+            .iter()
+            .take(limit)
+            .map(|row| archived_row(entity_type, row))
+            .collect::<Result<_, _>>()?;
+        Ok(ArchivedPage {
+            rows,
+            total: non_negative(operation, total.unwrap_or(0))?,
+            more,
+        })
+    }
+
+    async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError> {
+        let operation = "read a stream";
+        let stream_id = key.stream_id();
+        let rows = sqlx::query(
+            "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
+                    e.event_id, e.recorded_at, e.command_id, e.causation_id, e.actor, e.sealed, e.entry, e.leaf,
+                    k.key_id, k.kek_id, k.wrapped
+             FROM events e
+             LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+             WHERE e.aggregate_type = $1 AND e.aggregate_id = $2
+             ORDER BY e.sequence",
+        )
+        .bind(AGGREGATE_TYPE)
+        .bind(&stream_id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let data_key = wrapped_key(first);
+        let events = rows.iter().map(stored_event).collect::<Result<_, _>>()?;
+        Ok(Some(EntityStream { events, data_key }))
+    }
+
+    async fn log_after(
+        &self,
+        position: Position,
+        names: &[EventName],
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let purges_only = !names.is_empty() && names.iter().all(|name| PURGE_EVENTS.contains(name));
+        let query = if purges_only {
+            // The first condition is that of the partial index, so that the planner may use it.
+            sqlx::query(
+                "SELECT position, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
+                        recorded_at, command_id, causation_id, actor, sealed, entry, leaf
+                 FROM events
+                 WHERE event_type IN ('purge_requested', 'purged', 'purge_failed')
+                   AND position > $1 AND event_type = ANY ($2)
+                 ORDER BY position
+                 LIMIT $3",
+            )
+        } else {
+            sqlx::query(
+                "SELECT position, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
+                        recorded_at, command_id, causation_id, actor, sealed, entry, leaf
+                 FROM events
+                 WHERE position > $1 AND (cardinality($2::text[]) = 0 OR event_type = ANY ($2))
+                 ORDER BY position
+                 LIMIT $3",
+            )
+        };
+        let rows = query
+            .bind(signed(position))
+            .bind(&names)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database("read the log"))?;
+        rows.iter().map(stored_event).collect()
+    }
+
+    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError> {
+        let operation = "read the purge work";
+        let rows = sqlx::query(
+            "SELECT aggregate_id, purge_id, position, event_id, requested_at, state
+             FROM purge_work WHERE position > $1 ORDER BY position LIMIT $2",
+        )
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                Ok(OwedPurge {
+                    position: non_negative(operation, row.get("position"))?,
+                    event_id: row.get("event_id"),
+                    key: entity_key(operation, row.get("aggregate_id"))?,
+                    purge_id: row.get("purge_id"),
+                    state: if row.get::<&str, _>("state") == State::PurgeFailed.as_str() {
+                        State::PurgeFailed
+                    } else {
+                        State::Purging
+                    },
+                    requested_at: row.get("requested_at"),
+                })
+            })
+            .collect()
+    }
+}
+
+/// The events of the partial index `events_purges`.
+const PURGE_EVENTS: [&str; 3] = ["purge_requested", "purged", "purge_failed"];
+
+/// The head row as it is read everywhere.
+pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
+    let operation = "read the head";
+    let frontier: &[u8] = row.get("frontier");
+    let (hashes, rest) = frontier.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(StoreError::inconsistent(
+            operation,
+            "the frontier is no list of hashes",
+        ));
+    }
+    Ok(Head {
+        position: non_negative(operation, row.get("position"))?,
+        frontier: hashes.to_vec(),
+        root: hash(operation, row.get("root"))?,
+        recorded_at: row.get("recorded_at"),
+    })
+}
+
+fn archived_row(entity_type: EntityType, row: &PgRow) -> Result<ArchivedRow, StoreError> {
+    let key = EntityKey::new(entity_type, row.get("entity_id"))
+        .map_err(|error| StoreError::inconsistent("read the archived list", error.to_string()))?;
+    Ok(ArchivedRow {
+        key,
+        deleted_at: row.get("deleted_at"),
+        event_id: row.get("event_id"),
+        sealed: row.get("sealed"),
+        data_key: wrapped_key(row),
+    })
+}
+
+fn wrapped_key(row: &PgRow) -> Option<WrappedKey> {
+    Some(WrappedKey {
+        key_id: row.get::<Option<_>, _>("key_id")?,
+        kek_id: row.get::<Option<_>, _>("kek_id")?,
+        wrapped: row.get::<Option<_>, _>("wrapped")?,
+    })
+}
+
+fn stored_event(row: &PgRow) -> Result<StoredEvent, StoreError> {
+    let operation = "read an event";
+    let Json(payload): Json<serde_json::Value> = row.get("payload");
+    let Json(metadata): Json<HashMap<String, String>> = row.get("metadata");
+    let aggregate_id: String = row.get("aggregate_id");
+    let sequence = non_negative(operation, row.get("sequence"))?;
+    let serialized = SerializedEvent::new(
+        aggregate_id.clone(),
+        usize::try_from(sequence).unwrap_or(usize::MAX),
+        AGGREGATE_TYPE.to_owned(),
+        row.get("event_type"),
+        row.get("event_version"),
+        payload,
+        serde_json::Value::Null,
+    );
+    Ok(StoredEvent {
+        position: non_negative(operation, row.get("position"))?,
+        event_id: row.get("event_id"),
+        key: entity_key(operation, &aggregate_id)?,
+        sequence,
+        recorded_at: row.get("recorded_at"),
+        event: decode_event(serialized)?,
+        metadata: EventMetadata::from_map(row.get("actor"), row.get("causation_id"), metadata),
+        command_id: row.get("command_id"),
+        sealed: row.get("sealed"),
+        entry: row.get("entry"),
+        leaf: hash(operation, row.get("leaf"))?,
+    })
+}
+
+fn entity_key(operation: &'static str, stream_id: &str) -> Result<EntityKey, StoreError> {
+    EntityKey::from_stream_id(stream_id)
+        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))
+}
+
+/// A hash from its column.
+pub(super) fn hash(operation: &'static str, bytes: &[u8]) -> Result<Hash, StoreError> {
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::inconsistent(operation, "a hash is not 32 bytes long"))
+}
+
+/// A number that is never negative.
+pub(super) fn non_negative(operation: &'static str, number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a negative number"))
+}

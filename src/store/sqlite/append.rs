@@ -1,1 +1,532 @@
 //! SQLite: the append transaction.
+
+use super::super::{
+    AppendBackend, BatchSnapshot, BatchWrite, Hash, IdempotencyRecord, NewEvent, Position, StoreError,
+    StreamSnapshot, WrappedKey, ensure_rows,
+};
+use super::read::{hash, head_from_row};
+use super::{SqliteStore, micros, time, uuid};
+use archive_ledger_domain::AGGREGATE_TYPE;
+use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange};
+use async_trait::async_trait;
+use cqrs_es::persist::SerializedEvent;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::types::Json;
+use sqlx::{Connection, Executor, QueryBuilder, Row, Sqlite, SqliteConnection};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use uuid::Uuid;
+
+/// Rows are inserted this many at a time: few enough sizes that every statement stays prepared, large enough that a row
+/// costs little more than its bytes.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+
+/// The turn on the writing connection.
+#[derive(Debug)]
+pub struct SqliteAppend {
+    options: SqliteConnectOptions,
+    write: Arc<Mutex<SqliteConnection>>,
+    /// Held from `begin` to `commit` or `rollback`.
+    turn: Option<OwnedMutexGuard<SqliteConnection>>,
+}
+
+impl SqliteAppend {
+    pub(super) fn new(store: &SqliteStore) -> Self {
+        Self {
+            options: store.options.clone(),
+            write: Arc::clone(&store.write),
+            turn: None,
+        }
+    }
+}
+
+#[async_trait]
+impl AppendBackend for SqliteAppend {
+    async fn begin(&mut self, streams: &[String], answers: &[Hash]) -> Result<BatchSnapshot, StoreError> {
+        let mut connection = Arc::clone(&self.write).lock_owned().await;
+        let loaded = load(&mut connection, streams, answers).await;
+        if loaded.is_ok() {
+            self.turn = Some(connection);
+        } else {
+            // The first error is the one to tell; a connection that cannot roll back is replaced by the caller.
+            let _ = connection.execute("ROLLBACK").await;
+        }
+        loaded
+    }
+
+    async fn commit(&mut self, write: &BatchWrite) -> Result<(), StoreError> {
+        let mut connection = self.take_turn("commit the batch")?;
+        let written = async {
+            write_all(&mut connection, write).await?;
+            connection
+                .execute("COMMIT")
+                .await
+                .map_err(StoreError::database("commit the batch"))
+        };
+        if let Err(error) = written.await {
+            let _ = connection.execute("ROLLBACK").await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn rollback(&mut self) -> Result<(), StoreError> {
+        let mut connection = self.take_turn("roll the batch back")?;
+        connection
+            .execute("ROLLBACK")
+            .await
+            .map_err(StoreError::database("roll the batch back"))?;
+        Ok(())
+    }
+
+    async fn is_committed(&mut self, position: Position, event_id: Uuid) -> Result<bool, StoreError> {
+        let mut connection = self.write.lock().await;
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE position = ?1 AND event_id = ?2)")
+            .bind(signed(position))
+            .bind(event_id.to_string())
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StoreError::database("look a commit up"))
+    }
+
+    async fn reconnect(&mut self) -> Result<(), StoreError> {
+        let fresh = SqliteConnection::connect_with(&self.options)
+            .await
+            .map_err(StoreError::database("open the database again"))?;
+        self.turn = None;
+        *self.write.lock().await = fresh;
+        Ok(())
+    }
+}
+
+impl SqliteAppend {
+    fn take_turn(
+        &mut self,
+        operation: &'static str,
+    ) -> Result<OwnedMutexGuard<SqliteConnection>, StoreError> {
+        self.turn
+            .take()
+            .ok_or_else(|| StoreError::inconsistent(operation, "no transaction is open"))
+    }
+}
+
+async fn load(
+    connection: &mut SqliteConnection,
+    streams: &[String],
+    answers: &[Hash],
+) -> Result<BatchSnapshot, StoreError> {
+    // IMMEDIATE: the write lock is the head lock, and it is taken before anything is read.
+    connection
+        .execute("BEGIN IMMEDIATE")
+        .await
+        .map_err(StoreError::database("begin the batch"))?;
+    let head = sqlx::query("SELECT position, frontier, root, recorded_at FROM ledger_head WHERE id = 1")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::database("read the head"))?;
+    let head = head_from_row(&head)?;
+    let mut found = load_events(connection, streams).await?;
+    if !found.is_empty() {
+        load_keys(connection, &mut found).await?;
+    }
+    let mut stored = Vec::new();
+    for key in answers {
+        stored.extend(load_answer(connection, key).await?);
+    }
+    Ok(BatchSnapshot {
+        head,
+        streams: found,
+        answers: stored,
+    })
+}
+
+async fn load_events(
+    connection: &mut SqliteConnection,
+    streams: &[String],
+) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
+    let operation = "load the streams";
+    let rows = sqlx::query(
+        "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
+         FROM events
+         WHERE aggregate_type = ?1 AND aggregate_id IN (SELECT value FROM json_each(?2))
+         ORDER BY aggregate_id, sequence",
+    )
+    .bind(AGGREGATE_TYPE)
+    .bind(Json(streams))
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
+    for row in rows {
+        let aggregate_id: String = row.get("aggregate_id");
+        let event = SerializedEvent::new(
+            aggregate_id.clone(),
+            usize::try_from(row.get::<i64, _>("sequence")).unwrap_or(0),
+            AGGREGATE_TYPE.to_owned(),
+            row.get("event_type"),
+            row.get("event_version"),
+            row.get::<Json<serde_json::Value>, _>("payload").0,
+            serde_json::Value::Null,
+        );
+        let stream = found.entry(aggregate_id).or_default();
+        stream.last_leaf = Some(hash(operation, row.get("leaf"))?);
+        stream.events.push(event);
+    }
+    Ok(found)
+}
+
+async fn load_keys(
+    connection: &mut SqliteConnection,
+    found: &mut BTreeMap<String, StreamSnapshot>,
+) -> Result<(), StoreError> {
+    let operation = "load the keys";
+    let ids: Vec<&String> = found.keys().collect();
+    let rows = sqlx::query(
+        "SELECT aggregate_id, key_id, kek_id, wrapped, 0 AS fenced
+         FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))
+         UNION ALL
+         SELECT aggregate_id, NULL, NULL, NULL, 1
+         FROM erasures WHERE aggregate_id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(Json(ids))
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    for row in rows {
+        let Some(stream) = found.get_mut(row.get::<&str, _>("aggregate_id")) else {
+            continue;
+        };
+        if row.get::<bool, _>("fenced") {
+            stream.fenced = true;
+        } else {
+            stream.key = Some(WrappedKey {
+                key_id: uuid(operation, row.get("key_id"))?,
+                kek_id: row.get("kek_id"),
+                wrapped: row.get("wrapped"),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn load_answer(
+    connection: &mut SqliteConnection,
+    key: &Hash,
+) -> Result<Option<IdempotencyRecord>, StoreError> {
+    let operation = "load an answer";
+    let row = sqlx::query("SELECT request, answer, recorded_at FROM idempotency_answers WHERE key = ?1")
+        .bind(&key[..])
+        .fetch_optional(connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+    row.map(|row| {
+        Ok(IdempotencyRecord {
+            key: *key,
+            request: hash(operation, row.get("request"))?,
+            answer: row.get::<Json<serde_json::Value>, _>("answer").0,
+            recorded_at: time(operation, row.get("recorded_at"))?,
+        })
+    })
+    .transpose()
+}
+
+async fn write_all(connection: &mut SqliteConnection, write: &BatchWrite) -> Result<(), StoreError> {
+    insert_events(connection, &write.events).await?;
+    insert_keys(connection, &write.keys).await?;
+    for (stream_id, position) in &write.erased {
+        erase(connection, stream_id, *position).await?;
+    }
+    write_changes(connection, &write.changes).await?;
+    for target in &write.targets {
+        sqlx::query(
+            "INSERT INTO callback_targets
+                 (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (aggregate_id, url_hash) DO NOTHING",
+        )
+        .bind(target.target_id.to_string())
+        .bind(target.key.stream_id())
+        .bind(&target.url_hash[..])
+        .bind(&target.url_sealed)
+        .bind(&target.host)
+        .bind(&target.dataset_id)
+        .bind(micros(target.created_at))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database("insert a callback target"))?;
+    }
+    for answer in &write.answers {
+        sqlx::query(
+            "INSERT INTO idempotency_answers (key, request, answer, recorded_at) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(&answer.key[..])
+        .bind(&answer.request[..])
+        .bind(Json(&answer.answer))
+        .bind(micros(answer.recorded_at))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database("insert an answer"))?;
+    }
+    let head = &write.head;
+    let updated = sqlx::query(
+        "UPDATE ledger_head SET position = ?1, frontier = ?2, root = ?3, recorded_at = ?4 WHERE id = 1",
+    )
+    .bind(signed(head.position))
+    .bind(head.frontier.concat())
+    .bind(&head.root[..])
+    .bind(head.recorded_at.map(micros))
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("move the head"))?;
+    ensure_rows("move the head", 1, updated.rows_affected())
+}
+
+/// Cuts rows into the sizes of [`CHUNKS`], largest first.
+fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
+        let (chunk, rest) = rows.split_at(size);
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+async fn insert_events(connection: &mut SqliteConnection, events: &[NewEvent]) -> Result<(), StoreError> {
+    for chunk in chunks(events) {
+        let mut insert: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
+            "INSERT INTO events
+                 (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                  event_id, recorded_at, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf) ",
+        );
+        insert.push_values(chunk, |mut row, event| {
+            let stored = &event.stored;
+            row.push_bind(signed(stored.position))
+                .push_bind(AGGREGATE_TYPE)
+                .push_bind(&event.serialized.aggregate_id)
+                .push_bind(signed(stored.sequence))
+                .push_bind(&event.serialized.event_type)
+                .push_bind(&event.serialized.event_version)
+                .push_bind(Json(&event.serialized.payload))
+                .push_bind(Json(&event.serialized.metadata))
+                .push_bind(stored.event_id.to_string())
+                .push_bind(micros(stored.recorded_at))
+                .push_bind(stored.command_id.to_string())
+                .push_bind(stored.metadata.request_id.as_deref())
+                .push_bind(stored.metadata.causation_id.map(|id| id.to_string()))
+                .push_bind(&stored.metadata.actor)
+                .push_bind(&event.salt[..])
+                .push_bind(stored.sealed.as_deref())
+                .push_bind(&stored.entry[..])
+                .push_bind(&stored.leaf[..]);
+        });
+        let inserted = insert
+            .build()
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database("insert the events"))?;
+        ensure_rows("insert the events", rows(chunk), inserted.rows_affected())?;
+    }
+    Ok(())
+}
+
+async fn insert_keys(
+    connection: &mut SqliteConnection,
+    keys: &[(String, WrappedKey)],
+) -> Result<(), StoreError> {
+    for chunk in chunks(keys) {
+        let mut insert: QueryBuilder<'_, Sqlite> =
+            QueryBuilder::new("INSERT INTO entity_keys (aggregate_id, key_id, kek_id, wrapped) ");
+        insert.push_values(chunk, |mut row, (stream_id, key)| {
+            row.push_bind(stream_id)
+                .push_bind(key.key_id.to_string())
+                .push_bind(&key.kek_id)
+                .push_bind(&key.wrapped[..]);
+        });
+        let inserted = insert
+            .build()
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database("insert the keys"))?;
+        ensure_rows("insert the keys", rows(chunk), inserted.rows_affected())?;
+    }
+    Ok(())
+}
+
+/// Destroys and fences a key, and scrubs what it sealed.
+async fn erase(
+    connection: &mut SqliteConnection,
+    stream_id: &str,
+    position: Position,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM entity_keys WHERE aggregate_id = ?1")
+        .bind(stream_id)
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database("destroy a key"))?;
+    let fenced = sqlx::query("INSERT INTO erasures (aggregate_id, position) VALUES (?1, ?2)")
+        .bind(stream_id)
+        .bind(signed(position))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database("fence a key"))?;
+    ensure_rows("fence a key", 1, fenced.rows_affected())?;
+    sqlx::query(
+        "UPDATE events SET sealed = NULL
+         WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND sealed IS NOT NULL",
+    )
+    .bind(AGGREGATE_TYPE)
+    .bind(stream_id)
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("scrub the sealed details"))?;
+    Ok(())
+}
+
+/// Applies what the projections made of the events.
+pub(super) async fn write_changes(
+    connection: &mut SqliteConnection,
+    changes: &Changes,
+) -> Result<(), StoreError> {
+    let mut put = Vec::new();
+    for change in changes.archived.values() {
+        match change {
+            ArchivedListChange::Put(entry) => put.push(entry),
+            ArchivedListChange::Remove(key) => {
+                sqlx::query("DELETE FROM archived_entries WHERE entity_type = ?1 AND entity_id = ?2")
+                    .bind(key.entity_type().as_str())
+                    .bind(key.id())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(StoreError::database("shorten the archived list"))?;
+            }
+        }
+    }
+    put_archived(connection, &put).await?;
+    for (entity_type, delta) in changes.summary.iter() {
+        sqlx::query(
+            "INSERT INTO archived_summary (entity_type, count) VALUES (?1, 0) ON CONFLICT DO NOTHING",
+        )
+        .bind(entity_type.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database("open a counter"))?;
+        let updated = sqlx::query("UPDATE archived_summary SET count = count + ?1 WHERE entity_type = ?2")
+            .bind(delta)
+            .bind(entity_type.as_str())
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database("update a counter"))?;
+        ensure_rows("update a counter", 1, updated.rows_affected())?;
+    }
+    for (stream_id, change) in &changes.purge_work {
+        write_purge_work(connection, stream_id, change).await?;
+    }
+    Ok(())
+}
+
+async fn put_archived(
+    connection: &mut SqliteConnection,
+    entries: &[&ArchivedEntry],
+) -> Result<(), StoreError> {
+    for chunk in chunks(entries) {
+        let mut put: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
+            "INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id) ",
+        );
+        put.push_values(chunk, |mut row, entry| {
+            row.push_bind(entry.key.entity_type().as_str())
+                .push_bind(entry.key.id())
+                .push_bind(micros(entry.deleted_at))
+                .push_bind(signed(entry.position))
+                .push_bind(entry.deletion_id.to_string());
+        });
+        put.push(
+            " ON CONFLICT (entity_type, entity_id) DO UPDATE
+              SET deleted_at = excluded.deleted_at, position = excluded.position, deletion_id = excluded.deletion_id",
+        );
+        let written = put
+            .build()
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database("write the archived list"))?;
+        ensure_rows("write the archived list", rows(chunk), written.rows_affected())?;
+    }
+    Ok(())
+}
+
+async fn write_purge_work(
+    connection: &mut SqliteConnection,
+    stream_id: &str,
+    change: &PurgeWorkChange,
+) -> Result<(), StoreError> {
+    match change {
+        PurgeWorkChange::Put(work) => put_purge_work(connection, stream_id, work).await,
+        PurgeWorkChange::Fail(_) => {
+            let updated = sqlx::query("UPDATE purge_work SET state = 'purge_failed' WHERE aggregate_id = ?1")
+                .bind(stream_id)
+                .execute(connection)
+                .await
+                .map_err(StoreError::database("mark a failed purge"))?;
+            ensure_rows("mark a failed purge", 1, updated.rows_affected())
+        }
+        PurgeWorkChange::Remove(_) => {
+            sqlx::query("DELETE FROM purge_work WHERE aggregate_id = ?1")
+                .bind(stream_id)
+                .execute(connection)
+                .await
+                .map_err(StoreError::database("remove a done purge"))?;
+            Ok(())
+        }
+    }
+}
+
+async fn put_purge_work(
+    connection: &mut SqliteConnection,
+    stream_id: &str,
+    work: &PurgeWork,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO purge_work (aggregate_id, purge_id, position, event_id, requested_at, storage_count, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (aggregate_id) DO UPDATE
+         SET purge_id = excluded.purge_id, position = excluded.position, event_id = excluded.event_id,
+             requested_at = excluded.requested_at, storage_count = excluded.storage_count, state = excluded.state",
+    )
+    .bind(stream_id)
+    .bind(work.purge_id.to_string())
+    .bind(signed(work.position))
+    .bind(work.event_id.to_string())
+    .bind(micros(work.requested_at))
+    .bind(i64::from(work.storage_count))
+    .bind(work.state.as_str())
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("write the purge work"))?;
+    Ok(())
+}
+
+/// A position or sequence as the database holds it. Both are checked to be positive and far below the limit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn rows<T>(written: &[T]) -> u64 {
+    u64::try_from(written.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chunks;
+
+    #[test]
+    fn rows_are_cut_into_few_sizes_and_none_is_lost() {
+        let rows: Vec<usize> = (0..151).collect();
+        let cut: Vec<&[usize]> = chunks(&rows).collect();
+        assert_eq!(
+            cut.iter().map(|chunk| chunk.len()).collect::<Vec<_>>(),
+            [64, 64, 16, 4, 1, 1, 1]
+        );
+        assert_eq!(cut.concat(), rows);
+        assert_eq!(chunks::<u8>(&[]).count(), 0);
+    }
+}

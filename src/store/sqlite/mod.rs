@@ -1,4 +1,103 @@
-//! The sqlite backend.
+//! The SQLite backend: one file, one writing connection, a few reading ones.
+//!
+//! Everything that writes takes turns on one connection behind a mutex, so that nobody waits in SQLite's own busy loop;
+//! other processes (an import, a rebuild) are waited for by `busy_timeout`. Times are microseconds since 1970 UTC, ids are
+//! hyphenated text.
 
 pub mod append;
 pub mod read;
+
+use super::StoreError;
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long another process's transaction is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The migrations, compiled in.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// A SQLite file that holds a ledger.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    pub(super) reads: SqlitePool,
+    pub(super) write: Arc<Mutex<SqliteConnection>>,
+    pub(super) options: SqliteConnectOptions,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it, with `connections` reading connections.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the file cannot be opened or is no database.
+    pub async fn open(path: &Path, connections: u32) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // An acknowledged commit survives the loss of power: NORMAL would not fsync the log at each commit.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            // A destroyed key is overwritten where it stood, not only unlinked.
+            .pragma("secure_delete", "ON")
+            .pragma("cache_size", "-32768")
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
+        // The writer comes first: it makes the file and turns write-ahead logging on.
+        let write = SqliteConnection::connect_with(&options)
+            .await
+            .map_err(StoreError::database("open the database"))?;
+        let reads = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.clone().read_only(true).create_if_missing(false))
+            .await
+            .map_err(StoreError::database("open the database for reading"))?;
+        Ok(Self {
+            reads,
+            write: Arc::new(Mutex::new(write)),
+            options,
+        })
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Migrate`].
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut connection = self.write.lock().await;
+        MIGRATIONS
+            .run(&mut *connection)
+            .await
+            .map_err(StoreError::Migrate)
+    }
+
+    /// The append backend. It takes turns with everything else that writes.
+    #[must_use]
+    pub fn appender(&self) -> append::SqliteAppend {
+        append::SqliteAppend::new(self)
+    }
+}
+
+/// A time as its column holds it.
+pub(super) fn micros(time: DateTime<Utc>) -> i64 {
+    time.timestamp_micros()
+}
+
+/// A time from its column.
+pub(super) fn time(operation: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreError> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or_else(|| StoreError::inconsistent(operation, "a time is out of range"))
+}
+
+/// An id from its column.
+pub(super) fn uuid(operation: &'static str, text: &str) -> Result<uuid::Uuid, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::inconsistent(operation, "an id is no UUID"))
+}

@@ -1,1 +1,0 @@
-//! The group-commit writer: one per process, on a connection of its own.

@@ -1,0 +1,507 @@
+//! One batch: commands decided in order against the streams that the transaction loaded.
+
+use super::CommandError;
+use crate::clock::SharedClock;
+use crate::keyring::{DataKey, Details, Keyring, KeyringError};
+use crate::merkle::entry::{ENTRY_VERSION, Entry, Payload, entry_hash, entry_time, payload_commitment};
+use crate::merkle::{Frontier, leaf_hash};
+use crate::store::{
+    BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, IdempotencyRecord, NewEvent, Position, StoreError,
+    StoredEvent, StreamSnapshot, WrappedKey, decode_event,
+};
+use archive_ledger_domain::{
+    AGGREGATE_TYPE, ArchivedEntity, Command, EntityKey, Event, EventMetadata, Rejection, State,
+};
+use archive_ledger_projections::{Changes, Recorded};
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::persist::SerializedEvent;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What a command came to.
+pub type Answer = Result<Receipt, CommandError>;
+
+/// A command on its way to the log, with everything that the writer needs to record it.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// The entity.
+    pub key: EntityKey,
+    /// What is to be recorded.
+    pub decision: Decision,
+    /// What is sealed beside the first event.
+    pub details: Details,
+    /// Who and what stands behind it.
+    pub metadata: EventMetadata,
+    /// The command's id.
+    pub command_id: Uuid,
+    /// The version that the entity must have.
+    pub expected_version: Option<u64>,
+    /// Makes the command safe to send again.
+    pub idempotency: Option<Idempotency>,
+    /// A callback that waits for the purge that the command asks for.
+    pub target: Option<NewTarget>,
+}
+
+/// What is to be recorded.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// What the aggregate makes of a command.
+    Command(Command),
+    /// Events that were decided elsewhere, against `expected_version`.
+    Events(Vec<Event>),
+}
+
+/// An idempotency key: both hashes are keyed by the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key, bound to the actor.
+    pub key: Hash,
+    /// The request.
+    pub request: Hash,
+}
+
+/// A callback target that is written if the command is accepted.
+#[derive(Debug, Clone)]
+pub struct NewTarget {
+    /// A keyed hash of the URL.
+    pub url_hash: Hash,
+    /// The URL, sealed under the service's own key.
+    pub url_sealed: Vec<u8>,
+    /// Its host and port.
+    pub host: String,
+    /// The data set that the callback names; that of the registration when absent.
+    pub dataset_id: Option<String>,
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The position of the last event; absent when the command changed nothing.
+    pub position: Option<Position>,
+    /// The id of the first event; absent when the command changed nothing.
+    pub event_id: Option<Uuid>,
+    /// The entity's version now.
+    pub version: u64,
+    /// The entity's state now.
+    pub state: State,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// The deletion that stands, or stood until it was purged.
+    pub deletion_id: Option<Uuid>,
+    /// When the platform deleted the entity.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// The latest purge.
+    pub purge_id: Option<Uuid>,
+}
+
+/// A remembered answer. A refusal is remembered too: the same request gets the same answer.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Remembered {
+    Recorded(Receipt),
+    Refused(Rejection),
+}
+
+/// The streams and idempotency keys that a batch needs, each once.
+pub fn needs(proposals: &[Proposal]) -> (Vec<String>, Vec<Hash>) {
+    let streams: BTreeSet<String> = proposals
+        .iter()
+        .map(|proposal| proposal.key.stream_id())
+        .collect();
+    let keys: BTreeSet<Hash> = proposals
+        .iter()
+        .filter_map(|proposal| proposal.idempotency.map(|one| one.key))
+        .collect();
+    (streams.into_iter().collect(), keys.into_iter().collect())
+}
+
+/// A stream as the batch sees it.
+#[derive(Default)]
+struct Stream {
+    entity: ArchivedEntity,
+    version: u64,
+    last_leaf: Option<Hash>,
+    wrapped: Option<WrappedKey>,
+    key: Option<Arc<DataKey>>,
+    fenced: bool,
+}
+
+/// A batch under way.
+pub struct Batch<'a> {
+    keyring: &'a Keyring,
+    clock: &'a SharedClock,
+    now: DateTime<Utc>,
+    frontier: Frontier,
+    streams: BTreeMap<String, Stream>,
+    answers: BTreeMap<Hash, (Hash, Answer)>,
+    write: BatchWrite,
+}
+
+impl<'a> Batch<'a> {
+    /// Starts from what the transaction found.
+    ///
+    /// # Errors
+    /// [`StoreError::Inconsistent`] when what is stored contradicts itself.
+    pub fn new(
+        snapshot: BatchSnapshot,
+        keyring: &'a Keyring,
+        clock: &'a SharedClock,
+    ) -> Result<Self, StoreError> {
+        let operation = "load the batch";
+        let head = snapshot.head;
+        let frontier = Frontier::new(head.position, head.frontier.clone())
+            .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
+        if frontier.root() != head.root {
+            return Err(StoreError::inconsistent(
+                operation,
+                "the head's root is not that of its frontier",
+            ));
+        }
+        // Recording times never go back along the log, even where the machine's clock does.
+        let now = clock.now();
+        let now = head.recorded_at.map_or(now, |last| last.max(now));
+        let mut streams = BTreeMap::new();
+        for (id, found) in snapshot.streams {
+            streams.insert(id, Stream::load(found)?);
+        }
+        let mut answers = BTreeMap::new();
+        for record in snapshot.answers {
+            let remembered = serde_json::from_value(record.answer)
+                .map_err(|error| StoreError::inconsistent(operation, format!("a stored answer: {error}")))?;
+            let answer = match remembered {
+                Remembered::Recorded(receipt) => Ok(receipt),
+                Remembered::Refused(rejection) => Err(CommandError::Rejected(rejection)),
+            };
+            answers.insert(record.key, (record.request, answer));
+        }
+        let write = BatchWrite {
+            head,
+            events: Vec::new(),
+            keys: Vec::new(),
+            erased: Vec::new(),
+            changes: Changes::default(),
+            targets: Vec::new(),
+            answers: Vec::new(),
+        };
+        Ok(Self {
+            keyring,
+            clock,
+            now,
+            frontier,
+            streams,
+            answers,
+            write,
+        })
+    }
+
+    /// Decides one command. A refusal leaves the batch as it was.
+    pub fn decide(&mut self, proposal: &Proposal) -> Answer {
+        let Some(idempotency) = proposal.idempotency else {
+            return self.decide_new(proposal);
+        };
+        if let Some((request, answer)) = self.answers.get(&idempotency.key) {
+            if *request != idempotency.request {
+                return Err(CommandError::IdempotencyKeyReused);
+            }
+            return answer.clone();
+        }
+        let answer = self.decide_new(proposal);
+        let remembered = match &answer {
+            Ok(receipt) => Remembered::Recorded(receipt.clone()),
+            Err(CommandError::Rejected(rejection)) => Remembered::Refused(rejection.clone()),
+            // Everything else may turn out differently next time.
+            Err(_) => return answer,
+        };
+        if let Ok(value) = serde_json::to_value(&remembered) {
+            self.write.answers.push(IdempotencyRecord {
+                key: idempotency.key,
+                request: idempotency.request,
+                answer: value,
+                recorded_at: self.now,
+            });
+            self.answers
+                .insert(idempotency.key, (idempotency.request, answer.clone()));
+        }
+        answer
+    }
+
+    fn decide_new(&mut self, proposal: &Proposal) -> Answer {
+        let stream_id = proposal.key.stream_id();
+        let stream = self.streams.entry(stream_id.clone()).or_default();
+        if let Some(expected) = proposal.expected_version
+            && expected != stream.version
+        {
+            return Err(CommandError::VersionMismatch {
+                actual: stream.version,
+            });
+        }
+        let events = match &proposal.decision {
+            Decision::Command(command) => stream.entity.decide(command.clone())?,
+            Decision::Events(events) => events.clone(),
+        };
+        // Everything that can fail comes before the first change.
+        let first_id = self.clock.new_id();
+        let sealed = stream.seal(self.keyring, self.clock, &stream_id, first_id, proposal, &events)?;
+        if let Some((_, Some(wrapped))) = &sealed {
+            self.write.keys.push((stream_id.clone(), wrapped.clone()));
+        }
+        let mut sealed = sealed.map(|(sealed, _)| sealed);
+        let mut last = None;
+        for (index, event) in events.iter().enumerate() {
+            let event_id = if index == 0 { first_id } else { self.clock.new_id() };
+            last = Some(self.append(proposal, &stream_id, event_id, event, sealed.take())?);
+        }
+        let stream = self.streams.entry(stream_id.clone()).or_default();
+        let receipt = Receipt {
+            position: last,
+            event_id: last.map(|_| first_id),
+            version: stream.version,
+            state: stream.entity.state(),
+            recorded_at: self.now,
+            deletion_id: stream.entity.deletion().map(|deletion| deletion.deletion_id),
+            deleted_at: stream.entity.deletion().map(|deletion| deletion.deleted_at),
+            purge_id: stream.entity.purge_id(),
+        };
+        if let Some(target) = &proposal.target {
+            let dataset_id = target
+                .dataset_id
+                .clone()
+                .or_else(|| stream.entity.dataset_id().map(ToOwned::to_owned));
+            self.write.targets.push(CallbackTarget {
+                target_id: self.clock.new_id(),
+                key: proposal.key.clone(),
+                url_hash: target.url_hash,
+                url_sealed: target.url_sealed.clone(),
+                host: target.host.clone(),
+                dataset_id,
+                created_at: self.now,
+            });
+        }
+        Ok(receipt)
+    }
+
+    /// Gives one event its position, its entry and its leaf.
+    fn append(
+        &mut self,
+        proposal: &Proposal,
+        stream_id: &str,
+        event_id: Uuid,
+        event: &Event,
+        sealed: Option<crate::keyring::SealedDetails>,
+    ) -> Result<Position, CommandError> {
+        let stream = self.streams.entry(stream_id.to_owned()).or_default();
+        let position = self.frontier.size() + 1;
+        let sequence = stream.version + 1;
+        let key_id = sealed
+            .as_ref()
+            .and_then(|_| stream.key.as_ref().map(|key| key.key_id()));
+        let built = build(
+            self.keyring,
+            proposal,
+            stream_id,
+            event,
+            &Place {
+                position,
+                sequence,
+                event_id,
+                recorded_at: self.now,
+                previous: stream.last_leaf,
+                sealed,
+                key_id,
+            },
+        )
+        .map_err(|error| CommandError::Store(Arc::new(error)))?;
+        let recorded = Recorded {
+            position,
+            event_id,
+            key: &proposal.key,
+            sequence,
+            recorded_at: self.now,
+            event,
+        };
+        self.write.changes.record(&stream.entity, recorded);
+        stream.entity.apply(event.clone());
+        stream.version = sequence;
+        stream.last_leaf = Some(built.stored.leaf);
+        self.frontier.push(built.stored.leaf);
+        self.write.events.push(built);
+        if stream.entity.state() == State::Purged {
+            // The key that this very batch minted, and what it sealed, must not reach the disk either.
+            stream.fenced = true;
+            stream.key = None;
+            stream.wrapped = None;
+            self.write.keys.retain(|(id, _)| id != stream_id);
+            for event in self
+                .write
+                .events
+                .iter_mut()
+                .filter(|event| event.stored.key == proposal.key)
+            {
+                event.stored.sealed = None;
+            }
+            self.write.erased.push((stream_id.to_owned(), position));
+        }
+        Ok(position)
+    }
+
+    /// What is to be written; `None` when nothing changed.
+    pub fn finish(mut self) -> Option<BatchWrite> {
+        if self.write.events.is_empty() && self.write.answers.is_empty() && self.write.targets.is_empty() {
+            return None;
+        }
+        let recorded_at = if self.write.events.is_empty() {
+            self.write.head.recorded_at
+        } else {
+            Some(self.now)
+        };
+        self.write.head = Head {
+            position: self.frontier.size(),
+            frontier: self.frontier.roots().to_vec(),
+            root: self.frontier.root(),
+            recorded_at,
+        };
+        Some(self.write)
+    }
+}
+
+impl Stream {
+    fn load(found: StreamSnapshot) -> Result<Self, StoreError> {
+        let mut entity = ArchivedEntity::default();
+        let mut version = 0;
+        for event in found.events {
+            version += 1;
+            if u64::try_from(event.sequence).ok() != Some(version) {
+                return Err(StoreError::inconsistent("load the batch", "a stream has a gap"));
+            }
+            entity.apply(decode_event(event)?);
+        }
+        Ok(Self {
+            entity,
+            version,
+            last_leaf: found.last_leaf,
+            wrapped: found.key,
+            key: None,
+            fenced: found.fenced,
+        })
+    }
+
+    /// Seals the proposal's details for its first event, under the stream's key or a fresh one.
+    fn seal(
+        &mut self,
+        keyring: &Keyring,
+        clock: &SharedClock,
+        stream_id: &str,
+        event_id: Uuid,
+        proposal: &Proposal,
+        events: &[Event],
+    ) -> Result<Option<(crate::keyring::SealedDetails, Option<WrappedKey>)>, CommandError> {
+        if proposal.details.is_empty() || events.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error: KeyringError| CommandError::Keyring(Arc::new(error));
+        if self.fenced {
+            let fenced = StoreError::inconsistent("seal details", "the entity's key was destroyed");
+            return Err(CommandError::Store(Arc::new(fenced)));
+        }
+        let mut minted = None;
+        let key = match (&self.key, &self.wrapped) {
+            (Some(key), _) => Arc::clone(key),
+            (None, Some(wrapped)) => Arc::new(keyring.unwrap(stream_id, wrapped).map_err(failed)?),
+            (None, None) => {
+                let (key, wrapped) = keyring.mint(stream_id, clock.new_id()).map_err(failed)?;
+                minted = Some(wrapped);
+                Arc::new(key)
+            }
+        };
+        let sealed = key
+            .seal_details(stream_id, event_id, &proposal.details)
+            .map_err(failed)?;
+        if minted.is_some() {
+            self.wrapped.clone_from(&minted);
+        }
+        self.key = Some(key);
+        Ok(Some((sealed, minted)))
+    }
+}
+
+/// Where an event stands, and what is sealed beside it.
+struct Place {
+    position: Position,
+    sequence: u64,
+    event_id: Uuid,
+    recorded_at: DateTime<Utc>,
+    previous: Option<Hash>,
+    sealed: Option<crate::keyring::SealedDetails>,
+    key_id: Option<Uuid>,
+}
+
+fn build(
+    keyring: &Keyring,
+    proposal: &Proposal,
+    stream_id: &str,
+    event: &Event,
+    place: &Place,
+) -> Result<NewEvent, StoreError> {
+    let operation = "build the entry";
+    let inconsistent = |error: &dyn std::fmt::Display| StoreError::inconsistent(operation, error.to_string());
+    let payload = serde_json::to_value(event).map_err(|error| inconsistent(&error))?;
+    let metadata = serde_json::to_value(proposal.metadata.to_map()).map_err(|error| inconsistent(&error))?;
+    let salt = crate::keyring::random::<32>().map_err(|error| inconsistent(&error))?;
+    let content = Payload {
+        payload: &payload,
+        metadata: &metadata,
+        actor: &proposal.metadata.actor,
+    };
+    let commitment = payload_commitment(&salt, &content).map_err(|error| inconsistent(&error))?;
+    let name = event.name().as_str();
+    let entry = Entry {
+        v: ENTRY_VERSION,
+        pos: place.position,
+        eid: place.event_id,
+        sid: entry_hash(&keyring.stream_pseudonym(stream_id)),
+        rev: place.sequence,
+        sp: place.previous.as_ref().map(entry_hash),
+        et: name.to_owned(),
+        ev: event.version().to_owned(),
+        at: entry_time(place.recorded_at),
+        act: entry_hash(&keyring.actor_pseudonym(&proposal.metadata.actor)),
+        cid: proposal.command_id,
+        p: entry_hash(&commitment),
+        c: place.sealed.as_ref().map(|sealed| entry_hash(&sealed.commitment)),
+        kid: place.key_id,
+    }
+    .canonical()
+    .map_err(|error| inconsistent(&error))?;
+    let leaf = leaf_hash(&entry);
+    let sequence = usize::try_from(place.sequence).map_err(|error| inconsistent(&error))?;
+    let serialized = SerializedEvent::new(
+        stream_id.to_owned(),
+        sequence,
+        AGGREGATE_TYPE.to_owned(),
+        name.to_owned(),
+        event.version().to_owned(),
+        payload,
+        metadata,
+    );
+    let stored = StoredEvent {
+        position: place.position,
+        event_id: place.event_id,
+        key: proposal.key.clone(),
+        sequence: place.sequence,
+        recorded_at: place.recorded_at,
+        event: event.clone(),
+        metadata: proposal.metadata.clone(),
+        command_id: proposal.command_id,
+        sealed: place.sealed.as_ref().map(|sealed| sealed.sealed.clone()),
+        entry,
+        leaf,
+    };
+    Ok(NewEvent {
+        stored,
+        serialized,
+        salt,
+    })
+}

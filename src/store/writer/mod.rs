@@ -1,0 +1,336 @@
+//! The group-commit writer: one per process, on a connection of its own.
+//!
+//! ```text
+//! command ─┐                       ┌─ begin: lock the head, load every stream of the batch in one go
+//! command ─┼─▶ queue ─▶ one batch ─┼─ decide each command in order, in memory (batch.rs)
+//! command ─┘                       └─ commit: events, keys, projections, answers and head, one fsync
+//! ```
+//!
+//! - Commands that arrive while a batch is committing share the next transaction; a command that comes alone waits for
+//!   nobody.
+//! - Commands are decided under the head lock, one after the other. Two commands on one entity in one batch, or on two
+//!   instances, never conflict: the later one sees what the earlier one did, and a refusal costs its neighbours nothing.
+//! - A command is answered only after its batch is committed and fsynced, projections included.
+
+mod batch;
+
+pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
+
+use super::{AppendBackend, Position, StoreError};
+use crate::clock::SharedClock;
+use crate::keyring::{Keyring, KeyringError};
+use crate::telemetry;
+use archive_ledger_domain::Rejection;
+use batch::{Answer, Batch};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How often a batch is tried before its commands are told that the store is unavailable.
+const ATTEMPTS: u32 = 6;
+
+/// The pause before the first repetition; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a command was not recorded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommandError {
+    /// The entity's state forbids it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The entity has another version than the caller expects.
+    #[error("the entity has version {actual}")]
+    VersionMismatch {
+        /// The version that it has.
+        actual: u64,
+    },
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// A request with the same idempotency key is under way.
+    #[error("a request with the same idempotency key is under way")]
+    InFlight,
+    /// Too many commands are waiting; none of this one was recorded.
+    #[error("too many commands are waiting")]
+    Overloaded,
+    /// The store could not take the command; it was not recorded.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Arc<StoreError>),
+    /// The connection was lost during the commit and could not be had again: the command may have been recorded.
+    #[error("the store was lost during the commit")]
+    OutcomeUnknown(#[source] Arc<StoreError>),
+    /// The store refused the command for a reason that trying again does not change; it was not recorded.
+    #[error("the store failed")]
+    Store(#[source] Arc<StoreError>),
+    /// The entity's data key could not be used; the command was not recorded.
+    #[error("the entity's key could not be used")]
+    Keyring(#[source] Arc<KeyringError>),
+    /// The service is stopping; the command was not recorded.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+struct Queued {
+    proposal: Proposal,
+    reply: oneshot::Sender<Result<Receipt, CommandError>>,
+}
+
+/// The way to the writer; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    queue: mpsc::Sender<Queued>,
+    committed: watch::Receiver<Position>,
+}
+
+impl std::fmt::Debug for Queued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queued").finish_non_exhaustive()
+    }
+}
+
+impl WriterHandle {
+    /// Hands a command over and waits until it is recorded or refused.
+    ///
+    /// Dropping the future does not take the command back.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn submit(&self, proposal: Proposal) -> Result<Receipt, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .try_send(Queued { proposal, reply })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => CommandError::Stopping,
+            })?;
+        answer.await.unwrap_or(Err(CommandError::Stopping))
+    }
+
+    /// The last position that this process committed; it wakes readers of the log.
+    #[must_use]
+    pub fn committed(&self) -> watch::Receiver<Position> {
+        self.committed.clone()
+    }
+}
+
+/// The writer's task.
+pub struct Writer<B> {
+    backend: B,
+    keyring: Arc<Keyring>,
+    clock: SharedClock,
+    max_batch: usize,
+    queue: mpsc::Receiver<Queued>,
+    committed: watch::Sender<Position>,
+}
+
+/// Makes a writer and the way to it. `max_batch` commands share a transaction at the most; `queue_limit` may wait.
+pub fn writer<B: AppendBackend>(
+    backend: B,
+    keyring: Arc<Keyring>,
+    clock: SharedClock,
+    max_batch: usize,
+    queue_limit: usize,
+) -> (Writer<B>, WriterHandle) {
+    let (sender, queue) = mpsc::channel(queue_limit.max(1));
+    let (committed, receiver) = watch::channel(0);
+    let handle = WriterHandle {
+        queue: sender,
+        committed: receiver,
+    };
+    (
+        Writer {
+            backend,
+            keyring,
+            clock,
+            max_batch: max_batch.max(1),
+            queue,
+            committed,
+        },
+        handle,
+    )
+}
+
+impl<B: AppendBackend> Writer<B> {
+    /// Runs until `stop` is cancelled or every handle is gone; commands that wait by then are still recorded.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(self.max_batch);
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = self.queue.recv_many(&mut batch, self.max_batch) => received,
+                () = stop.cancelled() => {
+                    self.queue.close();
+                    self.queue.recv_many(&mut batch, self.max_batch).await
+                }
+            };
+            if received == 0 {
+                return;
+            }
+            let (proposals, replies): (Vec<_>, Vec<_>) = batch
+                .drain(..)
+                .map(|queued| (queued.proposal, queued.reply))
+                .unzip();
+            let answers = self.record(&proposals).await;
+            for (reply, answer) in replies.into_iter().zip(answers) {
+                // A caller that went away does not need its answer.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Records a batch; where the store refuses it as a whole, each command on its own, so that one which the store cannot
+    /// hold never takes its neighbours with it.
+    async fn record(&mut self, proposals: &[Proposal]) -> Vec<Answer> {
+        match self.record_together(proposals).await {
+            Ok(answers) => answers,
+            Err(CommandError::Store(error)) if proposals.len() > 1 => {
+                tracing::warn!(error = %telemetry::chain(&*error), "a batch was refused, recording its commands one by one");
+                let mut answers = Vec::with_capacity(proposals.len());
+                for proposal in proposals {
+                    answers.push(match self.record_together(std::slice::from_ref(proposal)).await {
+                        Ok(mut one) => one.pop().unwrap_or(Err(CommandError::Stopping)),
+                        Err(error) => Err(error),
+                    });
+                }
+                answers
+            }
+            Err(error) => proposals.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn record_together(&mut self, proposals: &[Proposal]) -> Result<Vec<Answer>, CommandError> {
+        let mut attempts = 1;
+        loop {
+            match self.attempt(proposals).await {
+                Ok(answers) => return Ok(answers),
+                Err(failure) if !failure.error.is_transient() => {
+                    tracing::error!(error = %telemetry::chain(&failure.error), "an append was refused");
+                    return Err(CommandError::Store(Arc::new(failure.error)));
+                }
+                Err(failure) => {
+                    tracing::warn!(error = %telemetry::chain(&failure.error), attempts, "an append failed, trying again");
+                    if let Some(answers) = self.recover(failure, &mut attempts).await? {
+                        return Ok(answers);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reconnects and finds out what became of a failed attempt. `None`: it was not committed, try it again.
+    async fn recover(
+        &mut self,
+        failure: Failure,
+        attempts: &mut u32,
+    ) -> Result<Option<Vec<Answer>>, CommandError> {
+        let error = Arc::new(failure.error);
+        while *attempts < ATTEMPTS {
+            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(*attempts - 1)).await;
+            *attempts += 1;
+            match self.settle(failure.attempted.as_ref()).await {
+                Ok(true) => return Ok(failure.attempted.map(|attempted| self.acknowledge(attempted))),
+                Ok(false) => return Ok(None),
+                Err(lost) => {
+                    tracing::warn!(error = %telemetry::chain(&lost), attempts, "the store cannot be reached");
+                }
+            }
+        }
+        Err(match failure.attempted {
+            Some(_) => CommandError::OutcomeUnknown(error),
+            None => CommandError::Unavailable(error),
+        })
+    }
+
+    /// Reconnects and says whether the attempted batch was committed after all.
+    async fn settle(&mut self, attempted: Option<&Attempted>) -> Result<bool, StoreError> {
+        self.backend.reconnect().await?;
+        match attempted.and_then(|attempted| attempted.first) {
+            Some((position, event_id)) => self.backend.is_committed(position, event_id).await,
+            // Without events there is nothing to find; writing the answers and targets again changes nothing.
+            None => Ok(false),
+        }
+    }
+
+    /// One transaction. An error comes with what was attempted when it is unknown whether it was committed.
+    async fn attempt(&mut self, proposals: &[Proposal]) -> Result<Vec<Answer>, Failure> {
+        let started = Instant::now();
+        let (streams, keys) = batch::needs(proposals);
+        let snapshot = self
+            .backend
+            .begin(&streams, &keys)
+            .await
+            .map_err(Failure::before_commit)?;
+        let mut batch = match Batch::new(snapshot, &self.keyring, &self.clock) {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.give_back().await;
+                return Err(Failure::before_commit(error));
+            }
+        };
+        let answers: Vec<Answer> = proposals.iter().map(|proposal| batch.decide(proposal)).collect();
+        let Some(write) = batch.finish() else {
+            self.give_back().await;
+            return Ok(answers);
+        };
+        let first = write
+            .events
+            .first()
+            .map(|event| (event.stored.position, event.stored.event_id));
+        let attempted = Attempted {
+            answers,
+            first,
+            position: write.head.position,
+        };
+        match self.backend.commit(&write).await {
+            Ok(()) => {
+                metrics::histogram!(telemetry::APPEND_BATCH_SIZE).record(count(proposals.len()));
+                metrics::histogram!(telemetry::APPEND_SECONDS).record(started.elapsed());
+                Ok(self.acknowledge(attempted))
+            }
+            Err(error) if error.outcome_unknown() => Err(Failure {
+                error,
+                attempted: Some(attempted),
+            }),
+            Err(error) => Err(Failure::before_commit(error)),
+        }
+    }
+
+    fn acknowledge(&self, attempted: Attempted) -> Vec<Answer> {
+        self.committed.send_replace(attempted.position);
+        attempted.answers
+    }
+
+    async fn give_back(&mut self) {
+        if let Err(error) = self.backend.rollback().await {
+            tracing::warn!(error = %telemetry::chain(&error), "the head lock could not be given back");
+        }
+    }
+}
+
+/// A failed attempt; `attempted` is there when it is unknown whether it was committed.
+struct Failure {
+    error: StoreError,
+    attempted: Option<Attempted>,
+}
+
+impl Failure {
+    const fn before_commit(error: StoreError) -> Self {
+        Self {
+            error,
+            attempted: None,
+        }
+    }
+}
+
+/// A batch whose commit was sent.
+struct Attempted {
+    answers: Vec<Answer>,
+    first: Option<(Position, uuid::Uuid)>,
+    position: Position,
+}
+
+/// A count as metrics take it.
+fn count(length: usize) -> f64 {
+    u32::try_from(length).map_or(f64::INFINITY, f64::from)
+}
