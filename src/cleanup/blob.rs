@@ -1,0 +1,239 @@
+//! Deleting what a storage URI names, whatever kind of storage it is in.
+
+use super::local::LocalStore;
+use super::roots::{RootError, StorageRoots};
+use super::s3::{S3Options, S3Store};
+use super::uri::{Place, StorageUri, UriRefusal};
+use async_trait::async_trait;
+use std::io;
+use std::sync::Arc;
+
+/// What was deleted: objects are regular files, or object versions with content.
+///
+/// Folders, symbolic links, delete markers and unfinished uploads are removed as well and not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cleaned {
+    /// Number of objects.
+    pub objects: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+}
+
+impl Cleaned {
+    /// Adds what was counted elsewhere, for example in an attempt before this one.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            objects: self.objects.saturating_add(other.objects),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
+/// Is told, after each batch, what this purge has deleted so far (the sum since its start, not the batch).
+pub type Progress<'a> = &'a (dyn Fn(Cleaned) + Send + Sync);
+
+/// A purge that did not end with everything gone.
+///
+/// `Display` is a short cause for the ledger and its callbacks; it holds no path, key or bucket.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct BlobError {
+    /// What stood in the way.
+    #[source]
+    pub kind: BlobErrorKind,
+    /// Whether the same purge may succeed later without anyone stepping in.
+    pub retryable: bool,
+    /// What was deleted before.
+    pub done: Cleaned,
+}
+
+/// What stands in the way of a purge.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobErrorKind {
+    /// The URI may not be deleted (any more).
+    #[error("the storage URI is refused: {0}")]
+    Refused(UriRefusal),
+    /// The storage does not let this service delete.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// WORM: retention or a legal hold keeps objects.
+    #[error("objects are under Object Lock: {remaining} remain")]
+    ObjectLocked {
+        /// How many versions are left.
+        remaining: u64,
+    },
+    /// The storage asked to slow down for longer than one purge waits.
+    #[error("the storage is throttling")]
+    Throttled,
+    /// No answer, or only server errors, for longer than one purge waits.
+    #[error("the storage cannot be reached")]
+    Unavailable,
+    /// The bucket of a storage root does not exist: a wrong name, region or endpoint, and no proof that the objects are gone.
+    #[error("the bucket of the storage root does not exist")]
+    NoSuchBucket,
+    /// The folder of a storage root does not exist: perhaps not mounted, and no proof that the files are gone.
+    #[error("the folder of the storage root does not exist")]
+    RootMissing,
+    /// Another file system is mounted inside the folder; a purge does not cross into it.
+    #[error("another file system is mounted inside the folder")]
+    OtherFileSystem,
+    /// Things are still there after they were deleted: someone keeps writing, or the storage does not do what it says.
+    #[error("the storage is not empty after deletion")]
+    NotEmpty,
+    /// The storage refused a request with an error code of its own.
+    #[error("the storage answered {code}")]
+    Rejected {
+        /// The code, such as `InvalidRequest` (letters and digits only).
+        code: String,
+    },
+    /// A system call on the file system failed.
+    #[error("the file system answered: {0}")]
+    Io(io::ErrorKind),
+    /// No storage of this kind is connected.
+    #[error("no storage of this kind is connected")]
+    NotConnected,
+    /// The deleting task died.
+    #[error("the cleanup was interrupted")]
+    Interrupted,
+}
+
+impl BlobErrorKind {
+    /// Whether time alone may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_transient(),
+            Self::PermissionDenied
+            | Self::ObjectLocked { .. }
+            | Self::NoSuchBucket
+            | Self::OtherFileSystem
+            | Self::NotConnected => false,
+            Self::Throttled | Self::Unavailable | Self::RootMissing | Self::NotEmpty | Self::Interrupted => {
+                true
+            }
+            // What a code means is not known here; one that passes on its own is worth the wait for a person to look.
+            Self::Rejected { .. } => false,
+            Self::Io(kind) => !matches!(
+                kind,
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::Unsupported
+            ),
+        }
+    }
+
+    pub(crate) fn after(self, done: Cleaned) -> BlobError {
+        BlobError {
+            retryable: self.is_retryable(),
+            kind: self,
+            done,
+        }
+    }
+}
+
+/// A kind of storage that objects can be deleted from.
+#[async_trait]
+pub trait BlobStore: Send + Sync {
+    /// Deletes everything that `uri` names, and returns only when a fresh listing shows that nothing is left.
+    ///
+    /// Idempotent: what is already gone is a success with zero objects, and a purge that was cut off anywhere is finished by
+    /// the next one. Nothing outside `uri` is touched. Memory does not grow with the number of objects. Dropping the future
+    /// stops the purge.
+    ///
+    /// One request may be retried for minutes before it fails, without progress being told: a lease on this work has to be
+    /// renewed by a timer, not by `progress`.
+    ///
+    /// # Errors
+    /// [`BlobError`], when anything is left or may be left.
+    async fn purge(&self, uri: &StorageUri, progress: Progress<'_>) -> Result<Cleaned, BlobError>;
+}
+
+/// Every storage that the roots name, behind one door.
+pub struct Blobs {
+    roots: Arc<StorageRoots>,
+    local: LocalStore,
+    s3: Option<S3Store>,
+}
+
+/// Why storage cannot be used from the start. The text is for the operator and names the root.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A local root is not there.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// An S3 root cannot be listed.
+    #[error("storage root s3://{bucket}/{prefix} cannot be listed: {kind}")]
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix in it.
+        prefix: String,
+        /// What stands in the way.
+        #[source]
+        kind: BlobErrorKind,
+    },
+}
+
+impl Blobs {
+    /// Prepares the stores that `roots` need. Local roots must exist; S3 is not spoken to yet (see [`Blobs::probe`]).
+    ///
+    /// # Errors
+    /// [`ConnectError::Root`] when a local root is no readable folder.
+    pub async fn connect(roots: StorageRoots, s3: S3Options) -> Result<Self, ConnectError> {
+        roots.check_local_roots()?;
+        let s3 = if roots.any_s3() {
+            Some(S3Store::connect(s3).await)
+        } else {
+            None
+        };
+        Ok(Self::with_stores(roots, s3))
+    }
+
+    /// As [`Blobs::connect`], with an S3 store that was made elsewhere.
+    #[must_use]
+    pub fn with_stores(roots: StorageRoots, s3: Option<S3Store>) -> Self {
+        Self {
+            roots: Arc::new(roots),
+            local: LocalStore,
+            s3,
+        }
+    }
+
+    /// The roots, for checking URIs when they come in.
+    #[must_use]
+    pub fn roots(&self) -> &Arc<StorageRoots> {
+        &self.roots
+    }
+
+    /// Lists one object under every S3 root, to tell at start what would fail later.
+    ///
+    /// # Errors
+    /// [`ConnectError::S3`] for the first root that cannot be listed.
+    pub async fn probe(&self) -> Result<(), ConnectError> {
+        let Some(s3) = &self.s3 else { return Ok(()) };
+        for (bucket, prefix) in self.roots.s3() {
+            s3.probe(bucket, prefix).await.map_err(|kind| ConnectError::S3 {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+                kind,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Checks `uri` against the roots once more, then deletes what it names, as [`BlobStore::purge`] promises.
+    ///
+    /// # Errors
+    /// [`BlobErrorKind::Refused`] when the check fails; otherwise as [`BlobStore::purge`].
+    pub async fn purge(&self, uri: &str, progress: Progress<'_>) -> Result<Cleaned, BlobError> {
+        let (roots, uri) = (Arc::clone(&self.roots), uri.to_owned());
+        let uri = tokio::task::spawn_blocking(move || roots.check(&uri))
+            .await
+            .map_err(|_| BlobErrorKind::Interrupted.after(Cleaned::default()))?
+            .map_err(|refusal| BlobErrorKind::Refused(refusal).after(Cleaned::default()))?;
+        match (uri.place(), &self.s3) {
+            (Place::Local(_), _) => self.local.purge(&uri, progress).await,
+            (Place::S3(_), Some(s3)) => s3.purge(&uri, progress).await,
+            (Place::S3(_), None) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
+        }
+    }
+}

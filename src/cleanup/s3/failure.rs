@@ -1,0 +1,156 @@
+//! What an S3 error means for a purge.
+
+use super::super::blob::BlobErrorKind;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+/// The error codes that servers put into the ledger are cut to this length.
+const MAX_CODE: usize = 64;
+
+/// A failed request, or one key's failure inside a bulk deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) verdict: Verdict,
+    /// Letters and digits of the server's code.
+    pub(super) code: String,
+    /// The server said that Object Lock is the reason.
+    pub(super) locked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// What was to be deleted does not exist.
+    Gone,
+    /// The server does not have this operation.
+    NotImplemented,
+    /// No permission, or Object Lock.
+    Denied,
+    NoSuchBucket,
+    /// To be tried again, more slowly.
+    Throttled,
+    /// To be tried again.
+    Unavailable,
+    /// Any other answer.
+    Rejected,
+}
+
+impl Failure {
+    /// Reads the error of a whole request.
+    pub(super) fn read<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Self {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        match error {
+            SdkError::ServiceError(service) => {
+                let (code, message) = (service.err().code(), service.err().message());
+                let known = Self::from_code(code.unwrap_or_default(), message);
+                match (known.verdict, status) {
+                    // Without a code that is known, the status decides; a proxy in between has no codes at all.
+                    (Verdict::Rejected, Some(status)) => {
+                        let verdict = from_status(status);
+                        let code = if known.code.is_empty() {
+                            format!("status{status}")
+                        } else {
+                            known.code
+                        };
+                        Self {
+                            verdict,
+                            code,
+                            ..known
+                        }
+                    }
+                    _ => known,
+                }
+            }
+            SdkError::ConstructionFailure(_) => Self::invalid(),
+            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
+                Self {
+                    verdict: Verdict::Unavailable,
+                    code: String::new(),
+                    locked: false,
+                }
+            }
+        }
+    }
+
+    /// Reads a code as S3 sends it.
+    pub(super) fn from_code(code: &str, message: Option<&str>) -> Self {
+        let message = message.unwrap_or_default();
+        let locked = code == "ObjectLocked" || is_lock_message(message);
+        let verdict = match code {
+            "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" => Verdict::Gone,
+            "NotImplemented" | "MissingContentMD5" => Verdict::NotImplemented,
+            "InvalidRequest" if message.contains("Content-MD5") => Verdict::NotImplemented,
+            "InvalidRequest" if locked => Verdict::Denied,
+            "AccessDenied"
+            | "ObjectLocked"
+            | "AllAccessDisabled"
+            | "AccountProblem"
+            | "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch" => Verdict::Denied,
+            "NoSuchBucket" => Verdict::NoSuchBucket,
+            "SlowDown"
+            | "Throttling"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "TooManyRequests" => Verdict::Throttled,
+            "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
+                Verdict::Unavailable
+            }
+            _ => Verdict::Rejected,
+        };
+        let code = code
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(MAX_CODE)
+            .collect();
+        Self {
+            verdict,
+            code,
+            locked,
+        }
+    }
+
+    /// A request that cannot be built, or an answer that lacks what it must have.
+    pub(super) fn invalid() -> Self {
+        Self {
+            verdict: Verdict::Rejected,
+            code: "something that is not S3".to_owned(),
+            locked: false,
+        }
+    }
+
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self.verdict, Verdict::Throttled | Verdict::Unavailable)
+    }
+
+    /// As the outcome of the whole purge.
+    pub(super) fn kind(self) -> BlobErrorKind {
+        match self.verdict {
+            Verdict::Denied if self.locked => BlobErrorKind::ObjectLocked { remaining: 1 },
+            Verdict::Denied => BlobErrorKind::PermissionDenied,
+            Verdict::NoSuchBucket => BlobErrorKind::NoSuchBucket,
+            Verdict::Throttled => BlobErrorKind::Throttled,
+            Verdict::Unavailable => BlobErrorKind::Unavailable,
+            Verdict::Gone | Verdict::NotImplemented | Verdict::Rejected => {
+                BlobErrorKind::Rejected { code: self.code }
+            }
+        }
+    }
+}
+
+/// How servers word that retention or a legal hold is the reason.
+fn is_lock_message(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["object lock", "worm", "retention", "legal hold"]
+        .iter()
+        .any(|word| message.contains(word))
+}
+
+fn from_status(status: u16) -> Verdict {
+    match status {
+        401 | 403 => Verdict::Denied,
+        405 | 501 => Verdict::NotImplemented,
+        429 | 503 => Verdict::Throttled,
+        408 | 500 | 502 | 504 => Verdict::Unavailable,
+        _ => Verdict::Rejected,
+    }
+}
