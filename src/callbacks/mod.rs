@@ -1,1 +1,13 @@
-//! Callback delivery.
+//! Callback delivery: where a callback may go, how it is signed and sent, and when it is tried again.
+
+pub mod body;
+pub mod client;
+pub mod outcome;
+pub mod proxy;
+pub mod ranges;
+pub mod resolve;
+pub mod schedule;
+pub mod sign;
+pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;

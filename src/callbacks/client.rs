@@ -1,0 +1,325 @@
+//! One attempt: a signed POST with bounded time and bounded reading.
+//!
+//! # Why a pooled connection is as safe as a fresh one
+//! Clients are shared, so that a busy receiver is not greeted with a handshake per callback. A connection is opened only
+//! to an address that [`PinnedResolver`] has checked for exactly that host (and, for literals, that [`CallbackClient`] has
+//! checked itself), the pool gives it only to requests for the same scheme, host and port, and nothing can move an open
+//! connection to another address. A name that is re-pointed later takes effect when the idle connection is dropped.
+//!
+//! The resolver hears a name and no port. Exemptions for one port therefore have a client (pool and resolver) of their
+//! own for each such port, and the client for all other ports does not know those exemptions.
+
+use super::outcome::{AttemptOutcome, Failure, parse_retry_after};
+use super::proxy::ProxySettings;
+use super::resolve::{Lookup, PinnedResolver, ResolveError};
+use super::sign::SigningSecrets;
+use super::target::{CallbackPolicy, CallbackUrl};
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+use uuid::Uuid;
+
+/// What receivers see as `user-agent`.
+pub const USER_AGENT: &str = concat!("archive-ledger/", env!("CARGO_PKG_VERSION"));
+/// The header with the attempt's number, from 1.
+pub const ATTEMPT_HEADER: &str = "archive-ledger-attempt";
+
+/// Bounds of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// The lookup of the name.
+    pub dns_timeout: Duration,
+    /// Connection and TLS handshake, after the lookup.
+    pub connect_timeout: Duration,
+    /// Everything, from the lookup to the last byte of the answer.
+    pub exchange_timeout: Duration,
+    /// Bytes of the answer's body that are read before the connection is dropped.
+    pub read_limit: usize,
+    /// Bytes of the answer's body that are kept.
+    pub keep: usize,
+    /// Idle connections that are kept for each receiver.
+    pub idle_per_receiver: usize,
+    /// How long an idle connection is kept, and so the longest time that a re-pointed name goes unnoticed.
+    pub idle_timeout: Duration,
+    /// The operator's proxies; `None` connects directly whatever the environment says.
+    pub proxy: Option<ProxySettings>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            dns_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(5),
+            exchange_timeout: Duration::from_secs(20),
+            read_limit: 64 * 1024,
+            keep: 16 * 1024,
+            idle_per_receiver: 8,
+            idle_timeout: Duration::from_secs(30),
+            proxy: None,
+        }
+    }
+}
+
+/// The HTTP client could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the client for callbacks")]
+pub struct ClientError(#[source] reqwest::Error);
+
+/// One POST to make.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The delivery's id, the same in every attempt: receivers drop repetitions by it.
+    pub id: Uuid,
+    /// From 1.
+    pub number: u32,
+    /// Where to.
+    pub url: CallbackUrl,
+    /// What: the stored bytes, see [`super::body`].
+    pub body: Bytes,
+    /// The time now, which is signed and which a `Retry-After` date is counted from.
+    pub at: DateTime<Utc>,
+}
+
+/// Sends callbacks. Cheap to share behind an `Arc`; dropping an attempt's future aborts its exchange.
+#[derive(Debug)]
+pub struct CallbackClient {
+    policy: Arc<CallbackPolicy>,
+    secrets: SigningSecrets,
+    options: ClientOptions,
+    any_port: reqwest::Client,
+    by_port: HashMap<u16, reqwest::Client>,
+}
+
+impl CallbackClient {
+    /// A client that goes where `policy` permits, as `lookup` resolves, and signs with `secrets`.
+    ///
+    /// # Errors
+    /// [`ClientError`] when TLS cannot be set up or a proxy is unusable.
+    pub fn new(
+        policy: CallbackPolicy,
+        secrets: SigningSecrets,
+        options: ClientOptions,
+        lookup: &Arc<dyn Lookup>,
+    ) -> Result<Self, ClientError> {
+        let policy = Arc::new(policy);
+        let client = |port| build(&policy, port, &options, lookup).map_err(ClientError);
+        let any_port = client(None)?;
+        let by_port = policy
+            .exempt_ports()
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .map(|port| Ok((port, client(Some(port))?)))
+            .collect::<Result<_, ClientError>>()?;
+        Ok(Self {
+            policy,
+            secrets,
+            options,
+            any_port,
+            by_port,
+        })
+    }
+
+    /// What this client may reach: the same policy that checks URLs when they are registered.
+    #[must_use]
+    pub fn policy(&self) -> &CallbackPolicy {
+        &self.policy
+    }
+
+    /// Makes one POST and reports what came of it; never fails otherwise, and never takes longer than
+    /// [`ClientOptions::exchange_timeout`].
+    pub async fn attempt(&self, attempt: &Attempt) -> AttemptOutcome {
+        let started = Instant::now();
+        let deadline = started + self.options.exchange_timeout;
+        if self.policy.check_target(&attempt.url).is_err() {
+            return AttemptOutcome::failed(Failure::AddressRefused, started.elapsed());
+        }
+        match timeout_at(deadline, self.request(attempt).send()).await {
+            Err(_) => AttemptOutcome::failed(Failure::ResponseTimeout, started.elapsed()),
+            Ok(Err(error)) => AttemptOutcome::failed(classify(&error), started.elapsed()),
+            Ok(Ok(response)) => self.read(response, attempt, started, deadline).await,
+        }
+    }
+
+    fn request(&self, attempt: &Attempt) -> reqwest::RequestBuilder {
+        let id = attempt.id.to_string();
+        let signed = self.secrets.sign(&id, attempt.at, &attempt.body);
+        self.by_port
+            .get(&attempt.url.port())
+            .unwrap_or(&self.any_port)
+            .post(attempt.url.url().clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", signed.timestamp)
+            .header("webhook-signature", signed.signature)
+            .header(ATTEMPT_HEADER, attempt.number)
+            .body(attempt.body.clone())
+    }
+
+    /// Reads the answer to its end, the limit or the deadline, whichever comes first. Dropping the rest closes the
+    /// connection, so an endless body costs its sender a handshake and this side nothing.
+    async fn read(
+        &self,
+        mut response: reqwest::Response,
+        attempt: &Attempt,
+        started: Instant,
+        deadline: Instant,
+    ) -> AttemptOutcome {
+        let status = response.status().as_u16();
+        let retry_after = match status {
+            429 | 503 => response.headers().get(RETRY_AFTER).and_then(|value| {
+                let now = attempt.at + TimeDelta::from_std(started.elapsed()).unwrap_or_default();
+                parse_retry_after(value.to_str().ok()?, now)
+            }),
+            _ => None,
+        };
+        let mut body = Vec::new();
+        let (mut read, mut error) = (0_usize, None);
+        let body_truncated = loop {
+            if read > self.options.read_limit {
+                break true;
+            }
+            match timeout_at(deadline, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => {
+                    read = read.saturating_add(chunk.len());
+                    let room = self.options.keep.saturating_sub(body.len());
+                    body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                }
+                Ok(Ok(None)) => break read > body.len(),
+                Ok(Err(_)) => {
+                    error = Some(Failure::BodyFailed);
+                    break true;
+                }
+                Err(_) => {
+                    error = Some(Failure::BodyTimeout);
+                    break true;
+                }
+            }
+        };
+        AttemptOutcome {
+            status: Some(status),
+            error,
+            duration: started.elapsed(),
+            body,
+            body_truncated,
+            retry_after,
+        }
+    }
+}
+
+fn build(
+    policy: &Arc<CallbackPolicy>,
+    port: Option<u16>,
+    options: &ClientOptions,
+    lookup: &Arc<dyn Lookup>,
+) -> reqwest::Result<reqwest::Client> {
+    let proxies = options.proxy.clone().unwrap_or_default();
+    let unchecked = [&proxies.http, &proxies.https].into_iter().flatten();
+    let unchecked = unchecked
+        .filter_map(|proxy| proxy.host_str().map(str::to_owned))
+        .collect();
+    let resolver = PinnedResolver::new(
+        Arc::clone(policy),
+        port,
+        unchecked,
+        Arc::clone(lookup),
+        options.dns_timeout,
+    );
+    let builder = || -> reqwest::Result<reqwest::ClientBuilder> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .dns_resolver(resolver.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            // Retries are the schedule's, each with its own entry in the delivery log.
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            // One exchange per connection at a time: giving one up closes exactly that one.
+            .http1_only()
+            // reqwest counts the lookup in.
+            .connect_timeout(options.dns_timeout + options.connect_timeout)
+            .pool_max_idle_per_host(options.idle_per_receiver)
+            .pool_idle_timeout(options.idle_timeout);
+        let skip = proxies
+            .no_proxy
+            .as_deref()
+            .and_then(reqwest::NoProxy::from_string);
+        if let Some(proxy) = &proxies.http {
+            builder = builder.proxy(reqwest::Proxy::http(Url::clone(proxy))?.no_proxy(skip.clone()));
+        }
+        if let Some(proxy) = &proxies.https {
+            builder = builder.proxy(reqwest::Proxy::https(Url::clone(proxy))?.no_proxy(skip));
+        }
+        Ok(builder)
+    };
+    builder()?.build().or_else(|_| {
+        // A machine without certificates of its own, such as a bare container image: Mozilla's, as of the build.
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+        let roots = roots
+            .map(|der| reqwest::Certificate::from_der(der))
+            .collect::<Result<Vec<_>, _>>()?;
+        builder()?.tls_certs_only(roots).build()
+    })
+}
+
+/// The class of an error that came before any status. The error's own text names the URL and goes no further.
+fn classify(error: &reqwest::Error) -> Failure {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    let mut found = None;
+    while let Some(current) = cause {
+        found = class_of(current).or(found);
+        cause = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // An io::Error's source() is its inner error's source: without this step the inner one is never seen.
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
+    }
+    match found {
+        Some(
+            found @ (Failure::DnsFailed | Failure::DnsTimeout | Failure::AddressRefused | Failure::TlsFailed),
+        ) => found,
+        Some(_) | None if error.is_connect() && error.is_timeout() => Failure::ConnectTimeout,
+        Some(Failure::ConnectionClosed | Failure::RequestFailed) | None if error.is_connect() => {
+            Failure::ConnectFailed
+        }
+        Some(found) => found,
+        None => Failure::RequestFailed,
+    }
+}
+
+/// The class that one error of the chain stands for, if it is telling.
+fn class_of(error: &(dyn Error + 'static)) -> Option<Failure> {
+    if let Some(error) = error.downcast_ref::<ResolveError>() {
+        return Some(match error {
+            ResolveError::Lookup(_) => Failure::DnsFailed,
+            ResolveError::Timeout => Failure::DnsTimeout,
+            ResolveError::Refused(_) => Failure::AddressRefused,
+        });
+    }
+    if error.is::<rustls::Error>() {
+        return Some(Failure::TlsFailed);
+    }
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        if error.is_parse() || error.is_parse_too_large() {
+            return Some(Failure::InvalidResponse);
+        }
+        return (error.is_incomplete_message() || error.is_closed()).then_some(Failure::ConnectionClosed);
+    }
+    match error.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::ConnectionRefused => Some(Failure::ConnectRefused),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => Some(Failure::ConnectionClosed),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
