@@ -12,8 +12,9 @@ mod values;
 
 pub use options::{Flags, GivenTwice};
 pub use sources::{ConfigError, Origin};
-pub use values::{CallbackTarget, Database, JwksSource, LogFormat, SecretUrl};
+pub use values::{Database, JwksSource, LogFormat, SecretUrl};
 
+use crate::callbacks::target::Allowed;
 use sources::Values;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -94,7 +95,7 @@ pub struct Auth {
 #[derive(Debug, Clone)]
 pub struct Callbacks {
     /// What is exempt from the refusal of private addresses.
-    pub allow: Vec<CallbackTarget>,
+    pub allow: Vec<Allowed>,
     /// The signing keys.
     pub secret_file: PathBuf,
     /// Pauses between attempts, at least one; the last one repeats until day 30.

@@ -2,36 +2,32 @@
 
 use super::outcome::AttemptOutcome;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The longest wait that a receiver can ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest duration that a schedule may name, so that sums of them stay within the calendar.
-const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-/// The most waits that a list may name.
-const STEPS_MAX: usize = 100;
-/// The default: DESIGN.md, "Callbacks".
-const DEFAULT_STEPS: [u64; 9] = [1, 5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000];
+/// The longest wait, so that sums of waits stay within the calendar.
+const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The most waits that a schedule may list.
+const WAITS_MAX: usize = 100;
+/// The default waits in seconds: DESIGN.md, "Callbacks".
+const DEFAULT_WAITS: [u64; 9] = [1, 5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000];
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The waits between attempts: a list that is walked once, then one cadence until the horizon.
-///
-/// As text: `1s,5s,30s,2m,10m,30m,2h,5h,10h then 24h until 30d` (durations as in the `humantime` crate). The end may be
-/// left out, in parts or whole: a list alone means `then 24h until 30d`. `until forever` never gives up.
+/// The waits between attempts: a list that is walked once, its last wait again and again until the horizon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    steps: Vec<Duration>,
+    waits: Vec<Duration>,
     every: Duration,
     until: Option<Duration>,
     stop_on_gone: bool,
 }
 
 impl Default for Schedule {
+    /// 1 s, 5 s, 30 s, 2 min, 10 min, 30 min, 2 h, 5 h, 10 h, then daily until day 30.
     fn default() -> Self {
         Self {
-            steps: DEFAULT_STEPS.map(Duration::from_secs).to_vec(),
+            waits: DEFAULT_WAITS.map(Duration::from_secs).to_vec(),
             every: DAY,
             until: Some(30 * DAY),
             stop_on_gone: false,
@@ -39,15 +35,15 @@ impl Default for Schedule {
     }
 }
 
-/// Why a text is no schedule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a list of waits is no schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSchedule {
-    /// Not a duration between a millisecond and ten years.
-    #[error("'{0}' is not a duration between 1ms and 10 years, such as 30s, 10m or 24h")]
-    Duration(String),
-    /// More than a hundred waits.
-    #[error("a schedule lists at most 100 waits")]
-    TooManySteps,
+    /// No wait, or more than a hundred.
+    #[error("a schedule lists 1 to 100 waits, not {0}")]
+    Length(usize),
+    /// A wait of under a millisecond or over a year.
+    #[error("a schedule's waits are between 1ms and a year")]
+    Wait,
 }
 
 /// What to do after an attempt.
@@ -76,7 +72,32 @@ pub enum DeadReason {
 }
 
 impl Schedule {
-    /// Whether 410 Gone ends a delivery. Without it the receiver is asked again daily: the contract (seed 004) retries
+    /// A schedule of these waits; the last one recurs until day 30.
+    ///
+    /// # Errors
+    /// [`InvalidSchedule`].
+    pub fn new(waits: &[Duration]) -> Result<Self, InvalidSchedule> {
+        let Some((every, waits)) = waits.split_last().filter(|_| waits.len() <= WAITS_MAX) else {
+            return Err(InvalidSchedule::Length(waits.len()));
+        };
+        let fits = |wait: &Duration| (Duration::from_millis(1)..=WAIT_MAX).contains(wait);
+        if !fits(every) || !waits.iter().all(fits) {
+            return Err(InvalidSchedule::Wait);
+        }
+        Ok(Self {
+            waits: waits.to_vec(),
+            every: *every,
+            ..Self::default()
+        })
+    }
+
+    /// How long after the first due time attempts go on; `None`: for ever.
+    #[must_use]
+    pub fn until(self, until: Option<Duration>) -> Self {
+        Self { until, ..self }
+    }
+
+    /// Whether 410 Gone ends a delivery. Without it the receiver is asked again at the last wait (daily): the contract (seed 004) retries
     /// on any other code than 2xx, Standard Webhooks stops on this one.
     #[must_use]
     pub fn stop_on_gone(self, stop_on_gone: bool) -> Self {
@@ -108,7 +129,7 @@ impl Schedule {
         }
         let step = usize::try_from(attempt.saturating_sub(1))
             .ok()
-            .and_then(|index| self.steps.get(index));
+            .and_then(|index| self.waits.get(index));
         let wait = match step {
             Some(step) if gone => self.every.max(*step),
             Some(step) => *step,
@@ -137,55 +158,6 @@ fn after(time: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
         .ok()
         .and_then(|wait| time.checked_add_signed(wait))
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-impl FromStr for Schedule {
-    type Err = InvalidSchedule;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSchedule> {
-        let default = Self::default();
-        let (text, until) = match text.split_once(" until ") {
-            Some((text, until)) if until.trim() == "forever" => (text, None),
-            Some((text, until)) => (text, Some(duration(until)?)),
-            None => (text, default.until),
-        };
-        let (list, every) = match text.split_once(" then ") {
-            Some((list, every)) => (list, duration(every)?),
-            None => (text, default.every),
-        };
-        let steps = list.split(',').map(duration).collect::<Result<Vec<_>, _>>()?;
-        if steps.len() > STEPS_MAX {
-            return Err(InvalidSchedule::TooManySteps);
-        }
-        Ok(Self {
-            steps,
-            every,
-            until,
-            stop_on_gone: false,
-        })
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, InvalidSchedule> {
-    let text = text.trim();
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|duration| (Duration::from_millis(1)..=DURATION_MAX).contains(duration))
-        .ok_or_else(|| InvalidSchedule::Duration(text.to_owned()))
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, step) in self.steps.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{}", humantime::format_duration(*step))?;
-        }
-        write!(f, " then {} until ", humantime::format_duration(self.every))?;
-        match self.until {
-            Some(until) => write!(f, "{}", humantime::format_duration(until)),
-            None => f.write_str("forever"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -345,45 +317,34 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_read_from_text_and_written_back() {
-        let default = "1s,5s,30s,2m,10m,30m,2h,5h,10h then 1day until 30days";
-        assert_eq!(Schedule::default().to_string(), default);
-        for (text, written) in [
-            (default, default),
-            ("1s, 5s,30s,2m,10m,30m,2h,5h,10h", default),
-            ("1s,5s,30s,2m,10m,30m,2h,5h,10h then 24h until 30d", default),
-            ("10ms then 1s until forever", "10ms then 1s until forever"),
-            ("1m 30s then 2h", "1m 30s then 2h until 30days"),
-            ("5s until 1h", "5s then 1day until 1h"),
-        ] {
-            let schedule: Schedule = text.parse().unwrap();
-            assert_eq!(schedule.to_string(), written);
-            assert_eq!(written.parse::<Schedule>().unwrap(), schedule);
+    fn a_list_of_waits_is_a_schedule_whose_last_wait_recurs() {
+        let seconds = |list: &[u64]| {
+            list.iter()
+                .map(|wait| Duration::from_secs(*wait))
+                .collect::<Vec<_>>()
+        };
+        let design = [&DEFAULT_WAITS[..], &[86_400]].concat();
+        assert_eq!(Schedule::new(&seconds(&design)), Ok(Schedule::default()));
+        let short = Schedule::new(&seconds(&[2, 7])).unwrap();
+        for (attempt, wait_s) in [(1, 2), (2, 7), (3, 7), (99, 7)] {
+            assert_eq!(wait(&short, attempt, 0.5, &unreachable()), wait_s * 1_000);
         }
-        for bad in [
-            "",
-            ",",
-            "5",
-            "5s,",
-            "0s",
-            "-5s",
-            "1s then",
-            "1s then x",
-            "1s until never",
-            "11years",
-            "1s 2x",
-        ] {
-            assert!(bad.parse::<Schedule>().is_err(), "{bad}");
-        }
+        assert_eq!(wait(&short, 1, 0.5, &answer(410, None)), 7_000);
+        assert_eq!(Schedule::new(&[]), Err(InvalidSchedule::Length(0)));
         assert_eq!(
-            vec!["1s"; 101].join(",").parse::<Schedule>(),
-            Err(InvalidSchedule::TooManySteps)
+            Schedule::new(&seconds(&[1; 101])),
+            Err(InvalidSchedule::Length(101))
+        );
+        assert_eq!(Schedule::new(&seconds(&[1, 0])), Err(InvalidSchedule::Wait));
+        assert_eq!(
+            Schedule::new(&seconds(&[367 * 86_400, 1])),
+            Err(InvalidSchedule::Wait)
         );
     }
 
     #[test]
     fn a_schedule_without_a_horizon_never_gives_up() {
-        let schedule: Schedule = "1s then 1h until forever".parse().unwrap();
+        let schedule = Schedule::default().until(None);
         assert!(matches!(
             schedule.next(u32::MAX, at(0), at(9_999 * 86_400), 0.5, &unreachable()),
             Next::RetryAt { .. }

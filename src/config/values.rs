@@ -1,12 +1,12 @@
 //! The values that an option can hold, and how each is read from a text.
 
-use ipnet::IpNet;
+use crate::callbacks::target::{Allowed, InvalidAllowed};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use url::{Host, Url};
+use url::Url;
 
 /// Why a text is no value of its option. Never quotes what may hold a password.
 pub(super) type Cause = String;
@@ -181,37 +181,9 @@ pub(super) fn storage_root(text: &str) -> Result<String, Cause> {
     }
 }
 
-/// A host or network that callbacks may reach although its addresses are private.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallbackTarget {
-    /// A host name in lower case, without a port: whatever it resolves to.
-    Host(String),
-    /// Addresses.
-    Network(IpNet),
-}
-
 /// Reads one item of `callback_allow`.
-pub(super) fn callback_target(text: &str) -> Result<CallbackTarget, Cause> {
-    if let Ok(network) = text.parse::<IpNet>() {
-        return Ok(CallbackTarget::Network(network.trunc()));
-    }
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(CallbackTarget::Network(address.into()));
-    }
-    let wrong = || {
-        format!(
-            "{text:?} is no host name, address or network such as 10.20.0.0/16 (write no scheme and no port)"
-        )
-    };
-    if text.contains(['*', '_', '%']) {
-        return Err(wrong());
-    }
-    match Host::parse(text) {
-        Ok(Host::Domain(name)) => Ok(CallbackTarget::Host(name.trim_end_matches('.').to_owned())),
-        Ok(Host::Ipv4(address)) => Ok(CallbackTarget::Network(IpAddr::V4(address).into())),
-        Ok(Host::Ipv6(address)) => Ok(CallbackTarget::Network(IpAddr::V6(address).into())),
-        Err(_) => Err(wrong()),
-    }
+pub(super) fn callback_target(text: &str) -> Result<Allowed, Cause> {
+    text.parse().map_err(|error: InvalidAllowed| error.to_string())
 }
 
 /// How log lines look.
