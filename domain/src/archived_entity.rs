@@ -69,6 +69,7 @@ pub struct ArchivedEntity {
     deletion: Option<SoftDeleted>,
     purge_id: Option<Uuid>,
     registered_storage: u32,
+    registered_callback: bool,
 }
 
 impl ArchivedEntity {
@@ -122,7 +123,9 @@ impl ArchivedEntity {
                 dataset_id,
                 space_id,
                 storage_count,
+                callback,
             } => self.register(Registered {
+                callback,
                 dataset_id,
                 space_id,
                 storage_count,
@@ -202,6 +205,7 @@ impl ArchivedEntity {
         }
         let storage_count = self.storage_count();
         let deletion_id = self.deletion.as_ref().map(|deletion| deletion.deletion_id);
+        let callback = callback || self.registered_callback;
         let requested = Event::PurgeRequested(PurgeRequested {
             purge_id,
             deletion_id,
@@ -286,6 +290,7 @@ impl Aggregate for ArchivedEntity {
                 self.dataset_id = facts.dataset_id;
                 self.space_id = facts.space_id;
                 self.registered_storage = facts.storage_count;
+                self.registered_callback = facts.callback;
             }
             Event::SoftDeleted(facts) => {
                 self.state = State::Archived;

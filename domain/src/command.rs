@@ -17,6 +17,8 @@ pub enum Command {
         space_id: Option<String>,
         /// How many storage URIs were sealed with the command.
         storage_count: u32,
+        /// Whether a callback was registered for the day of the purge.
+        callback: bool,
     },
     /// Records that the platform deleted the entity, reversibly.
     SoftDelete {
@@ -37,7 +39,7 @@ pub enum Command {
         purge_id: Uuid,
         /// The entity's type: archives may be purged without having been soft-deleted.
         entity_type: EntityType,
-        /// Whether a callback waits for the outcome.
+        /// Whether the request names a callback that waits for the outcome.
         callback: bool,
         /// Accept the request, without an event, when a purge is already under way (Onedata's `deleting` is deletable).
         join: bool,

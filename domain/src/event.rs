@@ -40,6 +40,8 @@ pub struct Registered {
     pub space_id: Option<String>,
     /// How many storage URIs are sealed beside the event.
     pub storage_count: u32,
+    /// Whether a callback was registered for the day of the purge.
+    pub callback: bool,
 }
 
 /// The entity was deleted, reversibly. Sealed beside it: its name, metadata, reason and storage URIs.

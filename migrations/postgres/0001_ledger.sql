@@ -106,6 +106,8 @@ CREATE TABLE callback_targets (
     url_sealed   bytea       NOT NULL,
     host         text        NOT NULL,
     dataset_id   text,
+    -- A target that came with the registration is called only when no purge request named one.
+    registered   boolean     NOT NULL,
     created_at   timestamptz NOT NULL,
     UNIQUE (aggregate_id, url_hash)
 );

@@ -107,6 +107,8 @@ CREATE TABLE callback_targets (
     url_sealed   BLOB       NOT NULL,
     host         TEXT        NOT NULL,
     dataset_id   TEXT,
+    -- A target that came with the registration is called only when no purge request named one.
+    registered   INTEGER     NOT NULL,
     created_at   INTEGER NOT NULL,
     UNIQUE (aggregate_id, url_hash)
 );

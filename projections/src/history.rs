@@ -23,6 +23,7 @@ pub fn facts(event: &Event) -> HistoryFacts {
                 "dataset_id": facts.dataset_id,
                 "space_id": facts.space_id,
                 "storage_count": facts.storage_count,
+                "callback": facts.callback,
             }),
         ),
         Event::SoftDeleted(facts) => (

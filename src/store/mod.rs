@@ -138,6 +138,8 @@ pub struct CallbackTarget {
     pub host: String,
     /// The data set that the callback names.
     pub dataset_id: Option<String>,
+    /// Whether it came with the registration: it is called only when no purge request named one.
+    pub registered: bool,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
 }

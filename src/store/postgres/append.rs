@@ -236,9 +236,10 @@ async fn write_all(connection: &mut PgConnection, write: &BatchWrite) -> Result<
     for target in &write.targets {
         sqlx::query(
             "INSERT INTO callback_targets
-                 (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (aggregate_id, url_hash) DO NOTHING",
+                 (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, registered, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (aggregate_id, url_hash) DO UPDATE
+             SET registered = callback_targets.registered AND excluded.registered",
         )
         .bind(target.target_id)
         .bind(target.key.stream_id())
@@ -246,6 +247,7 @@ async fn write_all(connection: &mut PgConnection, write: &BatchWrite) -> Result<
         .bind(&target.url_sealed)
         .bind(&target.host)
         .bind(&target.dataset_id)
+        .bind(target.registered)
         .bind(target.created_at)
         .execute(&mut *connection)
         .await

@@ -72,8 +72,8 @@ pub struct NewTarget {
     pub url_sealed: Vec<u8>,
     /// Its host and port.
     pub host: String,
-    /// The data set that the callback names; that of the registration when absent.
-    pub dataset_id: Option<String>,
+    /// Whether it comes with the registration.
+    pub registered: bool,
 }
 
 /// What was recorded.
@@ -266,10 +266,7 @@ impl<'a> Batch<'a> {
             purge_id: stream.entity.purge_id(),
         };
         if let Some(target) = &proposal.target {
-            let dataset_id = target
-                .dataset_id
-                .clone()
-                .or_else(|| stream.entity.dataset_id().map(ToOwned::to_owned));
+            let dataset_id = stream.entity.dataset_id().map(ToOwned::to_owned);
             self.write.targets.push(CallbackTarget {
                 target_id: self.clock.new_id(),
                 key: proposal.key.clone(),
@@ -277,6 +274,7 @@ impl<'a> Batch<'a> {
                 url_sealed: target.url_sealed.clone(),
                 host: target.host.clone(),
                 dataset_id,
+                registered: target.registered,
                 created_at: self.now,
             });
         }
