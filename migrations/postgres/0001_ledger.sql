@@ -1,10 +1,11 @@
+-- Ids compare by their bytes (COLLATE "C"), whatever the database's locale: both backends page in the same order.
 -- The log, its head, the entities' keys, the projections and what commands leave behind.
 
 -- One row per event. The first seven columns after the position are those that postgres-es reads.
 CREATE TABLE events (
     position        bigint      PRIMARY KEY CHECK (position > 0),
-    aggregate_type  text        NOT NULL,
-    aggregate_id    text        NOT NULL,
+    aggregate_type  text COLLATE "C"        NOT NULL,
+    aggregate_id    text COLLATE "C"        NOT NULL,
     sequence        bigint      NOT NULL CHECK (sequence > 0),
     event_type      text        NOT NULL,
     event_version   text        NOT NULL,
@@ -48,7 +49,7 @@ CREATE TABLE ledger_meta (
 
 -- One data key per entity, wrapped by a keyring that lives outside the database.
 CREATE TABLE entity_keys (
-    aggregate_id text  PRIMARY KEY,
+    aggregate_id text COLLATE "C"  PRIMARY KEY,
     key_id       uuid  NOT NULL,
     kek_id       text  NOT NULL,
     wrapped      bytea NOT NULL
@@ -56,14 +57,14 @@ CREATE TABLE entity_keys (
 
 -- The erasure fence: an entity that stands here had its key destroyed, and none may be minted for it again.
 CREATE TABLE erasures (
-    aggregate_id text   PRIMARY KEY,
+    aggregate_id text COLLATE "C"   PRIMARY KEY,
     position     bigint NOT NULL
 );
 
 -- Projection: what can be restored or purged, newest deletion first.
 CREATE TABLE archived_entries (
-    entity_type text        NOT NULL,
-    entity_id   text        NOT NULL,
+    entity_type text COLLATE "C"        NOT NULL,
+    entity_id   text COLLATE "C"        NOT NULL,
     deleted_at  timestamptz NOT NULL,
     position    bigint      NOT NULL,
     deletion_id uuid        NOT NULL,
@@ -73,13 +74,13 @@ CREATE INDEX archived_entries_newest ON archived_entries (entity_type, deleted_a
 
 -- Projection: exact counters. Low fill factor, so that updates stay on their page.
 CREATE TABLE archived_summary (
-    entity_type text   PRIMARY KEY,
+    entity_type text COLLATE "C"   PRIMARY KEY,
     count       bigint NOT NULL CHECK (count >= 0)
 ) WITH (fillfactor = 10);
 
 -- Projection: purges that are requested and not done.
 CREATE TABLE purge_work (
-    aggregate_id  text        PRIMARY KEY,
+    aggregate_id  text COLLATE "C"        PRIMARY KEY,
     purge_id      uuid        NOT NULL,
     position      bigint      NOT NULL,
     event_id      uuid        NOT NULL,
@@ -101,7 +102,7 @@ CREATE INDEX idempotency_answers_age ON idempotency_answers (recorded_at);
 -- Callbacks that wait for a purge. The URL is sealed under the service's own key.
 CREATE TABLE callback_targets (
     target_id    uuid        PRIMARY KEY,
-    aggregate_id text        NOT NULL,
+    aggregate_id text COLLATE "C"        NOT NULL,
     url_hash     bytea       NOT NULL,
     url_sealed   bytea       NOT NULL,
     host         text        NOT NULL,

@@ -1,1 +1,0 @@
-//! The application layer: commands in, receipts out.

@@ -1,0 +1,295 @@
+//! Commands: what the domain cannot check, what is sealed, and the way to the writer.
+
+use super::{Ledger, LedgerError};
+use crate::keyring::Details;
+use crate::store::StoreError;
+use crate::store::writer::{CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt};
+use crate::telemetry;
+use archive_ledger_domain::{Action, CleanupOutcome, Command, EntityKey, EventMetadata, Parent};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// How far a client's clock may run ahead of ours before its `deleted_at` lies in the future.
+const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(1);
+
+/// Who sends a command, and under which conditions.
+#[derive(Debug, Clone)]
+pub struct CommandContext {
+    /// Who and what stands behind it.
+    pub metadata: EventMetadata,
+    /// The version that the entity must have (`If-Match`).
+    pub expected_version: Option<u64>,
+    /// Makes the command safe to send again (`Idempotency-Key`); bound to the actor.
+    pub idempotency_key: Option<String>,
+}
+
+impl CommandContext {
+    /// A command without conditions.
+    #[must_use]
+    pub const fn new(metadata: EventMetadata) -> Self {
+        Self {
+            metadata,
+            expected_version: None,
+            idempotency_key: None,
+        }
+    }
+}
+
+/// Takes up a live archive.
+#[derive(Clone, Serialize)]
+pub struct Register {
+    /// The entity.
+    pub key: EntityKey,
+    /// The data set that it preserves.
+    pub dataset_id: Option<String>,
+    /// The space that it belongs to.
+    pub space_id: Option<String>,
+    /// What it is; sealed.
+    pub description: Option<String>,
+    /// Where its objects are; sealed.
+    pub storage: Vec<String>,
+    /// Called when a purge ends, unless the purge request names another.
+    pub deleted_callback: Option<String>,
+}
+
+/// Records a deletion.
+#[derive(Clone, Serialize)]
+pub struct SoftDelete {
+    /// The entity.
+    pub key: EntityKey,
+    /// Its name; sealed.
+    pub name: String,
+    /// Its metadata; sealed.
+    pub metadata: Map<String, Value>,
+    /// Why it was deleted; sealed.
+    pub reason: Option<String>,
+    /// What it belonged to.
+    pub parent: Option<Parent>,
+    /// Where its objects are; sealed.
+    pub storage: Vec<String>,
+    /// When the platform deleted it; now when absent.
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+/// Asks for a purge.
+#[derive(Clone, Default, Serialize)]
+pub struct Purge {
+    /// Called when the purge ends.
+    pub callback: Option<String>,
+    /// Accept a purge that is already under way.
+    pub join: bool,
+}
+
+impl Ledger {
+    /// Registers an archive.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was recorded then, save for [`CommandError::OutcomeUnknown`].
+    pub async fn register(&self, request: Register, context: CommandContext) -> Result<Receipt, LedgerError> {
+        let storage_count = self.check_storage(&request.storage)?;
+        let idempotency = self.idempotency(Action::Register, &context, &request)?;
+        let target = self.target(&request.key, request.deleted_callback.as_deref(), true)?;
+        let command = Command::Register {
+            dataset_id: request.dataset_id,
+            space_id: request.space_id,
+            storage_count,
+            callback: target.is_some(),
+        };
+        let details = Details {
+            description: request.description,
+            storage: request.storage,
+            ..Details::default()
+        };
+        let proposal = self.proposal(request.key, command, details, context, idempotency, target);
+        self.record(Action::Register, proposal).await
+    }
+
+    /// Records a deletion; an entity that the ledger has never heard of is taken up with it.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was recorded then, save for [`CommandError::OutcomeUnknown`].
+    pub async fn soft_delete(
+        &self,
+        request: SoftDelete,
+        context: CommandContext,
+    ) -> Result<Receipt, LedgerError> {
+        let storage_count = self.check_storage(&request.storage)?;
+        let now = self.clock.now();
+        if request.deleted_at.is_some_and(|time| time > now + CLOCK_SKEW) {
+            return Err(LedgerError::DeletedInFuture);
+        }
+        let idempotency = self.idempotency(Action::SoftDelete, &context, &request)?;
+        let command = Command::SoftDelete {
+            deletion_id: self.clock.new_id(),
+            deleted_at: request.deleted_at.unwrap_or(now),
+            parent: request.parent,
+            storage_count,
+        };
+        let details = Details {
+            name: Some(request.name),
+            metadata: Some(request.metadata),
+            reason: request.reason,
+            description: None,
+            storage: request.storage,
+        };
+        let proposal = self.proposal(request.key, command, details, context, idempotency, None);
+        self.record(Action::SoftDelete, proposal).await
+    }
+
+    /// Undoes the current deletion.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was recorded then, save for [`CommandError::OutcomeUnknown`].
+    pub async fn restore(&self, key: EntityKey, context: CommandContext) -> Result<Receipt, LedgerError> {
+        let idempotency = self.idempotency(Action::Restore, &context, &key)?;
+        let proposal = self.proposal(
+            key,
+            Command::Restore,
+            Details::default(),
+            context,
+            idempotency,
+            None,
+        );
+        self.record(Action::Restore, proposal).await
+    }
+
+    /// Asks for an entity to be removed for good.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was recorded then, save for [`CommandError::OutcomeUnknown`].
+    pub async fn purge(
+        &self,
+        key: EntityKey,
+        request: Purge,
+        context: CommandContext,
+    ) -> Result<Receipt, LedgerError> {
+        let idempotency = self.idempotency(Action::Purge, &context, &(&key, &request))?;
+        let target = self.target(&key, request.callback.as_deref(), false)?;
+        let command = Command::RequestPurge {
+            purge_id: self.clock.new_id(),
+            entity_type: key.entity_type(),
+            callback: target.is_some(),
+            join: request.join,
+        };
+        let proposal = self.proposal(key, command, Details::default(), context, idempotency, target);
+        self.record(Action::Purge, proposal).await
+    }
+
+    /// Records how a purge's storage cleanup ended. Telling it twice records it once.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; [`archive_ledger_domain::Rejection::StalePurge`] when the purge is not the current one.
+    pub async fn record_cleanup(
+        &self,
+        key: EntityKey,
+        purge_id: Uuid,
+        outcome: CleanupOutcome,
+        causation_id: Uuid,
+    ) -> Result<Receipt, LedgerError> {
+        let context = CommandContext::new(EventMetadata::internal(
+            "archive-ledger:storage-cleanup",
+            Some(causation_id),
+        ));
+        let command = Command::RecordCleanup { purge_id, outcome };
+        let proposal = self.proposal(key, command, Details::default(), context, None, None);
+        self.record(Action::RecordCleanup, proposal).await
+    }
+
+    fn check_storage(&self, storage: &[String]) -> Result<u32, LedgerError> {
+        for (index, uri) in storage.iter().enumerate() {
+            self.roots
+                .check(uri)
+                .map_err(|reason| LedgerError::Storage { index, reason })?;
+        }
+        Ok(u32::try_from(storage.len()).unwrap_or(u32::MAX))
+    }
+
+    fn target(
+        &self,
+        key: &EntityKey,
+        url: Option<&str>,
+        registered: bool,
+    ) -> Result<Option<NewTarget>, LedgerError> {
+        let Some(url) = url else { return Ok(None) };
+        let url = self.callbacks.check_url(url).map_err(LedgerError::Callback)?;
+        let stream_id = key.stream_id();
+        Ok(Some(NewTarget {
+            url_hash: self.keyring.keyed_hash("callback-url", url.expose().as_bytes()),
+            url_sealed: self
+                .keyring
+                .seal_for_service(&callback_context(&stream_id), url.expose().as_bytes())?,
+            host: url.receiver(),
+            registered,
+        }))
+    }
+
+    fn idempotency<T: Serialize>(
+        &self,
+        action: Action,
+        context: &CommandContext,
+        request: &T,
+    ) -> Result<Option<Idempotency>, LedgerError> {
+        let Some(key) = &context.idempotency_key else {
+            return Ok(None);
+        };
+        let bound = format!("{}\0{key}", context.metadata.actor);
+        // The condition belongs to the request: the same key with another If-Match is another request.
+        let request = serde_json::to_vec(&(action, context.expected_version, request))
+            .map_err(|error| StoreError::inconsistent("hash a request", error.to_string()))?;
+        Ok(Some(Idempotency {
+            key: self.keyring.keyed_hash("idempotency-key", bound.as_bytes()),
+            request: self.keyring.keyed_hash("idempotent-request", &request),
+        }))
+    }
+
+    fn proposal(
+        &self,
+        key: EntityKey,
+        command: Command,
+        details: Details,
+        context: CommandContext,
+        idempotency: Option<Idempotency>,
+        target: Option<NewTarget>,
+    ) -> Proposal {
+        Proposal {
+            key,
+            decision: Decision::Command(command),
+            details,
+            metadata: context.metadata,
+            command_id: self.clock.new_id(),
+            expected_version: context.expected_version,
+            idempotency,
+            target,
+        }
+    }
+
+    async fn record(&self, action: Action, proposal: Proposal) -> Result<Receipt, LedgerError> {
+        let _in_flight = match proposal.idempotency {
+            Some(idempotency) => Some(self.enter(idempotency.key)?),
+            None => None,
+        };
+        let answer = self.writer.submit(proposal).await;
+        let outcome = match &answer {
+            Ok(_) => "recorded",
+            Err(CommandError::Rejected(_)) => "rejected",
+            Err(CommandError::VersionMismatch { .. }) => "version_mismatch",
+            Err(CommandError::IdempotencyKeyReused | CommandError::InFlight) => "idempotency_conflict",
+            Err(CommandError::Overloaded) => "overloaded",
+            Err(CommandError::Stopping | CommandError::Unavailable(_) | CommandError::OutcomeUnknown(_)) => {
+                "unavailable"
+            }
+            Err(CommandError::Store(_) | CommandError::Keyring(_)) => "failed",
+        };
+        metrics::counter!(telemetry::COMMANDS_TOTAL, "action" => action.as_str(), "outcome" => outcome)
+            .increment(1);
+        Ok(answer?)
+    }
+}
+
+/// What a sealed callback URL is bound to.
+#[must_use]
+pub fn callback_context(stream_id: &str) -> String {
+    format!("callback-url\0{stream_id}")
+}

@@ -1,0 +1,179 @@
+//! The application layer: commands in, receipts out; reads with their sealed parts opened.
+//!
+//! Routes, imports and consumers call the ledger and nothing below it. It checks what the domain cannot see (storage
+//! roots, callback URLs), attaches what is sealed, and hands the command to the writer.
+
+mod command;
+mod view;
+
+pub use command::{CommandContext, Purge, Register, SoftDelete};
+pub use view::{ArchivedItem, ArchivedList, EntityView, HistoryItem};
+
+use crate::callbacks::target::{CallbackPolicy, TargetRefusal};
+use crate::cleanup::roots::StorageRoots;
+use crate::cleanup::uri::UriRefusal;
+use crate::clock::SharedClock;
+use crate::keyring::{Keyring, KeyringError};
+use crate::store::repository::Repository;
+use crate::store::writer::{CommandError, WriterHandle};
+use crate::store::{Hash, Position, ReadStore, StoreError};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, upcasters};
+use cqrs_es::EventStore;
+use cqrs_es::persist::PersistedEventStore;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// Why a command was not recorded, or a read not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A storage URI may not be deleted.
+    #[error("storage[{index}] is refused: {reason}")]
+    Storage {
+        /// Which of the URIs, from 0.
+        index: usize,
+        /// Why.
+        reason: UriRefusal,
+    },
+    /// The callback URL may not be called.
+    #[error("the callback is refused: {0}")]
+    Callback(#[source] TargetRefusal),
+    /// The deletion is dated in the future.
+    #[error("deleted_at lies in the future")]
+    DeletedInFuture,
+    /// The command was refused or could not be recorded.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// Something sealed could not be opened.
+    #[error("sealed details could not be opened")]
+    Keyring(#[from] KeyringError),
+    /// An aggregate could not be loaded.
+    #[error("the entity could not be loaded")]
+    Load(#[source] cqrs_es::AggregateError<archive_ledger_domain::Rejection>),
+}
+
+/// What a ledger is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The way to the writer.
+    pub writer: WriterHandle,
+    /// Reads.
+    pub reads: Arc<dyn ReadStore>,
+    /// Loads aggregates.
+    pub repository: Repository,
+    /// Opens what is sealed.
+    pub keyring: Arc<Keyring>,
+    /// Times and ids.
+    pub clock: SharedClock,
+    /// The only places whose objects may ever be deleted.
+    pub roots: Arc<StorageRoots>,
+    /// Where callbacks may go.
+    pub callbacks: Arc<CallbackPolicy>,
+}
+
+impl std::fmt::Debug for dyn ReadStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadStore")
+    }
+}
+
+/// The ledger.
+pub struct Ledger {
+    writer: WriterHandle,
+    reads: Arc<dyn ReadStore>,
+    aggregates: PersistedEventStore<Repository, ArchivedEntity>,
+    keyring: Arc<Keyring>,
+    clock: SharedClock,
+    roots: Arc<StorageRoots>,
+    callbacks: Arc<CallbackPolicy>,
+    in_flight: Mutex<HashSet<Hash>>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Puts a ledger together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            writer: parts.writer,
+            reads: parts.reads,
+            aggregates: PersistedEventStore::new_event_store(parts.repository).with_upcasters(upcasters()),
+            keyring: parts.keyring,
+            clock: parts.clock,
+            roots: parts.roots,
+            callbacks: parts.callbacks,
+            in_flight: Mutex::new(HashSet::new()),
+        }
+    }
+
+    /// An entity as its events leave it, and its version; `State::Unknown` and 0 when the ledger has never heard of it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Load`].
+    pub async fn load(&self, key: &EntityKey) -> Result<(ArchivedEntity, u64), LedgerError> {
+        let context = self
+            .aggregates
+            .load_aggregate(&key.stream_id())
+            .await
+            .map_err(LedgerError::Load)?;
+        let version = u64::try_from(context.current_sequence).unwrap_or(u64::MAX);
+        Ok((context.aggregate, version))
+    }
+
+    /// The reads below the ledger, for what needs no opening: health, relays, audits.
+    #[must_use]
+    pub fn reads(&self) -> &Arc<dyn ReadStore> {
+        &self.reads
+    }
+
+    /// The clock that the ledger's times come from.
+    #[must_use]
+    pub const fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// The keyring.
+    #[must_use]
+    pub const fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// The last position that this process committed; it wakes readers of the log.
+    #[must_use]
+    pub fn committed(&self) -> watch::Receiver<Position> {
+        self.writer.committed()
+    }
+
+    /// Marks an idempotency key as under way until the guard is dropped.
+    fn enter(&self, key: Hash) -> Result<InFlight<'_>, CommandError> {
+        let mut keys = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if !keys.insert(key) {
+            return Err(CommandError::InFlight);
+        }
+        Ok(InFlight { ledger: self, key })
+    }
+}
+
+/// A request with an idempotency key, under way.
+struct InFlight<'a> {
+    ledger: &'a Ledger,
+    key: Hash,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.ledger
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
+    }
+}

@@ -1,0 +1,266 @@
+//! Reads: rows and events with their sealed parts opened.
+
+use super::{Ledger, LedgerError};
+use crate::keyring::{DataKey, Details};
+use crate::store::{EntityStream, ListPage, StoreError, StoredEvent};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, EntityType, Event, EventName, Parent, State};
+use archive_ledger_projections::facts;
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// An item of the archived list.
+#[derive(Debug, Clone)]
+pub struct ArchivedItem {
+    /// The entity.
+    pub key: EntityKey,
+    /// When it was deleted.
+    pub deleted_at: DateTime<Utc>,
+    /// Its name.
+    pub name: String,
+    /// Its metadata.
+    pub metadata: Map<String, Value>,
+}
+
+/// A page of the archived list.
+#[derive(Debug, Clone)]
+pub struct ArchivedList {
+    /// The items, newest deletion first.
+    pub items: Vec<ArchivedItem>,
+    /// How many there are of the type.
+    pub total: u64,
+    /// Whether items follow.
+    pub more: bool,
+}
+
+/// One entity, whatever its state.
+#[derive(Debug, Clone)]
+pub struct EntityView {
+    /// The entity.
+    pub key: EntityKey,
+    /// Its state.
+    pub state: State,
+    /// Its version: the number of its events.
+    pub version: u64,
+    /// The deletion that stands.
+    pub deletion_id: Option<Uuid>,
+    /// When it was deleted.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Who recorded the deletion.
+    pub deleted_by: Option<String>,
+    /// What it belonged to.
+    pub parent: Option<Parent>,
+    /// The latest purge.
+    pub purge_id: Option<Uuid>,
+    /// The data set that an archive preserves.
+    pub dataset_id: Option<String>,
+    /// The space that an archive belongs to.
+    pub space_id: Option<String>,
+    /// When the ledger first recorded it.
+    pub created_at: DateTime<Utc>,
+    /// When the ledger last recorded something of it.
+    pub updated_at: DateTime<Utc>,
+    /// What is sealed: those of the deletion that stands, over those of the registration.
+    pub details: Details,
+}
+
+/// One event of a history.
+#[derive(Debug, Clone)]
+pub struct HistoryItem {
+    /// The event as it is stored.
+    pub stored: StoredEvent,
+    /// The state that it left the entity in.
+    pub state: State,
+    /// Its readable facts.
+    pub facts: Value,
+    /// What was sealed with it, if it can still be opened.
+    pub details: Option<Details>,
+    /// Whether something was sealed with it and is gone for good.
+    pub erased: bool,
+}
+
+impl Ledger {
+    /// How many entities of each type are archived; every type is there.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, LedgerError> {
+        let counted = self.reads.summary().await?;
+        Ok(EntityType::ALL
+            .into_iter()
+            .map(|entity_type| (entity_type, counted.get(&entity_type).copied().unwrap_or(0)))
+            .collect())
+    }
+
+    /// A page of the archived list.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    pub async fn list(
+        &self,
+        entity_type: EntityType,
+        page: &ListPage,
+        limit: u32,
+    ) -> Result<ArchivedList, LedgerError> {
+        let page = self.reads.list(entity_type, page, limit).await?;
+        let mut items = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            let stream_id = row.key.stream_id();
+            let details = match (&row.data_key, &row.sealed) {
+                (Some(wrapped), Some(sealed)) => {
+                    let key = self.keyring.unwrap(&stream_id, wrapped)?;
+                    key.open_details(&stream_id, row.event_id, sealed)?.0
+                }
+                _ => {
+                    return Err(
+                        StoreError::inconsistent("open the archived list", "a row has lost its key").into(),
+                    );
+                }
+            };
+            items.push(ArchivedItem {
+                key: row.key,
+                deleted_at: row.deleted_at,
+                name: details.name.unwrap_or_default(),
+                metadata: details.metadata.unwrap_or_default(),
+            });
+        }
+        Ok(ArchivedList {
+            items,
+            total: page.total,
+            more: page.more,
+        })
+    }
+
+    /// One entity; `None` when it never existed or was purged.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    pub async fn entity(&self, key: &EntityKey) -> Result<Option<EntityView>, LedgerError> {
+        let Some(stream) = self.reads.stream(key).await? else {
+            return Ok(None);
+        };
+        let opened = self.open_all(key, &stream)?;
+        let mut entity = ArchivedEntity::default();
+        for event in &stream.events {
+            entity.apply(event.event.clone());
+        }
+        let (Some(first), Some(last)) = (stream.events.first(), stream.events.last()) else {
+            return Ok(None);
+        };
+        if entity.state() == State::Purged {
+            return Ok(None);
+        }
+        let deleted_by = stream
+            .events
+            .iter()
+            .rev()
+            .find(|event| event.event.name() == EventName::SoftDeleted && entity.deletion().is_some())
+            .map(|event| event.metadata.actor.clone());
+        Ok(Some(EntityView {
+            key: key.clone(),
+            state: entity.state(),
+            version: last.sequence,
+            deletion_id: entity.deletion().map(|deletion| deletion.deletion_id),
+            deleted_at: entity.deletion().map(|deletion| deletion.deleted_at),
+            deleted_by,
+            parent: entity.deletion().and_then(|deletion| deletion.parent.clone()),
+            purge_id: entity.purge_id(),
+            dataset_id: entity.dataset_id().map(ToOwned::to_owned),
+            space_id: entity.space_id().map(ToOwned::to_owned),
+            created_at: first.recorded_at,
+            updated_at: last.recorded_at,
+            details: standing_details(&stream.events, opened),
+        }))
+    }
+
+    /// An entity's whole history, oldest first; `None` when the ledger has never heard of it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    pub async fn history(&self, key: &EntityKey) -> Result<Option<Vec<HistoryItem>>, LedgerError> {
+        let Some(stream) = self.reads.stream(key).await? else {
+            return Ok(None);
+        };
+        let opened = self.open_all(key, &stream)?;
+        let purged = stream
+            .events
+            .iter()
+            .any(|event| event.event.name() == EventName::Purged);
+        let items = stream.events.into_iter().zip(opened).map(|(stored, details)| {
+            let readable = facts(&stored.event);
+            let seals = matches!(stored.event, Event::Registered(_) | Event::SoftDeleted(_));
+            HistoryItem {
+                state: readable.state,
+                facts: readable.facts,
+                erased: purged && seals && details.is_none(),
+                details,
+                stored,
+            }
+        });
+        Ok(Some(items.collect()))
+    }
+
+    /// The storage URIs that a purge of the entity has to clean: those of its registration and of the deletion that
+    /// stands. `None` when the entity is purged or unknown.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    pub async fn storage(&self, key: &EntityKey) -> Result<Option<Vec<String>>, LedgerError> {
+        Ok(self.entity(key).await?.map(|entity| entity.details.storage))
+    }
+
+    /// Opens what is sealed beside each event of a stream, in order.
+    fn open_all(&self, key: &EntityKey, stream: &EntityStream) -> Result<Vec<Option<Details>>, LedgerError> {
+        let stream_id = key.stream_id();
+        let data_key: Option<DataKey> = match &stream.data_key {
+            Some(wrapped) => Some(self.keyring.unwrap(&stream_id, wrapped)?),
+            None => None,
+        };
+        stream
+            .events
+            .iter()
+            .map(|event| match (&data_key, &event.sealed) {
+                (Some(data_key), Some(sealed)) => {
+                    Ok(Some(data_key.open_details(&stream_id, event.event_id, sealed)?.0))
+                }
+                _ => Ok(None),
+            })
+            .collect()
+    }
+}
+
+/// The details of the deletion that stands, over those of the registration; the storage of both.
+fn standing_details(events: &[StoredEvent], opened: Vec<Option<Details>>) -> Details {
+    let mut registered = Details::default();
+    let mut deleted = Details::default();
+    for (event, details) in events.iter().zip(opened) {
+        match (&event.event, details) {
+            (Event::Registered(_), Some(details)) => registered = details,
+            (Event::SoftDeleted(_), Some(details)) => deleted = details,
+            (Event::Restored(_), _) => deleted = Details::default(),
+            (
+                Event::Registered(_)
+                | Event::SoftDeleted(_)
+                | Event::PurgeRequested(_)
+                | Event::Purged(_)
+                | Event::PurgeFailed(_),
+                _,
+            ) => {}
+        }
+    }
+    let mut storage = registered.storage;
+    for uri in deleted.storage {
+        if !storage.contains(&uri) {
+            storage.push(uri);
+        }
+    }
+    Details {
+        name: deleted.name,
+        metadata: deleted.metadata,
+        reason: deleted.reason,
+        description: registered.description,
+        storage,
+    }
+}
