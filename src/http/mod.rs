@@ -1,1 +1,4 @@
 //! The HTTP interface.
+
+pub mod envelope;
+pub mod error;
