@@ -1,4 +1,7 @@
 //! The HTTP interface.
 
+pub mod body;
 pub mod envelope;
 pub mod error;
+pub mod json;
+pub mod page;

@@ -1,0 +1,354 @@
+//! Request bodies: read within a limit, parsed strictly, taken apart field by field.
+//!
+//! Every refusal names the field that it is about. Nothing here is ever logged.
+
+use super::error::{ApiError, Key};
+use super::json::{self, JsonFault};
+use axum::extract::Request;
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, HeaderValue};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+
+/// The largest body that a route takes unless it says otherwise, in bytes.
+pub const DEFAULT_LIMIT: usize = 256 * 1024;
+
+/// How much more than the limit is read and dropped, so that a client which is still sending can read the refusal.
+const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
+
+/// The longest field name that an error repeats, in characters.
+const ECHO_LIMIT: usize = 64;
+
+/// Whether a route takes a request without a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyBody {
+    /// No body stands for `{}`.
+    IsEmptyObject,
+    /// There must be a body.
+    IsRefused,
+}
+
+/// Reads a request's JSON object.
+///
+/// # Errors
+/// As [`read_body`] and [`parse_object`]; [`ApiError::MalformedData`] for an empty body that the route does not take.
+pub async fn read_fields(request: Request, limit: usize, empty: EmptyBody) -> Result<Fields, ApiError> {
+    let body = read_body(request, limit).await?;
+    match empty {
+        EmptyBody::IsEmptyObject if body.is_empty() => Ok(Fields::new(Map::new())),
+        EmptyBody::IsEmptyObject | EmptyBody::IsRefused => parse_object(&body).map(Fields::new),
+    }
+}
+
+/// Reads a request's body of at most `limit` bytes, whether or not its length was announced.
+///
+/// # Errors
+/// [`ApiError::PayloadTooLarge`] beyond the limit, [`ApiError::UnsupportedMediaType`] for a body that is not declared as
+/// uncompressed `application/json` in UTF-8, [`ApiError::MalformedData`] for one that ends before it is complete.
+pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    let (parts, mut body) = request.into_parts();
+    let too_large = || ApiError::PayloadTooLarge {
+        limit: u64::try_from(limit).ok(),
+    };
+    let announced = announced_length(&parts.headers);
+    if announced.is_some_and(|length| length > limit) {
+        // A client that waits for "100 Continue" has not begun to send; one that sends more than the drain takes is cut off.
+        let waits = parts.headers.contains_key(EXPECT);
+        if waits || announced.is_some_and(|length| length > DRAIN_LIMIT) {
+            return Err(too_large());
+        }
+    }
+    let mut read = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ApiError::MalformedData)?.into_data() else {
+            continue;
+        };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            read.extend_from_slice(&data);
+        } else if length > limit.saturating_add(DRAIN_LIMIT) {
+            break;
+        }
+    }
+    if length > limit {
+        return Err(too_large());
+    }
+    if !read.is_empty() && !is_plain_json(&parts.headers) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    Ok(read.freeze())
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// One `Content-Type: application/json`, in UTF-8 if it names a charset, and no `Content-Encoding`.
+fn is_plain_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let encoded = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    !encoded && is_utf8_json(content_type)
+}
+
+fn is_utf8_json(content_type: &HeaderValue) -> bool {
+    let Ok(text) = content_type.to_str() else {
+        return false;
+    };
+    let mut parts = text.split(';').map(str::trim);
+    if !parts
+        .next()
+        .is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
+    {
+        return false;
+    }
+    parts
+        .filter_map(|parameter| parameter.split_once('='))
+        .all(|(name, value)| {
+            !name.trim().eq_ignore_ascii_case("charset")
+                || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+}
+
+/// Parses a body as exactly one JSON object.
+///
+/// # Errors
+/// [`ApiError::MalformedData`], or [`ApiError::BadData`] naming the top-level field that holds a duplicate key, U+0000 or
+/// too deep a nesting.
+pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    json::parse_object(bytes).map_err(|fault| match fault {
+        JsonFault::Malformed => ApiError::MalformedData,
+        JsonFault::DuplicateKey { key } => ApiError::bad_data(echo(&key), "a key occurs twice"),
+        JsonFault::TooDeep { key } => ApiError::bad_data(
+            echo(&key),
+            format!("nested deeper than {} levels", json::MAX_DEPTH),
+        ),
+        JsonFault::NulCharacter { key } => ApiError::bad_data(echo(&key), "must not contain U+0000"),
+    })
+}
+
+/// A field name that a client sent, fit to be repeated to it.
+fn echo(key: &str) -> String {
+    key.chars()
+        .take(ECHO_LIMIT)
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// What a text may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Text {
+    /// The least length in characters.
+    pub min: usize,
+    /// The greatest length in characters.
+    pub max: usize,
+}
+
+impl Text {
+    /// `min` to `max` characters, none of them a control character.
+    #[must_use]
+    pub const fn new(min: usize, max: usize) -> Self {
+        Self { min, max }
+    }
+
+    /// Checks `text` as the value of `key`.
+    ///
+    /// # Errors
+    /// [`ApiError::BadValueEmpty`], [`ApiError::BadValueTextTooLarge`], or [`ApiError::BadData`].
+    pub fn check(self, key: &str, text: String) -> Result<String, ApiError> {
+        let key = || Key::from(key.to_owned());
+        if text.is_empty() && self.min > 0 {
+            return Err(ApiError::BadValueEmpty { key: key() });
+        }
+        let length = text.chars().count();
+        if length < self.min {
+            return Err(ApiError::bad_data(
+                key(),
+                format!("must have at least {} characters", self.min),
+            ));
+        }
+        if length > self.max {
+            return Err(ApiError::BadValueTextTooLarge {
+                key: key(),
+                limit: self.max,
+            });
+        }
+        if text.chars().any(char::is_control) {
+            return Err(ApiError::bad_data(key(), "must not contain control characters"));
+        }
+        Ok(text)
+    }
+}
+
+/// The fields of an object that have not been taken yet. `null` counts as absent, as it does for Onedata.
+#[derive(Debug)]
+pub struct Fields {
+    path: String,
+    left: Map<String, Value>,
+}
+
+impl Fields {
+    /// The fields of a body.
+    #[must_use]
+    pub const fn new(object: Map<String, Value>) -> Self {
+        Self {
+            path: String::new(),
+            left: object,
+        }
+    }
+
+    /// The name of a field in errors: `parent.id` for a nested one.
+    fn key(&self, name: &str) -> Key {
+        Key::from(format!("{}{name}", self.path))
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.left.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, ApiError> {
+        value.ok_or_else(|| ApiError::MissingRequiredValue { key: self.key(name) })
+    }
+
+    /// Takes a text that must be there.
+    ///
+    /// # Errors
+    /// [`ApiError::MissingRequiredValue`], [`ApiError::BadValueString`], or as [`Text::check`].
+    pub fn take_string(&mut self, name: &str, rule: Text) -> Result<String, ApiError> {
+        let text = self.take_optional_string(name, rule)?;
+        self.required(name, text)
+    }
+
+    /// Takes a text that may be there.
+    ///
+    /// # Errors
+    /// [`ApiError::BadValueString`], or as [`Text::check`].
+    pub fn take_optional_string(&mut self, name: &str, rule: Text) -> Result<Option<String>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => rule.check(&self.key(name), text).map(Some),
+            Some(_) => Err(ApiError::BadValueString { key: self.key(name) }),
+        }
+    }
+
+    /// Takes an RFC 3339 time that may be there.
+    ///
+    /// # Errors
+    /// [`ApiError::BadValueString`] or [`ApiError::BadData`].
+    pub fn take_optional_time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
+        let Some(text) = self.take_optional_string(name, Text::new(1, 64))? else {
+            return Ok(None);
+        };
+        DateTime::parse_from_rfc3339(&text)
+            .map(|time| Some(time.to_utc()))
+            .map_err(|_| ApiError::bad_data(self.key(name), "must be a time as in RFC 3339"))
+    }
+
+    /// Takes an object that must be there, of at most `max_bytes` when written compactly.
+    ///
+    /// # Errors
+    /// [`ApiError::MissingRequiredValue`] or [`ApiError::BadData`].
+    pub fn take_object(&mut self, name: &str, max_bytes: usize) -> Result<Map<String, Value>, ApiError> {
+        let object = self.take_optional_object(name, max_bytes)?;
+        self.required(name, object)
+    }
+
+    /// Takes an object that may be there, of at most `max_bytes` when written compactly.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`].
+    pub fn take_optional_object(
+        &mut self,
+        name: &str,
+        max_bytes: usize,
+    ) -> Result<Option<Map<String, Value>>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value @ Value::Object(_)) if value.to_string().len() > max_bytes => Err(ApiError::bad_data(
+                self.key(name),
+                format!("must not be larger than {max_bytes} bytes"),
+            )),
+            Some(Value::Object(object)) => Ok(Some(object)),
+            Some(_) => Err(ApiError::bad_data(self.key(name), "must be an object")),
+        }
+    }
+
+    /// Takes the fields of an object that may be there; its errors name `<name>.<field>`.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`].
+    pub fn take_optional_fields(&mut self, name: &str) -> Result<Option<Self>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(left)) => Ok(Some(Self {
+                path: format!("{}{name}.", self.path),
+                left,
+            })),
+            Some(_) => Err(ApiError::bad_data(self.key(name), "must be an object")),
+        }
+    }
+
+    /// Takes a list of at most `max_items` texts; an absent one is empty.
+    ///
+    /// # Errors
+    /// [`ApiError::BadValueListOfStrings`], [`ApiError::BadData`], or as [`Text::check`].
+    pub fn take_string_list(
+        &mut self,
+        name: &str,
+        rule: Text,
+        max_items: usize,
+    ) -> Result<Vec<String>, ApiError> {
+        let items = match self.take(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(ApiError::BadValueListOfStrings { key: self.key(name) }),
+        };
+        if items.len() > max_items {
+            return Err(ApiError::bad_data(
+                self.key(name),
+                format!("must not have more than {max_items} items"),
+            ));
+        }
+        let key = self.key(name);
+        items
+            .into_iter()
+            .map(|item| match item {
+                Value::String(text) => rule.check(&key, text),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    Err(ApiError::BadValueListOfStrings { key: key.clone() })
+                }
+            })
+            .collect()
+    }
+
+    /// Refuses fields that nobody took: the end of our own bodies.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] with the hint `unknown field`.
+    pub fn finish_strict(self) -> Result<(), ApiError> {
+        match self.left.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(ApiError::bad_data(echo(&self.key(name)), "unknown field")),
+        }
+    }
+
+    /// Ignores fields that nobody took: the end of Onedata's bodies.
+    pub fn finish_lenient(self) {}
+}
+
+#[cfg(test)]
+mod tests;
