@@ -1,0 +1,287 @@
+//! Who is asking: finds the token in a request, its key, and gives a [`Principal`].
+
+use super::error::{ApiError, Challenge};
+use super::jwks::{JwksCache, JwksError};
+use super::rights::Principal;
+use super::token::{self, Expected, JwsAlgorithm, MIN_SECRET, UnverifiedToken, VerifyingKey};
+use crate::clock::SharedClock;
+use crate::config::JwksSource;
+use chrono::TimeDelta;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
+use jsonwebtoken::DecodingKey;
+use std::fmt;
+use std::time::Duration;
+
+/// Onedata's header, taken on Onedata's routes only.
+const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// How far an issuer's clock may be off.
+pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+
+/// When a client should try again while no keys can be had: the pause between two attempts to get them.
+const KEYS_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Which tokens are accepted.
+#[derive(Clone)]
+pub struct AuthConfig {
+    /// The secret for HS256, of at least 32 bytes.
+    pub hs256_secret: Option<Vec<u8>>,
+    /// Public keys for RS256, ES256 and EdDSA.
+    pub jwks: Option<JwksSource>,
+    /// The issuer that tokens must name; any or none when absent.
+    pub issuer: Option<String>,
+    /// The audience that tokens must name. When absent, a token that names one is refused (RFC 7519, section 4.1.3).
+    pub audience: Option<String>,
+    /// How far an issuer's clock may be off.
+    pub leeway: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            hs256_secret: None,
+            jwks: None,
+            issuer: None,
+            audience: None,
+            leeway: DEFAULT_LEEWAY,
+        }
+    }
+}
+
+impl fmt::Debug for AuthConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthConfig")
+            .field("hs256_secret", &self.hs256_secret.as_ref().map(|_| "[redacted]"))
+            .field("jwks", &self.jwks)
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .field("leeway", &self.leeway)
+            .finish()
+    }
+}
+
+/// Why tokens cannot be checked at all: an error of the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthSetupError {
+    /// There is neither a secret nor a key set.
+    #[error("no key to check tokens with: neither a secret nor a key set is configured")]
+    NoKeys,
+    /// The secret is too short for HS256.
+    #[error("the secret that tokens are signed with must have at least {MIN_SECRET} bytes")]
+    ShortSecret,
+    /// The leeway is out of range.
+    #[error("the leeway for token times is out of range")]
+    Leeway,
+    /// The key set cannot be used.
+    #[error("the key set cannot be used")]
+    Jwks(#[source] JwksError),
+}
+
+/// Why a request is not authenticated. Clients learn the [`Challenge`] only.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// There is no token.
+    #[error("no token")]
+    NoToken,
+    /// `Authorization` has another scheme than `Bearer`.
+    #[error("the authorization scheme is not Bearer")]
+    UnsupportedScheme,
+    /// A header that carries tokens occurs more than once.
+    #[error("a header that carries tokens occurs more than once")]
+    RepeatedHeader,
+    /// `Authorization` and `X-Auth-Token` carry different tokens.
+    #[error("two different tokens")]
+    ConflictingTokens,
+    /// The token is longer than we look at.
+    #[error("the token is too long")]
+    TooLong,
+    /// The token is no compact JWT.
+    #[error("the token is malformed")]
+    Malformed,
+    /// The algorithm is none of ours, or not the one that the key is for.
+    #[error("the token's algorithm is not accepted")]
+    UnsupportedAlgorithm,
+    /// The token was made for another purpose.
+    #[error("the token's type is not accepted")]
+    UnsupportedType,
+    /// The token's header tells us what to trust.
+    #[error("the token's header must not have {name}")]
+    ForbiddenHeader {
+        /// The header parameter.
+        name: &'static str,
+    },
+    /// No key of ours goes by the token's key id, or it names none and there are several.
+    #[error("no key for the token")]
+    UnknownKey,
+    /// The signature does not hold.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// The token is not valid any more.
+    #[error("the token has expired")]
+    Expired,
+    /// The token is not valid yet.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// The token is of another issuer.
+    #[error("the token is of another issuer")]
+    WrongIssuer,
+    /// The token is for somebody else.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// A claim that must be there is not.
+    #[error("the token has no {name}")]
+    MissingClaim {
+        /// The claim.
+        name: &'static str,
+    },
+    /// A claim or header parameter has the wrong type, or a value out of bounds.
+    #[error("the token's {name} is of the wrong type")]
+    ClaimType {
+        /// The claim or header parameter.
+        name: &'static str,
+    },
+    /// The keys to check the token with cannot be had. Worth retrying.
+    #[error("the keys for tokens cannot be had")]
+    KeysUnavailable(#[source] JwksError),
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::NoToken | AuthError::UnsupportedScheme => Self::Unauthorized(Challenge::NoToken),
+            AuthError::RepeatedHeader
+            | AuthError::ConflictingTokens
+            | AuthError::TooLong
+            | AuthError::Malformed => Self::Unauthorized(Challenge::BadToken),
+            AuthError::UnsupportedAlgorithm
+            | AuthError::UnsupportedType
+            | AuthError::ForbiddenHeader { .. }
+            | AuthError::UnknownKey
+            | AuthError::BadSignature
+            | AuthError::Expired
+            | AuthError::NotYetValid
+            | AuthError::WrongIssuer
+            | AuthError::WrongAudience
+            | AuthError::MissingClaim { .. }
+            | AuthError::ClaimType { .. } => Self::Unauthorized(Challenge::TokenInvalid),
+            AuthError::KeysUnavailable(_) => Self::TemporaryFailure {
+                retry_after: KEYS_RETRY_AFTER,
+                cause: Some(Box::new(error)),
+            },
+        }
+    }
+}
+
+/// Checks tokens.
+#[derive(Debug)]
+pub struct Authenticator {
+    secret: Option<VerifyingKey>,
+    jwks: Option<JwksCache>,
+    expected: Expected,
+    clock: SharedClock,
+}
+
+impl Authenticator {
+    /// An authenticator that accepts what `config` says, by `clock`'s time. A key set in a file is read now, one behind
+    /// an address when the first token needs it.
+    ///
+    /// # Errors
+    /// [`AuthSetupError`].
+    pub fn new(config: AuthConfig, clock: SharedClock) -> Result<Self, AuthSetupError> {
+        let AuthConfig {
+            hs256_secret,
+            jwks,
+            issuer,
+            audience,
+            leeway,
+        } = config;
+        if hs256_secret.is_none() && jwks.is_none() {
+            return Err(AuthSetupError::NoKeys);
+        }
+        if hs256_secret
+            .as_ref()
+            .is_some_and(|secret| secret.len() < MIN_SECRET)
+        {
+            return Err(AuthSetupError::ShortSecret);
+        }
+        let leeway = TimeDelta::from_std(leeway).map_err(|_| AuthSetupError::Leeway)?;
+        let jwks = jwks
+            .map(|source| JwksCache::new(source, clock.clone()))
+            .transpose();
+        Ok(Self {
+            secret: hs256_secret
+                .map(|secret| VerifyingKey::new(JwsAlgorithm::Hs256, DecodingKey::from_secret(&secret))),
+            jwks: jwks.map_err(AuthSetupError::Jwks)?,
+            expected: Expected {
+                issuer,
+                audience,
+                leeway,
+            },
+            clock,
+        })
+    }
+
+    /// Who sent these headers: by `Authorization: Bearer`, and with `accept_x_auth_token` also by `X-Auth-Token`.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        accept_x_auth_token: bool,
+    ) -> Result<Principal, AuthError> {
+        let token = find_token(headers, accept_x_auth_token)?;
+        let token = UnverifiedToken::parse(token)?;
+        let claims = match (token.algorithm(), &self.secret, &self.jwks) {
+            (JwsAlgorithm::Hs256, Some(secret), _) => token.verify(secret)?,
+            (JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa, _, Some(jwks)) => {
+                let key = jwks.find(token.key_id(), token.algorithm()).await?;
+                token.verify(&key)?
+            }
+            (JwsAlgorithm::Hs256, None, _)
+            | (JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa, _, None) => {
+                return Err(AuthError::UnsupportedAlgorithm);
+            }
+        };
+        token::principal(&claims, &self.expected, self.clock.now())
+    }
+}
+
+/// The one token of a request.
+fn find_token(headers: &HeaderMap, accept_x_auth_token: bool) -> Result<&str, AuthError> {
+    let bearer = single(headers, &AUTHORIZATION)?.map(bearer_token).transpose()?;
+    let plain = if accept_x_auth_token {
+        single(headers, &X_AUTH_TOKEN)?
+    } else {
+        None
+    };
+    match (bearer, plain) {
+        (None, None) => Err(AuthError::NoToken),
+        (Some(token), None) | (None, Some(token)) => Ok(token),
+        (Some(bearer), Some(plain)) if bearer == plain => Ok(bearer),
+        (Some(_), Some(_)) => Err(AuthError::ConflictingTokens),
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, AuthError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| AuthError::Malformed),
+        (Some(_), Some(_)) => Err(AuthError::RepeatedHeader),
+    }
+}
+
+/// The token in `Bearer <token>`; the scheme in any case (RFC 9110, section 11.1).
+fn bearer_token(value: &str) -> Result<&str, AuthError> {
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        Ok(token.trim_matches(' '))
+    } else {
+        Err(AuthError::UnsupportedScheme)
+    }
+}
+
+#[cfg(test)]
+mod tests;

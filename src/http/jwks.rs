@@ -1,0 +1,470 @@
+//! Public keys of token issuers: a JSON Web Key Set (RFC 7517) from a file or an address, cached.
+//!
+//! A token's `kid` is attacker's text: it looks a key up in a map and does nothing else. What it can cause is bounded:
+//! one fetch in 30 seconds, and a list of 128 ids that were looked for in vain.
+
+use super::auth::AuthError;
+use super::json;
+use super::token::{JwsAlgorithm, VerifyingKey};
+use crate::clock::SharedClock;
+use crate::config::JwksSource;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use url::Url;
+
+/// The largest key set that is read, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// How long an answer with the key set may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The least time between two fetches, whatever asks for them.
+const FETCH_PAUSE: TimeDelta = TimeDelta::seconds(30);
+
+/// When keys from an address are fetched again although nobody misses one, so that a withdrawn key is forgotten.
+const MAX_AGE: TimeDelta = TimeDelta::minutes(5);
+
+/// How long keys are used while they cannot be fetched again.
+const STALE_IF_ERROR: TimeDelta = TimeDelta::hours(24);
+
+/// How often a file is looked at.
+const STAT_PAUSE: TimeDelta = TimeDelta::seconds(1);
+
+/// How many key ids that were looked for in vain are remembered, and for how long.
+const ABSENT_MAX: usize = 128;
+const ABSENT_FOR: TimeDelta = TimeDelta::seconds(60);
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum JwksError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The address is neither `http` nor `https`.
+    #[error("the address must begin with http:// or https://")]
+    Scheme,
+    /// The client cannot be set up.
+    #[error("cannot set up the client")]
+    Client(#[source] reqwest::Error),
+    /// The address does not answer, or not in time.
+    #[error("cannot fetch the key set")]
+    Fetch(#[source] reqwest::Error),
+    /// The address answers something else.
+    #[error("the address answered with status {status}")]
+    Status {
+        /// The status of the answer.
+        status: u16,
+    },
+    /// The key set is too large.
+    #[error("the key set is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// The text is no key set.
+    #[error("the text is no JSON Web Key Set")]
+    Malformed,
+    /// The set has no key that we can use.
+    #[error("the key set has no key for RS256, ES256 or EdDSA")]
+    NoUsableKey,
+    /// A task of ours did not finish.
+    #[error("reading the file was interrupted")]
+    Interrupted,
+    /// The keys could not be had, and are not tried again at once.
+    #[error("the keys could not be had a moment ago")]
+    Unavailable,
+}
+
+/// The keys of a set that we can use, with their ids.
+#[derive(Debug)]
+struct KeySet(Vec<(Option<String>, Arc<VerifyingKey>)>);
+
+impl KeySet {
+    /// Reads a set. Keys for other purposes, algorithms or curves, and private ones, are left out.
+    fn parse(bytes: &[u8]) -> Result<Self, JwksError> {
+        let set = json::parse_object(bytes).map_err(|_| JwksError::Malformed)?;
+        let Some(Value::Array(keys)) = set.get("keys") else {
+            return Err(JwksError::Malformed);
+        };
+        let usable: Vec<_> = keys
+            .iter()
+            .filter_map(Value::as_object)
+            .filter_map(usable_key)
+            .collect();
+        if usable.is_empty() {
+            Err(JwksError::NoUsableKey)
+        } else {
+            Ok(Self(usable))
+        }
+    }
+
+    fn find(&self, key_id: Option<&str>, algorithm: JwsAlgorithm) -> Lookup {
+        let candidates = || {
+            self.0
+                .iter()
+                .filter(|(id, _)| key_id.is_none() || id.as_deref() == key_id)
+        };
+        // Without an id, only a set of one key leaves no choice to the token.
+        if key_id.is_none() && self.0.len() != 1 {
+            return Lookup::Ambiguous;
+        }
+        match candidates().find(|(_, key)| key.algorithm() == algorithm) {
+            Some((_, key)) => Lookup::Found(key.clone()),
+            None if candidates().next().is_some() => Lookup::OtherAlgorithm,
+            None => Lookup::Absent,
+        }
+    }
+}
+
+enum Lookup {
+    Found(Arc<VerifyingKey>),
+    OtherAlgorithm,
+    Ambiguous,
+    Absent,
+}
+
+fn usable_key(jwk: &Map<String, Value>) -> Option<(Option<String>, Arc<VerifyingKey>)> {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+    // A private key in a public set is a leak: whatever it signs proves nothing.
+    let private = jwk.contains_key("d") || jwk.contains_key("k");
+    let for_signatures = match (jwk.get("use"), jwk.get("key_ops")) {
+        (Some(purpose), _) if purpose != "sig" => false,
+        (_, Some(operations)) => operations
+            .as_array()
+            .is_some_and(|list| list.iter().any(|operation| operation == "verify")),
+        (_, None) => true,
+    };
+    if private || !for_signatures {
+        return None;
+    }
+    let (algorithm, key) = match (text("kty")?, text("crv")) {
+        ("RSA", _) => (JwsAlgorithm::Rs256, rsa_key(&bytes("n")?, &bytes("e")?)?),
+        ("EC", Some("P-256")) => {
+            let (x, y) = (bytes("x")?, bytes("y")?);
+            if x.len() != 32 || y.len() != 32 {
+                return None;
+            }
+            let point = [&[4][..], &x, &y].concat();
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).ok()?;
+            (JwsAlgorithm::Es256, DecodingKey::from_ec_der(&point))
+        }
+        ("OKP", Some("Ed25519")) => {
+            let x = bytes("x")?;
+            ParsedPublicKey::new(&ED25519, &x).ok()?;
+            (JwsAlgorithm::EdDsa, DecodingKey::from_ed_der(&x))
+        }
+        _ => return None,
+    };
+    if jwk.contains_key("alg") && text("alg").and_then(JwsAlgorithm::from_name) != Some(algorithm) {
+        return None;
+    }
+    let key_id = match jwk.get("kid") {
+        None => None,
+        Some(id) => Some(id.as_str()?.to_owned()),
+    };
+    Some((key_id, Arc::new(VerifyingKey::new(algorithm, key))))
+}
+
+/// A modulus of 2048 to 8192 bits and an odd exponent: what the signature check takes.
+fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Option<DecodingKey> {
+    let modulus = &modulus[modulus.iter().position(|byte| *byte != 0)?..];
+    let exponent = &exponent[exponent.iter().position(|byte| *byte != 0)?..];
+    let bits = modulus.len() * 8 - modulus[0].leading_zeros() as usize;
+    let sound =
+        (2048..=8192).contains(&bits) && exponent.len() <= 8 && exponent.last()? % 2 == 1 && exponent != [1];
+    sound.then(|| DecodingKey::from_rsa_raw_components(modulus, exponent))
+}
+
+/// What tells one version of a file from the next.
+type Stamp = (Option<SystemTime>, u64);
+
+/// The keys of one source. Shared by all requests; no lock is held while anything is read or fetched but the one that lets a
+/// single reader through.
+#[derive(Debug)]
+pub struct JwksCache {
+    source: Source,
+    clock: SharedClock,
+    state: Mutex<State>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    Url(Url, reqwest::Client),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    keys: Option<Arc<KeySet>>,
+    loaded_at: Option<DateTime<Utc>>,
+    tried_at: Option<DateTime<Utc>>,
+    looked_at: Option<DateTime<Utc>>,
+    stamp: Option<Stamp>,
+    absent: VecDeque<(String, DateTime<Utc>)>,
+    failing: bool,
+}
+
+impl JwksCache {
+    /// A cache of the keys at `source`. A file is read now, an address when a key is first asked for.
+    ///
+    /// # Errors
+    /// [`JwksError`] for a file without usable keys, or an address that no client can be set up for.
+    pub fn new(source: JwksSource, clock: SharedClock) -> Result<Self, JwksError> {
+        let mut state = State::default();
+        let source = match source {
+            JwksSource::File(path) => {
+                let (keys, stamp) = read_file(&path)?;
+                state.accept(keys, Some(stamp), clock.now());
+                Source::File(path)
+            }
+            JwksSource::Url(url) if !matches!(url.scheme(), "http" | "https") => {
+                return Err(JwksError::Scheme);
+            }
+            JwksSource::Url(url) => {
+                let client = reqwest::Client::builder()
+                    .timeout(FETCH_TIMEOUT)
+                    .redirect(reqwest::redirect::Policy::none())
+                    .build()
+                    .map_err(JwksError::Client)?;
+                Source::Url(url, client)
+            }
+        };
+        Ok(Self {
+            source,
+            clock,
+            state: Mutex::new(state),
+            loading: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// The key called `key_id`, if it is for `algorithm`. Without an id: the only key there is.
+    ///
+    /// # Errors
+    /// [`AuthError::UnknownKey`], [`AuthError::UnsupportedAlgorithm`] for a key that is there for another algorithm, and
+    /// [`AuthError::KeysUnavailable`] when keys were never had, or not for a day.
+    pub async fn find(
+        &self,
+        key_id: Option<&str>,
+        algorithm: JwsAlgorithm,
+    ) -> Result<Arc<VerifyingKey>, AuthError> {
+        self.keep_fresh().await;
+        let lookup = match self.keys() {
+            Some(keys) => keys.find(key_id, algorithm),
+            None => Lookup::Absent,
+        };
+        match lookup {
+            Lookup::Found(key) => return Ok(key),
+            Lookup::OtherAlgorithm => return Err(AuthError::UnsupportedAlgorithm),
+            Lookup::Ambiguous => return Err(AuthError::UnknownKey),
+            Lookup::Absent => {}
+        }
+        if key_id.is_some_and(|id| self.known_absent(id)) {
+            return Err(AuthError::UnknownKey);
+        }
+        self.look_again().await?;
+        let keys = self
+            .keys()
+            .ok_or(AuthError::KeysUnavailable(JwksError::Unavailable))?;
+        match keys.find(key_id, algorithm) {
+            Lookup::Found(key) => Ok(key),
+            Lookup::OtherAlgorithm => Err(AuthError::UnsupportedAlgorithm),
+            Lookup::Ambiguous => Err(AuthError::UnknownKey),
+            Lookup::Absent => {
+                if let Some(id) = key_id {
+                    self.state().remember_absent(id, self.clock.now());
+                }
+                Err(AuthError::UnknownKey)
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The keys, unless they are too old to be trusted.
+    fn keys(&self) -> Option<Arc<KeySet>> {
+        let now = self.clock.now();
+        let state = self.state();
+        let usable = match self.source {
+            Source::File(_) => true,
+            Source::Url(..) => state
+                .loaded_at
+                .is_some_and(|loaded| now - loaded <= STALE_IF_ERROR),
+        };
+        state.keys.clone().filter(|_| usable)
+    }
+
+    fn known_absent(&self, key_id: &str) -> bool {
+        let now = self.clock.now();
+        self.state()
+            .absent
+            .iter()
+            .any(|(id, since)| id == key_id && now - *since < ABSENT_FOR)
+    }
+
+    /// Loads keys that have aged or changed. One request does it, the others go on with what is there.
+    async fn keep_fresh(&self) {
+        let now = self.clock.now();
+        let due = {
+            let state = self.state();
+            match self.source {
+                Source::File(_) => state
+                    .looked_at
+                    .is_none_or(|looked| (now - looked).abs() >= STAT_PAUSE),
+                // What was never loaded is waited for in `look_again`.
+                Source::Url(..) => state.loaded_at.is_some_and(|loaded| now - loaded >= MAX_AGE),
+            }
+        };
+        if !due {
+            return;
+        }
+        if let Ok(_one) = self.loading.try_lock() {
+            // A failure is in the log, and the keys that are there stay.
+            let _ = self.load().await;
+        }
+    }
+
+    /// Loads keys because one is missing. All requests that miss one wait for a single load.
+    async fn look_again(&self) -> Result<(), AuthError> {
+        let before = self.state().loaded_at;
+        let _one = self.loading.lock().await;
+        if self.state().loaded_at != before {
+            return Ok(());
+        }
+        match self.load().await {
+            // As long as there are keys, one that is missing is unknown rather than unavailable.
+            Err(error) if self.keys().is_none() => Err(AuthError::KeysUnavailable(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Loads the keys, unless that was done or tried a moment ago. Called with the `loading` lock held.
+    async fn load(&self) -> Result<(), JwksError> {
+        let now = self.clock.now();
+        let loaded = match &self.source {
+            Source::File(path) => {
+                self.state().looked_at = Some(now);
+                let stamp = tokio::fs::metadata(path)
+                    .await
+                    .ok()
+                    .map(|metadata| stamp(&metadata));
+                if stamp.is_some() && stamp == self.state().stamp {
+                    return Ok(());
+                }
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
+                read.map_err(|_| JwksError::Interrupted)
+                    .flatten()
+                    .map(|(keys, stamp)| (keys, Some(stamp)))
+            }
+            Source::Url(url, client) => {
+                {
+                    let mut state = self.state();
+                    if state
+                        .tried_at
+                        .is_some_and(|tried| (now - tried).abs() < FETCH_PAUSE)
+                    {
+                        return Err(JwksError::Unavailable);
+                    }
+                    state.tried_at = Some(now);
+                }
+                fetch(client, url).await.map(|keys| (keys, None))
+            }
+        };
+        let mut state = self.state();
+        match loaded {
+            Ok((keys, stamp)) => {
+                state.accept(keys, stamp, now);
+                Ok(())
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut state.failing, true) {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(error = %error, error.cause = cause, "the key set for tokens cannot be loaded");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl State {
+    fn accept(&mut self, keys: KeySet, stamp: Option<Stamp>, now: DateTime<Utc>) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the key set for tokens is loaded again");
+        }
+        self.absent.clear();
+        self.keys = Some(Arc::new(keys));
+        self.stamp = stamp;
+        self.loaded_at = Some(now);
+    }
+
+    fn remember_absent(&mut self, key_id: &str, now: DateTime<Utc>) {
+        self.absent
+            .retain(|(id, since)| id != key_id && now - *since < ABSENT_FOR);
+        if self.absent.len() >= ABSENT_MAX {
+            self.absent.pop_front();
+        }
+        self.absent.push_back((key_id.to_owned(), now));
+    }
+}
+
+fn stamp(metadata: &std::fs::Metadata) -> Stamp {
+    (metadata.modified().ok(), metadata.len())
+}
+
+fn read_file(path: &Path) -> Result<(KeySet, Stamp), JwksError> {
+    let failed = |source| JwksError::ReadFile {
+        path: path.to_owned(),
+        source,
+    };
+    // A pipe would be waited for without end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let stamp = stamp(&file.metadata().map_err(failed)?);
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(JwksError::TooLarge);
+    }
+    Ok((KeySet::parse(&bytes)?, stamp))
+}
+
+async fn fetch(client: &reqwest::Client, url: &Url) -> Result<KeySet, JwksError> {
+    let failed = |error: reqwest::Error| JwksError::Fetch(error.without_url());
+    let mut response = client.get(url.clone()).send().await.map_err(failed)?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(JwksError::Status {
+            status: response.status().as_u16(),
+        });
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if (bytes.len() + chunk.len()) as u64 > MAX_BYTES {
+            return Err(JwksError::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    KeySet::parse(&bytes)
+}
+
+#[cfg(test)]
+mod tests;
