@@ -118,7 +118,7 @@ impl PersistedEventRepository for Repository {
         {
             return Err(unsupported("a commit holds the events of one archived entity"));
         }
-        let key = EntityKey::from_stream_id(&first.aggregate_id).map_err(|error| unknown(error))?;
+        let key = EntityKey::from_stream_id(&first.aggregate_id).map_err(unknown)?;
         let context: HashMap<String, String> =
             serde_json::from_value(first.metadata.clone()).unwrap_or_default();
         let decided = events

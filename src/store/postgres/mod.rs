@@ -51,6 +51,34 @@ impl PostgresStore {
         MIGRATIONS.run(&self.pool).await.map_err(StoreError::Migrate)
     }
 
+    /// What the ledger remembers of itself under `name`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar("SELECT value FROM ledger_meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::database("recall a fact of the ledger"))
+    }
+
+    /// Remembers a fact once and for all; returns what stands, which is not `value` when something stood before.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let operation = "remember a fact of the ledger";
+        sqlx::query("INSERT INTO ledger_meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(value)
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let standing = self.recall(name).await?;
+        standing.ok_or_else(|| StoreError::inconsistent(operation, "the fact did not stand"))
+    }
+
     /// Opens the connection of an append backend.
     ///
     /// # Errors

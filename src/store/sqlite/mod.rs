@@ -78,6 +78,36 @@ impl SqliteStore {
             .map_err(StoreError::Migrate)
     }
 
+    /// What the ledger remembers of itself under `name`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar("SELECT value FROM ledger_meta WHERE name = ?1")
+            .bind(name)
+            .fetch_optional(&self.reads)
+            .await
+            .map_err(StoreError::database("recall a fact of the ledger"))
+    }
+
+    /// Remembers a fact once and for all; returns what stands, which is not `value` when something stood before.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let operation = "remember a fact of the ledger";
+        let mut connection = self.write.lock().await;
+        sqlx::query("INSERT INTO ledger_meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(value)
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        drop(connection);
+        let standing = self.recall(name).await?;
+        standing.ok_or_else(|| StoreError::inconsistent(operation, "the fact did not stand"))
+    }
+
     /// The append backend. It takes turns with everything else that writes.
     #[must_use]
     pub fn appender(&self) -> append::SqliteAppend {

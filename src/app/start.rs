@@ -1,0 +1,314 @@
+//! From a configuration to a ledger that can record: store, schema, keyring, writer.
+
+use crate::callbacks::target::CallbackPolicy;
+use crate::cleanup::roots::{RootError, StorageRoots};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, Database};
+use crate::keyring::{Keyring, KeyringError};
+use crate::ledger::{Ledger, Parts};
+use crate::secret_files::{self, SecretFileError};
+use crate::store::postgres::PostgresStore;
+use crate::store::repository::Repository;
+use crate::store::sqlite::SqliteStore;
+use crate::store::writer::{WriterHandle, writer};
+use crate::store::{AppendBackend, ReadStore, StoreError};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Where the ledger's keyring is remembered, to refuse another one.
+const KEYRING_META: &str = "keyring";
+
+/// Why the service does not start. Each names the option that sets it right.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be reached, or holds something else than a ledger.
+    #[error("{option}: {source}")]
+    Store {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        source: StoreError,
+    },
+    /// A key file cannot be used.
+    #[error("{option}: {source}")]
+    SecretFile {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        source: SecretFileError,
+    },
+    /// The keyring file is no keyring.
+    #[error("--keyring-file: {0}")]
+    Keyring(#[source] KeyringError),
+    /// The ledger was sealed with another keyring.
+    #[error("--keyring-file: the ledger was sealed with the keyring {expected}, and this one is {actual}")]
+    OtherKeyring {
+        /// What the ledger remembers.
+        expected: String,
+        /// What the file holds.
+        actual: String,
+    },
+    /// The ledger was sealed with a keyring, and the file is not there.
+    #[error(
+        "--keyring-file: {path} does not exist, and the ledger was sealed with the keyring {expected}: bring the file back"
+    )]
+    KeyringMissing {
+        /// The file.
+        path: String,
+        /// What the ledger remembers.
+        expected: String,
+    },
+    /// A storage root cannot be used.
+    #[error("--storage-root: {0}")]
+    Root(#[source] RootError),
+    /// Anything else that an option sets right.
+    #[error("{option}: {source}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StartError {
+    /// Blames an option.
+    pub fn option(option: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Option {
+            option,
+            source: source.into(),
+        }
+    }
+}
+
+/// The one choice between the backends.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// Clustered.
+    Postgres(PostgresStore),
+    /// Embedded.
+    Sqlite(SqliteStore),
+}
+
+/// The option that names the store.
+pub(super) const fn store_option(config: &Config) -> &'static str {
+    match config.database {
+        Database::Postgres { .. } => "--database-url",
+        Database::Sqlite { .. } => "--data-dir",
+    }
+}
+
+impl Store {
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StartError::Store`].
+    pub async fn migrate(&self) -> Result<(), StartError> {
+        match self {
+            Self::Postgres(store) => store
+                .migrate()
+                .await
+                .map_err(|source| blame("--database-url", source)),
+            Self::Sqlite(store) => store
+                .migrate()
+                .await
+                .map_err(|source| blame("--data-dir", source)),
+        }
+    }
+
+    /// Reads.
+    #[must_use]
+    pub fn reads(&self) -> Arc<dyn ReadStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.recall(name).await,
+            Self::Sqlite(store) => store.recall(name).await,
+        }
+    }
+
+    async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        match self {
+            Self::Postgres(store) => store.remember(name, value).await,
+            Self::Sqlite(store) => store.remember(name, value).await,
+        }
+    }
+}
+
+const fn blame(option: &'static str, source: StoreError) -> StartError {
+    StartError::Store { option, source }
+}
+
+/// A ledger that can record, and its writer's task.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// The clock.
+    pub clock: SharedClock,
+    /// The keyring.
+    pub keyring: Arc<Keyring>,
+    /// The storage roots.
+    pub roots: Arc<StorageRoots>,
+    /// Where callbacks may go.
+    pub callbacks: Arc<CallbackPolicy>,
+    /// Stops the writer after it has recorded what waits.
+    pub stop_writer: CancellationToken,
+    /// The writer's task; it ends after `stop_writer`.
+    pub writer: JoinHandle<()>,
+}
+
+impl Opened {
+    /// Lets the writer record what waits and end.
+    ///
+    /// # Errors
+    /// [`tokio::task::JoinError`] when the writer panicked.
+    pub async fn close(self) -> Result<(), tokio::task::JoinError> {
+        self.stop_writer.cancel();
+        self.writer.await
+    }
+}
+
+/// Connects to the store that the configuration names.
+pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
+    secret_files::create_private_directory(&config.data_dir).map_err(|source| StartError::SecretFile {
+        option: "--data-dir",
+        source,
+    })?;
+    let option = store_option(config);
+    match &config.database {
+        Database::Postgres { url } => PostgresStore::connect(url.expose(), config.database_connections)
+            .await
+            .map(Store::Postgres),
+        Database::Sqlite { path } => SqliteStore::open(path, config.database_connections)
+            .await
+            .map(Store::Sqlite),
+    }
+    .map_err(|source| blame(option, source))
+}
+
+/// Opens the ledger: connects, brings the schema up to date, reads the keyring, starts the writer.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault.
+pub async fn open(config: &Config) -> Result<Opened, StartError> {
+    let store = connect(config).await?;
+    store.migrate().await?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let keyring = Arc::new(keyring(config, &store, &clock).await?);
+    let roots = StorageRoots::parse(&config.storage.roots)
+        .and_then(|roots| roots.protecting(&config.data_dir))
+        .map_err(StartError::Root)?;
+    roots.check_local_roots().map_err(StartError::Root)?;
+    let roots = Arc::new(roots);
+    let callbacks = Arc::new(CallbackPolicy::new(config.callbacks.allow.clone()));
+    let stop_writer = CancellationToken::new();
+    let start = Start {
+        config,
+        clock: &clock,
+        keyring: &keyring,
+        stop: &stop_writer,
+    };
+    let (handle, task, repository) = match &store {
+        Store::Postgres(postgres) => {
+            let appender = postgres
+                .appender()
+                .await
+                .map_err(|source| blame("--database-url", source))?;
+            let (handle, task) = start.writer(appender);
+            let repository = Repository::postgres(postgres, handle.clone(), Arc::clone(&clock));
+            (handle, task, repository)
+        }
+        Store::Sqlite(sqlite) => {
+            let (handle, task) = start.writer(sqlite.appender());
+            let repository = Repository::sqlite(sqlite, handle.clone(), Arc::clone(&clock));
+            (handle, task, repository)
+        }
+    };
+    let ledger = Arc::new(Ledger::new(Parts {
+        writer: handle,
+        reads: store.reads(),
+        repository,
+        keyring: Arc::clone(&keyring),
+        clock: Arc::clone(&clock),
+        roots: Arc::clone(&roots),
+        callbacks: Arc::clone(&callbacks),
+    }));
+    Ok(Opened {
+        store,
+        ledger,
+        clock,
+        keyring,
+        roots,
+        callbacks,
+        stop_writer,
+        writer: task,
+    })
+}
+
+struct Start<'a> {
+    config: &'a Config,
+    clock: &'a SharedClock,
+    keyring: &'a Arc<Keyring>,
+    stop: &'a CancellationToken,
+}
+
+impl Start<'_> {
+    fn writer<B: AppendBackend + 'static>(&self, backend: B) -> (WriterHandle, JoinHandle<()>) {
+        let limits = self.config.writer;
+        let (task, handle) = writer(
+            backend,
+            Arc::clone(self.keyring),
+            Arc::clone(self.clock),
+            limits.max_batch,
+            limits.queue_limit,
+        );
+        (handle, tokio::spawn(task.run(self.stop.clone())))
+    }
+}
+
+/// The keyring that this ledger was sealed with; a new one only for a ledger that was never sealed.
+async fn keyring(config: &Config, store: &Store, clock: &SharedClock) -> Result<Keyring, StartError> {
+    let option = store_option(config);
+    let expected = store
+        .recall(KEYRING_META)
+        .await
+        .map_err(|source| blame(option, source))?;
+    let path = &config.keyring_file;
+    let secret_file = |source| StartError::SecretFile {
+        option: "--keyring-file",
+        source,
+    };
+    let content = match (secret_files::load(path).map_err(secret_file)?, expected) {
+        (Some(content), _) => content,
+        (None, Some(expected)) => {
+            return Err(StartError::KeyringMissing {
+                path: path.display().to_string(),
+                expected,
+            });
+        }
+        (None, None) => {
+            let fresh = Keyring::generate(clock.new_id()).map_err(StartError::Keyring)?;
+            secret_files::load_or_create(path, || fresh).map_err(secret_file)?
+        }
+    };
+    let keyring = Keyring::parse(&content).map_err(StartError::Keyring)?;
+    let actual = keyring.fingerprint();
+    // Of two instances that start at once with different keyrings, one is remembered and the other refuses.
+    let expected = store
+        .remember(KEYRING_META, &actual)
+        .await
+        .map_err(|source| blame(option, source))?;
+    if expected != actual {
+        return Err(StartError::OtherKeyring { expected, actual });
+    }
+    Ok(keyring)
+}
