@@ -69,6 +69,9 @@ pub enum BlobErrorKind {
     /// No answer, or only server errors, for longer than one purge waits.
     #[error("the storage cannot be reached")]
     Unavailable,
+    /// Neither environment nor shared files nor the machine has credentials for the storage, or their source fails.
+    #[error("there are no credentials for the storage")]
+    NoCredentials,
     /// The bucket of a storage root does not exist: a wrong name, region or endpoint, and no proof that the objects are gone.
     #[error("the bucket of the storage root does not exist")]
     NoSuchBucket,
@@ -109,9 +112,12 @@ impl BlobErrorKind {
             | Self::NoSuchBucket
             | Self::OtherFileSystem
             | Self::NotConnected => false,
-            Self::Throttled | Self::Unavailable | Self::RootMissing | Self::NotEmpty | Self::Interrupted => {
-                true
-            }
+            Self::Throttled
+            | Self::Unavailable
+            | Self::NoCredentials
+            | Self::RootMissing
+            | Self::NotEmpty
+            | Self::Interrupted => true,
             // What a code means is not known here; one that passes on its own is worth the wait for a person to look.
             Self::Rejected { .. } => false,
             Self::Io(kind) => !matches!(

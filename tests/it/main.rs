@@ -6,5 +6,6 @@
     reason = "a test that cannot go on says where by panicking"
 )]
 
+mod cleanup_s3;
 mod cli;
 mod harness;

@@ -1,6 +1,7 @@
 //! What an S3 error means for a purge.
 
 use super::super::blob::BlobErrorKind;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -26,6 +27,8 @@ pub(super) enum Verdict {
     /// No permission, or Object Lock.
     Denied,
     NoSuchBucket,
+    /// The AWS chain has none for us.
+    NoCredentials,
     /// To be tried again, more slowly.
     Throttled,
     /// To be tried again.
@@ -61,13 +64,21 @@ impl Failure {
                 }
             }
             SdkError::ConstructionFailure(_) => Self::invalid(),
-            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
-                Self {
-                    verdict: Verdict::Unavailable,
-                    code: String::new(),
-                    locked: false,
-                }
+            SdkError::DispatchFailure(failure)
+                if failure.as_connector_error().is_some_and(|e| lacks_credentials(e)) =>
+            {
+                Self::of(Verdict::NoCredentials)
             }
+            // A timeout, a connection that fails or breaks, an answer that cannot be read.
+            _ => Self::of(Verdict::Unavailable),
+        }
+    }
+
+    fn of(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            code: String::new(),
+            locked: false,
         }
     }
 
@@ -128,6 +139,7 @@ impl Failure {
             Verdict::Denied if self.locked => BlobErrorKind::ObjectLocked { remaining: 1 },
             Verdict::Denied => BlobErrorKind::PermissionDenied,
             Verdict::NoSuchBucket => BlobErrorKind::NoSuchBucket,
+            Verdict::NoCredentials => BlobErrorKind::NoCredentials,
             Verdict::Throttled => BlobErrorKind::Throttled,
             Verdict::Unavailable => BlobErrorKind::Unavailable,
             Verdict::Gone | Verdict::NotImplemented | Verdict::Rejected => {
@@ -135,6 +147,11 @@ impl Failure {
             }
         }
     }
+}
+
+/// Credentials are loaded while a request is sent, so that their absence looks like a connection that failed.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<CredentialsError>())
 }
 
 /// How servers word that retention or a legal hold is the reason.

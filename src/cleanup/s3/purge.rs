@@ -356,13 +356,23 @@ impl<'a> Purge<'a> {
     /// other alive.
     async fn keep(&self, tally: &mut Tally, victim: &Victim, failure: Failure) -> Result<(), Failure> {
         match failure.verdict {
-            Verdict::Denied if failure.locked || self.is_locked(victim).await => tally.locked += 1,
-            Verdict::Denied => tally.denied += 1,
+            Verdict::Denied => {
+                // One look tells for the batch, or a million refusals would ask a million times.
+                let unexplained = !failure.locked && tally.locked == 0 && tally.denied == 0;
+                let looked = unexplained && self.is_locked(victim).await;
+                if failure.locked || looked || (tally.locked > 0 && tally.denied == 0) {
+                    tally.locked += 1;
+                } else {
+                    tally.denied += 1;
+                }
+            }
             Verdict::Rejected | Verdict::NotImplemented => {
                 tally.code.get_or_insert(failure.code);
             }
             Verdict::Gone => {}
-            Verdict::NoSuchBucket | Verdict::Throttled | Verdict::Unavailable => return Err(failure),
+            Verdict::NoSuchBucket | Verdict::NoCredentials | Verdict::Throttled | Verdict::Unavailable => {
+                return Err(failure);
+            }
         }
         Ok(())
     }
