@@ -3,15 +3,13 @@
 //! A receiver computes HMAC-SHA256 over `id.timestamp.body` with the secret it was given and compares. While a secret is
 //! being replaced every secret of the file signs, so that receivers may change over in their own time.
 
+use crate::secret_files::{self, SecretFileError};
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use zeroize::Zeroizing;
 
 /// What every secret starts with.
@@ -26,24 +24,12 @@ const SECRETS_MAX: usize = 10;
 /// Why the signing secrets cannot be used. No variant's text holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The file cannot be read.
-    #[error("cannot read the callback secrets '{}'", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is absent and cannot be made.
-    #[error("cannot create the callback secrets '{}'", path.display())]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// The file cannot be read or made.
+    #[error("the callback secrets cannot be used")]
+    File(#[source] SecretFileError),
+    /// The file is not text.
+    #[error("the callback secrets are not text")]
+    NotText,
     /// A line is not `whsec_` and the base64 of 24 to 64 bytes.
     #[error("line {line} of the callback secrets is not 'whsec_' and the base64 of 24 to 64 bytes")]
     Line {
@@ -85,22 +71,11 @@ impl SigningSecrets {
     /// # Errors
     /// [`SecretsError`].
     pub fn load_or_create(path: &Path) -> Result<Self, SecretsError> {
-        let read_error = |source| SecretsError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&Zeroizing::new(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let text = generated_file()?;
-                create(path, &text).map_err(|source| SecretsError::Create {
-                    path: path.to_owned(),
-                    source,
-                })?;
-                Self::parse(&Zeroizing::new(fs::read_to_string(path).map_err(read_error)?))
-            }
-            Err(error) => Err(read_error(error)),
-        }
+        let fresh = generated_file()?;
+        let content =
+            secret_files::load_or_create(path, || fresh.as_bytes().to_vec()).map_err(SecretsError::File)?;
+        let content = Zeroizing::new(content);
+        Self::parse(std::str::from_utf8(&content).map_err(|_| SecretsError::NotText)?)
     }
 
     /// The secrets of a file's text.
@@ -162,40 +137,11 @@ fn generated_file() -> Result<Zeroizing<String>, SecretsError> {
     )))
 }
 
-/// Makes `path` with mode 0600, whole or not at all: a crash must not leave an empty file that no start accepts. If
-/// the file has appeared meanwhile, it stays as it is.
-fn create(path: &Path, text: &str) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    // What an earlier process with the same id left behind.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&draft, path);
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -267,15 +213,6 @@ mod tests {
             STANDARD.decode(&secret[PREFIX.len()..]).unwrap().len(),
             GENERATED_BYTES
         );
-    }
-
-    #[test]
-    fn a_file_that_appeared_meanwhile_is_left_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("callback-secrets");
-        fs::write(&path, OLD).unwrap();
-        create(&path, NEW).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), OLD);
     }
 
     #[test]
