@@ -33,6 +33,20 @@ pub(crate) enum Command {
     /// created if there is none. It must name at least one role, right, privilege or space.
     #[command(display_name = "archive-ledger token", after_help = token::AFTER_HELP)]
     Token(token::Arguments),
+
+    /// Bring the database's schema up to date, and end
+    ///
+    /// The server does the same at its start; this is for whoever wants it done before, or with another database user. It is
+    /// safe to run beside servers and more than once.
+    #[command(display_name = "archive-ledger migrate")]
+    Migrate(Options),
+}
+
+/// A subcommand's arguments when it has the common options only.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// The options that `token` heeds: the others are accepted there and not shown.
@@ -80,6 +94,7 @@ impl Cli {
         let mut command = self.command;
         let after = match &mut command {
             Command::Token(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Migrate(options) => std::mem::take(&mut options.flags),
         };
         Ok((self.flags.joined(after)?, command))
     }

@@ -5,7 +5,9 @@
 
 mod cli;
 
+use archive_ledger::app::{self, StartError};
 use archive_ledger::config::Config;
+use archive_ledger::telemetry;
 use cli::{Cli, Command};
 use std::error::Error;
 use std::io::Write;
@@ -33,7 +35,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match command {
         Command::Token(arguments) => cli::token::run(&config, arguments),
+        Command::Migrate(_) => service(&config, app::migrate(&config)),
     }
+}
+
+/// Runs what works on the ledger: with logs, on a runtime.
+fn service(config: &Config, work: impl Future<Output = Result<(), StartError>>) -> Result<(), Failure> {
+    telemetry::init_logs(&config.log).map_err(|error| Failure::runtime(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::runtime(&error).in_context("cannot start the runtime"))?;
+    runtime.block_on(work).map_err(|error| Failure::usage(&error))
 }
 
 /// Why the command failed: what is said on standard error, and the exit code.

@@ -187,7 +187,12 @@ pub fn create_private_directory(directory: &Path) -> Result<(), SecretFileError>
         .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
     let missing = missing.count();
     if missing == 0 {
-        return Ok(());
+        let there = directory.is_dir();
+        return if there {
+            Ok(())
+        } else {
+            Err(failed(ErrorKind::NotADirectory.into()))
+        };
     }
     DirBuilder::new()
         .recursive(true)
@@ -318,6 +323,10 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+        assert!(
+            create_private_directory(&empty).is_err(),
+            "a file is no directory"
+        );
         for path in [&empty, &folder, &link] {
             assert!(
                 load_or_create(path, || b"x".to_vec()).is_err(),

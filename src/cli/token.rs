@@ -1,19 +1,21 @@
 //! `archive-ledger token`: signs a token with the service's own key.
 
 use crate::Failure;
-use archive_ledger::clock::{Clock, SystemClock};
+use archive_ledger::clock::SystemClock;
 use archive_ledger::config::{Config, Flags};
+use archive_ledger::http::rights::{Right, Role};
+use archive_ledger::http::token::{self, TokenRequest};
 use archive_ledger::secret_files;
-use clap::builder::PossibleValuesParser;
-use serde::Serialize;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) const AFTER_HELP: &str = "\
 Roles:      admin (everything), operator (everything but purge), auditor (read)
 Rights:     archived:read, archived:write (soft-delete, restore), archived:purge,
-            audit:read, callbacks:manage
+            archived:purge-force (past a safeguard), audit:read, callbacks:manage
 Privileges: what the Onedata routes ask for; to delete an archive they ask for
             space_manage_datasets and space_remove_archives
 
@@ -30,12 +32,12 @@ const LONGEST: Duration = Duration::from_secs(315_576_000);
 #[command(group = clap::ArgGroup::new("grants").required(true).multiple(true))]
 pub(crate) struct Arguments {
     /// A role; can be repeated
-    #[arg(long = "role", value_name = "ROLE", group = "grants", value_parser = PossibleValuesParser::new(ROLES))]
-    roles: Vec<String>,
+    #[arg(long = "role", value_name = "ROLE", group = "grants", value_parser = one_of(Role::ALL, Role::as_str))]
+    roles: Vec<Role>,
 
     /// A right; can be repeated
-    #[arg(long = "right", value_name = "RIGHT", group = "grants", value_parser = PossibleValuesParser::new(RIGHTS))]
-    rights: Vec<String>,
+    #[arg(long = "right", value_name = "RIGHT", group = "grants", value_parser = one_of(Right::ALL, Right::as_str))]
+    rights: Vec<Right>,
 
     /// A Onedata privilege in every space; can be repeated
     #[arg(long = "privilege", value_name = "PRIVILEGE", group = "grants", value_parser = word)]
@@ -57,14 +59,16 @@ pub(crate) struct Arguments {
     pub(super) flags: Flags,
 }
 
-const ROLES: [&str; 3] = ["admin", "operator", "auditor"];
-const RIGHTS: [&str; 5] = [
-    "archived:read",
-    "archived:write",
-    "archived:purge",
-    "audit:read",
-    "callbacks:manage",
-];
+/// The names that an option takes, and what each stands for.
+fn one_of<T>(
+    all: impl IntoIterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.into_iter().map(name)).try_map(|text| text.parse::<T>())
+}
 
 fn word(text: &str) -> Result<String, String> {
     if !text.is_empty()
@@ -121,50 +125,22 @@ fn default_subject() -> String {
 pub(crate) fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
     let key = secret_files::jwt_secret(&config.auth.secret_file)
         .map_err(|error| Failure::usage(&error).in_context("--jwt-secret-file"))?;
-    let token = mint(config, arguments, &key).map_err(|error| Failure::runtime(&error))?;
-    writeln!(std::io::stdout(), "{token}")
-        .map_err(|error| Failure::runtime(&error).in_context("cannot print the token"))
-}
-
-/// The claims, as the design has them.
-#[derive(Debug, Serialize)]
-struct Claims {
-    sub: String,
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    roles: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    scope: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    privileges: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    spaces: BTreeMap<String, Vec<String>>,
-}
-
-fn mint(config: &Config, arguments: Arguments, key: &[u8]) -> Result<String, jsonwebtoken::errors::Error> {
     let mut spaces = BTreeMap::<String, Vec<String>>::new();
     for (space, privileges) in arguments.spaces {
         spaces.entry(space).or_default().extend(privileges);
     }
-    let now = SystemClock.now().timestamp();
-    let claims = Claims {
-        sub: arguments.subject.unwrap_or_else(default_subject),
-        iat: now,
-        nbf: now,
-        exp: now.saturating_add_unsigned(arguments.ttl.as_secs()),
-        iss: config.auth.issuer.clone(),
-        aud: config.auth.audience.clone(),
+    let request = TokenRequest {
         roles: arguments.roles,
-        scope: arguments.rights.join(" "),
+        rights: arguments.rights,
         privileges: arguments.privileges,
         spaces,
+        subject: arguments.subject.unwrap_or_else(default_subject),
+        ttl: arguments.ttl,
+        issuer: config.auth.issuer.clone(),
+        audience: config.auth.audience.clone(),
     };
-    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
-    jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(key))
+    // What is left to refuse is a token that grants so much that it would be too long.
+    let token = token::mint(&key, &request, &SystemClock).map_err(|error| Failure::usage(&error))?;
+    writeln!(std::io::stdout(), "{token}")
+        .map_err(|error| Failure::runtime(&error).in_context("cannot print the token"))
 }

@@ -325,6 +325,8 @@ pub struct TokenRequest {
     pub rights: Vec<Right>,
     /// Onedata's privileges, in every space (`privileges`).
     pub privileges: Vec<String>,
+    /// Onedata's privileges, space by space (`spaces`).
+    pub spaces: BTreeMap<String, Vec<String>>,
     /// The actor (`sub`): 1 to 256 characters.
     pub subject: String,
     /// How long the token lives (`exp`), in whole seconds.
@@ -394,6 +396,10 @@ pub fn mint(secret: &[u8], request: &TokenRequest, clock: &dyn Clock) -> Result<
     add(
         "privileges",
         (!request.privileges.is_empty()).then(|| json!(request.privileges)),
+    );
+    add(
+        "spaces",
+        (!request.spaces.is_empty()).then(|| json!(request.spaces)),
     );
     add("iss", request.issuer.as_ref().map(|issuer| json!(issuer)));
     add("aud", request.audience.as_ref().map(|audience| json!(audience)));

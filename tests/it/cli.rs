@@ -113,7 +113,7 @@ async fn whatever_is_wrong_with_an_option_is_told_in_one_line_with_exit_code_2()
 #[tokio::test]
 async fn help_and_version_are_everywhere() {
     let home = tempfile::tempdir().unwrap();
-    for command in ["", "token "] {
+    for command in ["", "token ", "migrate "] {
         for (flag, told) in [
             ("--help", "Usage: archive-ledger"),
             ("-h", "--data-dir"),

@@ -10,6 +10,7 @@ fn request() -> TokenRequest {
         roles: vec![Role::Auditor],
         rights: vec![Right::ArchivedWrite, Right::CallbacksManage],
         privileges: vec!["space_remove_archives".into()],
+        spaces: [("s1".into(), vec!["space_manage_datasets".into()])].into(),
         subject: "operator@example.org".into(),
         ttl: Duration::from_secs(60),
         issuer: Some("ledger".into()),
@@ -62,6 +63,7 @@ async fn a_minted_token_grants_what_was_asked_for_until_it_expires() {
         ]
     );
     assert!(principal.privileges.contains("space_remove_archives"));
+    assert!(principal.spaces["s1"].contains("space_manage_datasets"));
 
     assert!(
         accepted(&token, Some("ledger"), Some("clients"), 89)
@@ -78,6 +80,7 @@ async fn a_token_that_grants_nothing_still_says_who_asks() {
         roles: Vec::new(),
         rights: Vec::new(),
         privileges: Vec::new(),
+        spaces: BTreeMap::new(),
         issuer: None,
         audience: None,
         ..request()
@@ -86,7 +89,7 @@ async fn a_token_that_grants_nothing_still_says_who_asks() {
         .await
         .unwrap();
     assert_eq!(principal.rights, RightSet::NONE);
-    assert!(principal.privileges.is_empty() && principal.issuer.is_none());
+    assert!(principal.privileges.is_empty() && principal.spaces.is_empty() && principal.issuer.is_none());
 }
 
 #[test]
