@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use crate::harness::process::free_port;
 use crate::harness::server::run_binary;
 
 async fn run(args: &str, directory: &Path) -> Output {
@@ -123,4 +124,21 @@ async fn help_and_version_are_everywhere() {
             assert!(text.contains(told), "{command}{flag}: {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_is_told_with_its_cause_and_without_its_password() {
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("postgres://me:hunter2@127.0.0.1:{}/ledger", free_port());
+    let output = run(&format!("migrate --database-url {url}"), home.path()).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.starts_with("archive-ledger: --database-url: ") && error.contains("Connection refused"),
+        "{error}"
+    );
+    assert!(
+        error.matches('\n').count() == 1 && !error.contains("hunter2"),
+        "{error}"
+    );
 }

@@ -5,7 +5,7 @@ pub mod read;
 
 use super::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -33,6 +33,14 @@ impl PostgresStore {
             .application_name("archive-ledger")
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
+        // The pool would retry until its timeout and then tell nothing but that; one connection tells the cause.
+        let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
+        let first = first.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        let closed = match first {
+            Ok(connection) => connection.close().await,
+            Err(error) => Err(error),
+        };
+        closed.map_err(StoreError::database("connect"))?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT_TIMEOUT)
