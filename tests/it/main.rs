@@ -8,4 +8,5 @@
 
 mod cleanup_s3;
 mod cli;
+mod coordination;
 mod harness;

@@ -1,6 +1,7 @@
 //! The PostgreSQL backend.
 
 pub mod append;
+pub mod coordination;
 pub mod read;
 
 use super::StoreError;

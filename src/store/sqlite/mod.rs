@@ -5,6 +5,7 @@
 //! hyphenated text.
 
 pub mod append;
+pub mod coordination;
 pub mod read;
 
 use super::StoreError;

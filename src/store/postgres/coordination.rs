@@ -1,0 +1,91 @@
+//! PostgreSQL: leases and cursors.
+
+use super::PostgresStore;
+use crate::store::{CoordinationStore, Position, StoreError};
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// One statement decides: the row is locked while it is compared and changed.
+const ACQUIRE: &str = "
+    INSERT INTO leases (name, owner, epoch, expires_at)
+    VALUES ($1, $2, 1, $4)
+    ON CONFLICT (name) DO UPDATE SET
+        epoch = CASE WHEN leases.owner = excluded.owner THEN leases.epoch ELSE leases.epoch + 1 END,
+        owner = excluded.owner,
+        expires_at = excluded.expires_at
+    WHERE leases.owner = excluded.owner OR leases.expires_at <= $3
+    RETURNING epoch";
+
+const RELEASE: &str = "UPDATE leases SET expires_at = to_timestamp(0) WHERE name = $1 AND owner = $2";
+
+const CURSOR: &str = "SELECT position FROM cursors WHERE name = $1";
+
+const ADVANCE: &str = "
+    INSERT INTO cursors (name, position)
+    VALUES ($1, $2)
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position
+    WHERE cursors.position < excluded.position";
+
+#[async_trait]
+impl CoordinationStore for PostgresStore {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<u64>, StoreError> {
+        const OPERATION: &str = "take a lease";
+        let ttl = TimeDelta::from_std(ttl)
+            .map_err(|_| StoreError::inconsistent(OPERATION, "the lease is too long"))?;
+        let epoch: Option<i64> = sqlx::query_scalar(ACQUIRE)
+            .bind(name)
+            .bind(owner)
+            .bind(now)
+            .bind(now + ttl)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::database(OPERATION))?;
+        epoch
+            .map(|epoch| {
+                u64::try_from(epoch).map_err(|_| StoreError::inconsistent(OPERATION, "an epoch is negative"))
+            })
+            .transpose()
+    }
+
+    async fn release_lease(&self, name: &str, owner: Uuid) -> Result<(), StoreError> {
+        sqlx::query(RELEASE)
+            .bind(name)
+            .bind(owner)
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::database("give a lease back"))?;
+        Ok(())
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
+        const OPERATION: &str = "read a cursor";
+        let position: Option<i64> = sqlx::query_scalar(CURSOR)
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::database(OPERATION))?;
+        Position::try_from(position.unwrap_or(0))
+            .map_err(|_| StoreError::inconsistent(OPERATION, "a cursor is negative"))
+    }
+
+    async fn advance_cursor(&self, name: &str, position: Position) -> Result<(), StoreError> {
+        const OPERATION: &str = "move a cursor";
+        let position = i64::try_from(position)
+            .map_err(|_| StoreError::inconsistent(OPERATION, "a position is out of range"))?;
+        sqlx::query(ADVANCE)
+            .bind(name)
+            .bind(position)
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::database(OPERATION))?;
+        Ok(())
+    }
+}
