@@ -21,6 +21,14 @@ pub const APPEND_SECONDS: &str = "archive_ledger_append_seconds";
 pub const RELAY_LAG_POSITIONS: &str = "archive_ledger_relay_lag_positions";
 /// Counter: events that the bus has acknowledged.
 pub const RELAY_PUBLISHED_TOTAL: &str = "archive_ledger_relay_published_total";
+/// Gauge: 1 where this instance is the relay's leader, else 0.
+pub const RELAY_LEADER: &str = "archive_ledger_relay_leader";
+/// Counter: times that the relay had to find its place in the stream again, by `cause`.
+pub const RELAY_RESUMES_TOTAL: &str = "archive_ledger_relay_resumes_total";
+/// Counter: events that a consumer has taken, by `consumer` and `via` (`nats`, `log`, `redrive`).
+pub const BUS_HANDLED_TOTAL: &str = "archive_ledger_bus_handled_total";
+/// Counter: events and messages that a consumer could not take and set aside, by `consumer`.
+pub const BUS_PARKED_TOTAL: &str = "archive_ledger_bus_parked_total";
 /// Gauge: cleanup jobs by `state`.
 pub const CLEANUP_JOBS: &str = "archive_ledger_cleanup_jobs";
 /// Gauge: callback deliveries by `state`.
@@ -133,6 +141,16 @@ fn describe() {
         "Committed positions that are not yet published"
     );
     describe_counter!(RELAY_PUBLISHED_TOTAL, "Events that the bus has acknowledged");
+    describe_gauge!(RELAY_LEADER, "Whether this instance publishes the log");
+    describe_counter!(
+        RELAY_RESUMES_TOTAL,
+        "Times that the relay looked for its place in the stream, by cause"
+    );
+    describe_counter!(
+        BUS_HANDLED_TOTAL,
+        "Events that a consumer has taken, by consumer and way"
+    );
+    describe_counter!(BUS_PARKED_TOTAL, "Events and messages that a consumer set aside");
     describe_gauge!(CLEANUP_JOBS, "Cleanup jobs by state");
     describe_gauge!(CALLBACK_DELIVERIES, "Callback deliveries by state");
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");

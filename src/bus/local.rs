@@ -1,1 +1,272 @@
-//! The in-process bus: reads the log through durable cursors.
+//! The log as a bus: a consumer that reads it by position through a durable cursor.
+//!
+//! In embedded mode this is the bus. In clustered mode it is the safety net under JetStream: the redriver.
+
+use super::{
+    Backoff, BusError, BusEvent, CommitSignal, Handler, HandlerError, LogAccess, count_handled, park_event,
+};
+use crate::store::{Position, StoreError};
+use crate::telemetry;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How many events are read and handed over at once.
+const BATCH: u32 = 256;
+
+/// How long a consumer of the log waits without a signal: other instances commit too.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long a cursor may lag behind events that the consumer does not want: moving it costs a write.
+const IDLE_CURSOR_LAG: Duration = Duration::from_secs(5);
+
+/// When the redriver runs, and how far behind the log it stays.
+#[derive(Debug, Clone, Copy)]
+pub struct Redrive {
+    /// The pause between two runs; one is made at start.
+    pub every: Duration,
+    /// The age that an event must have: the bus gets this long to deliver it first.
+    pub delay: Duration,
+}
+
+impl Default for Redrive {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(30),
+            delay: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Feeds one handler from the log.
+///
+/// Events come in the order of their positions. The cursor moves only over events that were handled or parked, after they
+/// were; a crash repeats what the cursor does not cover yet.
+pub struct LogConsumer {
+    handler: Arc<dyn Handler>,
+    log: LogAccess,
+    signal: CommitSignal,
+    cursor: String,
+    via: &'static str,
+    pause: Duration,
+    delay: Option<TimeDelta>,
+    position: Position,
+    saved: Position,
+    saved_at: Instant,
+    heads: VecDeque<(Position, Option<DateTime<Utc>>)>,
+}
+
+impl LogConsumer {
+    /// The in-process bus: every event at once, cursor `<handler's name>`.
+    #[must_use]
+    pub fn direct(handler: Arc<dyn Handler>, log: LogAccess, signal: CommitSignal) -> Self {
+        let cursor = handler.name().to_owned();
+        Self::new(handler, log, signal, cursor, "log", POLL, None)
+    }
+
+    /// The safety net under JetStream: every event again once it is old enough, cursor `redrive:<handler's name>`.
+    ///
+    /// Every instance may run it: they share the cursor, and what two of them hand over twice the handler knows already.
+    #[must_use]
+    pub fn redriver(handler: Arc<dyn Handler>, log: LogAccess, redrive: Redrive) -> Self {
+        let cursor = format!("redrive:{}", handler.name());
+        let delay = TimeDelta::from_std(redrive.delay).unwrap_or(TimeDelta::MAX);
+        let signal = CommitSignal::polling();
+        Self::new(
+            handler,
+            log,
+            signal,
+            cursor,
+            "redrive",
+            redrive.every,
+            Some(delay),
+        )
+    }
+
+    fn new(
+        handler: Arc<dyn Handler>,
+        log: LogAccess,
+        signal: CommitSignal,
+        cursor: String,
+        via: &'static str,
+        pause: Duration,
+        delay: Option<TimeDelta>,
+    ) -> Self {
+        Self {
+            handler,
+            log,
+            signal,
+            cursor,
+            via,
+            pause,
+            delay,
+            position: 0,
+            saved: 0,
+            saved_at: Instant::now(),
+            heads: VecDeque::new(),
+        }
+    }
+
+    /// Runs until `shutdown`. A database that is away is waited for.
+    ///
+    /// # Errors
+    /// [`BusError::Store`] for an error that waiting does not change: the log cannot be read.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BusError> {
+        let mut backoff = Backoff::new();
+        while !shutdown.is_cancelled() {
+            match self.pass(&shutdown).await {
+                Ok(()) => {
+                    backoff.reset();
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = self.signal.wait(self.pause) => {}
+                    }
+                }
+                Err(error) if error.is_transient() => {
+                    if !backoff.is_failing() {
+                        tracing::warn!(consumer = self.cursor, error = %telemetry::chain(&error), "{} waits for the database", self.cursor);
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = tokio::time::sleep(backoff.next_pause()) => {}
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Err(error) = self.save().await {
+            // What is not saved is only repeated at the next start.
+            tracing::debug!(consumer = self.cursor, error = %telemetry::chain(&error), "{} was not saved", self.cursor);
+        }
+        Ok(())
+    }
+
+    /// Handles everything that is due now.
+    async fn pass(&mut self, shutdown: &CancellationToken) -> Result<(), StoreError> {
+        // Another instance may have come further than this one.
+        if self.position == 0 || self.delay.is_some() {
+            self.saved = self.log.coordination.cursor(&self.cursor).await?;
+            self.position = self.position.max(self.saved);
+        }
+        loop {
+            // The head comes first: of what stands at or below it, `log_after` misses nothing.
+            let head = self.log.reads.head().await?;
+            let cutoff = self.delay.map(|delay| self.log.clock.now() - delay);
+            let horizon = self.horizon(head.position, head.recorded_at, cutoff);
+            if head.position <= self.position {
+                return Ok(());
+            }
+            let found = self
+                .log
+                .reads
+                .log_after(self.position, self.handler.events(), BATCH)
+                .await?;
+            let exhausted = found.len() < BATCH as usize;
+            let mut due: Vec<BusEvent> = found.into_iter().map(BusEvent::from).collect();
+            let found = due.len();
+            if let Some(cutoff) = cutoff {
+                due.retain(|event| event.recorded_at <= cutoff);
+            }
+            let all_due = due.len() == found;
+            if !self.hand_over(&due, shutdown).await {
+                return Ok(());
+            }
+            if exhausted {
+                self.position = self.position.max(horizon);
+            }
+            if !due.is_empty() || self.saved_at.elapsed() >= IDLE_CURSOR_LAG {
+                self.save().await?;
+            }
+            if exhausted || !all_due || shutdown.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last position that is known to be old enough, whatever event stands there.
+    ///
+    /// Without it a consumer of rare events would read the same stretch of the log again at every pass.
+    fn horizon(
+        &mut self,
+        head: Position,
+        recorded_at: Option<DateTime<Utc>>,
+        cutoff: Option<DateTime<Utc>>,
+    ) -> Position {
+        let Some(cutoff) = cutoff else { return head };
+        if self.heads.back().is_none_or(|(position, _)| *position < head) {
+            self.heads.push_back((head, recorded_at));
+        }
+        let mut horizon = 0;
+        while let Some((position, at)) = self.heads.front().copied()
+            && at.is_none_or(|at| at <= cutoff)
+        {
+            horizon = position;
+            self.heads.pop_front();
+        }
+        horizon
+    }
+
+    /// Hands events over in order; false when the service stops before the last one.
+    async fn hand_over(&mut self, events: &[BusEvent], shutdown: &CancellationToken) -> bool {
+        let Some(last) = events.last() else { return true };
+        if self.handler.handle_batch(events).await.is_ok() {
+            self.position = last.position;
+            count_handled(self.handler.name(), self.via, events.len());
+            return true;
+        }
+        for event in events {
+            if !self.hand_over_one(event, shutdown).await {
+                return false;
+            }
+            self.position = event.position;
+        }
+        true
+    }
+
+    async fn hand_over_one(&self, event: &BusEvent, shutdown: &CancellationToken) -> bool {
+        let consumer = self.handler.name();
+        let mut backoff = Backoff::new();
+        loop {
+            match self.handler.handle(event).await {
+                Ok(()) => {
+                    count_handled(consumer, self.via, 1);
+                    return true;
+                }
+                Err(HandlerError::Poison(cause)) => {
+                    park_event(consumer, event, cause.as_ref());
+                    return true;
+                }
+                Err(HandlerError::Retry(cause)) => {
+                    if !backoff.is_failing() {
+                        tracing::warn!(
+                            consumer,
+                            event.position,
+                            event.id = %event.event_id,
+                            error = %telemetry::chain(cause.as_ref()),
+                            "event {} has to wait: {consumer} cannot handle it now",
+                            event.position,
+                        );
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => return false,
+                        () = tokio::time::sleep(backoff.next_pause()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn save(&mut self) -> Result<(), StoreError> {
+        if self.position > self.saved {
+            self.log
+                .coordination
+                .advance_cursor(&self.cursor, self.position)
+                .await?;
+            self.saved = self.position;
+        }
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+}

@@ -46,6 +46,14 @@ impl SecretUrl {
     }
 }
 
+impl FromStr for SecretUrl {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Url::parse(text).map(|url| Self::new(text, &url))
+    }
+}
+
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)

@@ -1,0 +1,343 @@
+//! Durable pull consumers: one per handler and event name, because a 2.9 server filters by one subject only.
+//!
+//! ```text
+//! message ─▶ decode ─▶ the log's event at that position, with that id? ─▶ Handler ─▶ double_ack
+//!              └─ no ─────────────┴─ no ─▶ parked: logged, counted, terminated; nothing else happens
+//! ```
+
+use super::{NatsBus, NatsError};
+use crate::bus::cloud_event::{CloudEvent, subject, subject_filter};
+use crate::bus::{Backoff, BusError, BusEvent, Handler, HandlerError, count_handled, park_event};
+use crate::store::{Position, ReadStore, StoreError};
+use crate::telemetry;
+use archive_ledger_domain::EventName;
+use async_nats::jetstream::consumer::pull::{Config, Stream as Messages};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::jetstream::{AckKind, Message};
+use futures::StreamExt;
+use futures::future::{join_all, try_join_all};
+use metrics::counter;
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How many messages are looked up and handed over at once.
+const BATCH: usize = 256;
+
+/// How long the server waits for an acknowledgement before it sends a message again. A handler only records the job, so
+/// this is never the length of the work.
+const ACK_WAIT: Duration = Duration::from_secs(60);
+
+/// How often the server shows that it is alive while there is nothing to send.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long one request for messages stands.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// The longest pause before a message that had to wait comes again.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// The highest position that a database column can hold; a message may claim any number.
+const LAST_POSITION: Position = i64::MAX as Position;
+
+/// Feeds one handler from JetStream. Instances that run the same handler share the work.
+pub struct NatsConsumer {
+    bus: NatsBus,
+    handler: Arc<dyn Handler>,
+    reads: Arc<dyn ReadStore>,
+}
+
+/// What the log says about a message.
+enum Verdict {
+    Confirmed(BusEvent),
+    Unknown(String),
+}
+
+impl NatsConsumer {
+    /// A consumer for `handler`; it confirms every message in the log that `reads` reads.
+    #[must_use]
+    pub fn new(bus: NatsBus, handler: Arc<dyn Handler>, reads: Arc<dyn ReadStore>) -> Self {
+        Self { bus, handler, reads }
+    }
+
+    /// Runs until `shutdown`. A server or database that is away is waited for; a stream or consumer that was deleted is
+    /// created again.
+    ///
+    /// # Errors
+    /// [`BusError`] for what waiting does not change: the stream was replaced by one that cannot hold the events, or the log
+    /// cannot be read.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), BusError> {
+        try_join_all(
+            self.handler
+                .events()
+                .iter()
+                .map(|name| self.follow(*name, &shutdown)),
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn follow(&self, name: EventName, shutdown: &CancellationToken) -> Result<(), BusError> {
+        let mut backoff = Backoff::new();
+        while !shutdown.is_cancelled() {
+            let failure = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                opened = self.open(name) => match opened {
+                    Ok(messages) => {
+                        backoff.reset();
+                        self.consume(name, messages, shutdown).await?
+                    }
+                    Err(error) if error.is_transient() => Some(error.into()),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            if let Some(error) = failure {
+                if !backoff.is_failing() {
+                    tracing::warn!(
+                        consumer = self.handler.name(),
+                        event.name = name.as_str(),
+                        error = %telemetry::chain(error.as_ref()),
+                        "{} opens its messages again",
+                        self.handler.name(),
+                    );
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = tokio::time::sleep(backoff.next_pause()) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, name: EventName) -> Result<Messages, NatsError> {
+        let durable = format!("{}-{name}", self.handler.name());
+        let config = Config {
+            durable_name: Some(durable.clone()),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_deliver: -1,
+            filter_subject: subject_filter(name),
+            max_ack_pending: 4 * i64::try_from(BATCH).unwrap_or(i64::MAX),
+            num_replicas: self.bus.replicas(),
+            ..Config::default()
+        };
+        let stream = self.bus.stream().await?;
+        let consumer = stream
+            .get_or_create_consumer(&durable, config)
+            .await
+            .map_err(|error| NatsError::request("opening the consumer")(error.into()))?;
+        consumer
+            .stream()
+            .max_messages_per_batch(BATCH)
+            .heartbeat(HEARTBEAT)
+            .expires(EXPIRES)
+            .messages()
+            .await
+            .map_err(|error| NatsError::request("asking for messages")(error.into()))
+    }
+
+    /// Takes messages until they end; what ended them, unless it was `shutdown`.
+    async fn consume(
+        &self,
+        name: EventName,
+        messages: Messages,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Box<dyn Error + Send + Sync>>, BusError> {
+        let mut chunks = messages.ready_chunks(BATCH);
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(None),
+                chunk = chunks.next() => chunk,
+            };
+            let Some(chunk) = chunk else {
+                return Ok(Some("the messages ended".into()));
+            };
+            let mut failure = None;
+            let mut taken = Vec::with_capacity(chunk.len());
+            for message in chunk {
+                match message {
+                    Ok(message) => taken.push(message),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            self.take(name, taken, shutdown).await?;
+            if let Some(error) = failure {
+                return Ok(Some(error.into()));
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        name: EventName,
+        messages: Vec<Message>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let Some(verdicts) = self.judge(name, &messages, shutdown).await? else {
+            return Ok(());
+        };
+        let mut confirmed = Vec::new();
+        let mut answers = Vec::new();
+        for (message, verdict) in messages.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Confirmed(event) => confirmed.push((event, message)),
+                Verdict::Unknown(reason) => {
+                    self.park_message(&message, &reason);
+                    answers.push((message, AckKind::Term));
+                }
+            }
+        }
+        // The first delivery of an entity's events is in order; the log decides it, whatever the stream says.
+        confirmed.sort_by_key(|(event, _)| event.position);
+        let events: Vec<BusEvent> = confirmed.iter().map(|(event, _)| event.clone()).collect();
+        if !events.is_empty() && self.handler.handle_batch(&events).await.is_ok() {
+            count_handled(self.handler.name(), "nats", events.len());
+            answers.extend(confirmed.into_iter().map(|(_, message)| (message, AckKind::Ack)));
+        } else {
+            for (event, message) in confirmed {
+                let answer = self.handle_one(&event, &message).await;
+                answers.push((message, answer));
+            }
+        }
+        let told = answers
+            .iter()
+            .map(|(message, answer)| message.double_ack_with(*answer));
+        for failed in join_all(told).await.into_iter().filter_map(Result::err) {
+            // The message comes again, and its handler knows it.
+            tracing::debug!(consumer = self.handler.name(), error = %telemetry::chain(failed.as_ref()), "an acknowledgement was lost");
+        }
+        Ok(())
+    }
+
+    async fn handle_one(&self, event: &BusEvent, message: &Message) -> AckKind {
+        let consumer = self.handler.name();
+        match self.handler.handle(event).await {
+            Ok(()) => {
+                count_handled(consumer, "nats", 1);
+                AckKind::Ack
+            }
+            Err(HandlerError::Poison(cause)) => {
+                park_event(consumer, event, cause.as_ref());
+                AckKind::Term
+            }
+            Err(HandlerError::Retry(cause)) => {
+                let delivered = message.info().map_or(1, |info| info.delivered).max(1);
+                let pause = LONGEST_RETRY.min(Duration::from_millis(100) * (1 << delivered.min(10)));
+                if delivered == 1 {
+                    tracing::warn!(
+                        consumer,
+                        event.position,
+                        event.id = %event.event_id,
+                        error = %telemetry::chain(cause.as_ref()),
+                        "event {} has to wait: {consumer} cannot handle it now",
+                        event.position,
+                    );
+                }
+                AckKind::Nak(Some(pause))
+            }
+        }
+    }
+
+    /// Looks every message up in the log; waits for the database. `None` when the service stops before it answers.
+    async fn judge(
+        &self,
+        name: EventName,
+        messages: &[Message],
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Vec<Verdict>>, StoreError> {
+        let claims: Vec<Result<CloudEvent, String>> = messages
+            .iter()
+            .map(|message| CloudEvent::decode(&message.payload).map_err(|error| error.to_string()))
+            .collect();
+        let positions: Vec<Position> = claims
+            .iter()
+            .flatten()
+            .map(|claim| claim.data.position)
+            .filter(|position| (1..=LAST_POSITION).contains(position))
+            .collect();
+        let mut backoff = Backoff::new();
+        let found = loop {
+            match self.look_up(name, &positions).await {
+                Ok(found) => break found,
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) => {
+                    if !backoff.is_failing() {
+                        tracing::warn!(
+                            consumer = self.handler.name(),
+                            error = %telemetry::chain(&error),
+                            "{} cannot read the log",
+                            self.handler.name(),
+                        );
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(None),
+                        () = tokio::time::sleep(backoff.next_pause()) => {}
+                    }
+                }
+            }
+        };
+        let verdicts = messages.iter().zip(claims).map(|(message, claim)| match claim {
+            Err(reason) => Verdict::Unknown(reason),
+            Ok(claim) => match found.get(&claim.data.position) {
+                Some(event)
+                    if event.event_id == claim.id
+                        && message.subject.as_str() == subject(&event.key, event.event.name()) =>
+                {
+                    Verdict::Confirmed(event.clone())
+                }
+                Some(_) | None => Verdict::Unknown(format!(
+                    "the log holds no such event at position {}",
+                    claim.data.position
+                )),
+            },
+        });
+        Ok(Some(verdicts.collect()))
+    }
+
+    /// The log's events of this name at the given positions, from 1, those that exist.
+    ///
+    /// Messages mostly come in runs without gaps, so one read from the lowest position finds nearly all of them.
+    async fn look_up(
+        &self,
+        name: EventName,
+        positions: &[Position],
+    ) -> Result<HashMap<Position, BusEvent>, StoreError> {
+        let mut found = HashMap::new();
+        let Some(lowest) = positions.iter().min().copied() else {
+            return Ok(found);
+        };
+        let limit = u32::try_from(positions.len()).unwrap_or(u32::MAX);
+        for stored in self.reads.log_after(lowest - 1, &[name], limit).await? {
+            found.insert(stored.position, BusEvent::from(stored));
+        }
+        for position in positions {
+            if found.contains_key(position) {
+                continue;
+            }
+            for stored in self.reads.log_after(position - 1, &[], 1).await? {
+                if stored.position == *position && stored.event.name() == name {
+                    found.insert(stored.position, BusEvent::from(stored));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn park_message(&self, message: &Message, reason: &str) {
+        let consumer = self.handler.name();
+        counter!(telemetry::BUS_PARKED_TOTAL, "consumer" => consumer).increment(1);
+        let sequence = message.info().map_or(0, |info| info.stream_sequence);
+        // The subject and the body are whatever their sender wrote: neither is worth a log line.
+        tracing::error!(
+            consumer,
+            stream.sequence = sequence,
+            reason,
+            "message {sequence} of the stream is parked: {reason}"
+        );
+    }
+}
