@@ -1,1 +1,241 @@
-//! Publishes the log to the bus, in order, under a lease.
+//! The relay: publishes the log to JetStream, in order, without gaps.
+//!
+//! ```text
+//! log        … 41   42   43   44   45          by position
+//! stream     … 41   42   43                    stream order = log order
+//! message 44: Nats-Msg-Id = its event id, Nats-Expected-Last-Sequence = the stream sequence of 43
+//! ```
+//!
+//! - One instance leads, by the lease `relay`, and stops publishing before the lease could have run out by its own clock.
+//!   The lease only avoids contention. What keeps the order is the server: every message names the sequence that it has to
+//!   follow, so a message that was lost stops everything behind it, and a leader that was paused and does not know that it
+//!   was replaced is refused (`relay/publish.rs`).
+//! - Where to go on is read from the stream itself, not remembered: the last message that the log confirms (`relay/resume.rs`).
+//!   The cursor `relay` in the database says where to go on only when nothing is left on the stream.
+//! - **A stream that was deleted is created again and receives the whole log from position 1.** Subscribers drop what they
+//!   know by the event's id; the service's own consumers do.
+//! - NATS or the database being away is waited for, for ever.
+
+mod publish;
+mod resume;
+
+use crate::bus::nats::NatsBus;
+use crate::bus::{Backoff, BusError, CommitSignal, LogAccess};
+use crate::store::StoreError;
+use crate::telemetry;
+use metrics::{counter, gauge};
+use publish::{End, Publisher};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The name of the lease and of the cursor.
+const NAME: &str = "relay";
+
+/// The relay's limits.
+#[derive(Debug, Clone, Copy)]
+pub struct RelaySettings {
+    /// How long the lease stands without being renewed: the longest that a takeover takes.
+    pub lease: Duration,
+    /// How often it is renewed, and how often the others ask for it.
+    pub renew: Duration,
+    /// The most messages without an acknowledgement.
+    pub window: usize,
+    /// How long the leader waits without a commit of its own process: other instances commit too.
+    pub poll: Duration,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(5),
+            renew: Duration::from_millis(1500),
+            window: 256,
+            poll: Duration::from_millis(500),
+        }
+    }
+}
+
+impl RelaySettings {
+    /// How long after asking for the lease its holder may publish: shorter than the lease by what a message may take to
+    /// reach the server and by what two clocks may differ.
+    fn publish_for(&self) -> Duration {
+        self.lease * 4 / 5
+    }
+}
+
+/// The relay of one instance: leads, or waits until it may.
+pub struct Relay {
+    bus: NatsBus,
+    log: LogAccess,
+    signal: CommitSignal,
+    source: String,
+    owner: Uuid,
+    settings: RelaySettings,
+}
+
+impl Relay {
+    /// A relay that publishes as `source` ([`crate::bus::cloud_event::source`]).
+    #[must_use]
+    pub fn new(
+        bus: NatsBus,
+        log: LogAccess,
+        signal: CommitSignal,
+        source: String,
+        settings: RelaySettings,
+    ) -> Self {
+        let owner = log.clock.new_id();
+        Self {
+            bus,
+            log,
+            signal,
+            source,
+            owner,
+            settings,
+        }
+    }
+
+    /// Runs until `shutdown`; gives the lease back then, so that another instance takes over at once.
+    ///
+    /// # Errors
+    /// [`BusError`] for what waiting does not change: the stream was replaced by one that cannot hold the events, or the log
+    /// cannot be read.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BusError> {
+        let result = self.lead_when_possible(&shutdown).await;
+        gauge!(telemetry::RELAY_LEADER).set(0.0);
+        if let Err(error) = self.log.coordination.release_lease(NAME, self.owner).await {
+            // It runs out by itself.
+            tracing::debug!(error = %telemetry::chain(&error), "the relay's lease was not given back");
+        }
+        result
+    }
+
+    async fn lead_when_possible(&mut self, shutdown: &CancellationToken) -> Result<(), BusError> {
+        let mut backoff = Backoff::new();
+        while !shutdown.is_cancelled() {
+            let asked = Instant::now();
+            let pause = match self.ask_for_lease().await {
+                Ok(Some(epoch)) => {
+                    backoff.reset();
+                    let until = asked + self.settings.publish_for();
+                    self.lead(epoch, until, shutdown).await?;
+                    continue;
+                }
+                Ok(None) => {
+                    backoff.reset();
+                    self.settings.renew
+                }
+                Err(error) if error.is_transient() => {
+                    if !backoff.is_failing() {
+                        tracing::warn!(error = %telemetry::chain(&error), "the relay cannot ask for its lease");
+                    }
+                    backoff.next_pause()
+                }
+                Err(error) => return Err(error.into()),
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_for_lease(&self) -> Result<Option<u64>, StoreError> {
+        let now = self.log.clock.now();
+        self.log
+            .coordination
+            .acquire_lease(NAME, self.owner, now, self.settings.lease)
+            .await
+    }
+
+    /// Publishes as long as the lease is renewed.
+    async fn lead(
+        &mut self,
+        epoch: u64,
+        until: Instant,
+        shutdown: &CancellationToken,
+    ) -> Result<(), BusError> {
+        tracing::info!(
+            lease.epoch = epoch,
+            "this instance publishes the log (epoch {epoch})"
+        );
+        gauge!(telemetry::RELAY_LEADER).set(1.0);
+        let (lease, deadline) = watch::channel(until);
+        let publisher = Publisher::new(
+            self.bus.clone(),
+            self.log.clone(),
+            self.signal.clone(),
+            self.source.clone(),
+            self.settings,
+            deadline,
+        );
+        let ended = tokio::select! {
+            lost = self.keep_lease(epoch, &lease) => lost.map_err(BusError::from),
+            ended = publish_until_stopped(publisher, shutdown) => ended,
+        };
+        gauge!(telemetry::RELAY_LEADER).set(0.0);
+        tracing::info!(
+            lease.epoch = epoch,
+            "this instance no longer publishes the log (epoch {epoch})"
+        );
+        ended
+    }
+
+    /// Renews the lease until it is another's.
+    async fn keep_lease(&self, epoch: u64, deadline: &watch::Sender<Instant>) -> Result<(), StoreError> {
+        loop {
+            tokio::time::sleep(self.settings.renew).await;
+            let asked = Instant::now();
+            match self.ask_for_lease().await {
+                Ok(Some(current)) if current == epoch => {
+                    deadline.send_replace(asked + self.settings.publish_for());
+                }
+                Ok(_) => return Ok(()),
+                // The publisher stops by itself when the deadline passes; the next attempt may still come in time.
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = %telemetry::chain(&error), "the relay's lease was not renewed");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Starts the publisher again after whatever interrupts it.
+async fn publish_until_stopped(
+    mut publisher: Publisher,
+    shutdown: &CancellationToken,
+) -> Result<(), BusError> {
+    let mut backoff = Backoff::new();
+    loop {
+        let before = publisher.published();
+        let end = publisher.run(shutdown).await;
+        if publisher.published() > before {
+            backoff.reset();
+        }
+        let (cause, error) = match end {
+            End::Shutdown => return Ok(()),
+            End::LeaseOver => tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = publisher.lease_renewed() => continue,
+            },
+            End::Refused => ("refused", None),
+            End::Failed(error) if error.is_transient() => ("failed", Some(error)),
+            End::Failed(error) => return Err(error),
+        };
+        counter!(telemetry::RELAY_RESUMES_TOTAL, "cause" => cause).increment(1);
+        publisher.report_lag().await;
+        if let Some(error) = &error
+            && !backoff.is_failing()
+        {
+            tracing::warn!(error = %telemetry::chain(error), "the relay waits and looks for its place again");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(backoff.next_pause()) => {}
+        }
+    }
+}

@@ -6,7 +6,9 @@
     reason = "a test that cannot go on says where by panicking"
 )]
 
+mod bus;
 mod cleanup_s3;
 mod cli;
 mod coordination;
 mod harness;
+mod test_log;
