@@ -16,6 +16,7 @@
 pub mod cloud_event;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod health;
 pub mod local;
 pub mod nats;
 

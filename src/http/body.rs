@@ -302,6 +302,12 @@ impl Fields {
         }
     }
 
+    /// Whether a field that has not been taken yet holds an object.
+    #[must_use]
+    pub fn holds_object(&self, name: &str) -> bool {
+        self.left.get(name).is_some_and(Value::is_object)
+    }
+
     /// Takes a list of at most `max_items` texts; an absent one is empty.
     ///
     /// # Errors

@@ -1,13 +1,26 @@
 //! The HTTP interface.
+//!
+//! `router.rs` lists every route; one action is one file under `ocore`, `onedata`, `audit` and `health`. A handler
+//! admits its caller, reads its input, calls the ledger and shapes the answer: it holds neither SQL nor rules. Only
+//! `error.rs` knows status codes of failures.
 
 pub mod auth;
 pub mod body;
+pub mod caller;
 pub mod envelope;
 pub mod error;
+pub mod health;
 pub mod json;
 pub mod jwks;
+pub mod observe;
+pub mod ocore;
+pub mod onedata;
+pub mod openapi;
 pub mod page;
+pub mod refusal;
 pub mod rights;
+pub mod router;
+pub mod server;
 pub mod token;
 
 #[cfg(test)]

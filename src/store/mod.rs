@@ -230,8 +230,8 @@ pub struct ArchivedRow {
 /// Which page of the archived list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListPage {
-    /// A page by its number, from 1.
-    Number(u64),
+    /// What follows this many rows.
+    Offset(u64),
     /// What follows a row: its `deleted_at` and id.
     After(DateTime<Utc>, String),
 }

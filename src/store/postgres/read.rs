@@ -65,9 +65,7 @@ impl ReadStore for PostgresStore {
         let wanted = i64::from(limit);
         let rows =
             match page {
-                ListPage::Number(number) => {
-                    let skipped = signed(number.saturating_sub(1)).saturating_mul(wanted);
-                    sqlx::query(
+                ListPage::Offset(skipped) => sqlx::query(
                     "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
                      FROM (SELECT entity_id, deleted_at, position FROM archived_entries
                            WHERE entity_type = $1
@@ -79,10 +77,9 @@ impl ReadStore for PostgresStore {
                 )
                 .bind(entity_type.as_str())
                 .bind(wanted + 1)
-                .bind(skipped)
+                .bind(signed(*skipped))
                 .fetch_all(&mut *tx)
-                .await
-                }
+                .await,
                 ListPage::After(deleted_at, id) => sqlx::query(
                     "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
                      FROM (SELECT entity_id, deleted_at, position FROM archived_entries

@@ -1,0 +1,215 @@
+//! Who calls, with which conditions: what every handler asks first.
+
+use super::auth::Authenticator;
+use super::body::{EmptyBody, Fields, read_fields};
+use super::error::{ApiError, Key};
+use super::observe::RequestId;
+use super::page::CursorCodec;
+use super::rights::{Principal, Right};
+use crate::ledger::{CommandContext, Ledger};
+use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
+use axum::extract::{ConnectInfo, Request};
+use http::header::{IF_MATCH, USER_AGENT};
+use http::{HeaderMap, HeaderName};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest idempotency key, in characters.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// The longest user agent that is recorded, in characters.
+const USER_AGENT_MAX: usize = 256;
+
+/// The header that makes a command safe to send again.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What handlers work with.
+#[derive(Debug)]
+pub struct Api {
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// Checks tokens.
+    pub auth: Authenticator,
+    /// Gives out cursors.
+    pub cursors: CursorCodec,
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+}
+
+/// Handlers' state.
+pub type SharedApi = Arc<Api>;
+
+/// An authenticated caller and its request's head.
+#[derive(Debug)]
+pub struct Caller {
+    /// What its token grants.
+    pub principal: Principal,
+    metadata: EventMetadata,
+    headers: HeaderMap,
+}
+
+/// What is asked of a request before its body is read.
+#[derive(Debug)]
+pub struct Head {
+    headers: HeaderMap,
+    request_id: Option<String>,
+    ip: Option<String>,
+}
+
+impl Head {
+    /// The head of a request.
+    #[must_use]
+    pub fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        Self {
+            headers: request.headers().clone(),
+            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
+            ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
+        }
+    }
+}
+
+impl Api {
+    /// Admits a caller whose token grants `right`.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthorized`], [`ApiError::Forbidden`].
+    pub async fn admit(&self, head: Head, right: Right) -> Result<Caller, ApiError> {
+        let caller = self.identify(head, false).await?;
+        if caller.principal.has(right) {
+            Ok(caller)
+        } else {
+            Err(ApiError::Forbidden)
+        }
+    }
+
+    /// Authenticates a caller; on Onedata's routes by `X-Auth-Token` too.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthorized`].
+    pub async fn identify(&self, head: Head, onedata: bool) -> Result<Caller, ApiError> {
+        let Head {
+            headers,
+            request_id,
+            ip,
+        } = head;
+        let principal = self.auth.authenticate(&headers, onedata).await?;
+        let metadata = EventMetadata {
+            actor: principal.subject.clone(),
+            request_id,
+            causation_id: None,
+            token_issuer: principal.issuer.clone(),
+            token_id: principal.token_id.clone(),
+            ip,
+            user_agent: headers
+                .get(USER_AGENT)
+                .and_then(|value| value.to_str().ok())
+                .map(|agent| agent.chars().take(USER_AGENT_MAX).collect()),
+        };
+        Ok(Caller {
+            principal,
+            metadata,
+            headers,
+        })
+    }
+
+    /// Reads a request's JSON object.
+    ///
+    /// # Errors
+    /// As [`read_fields`]; [`ApiError::RequestTimeout`] when the body does not arrive in time.
+    pub async fn fields(&self, request: Request, empty: EmptyBody) -> Result<Fields, ApiError> {
+        tokio::time::timeout(BODY_TIMEOUT, read_fields(request, self.body_limit, empty))
+            .await
+            .unwrap_or(Err(ApiError::RequestTimeout))
+    }
+}
+
+impl Caller {
+    /// The context of the caller's command: who, when the entity has which version, and how to recognize a repetition.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] naming `If-Match` or `Idempotency-Key`.
+    pub fn command(self) -> Result<CommandContext, ApiError> {
+        Ok(CommandContext {
+            expected_version: expected_version(&self.headers)?,
+            idempotency_key: idempotency_key(&self.headers)?,
+            metadata: self.metadata,
+        })
+    }
+}
+
+/// The one value of a header.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    key: &'static str,
+) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value
+            .to_str()
+            .map(Some)
+            .map_err(|_| ApiError::bad_data(key, "must be visible ASCII")),
+        (Some(_), Some(_)) => Err(ApiError::bad_data(key, "given more than once")),
+    }
+}
+
+/// `If-Match: "<version>"`; `*` demands nothing that the commands do not demand anyway: that the entity exists.
+fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(text) = single(headers, &IF_MATCH, "If-Match")? else {
+        return Ok(None);
+    };
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    version
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .map(Some)
+        .ok_or_else(|| {
+            ApiError::bad_data(
+                "If-Match",
+                "must be one entity tag as this service gives out, or *",
+            )
+        })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(text) = single(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
+        return Ok(None);
+    };
+    let fits = (1..=IDEMPOTENCY_KEY_MAX).contains(&text.len());
+    if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::bad_data(
+            "Idempotency-Key",
+            "must be 1 to 255 visible ASCII characters",
+        ));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// The entity type of a path.
+///
+/// # Errors
+/// [`ApiError::BadValueNotAllowed`].
+pub fn entity_type(text: &str) -> Result<EntityType, ApiError> {
+    text.parse().map_err(|_| ApiError::BadValueNotAllowed {
+        key: Key::from("entity_type"),
+        allowed: EntityType::ALL.into_iter().map(EntityType::as_str).collect(),
+    })
+}
+
+/// The entity of a path.
+///
+/// # Errors
+/// [`ApiError::BadValueNotAllowed`], [`ApiError::BadValueIdentifier`].
+pub fn entity_key(type_name: &str, id: &str) -> Result<EntityKey, ApiError> {
+    let entity_type = entity_type(type_name)?;
+    EntityKey::new(entity_type, id).map_err(|_| ApiError::BadValueIdentifier { key: Key::from("id") })
+}

@@ -1,0 +1,106 @@
+//! `GET /api/admin/archived/{entity_type}/{id}/history`: everything that happened to one entity.
+
+use super::timestamp;
+use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::error::ApiError;
+use crate::http::rights::Right;
+use crate::ledger::HistoryItem;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Event {
+    /// Its place in the log.
+    pub position: u64,
+    /// Its id.
+    pub event_id: Uuid,
+    /// Its name: `registered`, `soft_deleted`, `restored`, `purge_requested`, `purged` or `purge_failed`.
+    pub event: &'static str,
+    /// The entity's version after it.
+    pub version: u64,
+    /// The entity's state after it.
+    pub state: &'static str,
+    /// When it was recorded.
+    pub recorded_at: String,
+    /// Who acted.
+    pub actor: String,
+    /// The request that carried the command.
+    pub request_id: Option<String>,
+    /// The command; events of one command share it.
+    pub command_id: Uuid,
+    /// Its readable facts.
+    #[schema(value_type = Object)]
+    pub facts: Value,
+    /// What was sealed with it; null when nothing was, or when it is erased.
+    #[schema(value_type = Option<Object>)]
+    pub details: Option<Value>,
+    /// Whether what was sealed with it is gone for good.
+    pub erased: bool,
+}
+
+/// The events of one entity.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    /// The events, oldest first.
+    pub items: Vec<Event>,
+    /// How many there are.
+    pub total_count: usize,
+}
+
+/// A purged entity keeps its history; what was sealed in it is gone.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 503.
+#[utoipa::path(
+    get, path = "/api/admin/archived/{entity_type}/{id}/history", operation_id = "entityHistory", tag = "archived",
+    params(
+        ("entity_type" = String, Path, description = "The entity's type"),
+        ("id" = String, Path, description = "The entity's id"),
+    ),
+    responses(
+        (status = 200, description = "Every event of the entity, oldest first", body = History),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+        (status = 404, description = "Never existed"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path((type_name, id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<History>, ApiError> {
+    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    let key = entity_key(&type_name, &id)?;
+    let history = api.ledger.history(&key).await?.ok_or(ApiError::NotFound)?;
+    let items = history.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(History {
+        total_count: items.len(),
+        items,
+    }))
+}
+
+fn event(item: HistoryItem) -> Result<Event, ApiError> {
+    let details = item
+        .details
+        .map(serde_json::to_value)
+        .transpose()
+        .map_err(ApiError::internal)?;
+    Ok(Event {
+        position: item.stored.position,
+        event_id: item.stored.event_id,
+        event: item.stored.event.name().as_str(),
+        version: item.stored.sequence,
+        state: item.state.as_str(),
+        recorded_at: timestamp(item.stored.recorded_at),
+        actor: item.stored.metadata.actor,
+        request_id: item.stored.metadata.request_id,
+        command_id: item.stored.command_id,
+        facts: item.facts,
+        details,
+        erased: item.erased,
+    })
+}

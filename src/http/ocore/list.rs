@@ -1,0 +1,76 @@
+//! `GET /api/admin/archived/{entity_type}` (seed 000): a page of the archived entities of one type.
+
+use super::Item;
+use crate::http::caller::{Head, SharedApi, entity_type};
+use crate::http::error::ApiError;
+use crate::http::page::{ListCursor, PageQuery, Start};
+use crate::http::rights::Right;
+use crate::store::ListPage;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A page: the seed's two fields, and where it goes on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page {
+    /// The entities, newest deletion first, then by id.
+    pub items: Vec<Item>,
+    /// How many archived entities of the type there are.
+    pub total_count: u64,
+    /// Whether there are more behind this page.
+    pub has_more: bool,
+    /// What to give as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Deep cursor pages cost what the first one costs.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/archived/{entity_type}", operation_id = "listArchived", tag = "archived",
+    params(
+        ("entity_type" = String, Path, description = "backups, environments, instances, projects, organizations, servers, domains, users or archives"),
+        ("page" = Option<i64>, Query, description = "Page number from 1; 0 means the first"),
+        ("limit" = Option<i64>, Query, description = "Page size 1 to 100; 0 means 20"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not together with `page`"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page),
+        (status = 400, description = "Unknown type, page, limit or cursor"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path(type_name): Path<String>,
+    request: Request,
+) -> Result<Json<Page>, ApiError> {
+    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    let entity_type = entity_type(&type_name)?;
+    let query = PageQuery::parse(request.uri().query(), entity_type, &api.cursors)?;
+    let page = match query.start {
+        Start::Offset(offset) => ListPage::Offset(u64::try_from(offset).unwrap_or(0)),
+        Start::After(cursor) => ListPage::After(cursor.deleted_at, cursor.key.id().to_owned()),
+    };
+    let list = api.ledger.list(entity_type, &page, query.limit).await?;
+    let last = list.items.last().filter(|_| list.more);
+    let next_cursor = last.map(|item| {
+        api.cursors.seal(&ListCursor {
+            key: item.key.clone(),
+            deleted_at: item.deleted_at,
+        })
+    });
+    let items = list
+        .items
+        .into_iter()
+        .map(|item| Item::new(&item.key, item.deleted_at, item.name, item.metadata))
+        .collect();
+    Ok(Json(Page {
+        items,
+        total_count: list.total,
+        has_more: list.more,
+        next_cursor,
+    }))
+}

@@ -1,0 +1,71 @@
+//! oCore's *Archived* admin API (seed 000), and what it needs beside it.
+
+pub mod get;
+pub mod history;
+pub mod list;
+pub mod purge;
+pub mod restore;
+pub mod soft_delete;
+pub mod summary;
+
+use archive_ledger_domain::EntityKey;
+use chrono::{DateTime, SecondsFormat, Utc};
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// An item of the archived list: exactly the fields of seed 000.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Item {
+    /// When the entity was deleted, RFC 3339.
+    pub deleted_at: String,
+    /// The entity's id.
+    pub id: String,
+    /// The entity's metadata, as it was given.
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+    /// The entity's name.
+    pub name: String,
+    /// The entity's type.
+    #[serde(rename = "type")]
+    pub entity_type: &'static str,
+}
+
+impl Item {
+    /// The item of an entity.
+    #[must_use]
+    pub fn new(
+        key: &EntityKey,
+        deleted_at: DateTime<Utc>,
+        name: String,
+        metadata: Map<String, Value>,
+    ) -> Self {
+        Self {
+            deleted_at: timestamp(deleted_at),
+            id: key.id().to_owned(),
+            metadata,
+            name,
+            entity_type: key.entity_type().as_str(),
+        }
+    }
+}
+
+/// The answer of a command: what was done, for people.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Message {
+    /// What was done.
+    pub message: String,
+}
+
+/// A time as answers write it: RFC 3339 in UTC, with as many digits as it has.
+#[must_use]
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// A version as an entity tag.
+pub(super) fn entity_tag(version: u64) -> Result<HeaderValue, InvalidHeaderValue> {
+    HeaderValue::from_str(&format!("\"{version}\""))
+}

@@ -1,0 +1,80 @@
+//! `DELETE /api/admin/archived/{entity_type}/{id}/purge` (seed 000): removes an entity for good.
+
+use super::{Message, entity_tag};
+use crate::callbacks::target::URL_MAX;
+use crate::http::body::{EmptyBody, Text};
+use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::error::ApiError;
+use crate::http::refusal::refused;
+use crate::http::rights::Right;
+use crate::ledger::Purge;
+use archive_ledger_domain::{Action, State as EntityState};
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// The body, which may be left out.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = PurgeRequest)]
+pub struct Body {
+    /// Called with `{"archiveId","datasetId","error"}` when the purge has ended.
+    #[serde(rename = "deletedCallback")]
+    pub deleted_callback: Option<String>,
+}
+
+/// 200 once the purge is committed to: from then on nothing can restore the entity. Its objects are removed from storage
+/// behind the answer.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 409, 412, 503.
+#[utoipa::path(
+    delete, path = "/api/admin/archived/{entity_type}/{id}/purge", operation_id = "purgeArchived", tag = "archived",
+    params(
+        ("entity_type" = String, Path, description = "The entity's type"),
+        ("id" = String, Path, description = "The entity's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+    ),
+    request_body = Option<Body>,
+    responses(
+        (status = 200, description = "Purged, or being purged", body = Message),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge`"),
+        (status = 404, description = "Never existed, or purged already"),
+        (status = 409, description = "Not archived, or being purged already"),
+        (status = 412, description = "Another version"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path((type_name, id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = api.admit(Head::of(&request), Right::ArchivedPurge).await?;
+    let key = entity_key(&type_name, &id)?;
+    let context = caller.command()?;
+    let mut fields = api.fields(request, EmptyBody::IsEmptyObject).await?;
+    let callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    fields.finish_strict()?;
+    let receipt = api
+        .ledger
+        .purge(
+            key.clone(),
+            Purge {
+                callback,
+                join: false,
+            },
+            context,
+        )
+        .await
+        .map_err(|error| refused(Action::Purge, error))?;
+    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let message = if receipt.state == EntityState::Purged {
+        format!("{key} was purged")
+    } else {
+        format!("{key} is being purged: its storage is being cleaned")
+    };
+    Ok(([(ETAG, etag)], Json(Message { message })).into_response())
+}

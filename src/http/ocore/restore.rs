@@ -1,0 +1,54 @@
+//! `POST /api/admin/archived/{entity_type}/{id}/restore` (seed 000): undoes the current deletion.
+
+use super::{Message, entity_tag};
+use crate::http::body::EmptyBody;
+use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::error::ApiError;
+use crate::http::refusal::refused;
+use crate::http::rights::Right;
+use archive_ledger_domain::Action;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
+
+/// 200 once the restore is committed.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 409, 412, 503.
+#[utoipa::path(
+    post, path = "/api/admin/archived/{entity_type}/{id}/restore", operation_id = "restoreArchived", tag = "archived",
+    params(
+        ("entity_type" = String, Path, description = "The entity's type"),
+        ("id" = String, Path, description = "The entity's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+    ),
+    responses(
+        (status = 200, description = "Restored", body = Message),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:write`"),
+        (status = 404, description = "Never existed, or purged"),
+        (status = 409, description = "Live already, or being purged"),
+        (status = 412, description = "Another version"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path((type_name, id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
+    let key = entity_key(&type_name, &id)?;
+    let context = caller.command()?;
+    api.fields(request, EmptyBody::IsEmptyObject)
+        .await?
+        .finish_strict()?;
+    let receipt = api
+        .ledger
+        .restore(key.clone(), context)
+        .await
+        .map_err(|error| refused(Action::Restore, error))?;
+    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let message = format!("{key} was restored");
+    Ok(([(ETAG, etag)], Json(Message { message })).into_response())
+}

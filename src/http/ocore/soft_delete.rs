@@ -1,0 +1,166 @@
+//! `POST /api/admin/archived/{entity_type}`: records that the platform deleted an entity.
+
+use super::{Item, entity_tag};
+use crate::http::body::{EmptyBody, Fields, Text};
+use crate::http::caller::{Head, SharedApi, entity_type};
+use crate::http::error::{ApiError, Key};
+use crate::http::refusal::refused;
+use crate::http::rights::Right;
+use crate::ledger::SoftDelete;
+use archive_ledger_domain::{Action, EntityKey, EntityType, Parent};
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{ETAG, LOCATION};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// The longest name, in characters.
+const NAME_MAX: usize = 512;
+
+/// The largest metadata, in bytes of JSON.
+const METADATA_MAX: usize = 64 * 1024;
+
+/// The longest reason, in characters.
+const REASON_MAX: usize = 2_000;
+
+/// The longest id of a parent, in characters.
+const PARENT_MAX: usize = 256;
+
+/// The most storage URIs of one entity.
+pub const STORAGE_ITEMS_MAX: usize = 100;
+
+/// The longest storage URI, in characters.
+pub const STORAGE_URI_MAX: usize = 2_048;
+
+/// The body, as the API page shows it. It is read by [`parse`], which names the field that is wrong.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SoftDeleteRequest)]
+pub struct Body {
+    /// The entity's id: a UUID, except for archives.
+    pub id: String,
+    /// Its name, 1 to 512 characters.
+    pub name: String,
+    /// Its metadata: any object of at most 64 KiB.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+    /// Why it was deleted, at most 2,000 characters.
+    pub reason: Option<String>,
+    /// What it belonged to: an id, `type/id`, or an object with `type` and `id`.
+    #[schema(value_type = Option<Object>)]
+    pub parent: Option<Value>,
+    /// Where its objects are: URIs below a storage root.
+    pub storage: Option<Vec<String>>,
+    /// When it was deleted, RFC 3339; now when absent.
+    pub deleted_at: Option<String>,
+}
+
+/// Reads the fields of a soft-delete of `entity_type`, and refuses any other.
+///
+/// # Errors
+/// [`ApiError`] naming the field.
+pub fn parse(entity_type: EntityType, mut fields: Fields) -> Result<SoftDelete, ApiError> {
+    let id = fields.take_string("id", Text::new(1, PARENT_MAX))?;
+    let key = EntityKey::new(entity_type, &id)
+        .map_err(|_| ApiError::BadValueIdentifier { key: Key::from("id") })?;
+    let request = SoftDelete {
+        key,
+        name: fields.take_string("name", Text::new(1, NAME_MAX))?,
+        metadata: fields
+            .take_optional_object("metadata", METADATA_MAX)?
+            .unwrap_or_default(),
+        reason: fields.take_optional_string("reason", Text::new(0, REASON_MAX))?,
+        parent: parent(&mut fields)?,
+        storage: fields.take_string_list("storage", Text::new(1, STORAGE_URI_MAX), STORAGE_ITEMS_MAX)?,
+        deleted_at: fields.take_optional_time("deleted_at")?,
+    };
+    fields.finish_strict()?;
+    Ok(request)
+}
+
+/// `"id"`, `"type/id"` or `{"type","id"}`.
+fn parent(fields: &mut Fields) -> Result<Option<Parent>, ApiError> {
+    if fields.holds_object("parent")
+        && let Some(mut nested) = fields.take_optional_fields("parent")?
+    {
+        let type_name = nested.take_optional_string("type", Text::new(1, PARENT_MAX))?;
+        let id = nested.take_string("id", Text::new(1, PARENT_MAX))?;
+        nested.finish_strict()?;
+        return typed_parent(type_name.as_deref(), &id).map(Some);
+    }
+    let Some(text) = fields.take_optional_string("parent", Text::new(1, PARENT_MAX))? else {
+        return Ok(None);
+    };
+    match text.split_once('/') {
+        Some((type_name, id)) => typed_parent(Some(type_name), id).map(Some),
+        None => Ok(Some(Parent {
+            entity_type: None,
+            id: text,
+        })),
+    }
+}
+
+fn typed_parent(type_name: Option<&str>, id: &str) -> Result<Parent, ApiError> {
+    let Some(type_name) = type_name else {
+        return Ok(Parent {
+            entity_type: None,
+            id: id.to_owned(),
+        });
+    };
+    let entity_type = type_name.parse().map_err(|_| ApiError::BadValueNotAllowed {
+        key: Key::from("parent.type"),
+        allowed: EntityType::ALL.into_iter().map(EntityType::as_str).collect(),
+    })?;
+    let key = EntityKey::new(entity_type, id).map_err(|_| ApiError::BadValueIdentifier {
+        key: Key::from("parent.id"),
+    })?;
+    Ok(Parent {
+        entity_type: Some(entity_type),
+        id: key.id().to_owned(),
+    })
+}
+
+/// 201 with the list item once the deletion is committed.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 409, 412, 413, 415, 422, 503.
+#[utoipa::path(
+    post, path = "/api/admin/archived/{entity_type}", operation_id = "softDelete", tag = "archived",
+    params(("entity_type" = String, Path, description = "The entity's type")),
+    request_body = Body,
+    responses(
+        (status = 201, description = "The deletion is recorded", body = Item),
+        (status = 400, description = "A field is wrong; the error names it"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:write`"),
+        (status = 409, description = "Already archived, being purged, or purged"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path(type_name): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
+    let entity_type = entity_type(&type_name)?;
+    let context = caller.command()?;
+    let body = parse(entity_type, api.fields(request, EmptyBody::IsRefused).await?)?;
+    let (key, name, metadata) = (body.key.clone(), body.name.clone(), body.metadata.clone());
+    let receipt = api
+        .ledger
+        .soft_delete(body, context)
+        .await
+        .map_err(|error| refused(Action::SoftDelete, error))?;
+    let deleted_at = receipt.deleted_at.unwrap_or(receipt.recorded_at);
+    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let location = format!("/api/admin/archived/{key}");
+    let item = Item::new(&key, deleted_at, name, metadata);
+    Ok((
+        StatusCode::CREATED,
+        [(ETAG, etag)],
+        [(LOCATION, location)],
+        Json(item),
+    )
+        .into_response())
+}

@@ -1,0 +1,67 @@
+//! `POST /api/v3/oneprovider/archives/{aid}/delete` (seed 004): starts the purge of an archive.
+
+use super::{DELETE_PRIVILEGES, archive_key};
+use crate::callbacks::target::URL_MAX;
+use crate::http::body::{EmptyBody, Text};
+use crate::http::caller::{Head, SharedApi};
+use crate::http::error::ApiError;
+use crate::http::refusal::refused;
+use crate::ledger::Purge;
+use archive_ledger_domain::Action;
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// The body, which may be left out. Fields that are not named here are ignored, as Onedata does.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = DeleteArchiveRequest)]
+pub struct Body {
+    /// Called with `{"archiveId","datasetId","error"}` when the purge has ended, until it answers with any 2xx.
+    #[serde(rename = "deletedCallback")]
+    pub deleted_callback: Option<String>,
+}
+
+/// 204 once the purge is committed to. Asked again while it is under way, it is 204 again, and the purge stays one.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 503.
+#[utoipa::path(
+    post, path = "/api/v3/oneprovider/archives/{aid}/delete", operation_id = "deleteArchive", tag = "archives",
+    params(("aid" = String, Path, description = "The archive's id")),
+    request_body = Option<Body>,
+    responses(
+        (status = 204, description = "The request has been accepted and the process of purging an archive has started"),
+        (status = 400, description = "Invalid request"), (status = 401, description = "No valid token"),
+        (status = 403, description = "The privileges space_manage_datasets and space_remove_archives are needed"),
+        (status = 404, description = "Archive not found"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path(aid): Path<String>,
+    request: Request,
+) -> Result<StatusCode, ApiError> {
+    let caller = api.identify(Head::of(&request), true).await?;
+    if !caller.principal.any_space_with(&DELETE_PRIVILEGES) {
+        return Err(ApiError::Forbidden);
+    }
+    let key = archive_key(&aid)?;
+    // Whether it exists is told only to whom may delete it: an unknown archive is in no space.
+    let (archive, _) = api.ledger.load(&key).await?;
+    let allowed = DELETE_PRIVILEGES
+        .iter()
+        .all(|name| caller.principal.has_privilege(archive.space_id(), name));
+    if !allowed {
+        return Err(ApiError::Forbidden);
+    }
+    let context = caller.command()?;
+    let mut fields = api.fields(request, EmptyBody::IsEmptyObject).await?;
+    let callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    fields.finish_lenient();
+    api.ledger
+        .purge(key, Purge { callback, join: true }, context)
+        .await
+        .map_err(|error| refused(Action::Purge, error))?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,83 @@
+//! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
+
+use super::{VIEW_PRIVILEGES, archive_key, state_name};
+use crate::http::caller::{Head, SharedApi};
+use crate::http::error::ApiError;
+use crate::http::ocore::entity_tag;
+use crate::http::rights::Right;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An archive, with Onedata's field names.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Archive {
+    /// The archive's id.
+    pub archive_id: String,
+    /// The data set that it preserves.
+    pub dataset_id: Option<String>,
+    /// The space that it belongs to.
+    pub space_id: Option<String>,
+    /// `preserved`, `archived`, `purging` or `purge_failed`.
+    pub state: &'static str,
+    /// What it is.
+    pub description: Option<String>,
+    /// Where its objects are.
+    pub storage: Vec<String>,
+    /// When it was registered, in seconds since 1970 UTC.
+    pub creation_time: i64,
+}
+
+/// 404 for what never existed and for what was purged alike.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 503.
+#[utoipa::path(
+    get, path = "/api/v3/oneprovider/archives/{aid}", operation_id = "getArchive", tag = "archives",
+    params(("aid" = String, Path, description = "The archive's id")),
+    responses(
+        (status = 200, description = "The archive", body = Archive),
+        (status = 401, description = "No valid token"),
+        (status = 403, description = "No right `archived:read`, nor the privilege space_view_archives in the space"),
+        (status = 404, description = "Archive not found"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    Path(aid): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = api.identify(Head::of(&request), true).await?;
+    let principal = &caller.principal;
+    let everywhere = principal.has(Right::ArchivedRead);
+    if !everywhere
+        && !principal.any_space_with(&VIEW_PRIVILEGES)
+        && !principal.any_space_with(&super::DELETE_PRIVILEGES)
+    {
+        return Err(ApiError::Forbidden);
+    }
+    let key = archive_key(&aid)?;
+    let view = api.ledger.entity(&key).await?;
+    // Whether it exists is told only to whom may see it: an unknown archive is in no space.
+    let space = view.as_ref().and_then(|view| view.space_id.as_deref());
+    let in_space = |names: &[&str]| names.iter().all(|name| principal.has_privilege(space, name));
+    if !everywhere && !in_space(&VIEW_PRIVILEGES) && !in_space(&super::DELETE_PRIVILEGES) {
+        return Err(ApiError::Forbidden);
+    }
+    let view = view.ok_or(ApiError::NotFound)?;
+    let etag = entity_tag(view.version).map_err(ApiError::internal)?;
+    let archive = Archive {
+        archive_id: view.key.id().to_owned(),
+        dataset_id: view.dataset_id,
+        space_id: view.space_id,
+        state: state_name(view.state),
+        description: view.details.description,
+        storage: view.details.storage,
+        creation_time: view.created_at.timestamp(),
+    };
+    Ok(([(ETAG, etag)], Json(archive)).into_response())
+}

@@ -1,0 +1,116 @@
+//! `POST /api/v3/oneprovider/archives`: takes up an archive that is alive.
+
+use super::{CREATE_PRIVILEGES, archive_key};
+use crate::callbacks::target::URL_MAX;
+use crate::http::body::{EmptyBody, Text};
+use crate::http::caller::{Head, SharedApi};
+use crate::http::error::ApiError;
+use crate::http::ocore::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
+use crate::http::refusal::refused;
+use crate::http::rights::Right;
+use crate::ledger::Register;
+use archive_ledger_domain::Action;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The longest id of a data set or a space, in characters.
+const ID_MAX: usize = 128;
+
+/// The longest description, in characters.
+const DESCRIPTION_MAX: usize = 2_000;
+
+/// The body. Fields that are not named here are ignored, as Onedata does.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = RegisterArchiveRequest)]
+#[serde(rename_all = "camelCase")]
+pub struct Body {
+    /// The archive's id, 1 to 128 of `A-Za-z0-9_-`; made when absent.
+    pub archive_id: Option<String>,
+    /// The data set that it preserves.
+    pub dataset_id: String,
+    /// The space that it belongs to.
+    pub space_id: String,
+    /// What it is.
+    pub description: Option<String>,
+    /// Where its objects are: URIs below a storage root.
+    pub storage: Option<Vec<String>>,
+    /// Called when a purge ends, unless the request to delete names another.
+    pub deleted_callback: Option<String>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Registered {
+    /// The archive's id.
+    pub archive_id: String,
+}
+
+/// 201 once the registration is committed.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 409, 413, 415, 422, 503.
+#[utoipa::path(
+    post, path = "/api/v3/oneprovider/archives", operation_id = "registerArchive", tag = "archives",
+    request_body = Body,
+    responses(
+        (status = 201, description = "Registered", body = Registered),
+        (status = 400, description = "A field is wrong; the error names it"),
+        (status = 401, description = "No valid token"),
+        (status = 403, description = "No right `archived:write`, nor the privileges space_manage_datasets and space_create_archives in the space"),
+        (status = 409, description = "There is such an archive, or there was one"),
+    )
+)]
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
+    let caller = api.identify(Head::of(&request), true).await?;
+    let everywhere = caller.principal.has(Right::ArchivedWrite);
+    if !everywhere && !caller.principal.any_space_with(&CREATE_PRIVILEGES) {
+        return Err(ApiError::Forbidden);
+    }
+    let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
+    let archive_id = fields.take_optional_string("archiveId", Text::new(1, ID_MAX))?;
+    let dataset_id = fields.take_string("datasetId", Text::new(1, ID_MAX))?;
+    let space_id = fields.take_string("spaceId", Text::new(1, ID_MAX))?;
+    let description = fields.take_optional_string("description", Text::new(0, DESCRIPTION_MAX))?;
+    let storage = fields.take_string_list("storage", Text::new(1, STORAGE_URI_MAX), STORAGE_ITEMS_MAX)?;
+    let deleted_callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    fields.finish_lenient();
+    let in_space = |name: &&str| caller.principal.has_privilege(Some(&space_id), name);
+    if !everywhere && !CREATE_PRIVILEGES.iter().all(in_space) {
+        return Err(ApiError::Forbidden);
+    }
+    let context = caller.command()?;
+    let archive_id = archive_id.unwrap_or_else(|| match &context.idempotency_key {
+        // The same request has to name the same archive, or its repetition would be another request.
+        Some(key) => {
+            let bound = format!("{}\0{key}", context.metadata.actor);
+            hex::encode(&api.ledger.keyring().keyed_hash("archive-id", bound.as_bytes())[..16])
+        }
+        None => api.ledger.clock().new_id().simple().to_string(),
+    });
+    let key = archive_key(&archive_id)?;
+    let register = Register {
+        key,
+        dataset_id: Some(dataset_id),
+        space_id: Some(space_id),
+        description,
+        storage,
+        deleted_callback,
+    };
+    api.ledger
+        .register(register, context)
+        .await
+        .map_err(|error| refused(Action::Register, error))?;
+    let location = format!("/api/v3/oneprovider/archives/{archive_id}");
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, location)],
+        Json(Registered { archive_id }),
+    )
+        .into_response())
+}

@@ -1,0 +1,61 @@
+//! Every route of the service.
+
+use super::caller::{Api, SharedApi};
+use super::envelope::{ErrorContext, panic_response, with_envelope};
+use super::health::{self, Probes};
+use super::observe::observe;
+use super::{ocore, onedata, openapi};
+use crate::clock::SharedClock;
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::{delete, get, post};
+use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
+pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
+    let api: SharedApi = Arc::new(api);
+    let archived = Router::new()
+        .route("/api/admin/archived/summary", get(ocore::summary::handler))
+        .route(
+            "/api/admin/archived/{entity_type}",
+            get(ocore::list::handler).post(ocore::soft_delete::handler),
+        )
+        .route("/api/admin/archived/{entity_type}/{id}", get(ocore::get::handler))
+        .route(
+            "/api/admin/archived/{entity_type}/{id}/history",
+            get(ocore::history::handler),
+        )
+        .route(
+            "/api/admin/archived/{entity_type}/{id}/restore",
+            post(ocore::restore::handler),
+        )
+        .route(
+            "/api/admin/archived/{entity_type}/{id}/purge",
+            delete(ocore::purge::handler),
+        );
+    let archives = Router::new()
+        .route("/api/v3/oneprovider/archives", post(onedata::register::handler))
+        .route("/api/v3/oneprovider/archives/{aid}", get(onedata::get::handler))
+        .route(
+            "/api/v3/oneprovider/archives/{aid}/delete",
+            post(onedata::delete::handler),
+        );
+    let operation = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .with_state(probes);
+    let pages = Router::new()
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()));
+    let routes = archived
+        .merge(archives)
+        .with_state(api)
+        .merge(operation)
+        .merge(pages)
+        .layer(CatchPanicLayer::custom(panic_response))
+        .layer(axum::middleware::from_fn_with_state(clock, observe));
+    with_envelope(routes, errors)
+}
