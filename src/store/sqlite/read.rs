@@ -34,7 +34,7 @@ impl ReadStore for SqliteStore {
 
     async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
         let operation = "read the summary";
-        let rows = sqlx::query("SELECT entity_type, count FROM archived_summary")
+        let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
             .fetch_all(&self.reads)
             .await
             .map_err(StoreError::database(operation))?;
