@@ -1,7 +1,10 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
+mod serve;
 mod start;
+mod tasks;
 
+pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, open};
 
 use crate::config::Config;

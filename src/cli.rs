@@ -21,12 +21,18 @@ pub(crate) struct Cli {
     flags: Flags,
 
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the service (the default)
+    ///
+    /// Without further options it keeps everything in ./data and listens on http://127.0.0.1:8080.
+    #[command(display_name = "archive-ledger serve")]
+    Serve(Options),
+
     /// Print a token (JWT) for the API, and nothing else
     ///
     /// The token is signed with the key file that the server checks it with (--jwt-secret-file), which is
@@ -43,7 +49,7 @@ pub(crate) enum Command {
 }
 
 /// A subcommand's arguments when it has the common options only.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     flags: Flags,
@@ -91,10 +97,10 @@ impl Cli {
     /// # Errors
     /// [`GivenTwice`] when an option stands before and after the subcommand.
     pub(crate) fn into_parts(self) -> Result<(Flags, Command), GivenTwice> {
-        let mut command = self.command;
+        let mut command = self.command.unwrap_or_else(|| Command::Serve(Options::default()));
         let after = match &mut command {
             Command::Token(arguments) => std::mem::take(&mut arguments.flags),
-            Command::Migrate(options) => std::mem::take(&mut options.flags),
+            Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
         };
         Ok((self.flags.joined(after)?, command))
     }

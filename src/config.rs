@@ -182,7 +182,7 @@ impl Config {
                 s3_force_path_style: read.one("s3_force_path_style", values::boolean)?,
             },
             auth: Auth {
-                secret_file: in_data_dir("jwt_secret_file", "jwt-secret")?,
+                secret_file: in_data_dir("jwt_secret_file", crate::secret_files::JWT_SECRET)?,
                 jwks: read.optional("jwks", values::jwks)?,
                 issuer: read.optional("jwt_issuer", values::line)?,
                 audience: read.optional("jwt_audience", values::line)?,

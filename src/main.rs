@@ -5,7 +5,7 @@
 
 mod cli;
 
-use archive_ledger::app::{self, StartError};
+use archive_ledger::app::{self, ServeError, StartError};
 use archive_ledger::config::Config;
 use archive_ledger::telemetry;
 use cli::{Cli, Command};
@@ -34,19 +34,35 @@ fn run(cli: Cli) -> Result<(), Failure> {
     // An error means that one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match command {
+        Command::Serve(_) => work(&config, app::serve(config.clone())),
         Command::Token(arguments) => cli::token::run(&config, arguments),
-        Command::Migrate(_) => service(&config, app::migrate(&config)),
+        Command::Migrate(_) => work(&config, app::migrate(&config)),
     }
 }
 
 /// Runs what works on the ledger: with logs, on a runtime.
-fn service(config: &Config, work: impl Future<Output = Result<(), StartError>>) -> Result<(), Failure> {
+fn work<E: Into<Failure>>(config: &Config, work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
     telemetry::init_logs(&config.log).map_err(|error| Failure::runtime(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::runtime(&error).in_context("cannot start the runtime"))?;
-    runtime.block_on(work).map_err(|error| Failure::usage(&error))
+    runtime.block_on(work).map_err(Into::into)
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::usage(&error)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match &error {
+            ServeError::Start(start) => Self::usage(start),
+            ServeError::Task(_) | ServeError::Writer(_) => Self::runtime(&error),
+        }
+    }
 }
 
 /// Why the command failed: what is said on standard error, and the exit code.

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// The largest key file that is read, in bytes: a keyring of 4096 keys is well below.
 const LARGEST: u64 = 4 << 20;
 
+/// The name of the HS256 key in the data directory.
+pub const JWT_SECRET: &str = "jwt-secret";
+
 /// The least that an HS256 key may have, in bytes (RFC 7518, section 3.2).
 const JWT_SECRET_LEAST: usize = 32;
 

@@ -11,7 +11,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::repository::Repository;
 use crate::store::sqlite::SqliteStore;
 use crate::store::writer::{WriterHandle, writer};
-use crate::store::{AppendBackend, ReadStore, StoreError};
+use crate::store::{AppendBackend, CoordinationStore, ReadStore, StoreError};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -120,6 +120,15 @@ impl Store {
     /// Reads.
     #[must_use]
     pub fn reads(&self) -> Arc<dyn ReadStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Keeps leases and cursors.
+    #[must_use]
+    pub fn coordination(&self) -> Arc<dyn CoordinationStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),

@@ -1,6 +1,6 @@
 //! Whether the bus is there.
 
-use async_nats::connection::State;
+use super::nats::NatsBus;
 
 /// The bus, as a readiness check sees it.
 #[derive(Debug, Clone)]
@@ -8,7 +8,7 @@ pub enum BusHealth {
     /// In the process: there as long as the process is.
     InProcess,
     /// NATS: there while it is connected.
-    Nats(async_nats::Client),
+    Nats(Box<NatsBus>),
 }
 
 impl BusHealth {
@@ -17,7 +17,7 @@ impl BusHealth {
     pub fn is_up(&self) -> bool {
         match self {
             Self::InProcess => true,
-            Self::Nats(client) => client.connection_state() == State::Connected,
+            Self::Nats(bus) => bus.is_connected(),
         }
     }
 }

@@ -1,0 +1,184 @@
+//! Runs the service until it is told to stop.
+
+use super::start::{self, Opened, StartError};
+use super::tasks::{TaskError, Tasks};
+use crate::bus::health::BusHealth;
+use crate::bus::nats::{NatsBus, StreamSettings};
+use crate::bus::{CommitSignal, LogAccess, cloud_event};
+use crate::config::{Config, Nats};
+use crate::http::auth::{AuthConfig, Authenticator};
+use crate::http::caller::Api;
+use crate::http::envelope::{ErrorContext, ServiceInfo};
+use crate::http::health::Probes;
+use crate::http::page::CursorCodec;
+use crate::http::{router, server};
+use crate::relay::{Relay, RelaySettings};
+use crate::secret_files;
+use crate::telemetry::Metrics;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How often the metrics' histograms are folded.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the service did not start or did not stay.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A part that it cannot do without ended.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The writer panicked.
+    #[error("the writer ended")]
+    Writer(#[source] tokio::task::JoinError),
+}
+
+/// Serves until SIGTERM or SIGINT; then commands under way are finished before it returns.
+///
+/// # Errors
+/// [`ServeError::Start`] names the option at fault; the others say which part ended.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let stop_http = CancellationToken::new();
+    let signals = signals(stop_http.clone())?;
+    let metrics = Metrics::install().map_err(|error| StartError::option("--log", error))?;
+    let opened = start::open(&config).await?;
+    let mut tasks = Tasks::new(CancellationToken::new());
+    let bus = match &config.nats {
+        Some(nats) => BusHealth::Nats(Box::new(connect(nats, &config).await?)),
+        None => BusHealth::InProcess,
+    };
+    follow(&mut tasks, &opened, &bus, &config);
+    let probes = Probes {
+        reads: opened.store.reads(),
+        bus,
+        metrics: metrics.clone(),
+        stopping: stop_http.clone(),
+    };
+    let upkeep_stop = tasks.stop();
+    tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
+    let api = Api {
+        ledger: Arc::clone(&opened.ledger),
+        auth: authenticator(&config, &opened)?,
+        cursors: CursorCodec::new(&opened.keyring.keyed_hash("list-cursor", b"")),
+        body_limit: config.http.body_limit,
+    };
+    let service = ServiceInfo::new(&config.service.id, &config.service.domain);
+    let errors = ErrorContext::new(Arc::clone(&opened.clock), service);
+    let routes = router::router(api, probes, errors, Arc::clone(&opened.clock));
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| StartError::option("--listen", error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| StartError::option("--listen", error))?;
+    tracing::info!(
+        "listening on http://{address} (API page: http://{address}/docs/); get a token: archive-ledger token --role admin"
+    );
+    let grace = config.http.shutdown_grace;
+    let serving = server::serve(listener, routes, stop_http.clone(), grace);
+    tokio::pin!(serving);
+    let failed = tokio::select! {
+        () = &mut serving => None,
+        error = tasks.failed() => {
+            stop_http.cancel();
+            serving.await;
+            Some(error)
+        }
+    };
+    signals.abort();
+    tracing::info!("stopping");
+    tasks.end(grace).await;
+    opened.close().await.map_err(ServeError::Writer)?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT.
+fn signals(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, StartError> {
+    let listen = |kind| signal(kind).map_err(|error| StartError::option("signals", error));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    }))
+}
+
+async fn upkeep(metrics: Metrics, stop: CancellationToken) -> Result<(), Infallible> {
+    while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled())
+        .await
+        .is_err()
+    {
+        metrics.upkeep();
+    }
+    Ok(())
+}
+
+async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {
+    let settings = StreamSettings {
+        replicas: usize::from(nats.replicas),
+        ..StreamSettings::default()
+    };
+    NatsBus::connect(&nats.servers, &config.service.id, settings)
+        .await
+        .map_err(|error| StartError::option("--nats-url", error))
+}
+
+/// Starts what follows the log: the relay in clustered mode, and the consumers.
+fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
+    let log = LogAccess {
+        reads: opened.store.reads(),
+        coordination: opened.store.coordination(),
+        clock: Arc::clone(&opened.clock),
+    };
+    let committed = || CommitSignal::new(opened.ledger.committed());
+    match bus {
+        BusHealth::InProcess => {}
+        BusHealth::Nats(nats) => {
+            let source = cloud_event::source(&config.service.id);
+            let relay = Relay::new(
+                (**nats).clone(),
+                log,
+                committed(),
+                source,
+                RelaySettings::default(),
+            );
+            tasks.spawn("the relay", relay.run(tasks.stop()));
+        }
+    }
+}
+
+fn authenticator(config: &Config, opened: &Opened) -> Result<Authenticator, StartError> {
+    let auth = &config.auth;
+    // Whoever names a key set trusts its issuer: the secret that the data directory brings along counts no more, unless
+    // it is named too.
+    let own = auth.secret_file == config.data_dir.join(secret_files::JWT_SECRET);
+    let secret = if auth.jwks.is_some() && own {
+        None
+    } else {
+        let secret =
+            secret_files::jwt_secret(&auth.secret_file).map_err(|source| StartError::SecretFile {
+                option: "--jwt-secret-file",
+                source,
+            })?;
+        Some(secret)
+    };
+    let checks = AuthConfig {
+        hs256_secret: secret,
+        jwks: auth.jwks.clone(),
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        ..AuthConfig::default()
+    };
+    Authenticator::new(checks, Arc::clone(&opened.clock)).map_err(|error| StartError::option("--jwks", error))
+}
