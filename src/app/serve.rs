@@ -1,10 +1,11 @@
 //! Runs the service until it is told to stop.
 
-use super::start::{self, Opened, StartError};
+use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
 use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::bus::{CommitSignal, LogAccess, cloud_event};
+use crate::clock::SharedClock;
 use crate::config::{Config, Nats};
 use crate::http::auth::{AuthConfig, Authenticator};
 use crate::http::caller::Api;
@@ -14,7 +15,8 @@ use crate::http::page::CursorCodec;
 use crate::http::{router, server};
 use crate::relay::{Relay, RelaySettings};
 use crate::secret_files;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
+use chrono::TimeDelta;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,12 @@ use tokio_util::sync::CancellationToken;
 /// How often the metrics' histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long the answer to an idempotency key is remembered.
+const ANSWERS_KEPT: TimeDelta = TimeDelta::days(7);
+
+/// How often expired answers are removed.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
 /// Why the service did not start or did not stay.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -34,9 +42,9 @@ pub enum ServeError {
     /// A part that it cannot do without ended.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The writer panicked.
+    /// The writer ended by itself, or panicked.
     #[error("the writer ended")]
-    Writer(#[source] tokio::task::JoinError),
+    Writer(#[source] Option<tokio::task::JoinError>),
 }
 
 /// Serves until SIGTERM or SIGINT; then commands under way are finished before it returns.
@@ -47,7 +55,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let stop_http = CancellationToken::new();
     let signals = signals(stop_http.clone())?;
     let metrics = Metrics::install().map_err(|error| StartError::option("--log", error))?;
-    let opened = start::open(&config).await?;
+    let mut opened = start::open(&config).await?;
     let mut tasks = Tasks::new(CancellationToken::new());
     let bus = match &config.nats {
         Some(nats) => BusHealth::Nats(Box::new(connect(nats, &config).await?)),
@@ -62,6 +70,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let upkeep_stop = tasks.stop();
     tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
+    let forgetting = forget_answers(opened.store.clone(), Arc::clone(&opened.clock), tasks.stop());
+    tasks.spawn("the answers' expiry", forgetting);
     let api = Api {
         ledger: Arc::clone(&opened.ledger),
         auth: authenticator(&config, &opened)?,
@@ -85,19 +95,22 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tokio::pin!(serving);
     let failed = tokio::select! {
         () = &mut serving => None,
-        error = tasks.failed() => {
-            stop_http.cancel();
-            serving.await;
-            Some(error)
-        }
+        error = tasks.failed() => Some(ServeError::from(error)),
+        ended = &mut opened.writer => Some(ServeError::Writer(ended.err())),
     };
+    if failed.is_some() {
+        stop_http.cancel();
+        serving.await;
+    }
     signals.abort();
     tracing::info!("stopping");
     tasks.end(grace).await;
-    opened.close().await.map_err(ServeError::Writer)?;
     match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
+        Some(error) => Err(error),
+        None => opened
+            .close()
+            .await
+            .map_err(|error| ServeError::Writer(Some(error))),
     }
 }
 
@@ -122,6 +135,23 @@ async fn upkeep(metrics: Metrics, stop: CancellationToken) -> Result<(), Infalli
         metrics.upkeep();
     }
     Ok(())
+}
+
+/// Forgets the answers to idempotency keys once they have expired. What fails is tried again at the next round.
+async fn forget_answers(store: Store, clock: SharedClock, stop: CancellationToken) -> Result<(), Infallible> {
+    loop {
+        let expired = clock.now() - ANSWERS_KEPT;
+        match store.forget_answers(expired).await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "answers to idempotency keys expired"),
+            Err(error) => {
+                tracing::warn!(error = %telemetry::chain(&error), "expired answers could not be removed")
+            }
+        }
+        if tokio::time::timeout(FORGET_EVERY, stop.cancelled()).await.is_ok() {
+            return Ok(());
+        }
+    }
 }
 
 async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {

@@ -12,6 +12,7 @@ use crate::store::repository::Repository;
 use crate::store::sqlite::SqliteStore;
 use crate::store::writer::{WriterHandle, writer};
 use crate::store::{AppendBackend, CoordinationStore, ReadStore, StoreError};
+use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +133,17 @@ impl Store {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Removes the answers to idempotency keys that were stored before `expired`; returns how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_answers(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
+        match self {
+            Self::Postgres(store) => store.forget_answers(expired).await,
+            Self::Sqlite(store) => store.forget_answers(expired).await,
         }
     }
 

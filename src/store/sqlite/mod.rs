@@ -79,6 +79,20 @@ impl SqliteStore {
             .map_err(StoreError::Migrate)
     }
 
+    /// Removes the answers to idempotency keys that were stored before `expired`; returns how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn forget_answers(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut connection = self.write.lock().await;
+        let removed = sqlx::query("DELETE FROM idempotency_answers WHERE recorded_at < ?1")
+            .bind(micros(expired))
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database("remove expired answers"))?;
+        Ok(removed.rows_affected())
+    }
+
     /// What the ledger remembers of itself under `name`.
     ///
     /// # Errors
