@@ -11,4 +11,5 @@ mod cleanup_s3;
 mod cli;
 mod coordination;
 mod harness;
+mod store_contract;
 mod test_log;
