@@ -4,9 +4,11 @@
 //! roots, callback URLs), attaches what is sealed, and hands the command to the writer.
 
 mod command;
+mod purge_order;
 mod view;
 
 pub use command::{CommandContext, Purge, Register, SoftDelete};
+pub use purge_order::PurgeOrder;
 pub use view::{ArchivedItem, ArchivedList, EntityView, HistoryItem};
 
 use crate::callbacks::target::{CallbackPolicy, TargetRefusal};

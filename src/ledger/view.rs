@@ -212,7 +212,11 @@ impl Ledger {
     }
 
     /// Opens what is sealed beside each event of a stream, in order.
-    fn open_all(&self, key: &EntityKey, stream: &EntityStream) -> Result<Vec<Option<Details>>, LedgerError> {
+    pub(super) fn open_all(
+        &self,
+        key: &EntityKey,
+        stream: &EntityStream,
+    ) -> Result<Vec<Option<Details>>, LedgerError> {
         let stream_id = key.stream_id();
         let data_key: Option<DataKey> = match &stream.data_key {
             Some(wrapped) => Some(self.keyring.unwrap(&stream_id, wrapped)?),

@@ -297,7 +297,8 @@ fn stored_event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
     })
 }
 
-fn entity_key(operation: &'static str, stream_id: &str) -> Result<EntityKey, StoreError> {
+/// An entity from the id of its stream.
+pub(super) fn entity_key(operation: &'static str, stream_id: &str) -> Result<EntityKey, StoreError> {
     EntityKey::from_stream_id(stream_id)
         .map_err(|error| StoreError::inconsistent(operation, error.to_string()))
 }

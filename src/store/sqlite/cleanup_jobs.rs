@@ -1,0 +1,463 @@
+//! SQLite: the storage cleanup's jobs.
+//!
+//! Workers poll: where there may be nothing to do, a reading connection looks first, so that the turn on the writing one is
+//! taken only for work.
+
+use super::append::signed;
+use super::read::{entity_key, non_negative};
+use super::{SqliteStore, micros, time, uuid};
+use crate::store::cleanup_jobs::{
+    Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, JobStatus, NewCleanupJob,
+    NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state,
+};
+use crate::store::{Position, StoreError};
+use archive_ledger_domain::State;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteRow;
+use sqlx::types::Json;
+use sqlx::{Connection, Row, SqliteConnection};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// The write lock is taken at once: a transaction that reads first could not be upgraded past another process's.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+#[async_trait]
+impl CleanupJobStore for SqliteStore {
+    async fn insert_cleanup_jobs(
+        &self,
+        jobs: &[NewCleanupJob],
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let operation = "record cleanup jobs";
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let mut inserted = 0;
+        for job in jobs {
+            let rows = sqlx::query(
+                "INSERT INTO cleanup_jobs
+                     (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
+                 VALUES (?1, ?2, ?3, ?4, 'due', 0, ?5, ?5)
+                 ON CONFLICT (event_id) DO NOTHING",
+            )
+            .bind(job.event_id.to_string())
+            .bind(signed(job.position))
+            .bind(job.key.stream_id())
+            .bind(job.purge_id.to_string())
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?
+            .rows_affected();
+            if rows > 0 {
+                insert_obligations(
+                    &mut tx,
+                    operation,
+                    &job.event_id.to_string(),
+                    i64::from(job.storage_count),
+                    now,
+                )
+                .await?;
+            }
+            inserted += rows;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(inserted)
+    }
+
+    async fn insert_owed_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let operation = "record owed cleanup jobs";
+        let owed = "SELECT w.event_id, w.position, w.aggregate_id, w.purge_id, w.storage_count
+                    FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
+                    WHERE w.state = 'purging' AND w.storage_count > 0
+                      AND (j.event_id IS NULL OR j.state <> 'due')
+                    ORDER BY w.position
+                    LIMIT ?1";
+        let any = sqlx::query(owed)
+            .bind(1)
+            .fetch_optional(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        if any.is_none() {
+            return Ok(0);
+        }
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(owed)
+            .bind(i64::from(OWED_AT_ONCE))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        for row in &rows {
+            let event_id: &str = row.get("event_id");
+            sqlx::query(
+                "INSERT INTO cleanup_jobs
+                     (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
+                 VALUES (?1, ?2, ?3, ?4, 'due', 0, ?5, ?5)
+                 ON CONFLICT (event_id) DO UPDATE
+                 SET state = 'due', attempts = 0, next_attempt_at = excluded.next_attempt_at, finished_at = NULL",
+            )
+            .bind(event_id)
+            .bind(row.get::<i64, _>("position"))
+            .bind(row.get::<&str, _>("aggregate_id"))
+            .bind(row.get::<&str, _>("purge_id"))
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            insert_obligations(&mut tx, operation, event_id, row.get("storage_count"), now).await?;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError> {
+        let operation = "claim cleanup jobs";
+        let any = sqlx::query(
+            "SELECT 1 FROM cleanup_jobs
+             WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+             LIMIT 1",
+        )
+        .bind(micros(claim.now))
+        .fetch_optional(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if any.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(
+            "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4
+             WHERE event_id IN (
+                 SELECT event_id FROM cleanup_jobs
+                 WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+                 ORDER BY next_attempt_at, position
+                 LIMIT ?2)
+             RETURNING event_id, aggregate_id, purge_id, attempts",
+        )
+        .bind(micros(claim.now))
+        .bind(i64::from(claim.limit))
+        .bind(claim.token.to_string())
+        .bind(micros(claim.until))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let claimed: Vec<&str> = rows.iter().map(|row| row.get("event_id")).collect();
+        let mut obligations = load_obligations(&mut tx, operation, &claimed).await?;
+        let jobs = rows
+            .iter()
+            .map(|row| {
+                let event_id = uuid(operation, row.get("event_id"))?;
+                Ok(CleanupJob {
+                    lease: JobLease {
+                        event_id,
+                        token: claim.token,
+                    },
+                    key: entity_key(operation, row.get("aggregate_id"))?,
+                    purge_id: uuid(operation, row.get("purge_id"))?,
+                    attempts: small(operation, row.get("attempts"))?,
+                    obligations: obligations.remove(&event_id).unwrap_or_default(),
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(jobs)
+    }
+
+    async fn record_obligation(
+        &self,
+        lease: &JobLease,
+        obligation: &Obligation,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let operation = "record a cleanup's progress";
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let held =
+            sqlx::query("UPDATE cleanup_jobs SET lease_until = ?3 WHERE event_id = ?1 AND lease_token = ?2")
+                .bind(lease.event_id.to_string())
+                .bind(lease.token.to_string())
+                .bind(micros(until))
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::database(operation))?;
+        if held.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "UPDATE cleanup_obligations
+             SET state = ?3, objects = ?4, bytes = ?5, last_error = ?6, updated_at = ?7
+             WHERE event_id = ?1 AND ordinal = ?2",
+        )
+        .bind(lease.event_id.to_string())
+        .bind(i64::from(obligation.ordinal))
+        .bind(obligation.state.as_str())
+        .bind(signed(obligation.objects))
+        .bind(signed(obligation.bytes))
+        .bind(&obligation.last_error)
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(true)
+    }
+
+    async fn reschedule_cleanup_job(&self, lease: &JobLease, next: &NextAttempt) -> Result<bool, StoreError> {
+        let updated = sqlx::query(
+            "UPDATE cleanup_jobs
+             SET next_attempt_at = ?3, attempts = ?4, last_error = COALESCE(?5, last_error),
+                 lease_token = NULL, lease_until = NULL
+             WHERE event_id = ?1 AND lease_token = ?2",
+        )
+        .bind(lease.event_id.to_string())
+        .bind(lease.token.to_string())
+        .bind(micros(next.at))
+        .bind(i64::from(next.attempts))
+        .bind(&next.last_error)
+        .execute(&mut *self.write.lock().await)
+        .await
+        .map_err(StoreError::database("leave a cleanup job for later"))?;
+        Ok(updated.rows_affected() > 0)
+    }
+
+    async fn finish_cleanup_job(
+        &self,
+        lease: &JobLease,
+        end: &JobEnd,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let operation = "finish a cleanup job";
+        let (state, error) = end.columns();
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let updated = sqlx::query(
+            "UPDATE cleanup_jobs
+             SET state = ?3, last_error = COALESCE(?4, last_error), finished_at = ?5,
+                 lease_token = NULL, lease_until = NULL,
+                 (objects, bytes) = (SELECT COALESCE(SUM(objects), 0), COALESCE(SUM(bytes), 0)
+                                     FROM cleanup_obligations WHERE event_id = ?1)
+             WHERE event_id = ?1 AND lease_token = ?2",
+        )
+        .bind(lease.event_id.to_string())
+        .bind(lease.token.to_string())
+        .bind(state)
+        .bind(error)
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "UPDATE cleanup_obligations SET state = ?2, updated_at = ?3 WHERE event_id = ?1 AND state = 'owed'",
+        )
+        .bind(lease.event_id.to_string())
+        .bind(state)
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(true)
+    }
+
+    async fn owed_purge_status(
+        &self,
+        state: Option<State>,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<PurgeStatus>, StoreError> {
+        let operation = "list the purges";
+        // One snapshot: a purge's obligations belong to its state.
+        let mut tx = self
+            .reads
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(
+            "SELECT w.position, w.event_id, w.aggregate_id, w.purge_id, w.state, w.requested_at, w.storage_count,
+                    j.event_id AS job, j.attempts, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
+             FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
+             WHERE w.position > ?1 AND (?2 IS NULL OR w.state = ?2)
+             ORDER BY w.position
+             LIMIT ?3",
+        )
+        .bind(signed(after))
+        .bind(state.map(State::as_str))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        purges(&mut tx, operation, &rows).await
+    }
+
+    async fn purge_status(&self, purge_id: Uuid) -> Result<Option<PurgeStatus>, StoreError> {
+        let operation = "look a purge up";
+        let mut tx = self
+            .reads
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(
+            "SELECT w.position, w.event_id, w.aggregate_id, w.purge_id, w.state, w.requested_at, w.storage_count,
+                    j.event_id AS job, j.attempts, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
+             FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
+             WHERE w.purge_id = ?1",
+        )
+        .bind(purge_id.to_string())
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(purges(&mut tx, operation, &rows).await?.pop())
+    }
+
+    async fn hasten_cleanup_job(&self, event_id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let updated = sqlx::query(
+            "UPDATE cleanup_jobs SET next_attempt_at = ?2
+             WHERE event_id = ?1 AND state = 'due' AND next_attempt_at > ?2
+               AND (lease_until IS NULL OR lease_until <= ?2)",
+        )
+        .bind(event_id.to_string())
+        .bind(micros(now))
+        .execute(&mut *self.write.lock().await)
+        .await
+        .map_err(StoreError::database("hasten a cleanup job"))?;
+        Ok(updated.rows_affected() > 0)
+    }
+
+    async fn count_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<CleanupCounts, StoreError> {
+        let operation = "count the cleanup jobs";
+        let row = sqlx::query(
+            "SELECT COUNT(*) FILTER (WHERE lease_until IS NULL OR lease_until <= ?1) AS due,
+                    COUNT(*) FILTER (WHERE lease_until > ?1) AS running,
+                    (SELECT COUNT(*) FROM purge_work WHERE state = 'purge_failed') AS failed
+             FROM cleanup_jobs WHERE state = 'due'",
+        )
+        .bind(micros(now))
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(CleanupCounts {
+            due: non_negative(operation, row.get("due"))?,
+            running: non_negative(operation, row.get("running"))?,
+            failed: non_negative(operation, row.get("failed"))?,
+        })
+    }
+}
+
+/// Writes what a job owes; where it stands already, what was given up is owed again.
+async fn insert_obligations(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    event_id: &str,
+    count: i64,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH RECURSIVE numbers (ordinal) AS (
+             SELECT 1 WHERE ?2 > 0 UNION ALL SELECT ordinal + 1 FROM numbers WHERE ordinal < ?2
+         )
+         INSERT INTO cleanup_obligations (event_id, ordinal, state, updated_at)
+         SELECT ?1, ordinal, 'owed', ?3 FROM numbers WHERE true
+         ON CONFLICT (event_id, ordinal) DO UPDATE SET state = 'owed', updated_at = excluded.updated_at
+         WHERE cleanup_obligations.state = 'failed'",
+    )
+    .bind(event_id)
+    .bind(count)
+    .bind(micros(now))
+    .execute(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    Ok(())
+}
+
+async fn load_obligations(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    jobs: &[&str],
+) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT event_id, ordinal, state, objects, bytes, last_error
+         FROM cleanup_obligations WHERE event_id IN (SELECT value FROM json_each(?1)) ORDER BY event_id, ordinal",
+    )
+    .bind(Json(jobs))
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
+    for row in &rows {
+        let event_id = uuid(operation, row.get("event_id"))?;
+        found.entry(event_id).or_default().push(Obligation {
+            ordinal: small(operation, row.get("ordinal"))?,
+            state: obligation_state(operation, row.get("state"))?,
+            objects: non_negative(operation, row.get("objects"))?,
+            bytes: non_negative(operation, row.get("bytes"))?,
+            last_error: row.get("last_error"),
+        });
+    }
+    Ok(found)
+}
+
+async fn purges(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    rows: &[SqliteRow],
+) -> Result<Vec<PurgeStatus>, StoreError> {
+    let optional_time = |row: &SqliteRow, column: &str| {
+        row.get::<Option<i64>, _>(column)
+            .map(|micros| time(operation, micros))
+            .transpose()
+    };
+    let jobs: Vec<&str> = rows.iter().filter_map(|row| row.get("job")).collect();
+    let mut obligations = load_obligations(connection, operation, &jobs).await?;
+    rows.iter()
+        .map(|row| {
+            let event_id = uuid(operation, row.get("event_id"))?;
+            let job = match row.get::<Option<&str>, _>("job") {
+                None => None,
+                Some(_) => Some(JobStatus {
+                    attempts: small(operation, row.get("attempts"))?,
+                    next_attempt_at: time(operation, row.get("next_attempt_at"))?,
+                    leased_until: optional_time(row, "lease_until")?,
+                    last_error: row.get("last_error"),
+                    finished_at: optional_time(row, "finished_at")?,
+                    obligations: obligations.remove(&event_id).unwrap_or_default(),
+                }),
+            };
+            Ok(PurgeStatus {
+                position: non_negative(operation, row.get("position"))?,
+                event_id,
+                key: entity_key(operation, row.get("aggregate_id"))?,
+                purge_id: uuid(operation, row.get("purge_id"))?,
+                state: purge_state(operation, row.get("state"))?,
+                requested_at: time(operation, row.get("requested_at"))?,
+                storage_count: small(operation, row.get("storage_count"))?,
+                job,
+            })
+        })
+        .collect()
+}
+
+fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
+}
