@@ -29,8 +29,12 @@ pub const RELAY_RESUMES_TOTAL: &str = "archive_ledger_relay_resumes_total";
 pub const BUS_HANDLED_TOTAL: &str = "archive_ledger_bus_handled_total";
 /// Counter: events and messages that a consumer could not take and set aside, by `consumer`.
 pub const BUS_PARKED_TOTAL: &str = "archive_ledger_bus_parked_total";
-/// Gauge: cleanup jobs by `state`.
+/// Gauge: cleanup jobs by `state`: `due` (now or later), `running`, `failed` (until the purge is asked for again).
 pub const CLEANUP_JOBS: &str = "archive_ledger_cleanup_jobs";
+/// Counter: objects that the storage cleanup has deleted.
+pub const CLEANUP_OBJECTS_TOTAL: &str = "archive_ledger_cleanup_objects_total";
+/// Counter: their size, in bytes.
+pub const CLEANUP_BYTES_TOTAL: &str = "archive_ledger_cleanup_bytes_total";
 /// Gauge: callback deliveries by `state`.
 pub const CALLBACK_DELIVERIES: &str = "archive_ledger_callback_deliveries";
 /// Counter: callback attempts by `outcome`.
@@ -152,6 +156,16 @@ fn describe() {
     );
     describe_counter!(BUS_PARKED_TOTAL, "Events and messages that a consumer set aside");
     describe_gauge!(CLEANUP_JOBS, "Cleanup jobs by state");
+    describe_counter!(
+        CLEANUP_OBJECTS_TOTAL,
+        Unit::Count,
+        "Objects that the storage cleanup has deleted"
+    );
+    describe_counter!(
+        CLEANUP_BYTES_TOTAL,
+        Unit::Bytes,
+        "Bytes that the storage cleanup has deleted"
+    );
     describe_gauge!(CALLBACK_DELIVERIES, "Callback deliveries by state");
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
     describe_counter!(

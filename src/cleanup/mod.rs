@@ -1,15 +1,136 @@
 //! The storage cleanup consumer.
 //!
+//! ```text
+//! purge_requested ─▶ consumer ─▶ job + obligations ─▶ worker ─▶ job.rs: what does the log order? ─▶ blob ─▶ purged
+//!                       (one transaction)   ▲                                                        └─▶ purge_failed
+//!         redrive: what the log owes ───────┘
+//! ```
+//!
 //! `roots` and `uri` decide which storage may be deleted at all; `blob` deletes it, through `local` for folders and `s3`
-//! for objects.
+//! for objects. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
+//! them, and `purges` shows an operator what is owed.
 
 pub mod blob;
+pub mod consumer;
+mod job;
 pub mod local;
+pub mod purges;
 pub mod roots;
 pub mod s3;
 pub mod uri;
+pub mod worker;
 
 #[cfg(test)]
 mod local_tests;
 #[cfg(test)]
 mod uri_tests;
+
+use crate::clock::SharedClock;
+use crate::ledger::Ledger;
+use crate::store::cleanup_jobs::CleanupJobStore;
+use blob::Blobs;
+use consumer::CleanupConsumer;
+use purges::Purges;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use worker::CleanupWorker;
+
+/// How the storage cleanup works.
+#[derive(Debug, Clone, Copy)]
+pub struct CleanupOptions {
+    /// How many jobs this instance works on at the same time.
+    pub concurrency: usize,
+    /// How many attempts may end in an error of the storage before the purge has failed.
+    pub attempts: u32,
+    /// The pause after the first such attempt; it doubles with each.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// How long a job stays with an instance that has died.
+    pub lease: Duration,
+    /// How often a lease is extended and progress is saved; a fraction of `lease`.
+    pub heartbeat: Duration,
+    /// How often jobs that are due are looked for when nothing tells of them.
+    pub poll: Duration,
+    /// How often the log is searched for purges that have no job.
+    pub redrive: Duration,
+    /// How often the gauges are refreshed.
+    pub gauges: Duration,
+}
+
+impl Default for CleanupOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 4,
+            attempts: 8,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(300),
+            lease: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(15),
+            poll: Duration::from_secs(1),
+            redrive: Duration::from_secs(60),
+            gauges: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the storage cleanup works with.
+#[derive(Clone)]
+pub struct CleanupParts {
+    /// Says what is ordered, and records the outcome.
+    pub ledger: Arc<Ledger>,
+    /// The jobs.
+    pub jobs: Arc<dyn CleanupJobStore>,
+    /// The storage.
+    pub blobs: Arc<Blobs>,
+    /// Times and ids.
+    pub clock: SharedClock,
+}
+
+/// The storage cleanup of one instance: a consumer for the bus, a worker to run, and the operator's view.
+#[derive(Clone)]
+pub struct StorageCleanup {
+    parts: CleanupParts,
+    options: CleanupOptions,
+    wake: Arc<Notify>,
+}
+
+impl StorageCleanup {
+    /// Puts it together; nothing runs yet.
+    #[must_use]
+    pub fn new(parts: CleanupParts, options: CleanupOptions) -> Self {
+        Self {
+            parts,
+            options,
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    /// The consumer of `purge_requested`, to be given to the bus.
+    #[must_use]
+    pub fn consumer(&self) -> CleanupConsumer {
+        CleanupConsumer::new(
+            Arc::clone(&self.parts.jobs),
+            Arc::clone(&self.parts.clock),
+            Arc::clone(&self.wake),
+        )
+    }
+
+    /// The worker, to be run.
+    #[must_use]
+    pub fn worker(&self) -> CleanupWorker {
+        CleanupWorker::new(self.clone())
+    }
+
+    /// What an operator sees and does.
+    #[must_use]
+    pub fn purges(&self) -> Purges {
+        Purges::new(
+            Arc::clone(&self.parts.ledger),
+            Arc::clone(&self.parts.jobs),
+            Arc::clone(&self.parts.clock),
+            Arc::clone(&self.wake),
+        )
+    }
+}

@@ -116,8 +116,8 @@ pub struct Claim {
 pub enum JobEnd {
     /// Everything is gone.
     Done,
-    /// It was given up, and why.
-    Failed(String),
+    /// It was given up, and why; absent to leave what stood.
+    Failed(Option<String>),
 }
 
 impl JobEnd {
@@ -125,7 +125,7 @@ impl JobEnd {
     pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
         match self {
             Self::Done => ("done", None),
-            Self::Failed(error) => ("failed", Some(error)),
+            Self::Failed(error) => ("failed", error.as_deref()),
         }
     }
 }

@@ -1,0 +1,392 @@
+//! One attempt at one job: what the log orders is deleted, and the log is told.
+//!
+//! A crash between any two steps is safe. What is deleted is gone, and deleting it again finds nothing; counts that were
+//! saved are added to; the outcome is a command that the log takes once per purge; and the job ends after the log has
+//! recorded it. Only what was deleted since the last save is missing from the counts after a crash.
+
+use super::StorageCleanup;
+use super::blob::{BlobError, Cleaned};
+use crate::ledger::{LedgerError, PurgeOrder};
+use crate::store::StoreError;
+use crate::store::cleanup_jobs::{CleanupJob, JobEnd, NextAttempt, Obligation, ObligationState};
+use crate::store::writer::CommandError;
+use crate::telemetry;
+use archive_ledger_domain::{CleanupOutcome, State};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How long a batch under way is waited for when the service stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The pause after an attempt that something else than the storage cut off: it costs the purge nothing.
+const POSTPONED: Duration = Duration::from_secs(5);
+
+/// How many failed storage URIs an error text names.
+const NAMED_FAILURES: usize = 3;
+
+const NOT_ORDERED: &str = "the log orders no such purge";
+const UNREADABLE: &str = "the storage URIs cannot be opened";
+
+/// What ends an attempt before the purge has an outcome.
+enum Cut {
+    /// Somebody else has the job, or may have it.
+    LeaseLost,
+    /// The service stops.
+    Stopping,
+    /// The jobs cannot be written.
+    Jobs(StoreError),
+    /// The log cannot be read or written.
+    Ledger(LedgerError),
+}
+
+/// Why something is left.
+struct Failure {
+    text: String,
+    retryable: bool,
+}
+
+/// Works on a claimed job until it has an outcome, is left for later, or the lease is lost.
+pub(super) async fn attempt(cleanup: StorageCleanup, job: CleanupJob, stop: CancellationToken) {
+    let mut attempt = Attempt { cleanup, job, stop };
+    let Err(cut) = attempt.run().await else { return };
+    let key = &attempt.job.key;
+    let pause = match cut {
+        Cut::LeaseLost => {
+            tracing::warn!(entity.key = %key, "the cleanup of {key} was left to another worker");
+            return;
+        }
+        Cut::Stopping => Duration::ZERO,
+        Cut::Jobs(error) => {
+            tracing::warn!(entity.key = %key, error = %telemetry::chain(&error), "the cleanup of {key} was cut off");
+            POSTPONED
+        }
+        Cut::Ledger(error) => {
+            tracing::warn!(entity.key = %key, error = %telemetry::chain(&error), "the cleanup of {key} was cut off");
+            POSTPONED
+        }
+    };
+    // Where this fails too, the lease runs out.
+    let _ = attempt.leave(pause, attempt.job.attempts, None).await;
+}
+
+struct Attempt {
+    cleanup: StorageCleanup,
+    job: CleanupJob,
+    stop: CancellationToken,
+}
+
+impl Attempt {
+    async fn run(&mut self) -> Result<(), Cut> {
+        let mut failures = Vec::new();
+        for index in 0..self.job.obligations.len() {
+            let Some(obligation) = self.job.obligations.get(index).cloned() else {
+                break;
+            };
+            match obligation.state {
+                ObligationState::Done => continue,
+                ObligationState::Owed | ObligationState::Failed => {}
+            }
+            if self.stop.is_cancelled() {
+                return Err(Cut::Stopping);
+            }
+            // Nothing is deleted that the log does not order: it is asked again right before each deletion.
+            let uri = match self.order().await? {
+                Ok(PurgeOrder::Clean(storage)) => storage.into_iter().nth(index),
+                Ok(PurgeOrder::Done) => return self.finish(JobEnd::Done).await,
+                Ok(PurgeOrder::Failed) => return self.finish(JobEnd::Failed(None)).await,
+                Ok(PurgeOrder::NotOrdered) => return self.disown().await,
+                Err(failure) => {
+                    failures.push(failure);
+                    break;
+                }
+            };
+            let Some(uri) = uri else {
+                failures.push(Failure::unreadable());
+                break;
+            };
+            if let Some(error) = self.clean(obligation, &uri).await? {
+                failures.push(Failure {
+                    text: format!("storage {} of {}: {error}", index + 1, self.job.obligations.len()),
+                    retryable: error.retryable,
+                });
+            }
+        }
+        self.settle(failures).await
+    }
+
+    /// What the log orders; a failure when it cannot be read for a reason that waiting does not change.
+    async fn order(&self) -> Result<Result<PurgeOrder, Failure>, Cut> {
+        let ledger = &self.cleanup.parts.ledger;
+        match ledger.purge_order(&self.job.key, self.job.purge_id).await {
+            Ok(PurgeOrder::Clean(storage)) if storage.len() != self.job.obligations.len() => {
+                Ok(Err(Failure::unreadable()))
+            }
+            Ok(order) => Ok(Ok(order)),
+            Err(LedgerError::Store(error)) if error.is_transient() => Err(Cut::Ledger(error.into())),
+            Err(error) => {
+                let key = &self.job.key;
+                tracing::error!(entity.key = %key, error = %telemetry::chain(&error), "the storage of {key} cannot be read from the log");
+                Ok(Err(Failure::unreadable()))
+            }
+        }
+    }
+
+    /// Deletes what one storage URI names, while the lease is held.
+    async fn clean(&mut self, before: Obligation, uri: &str) -> Result<Option<BlobError>, Cut> {
+        // Proves the lease before the first deletion, and extends it.
+        self.record(&before).await?;
+        let (tell, told) = watch::channel(Cleaned::default());
+        let progress = |so_far: Cleaned| count(tell.send_replace(so_far), so_far);
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.cleanup.parts.blobs.purge(uri, &progress) => Ok(outcome),
+            cut = self.keep_lease(&before, told.clone()) => Err(cut),
+            () = self.stopped(told.clone()) => Err(Cut::Stopping),
+        };
+        let mut after = before.clone();
+        let error = match outcome {
+            Ok(Ok(cleaned)) => {
+                progress(cleaned);
+                after.state = ObligationState::Done;
+                after.last_error = None;
+                None
+            }
+            Ok(Err(error)) => {
+                progress(error.done);
+                after.state = if error.retryable {
+                    ObligationState::Owed
+                } else {
+                    ObligationState::Failed
+                };
+                after.last_error = Some(error.to_string());
+                Some(error)
+            }
+            Err(Cut::Stopping) => {
+                let now = advanced(&before, *told.borrow());
+                self.record(&now).await?;
+                return Err(Cut::Stopping);
+            }
+            Err(cut) => return Err(cut),
+        };
+        let after = advanced(&after, *told.borrow());
+        self.record(&after).await?;
+        if let Some(slot) = self
+            .job
+            .obligations
+            .iter_mut()
+            .find(|slot| slot.ordinal == after.ordinal)
+        {
+            *slot = after;
+        }
+        Ok(error)
+    }
+
+    /// Extends the lease and saves the counts, until that fails for as long as the lease is good.
+    async fn keep_lease(&self, before: &Obligation, told: watch::Receiver<Cleaned>) -> Cut {
+        let options = &self.cleanup.options;
+        let mut held_since = Instant::now();
+        loop {
+            tokio::time::sleep(options.heartbeat).await;
+            let now = advanced(before, *told.borrow());
+            tracing::info!(
+                entity.key = %self.job.key, storage = now.ordinal, objects = now.objects, bytes = now.bytes,
+                "cleaning the storage of {}: {} objects are gone", self.job.key, now.objects,
+            );
+            let asked = Instant::now();
+            let left = options.lease.saturating_sub(held_since.elapsed());
+            match tokio::time::timeout(left, self.record(&now)).await {
+                Ok(Ok(())) => held_since = asked,
+                Ok(Err(Cut::LeaseLost)) => return Cut::LeaseLost,
+                Ok(Err(cut)) if held_since.elapsed() >= options.lease => return cut,
+                // The lease is still good; the next heartbeat tries again.
+                Ok(Err(_)) => {}
+                // Nobody answered in all that time: another worker may have taken over.
+                Err(_) => return Cut::LeaseLost,
+            }
+        }
+    }
+
+    /// Returns when the service stops and the batch under way has ended, or takes too long.
+    async fn stopped(&self, mut told: watch::Receiver<Cleaned>) {
+        self.stop.cancelled().await;
+        told.mark_unchanged();
+        let _ = tokio::time::timeout(GRACE, told.changed()).await;
+    }
+
+    /// The attempt's outcome: recorded in the log first, then the job ends; or the job is left for later.
+    async fn settle(&self, failures: Vec<Failure>) -> Result<(), Cut> {
+        let options = &self.cleanup.options;
+        let total = self.job.obligations.iter().fold(Cleaned::default(), |sum, one| {
+            sum.plus(Cleaned {
+                objects: one.objects,
+                bytes: one.bytes,
+            })
+        });
+        let Cleaned { objects, bytes } = total;
+        let key = &self.job.key;
+        let outcome = if failures.is_empty() {
+            CleanupOutcome::Done { objects, bytes }
+        } else {
+            let error = summary(&failures);
+            let attempts = self.job.attempts.saturating_add(1);
+            if failures.iter().all(|failure| failure.retryable) && attempts < options.attempts {
+                let pause = pause(options.first_pause, options.longest_pause, attempts);
+                tracing::warn!(entity.key = %key, attempts, error, "the cleanup of {key} is tried again in {pause:?}: {error}");
+                return self.leave(pause, attempts, Some(error)).await;
+            }
+            CleanupOutcome::Failed {
+                objects,
+                bytes,
+                error,
+            }
+        };
+        let error = match &outcome {
+            CleanupOutcome::Done { .. } => None,
+            CleanupOutcome::Failed { error, .. } => Some(error.clone()),
+        };
+        let ledger = &self.cleanup.parts.ledger;
+        let causation = self.job.lease.event_id;
+        match ledger
+            .record_cleanup(key.clone(), self.job.purge_id, outcome, causation)
+            .await
+        {
+            Ok(receipt) => match receipt.state {
+                State::Purged => {
+                    tracing::info!(entity.key = %key, objects, bytes, "{key} is purged: {objects} objects are gone");
+                    self.finish(JobEnd::Done).await
+                }
+                State::PurgeFailed => {
+                    tracing::error!(entity.key = %key, objects, bytes, error, "the purge of {key} has failed");
+                    self.finish(JobEnd::Failed(error)).await
+                }
+                State::Unknown | State::Live | State::Archived | State::Purging => self.disown().await,
+            },
+            Err(LedgerError::Command(CommandError::Rejected(_))) => self.disown().await,
+            Err(error) => Err(Cut::Ledger(error)),
+        }
+    }
+
+    /// Ends a job that the log does not know of, or not any more.
+    async fn disown(&self) -> Result<(), Cut> {
+        let key = &self.job.key;
+        tracing::warn!(entity.key = %key, "a cleanup job of {key} was dropped: {NOT_ORDERED}");
+        self.finish(JobEnd::Failed(Some(NOT_ORDERED.to_owned()))).await
+    }
+
+    async fn record(&self, obligation: &Obligation) -> Result<(), Cut> {
+        let now = self.cleanup.parts.clock.now();
+        let until = now + self.cleanup.options.lease;
+        held(
+            self.cleanup
+                .parts
+                .jobs
+                .record_obligation(&self.job.lease, obligation, now, until)
+                .await,
+        )
+    }
+
+    async fn leave(&self, pause: Duration, attempts: u32, last_error: Option<String>) -> Result<(), Cut> {
+        let next = NextAttempt {
+            at: self.cleanup.parts.clock.now() + pause,
+            attempts,
+            last_error,
+        };
+        held(
+            self.cleanup
+                .parts
+                .jobs
+                .reschedule_cleanup_job(&self.job.lease, &next)
+                .await,
+        )
+    }
+
+    async fn finish(&self, end: JobEnd) -> Result<(), Cut> {
+        let now = self.cleanup.parts.clock.now();
+        held(
+            self.cleanup
+                .parts
+                .jobs
+                .finish_cleanup_job(&self.job.lease, &end, now)
+                .await,
+        )
+    }
+}
+
+impl Failure {
+    fn unreadable() -> Self {
+        Self {
+            text: UNREADABLE.to_owned(),
+            retryable: true,
+        }
+    }
+}
+
+fn held(written: Result<bool, StoreError>) -> Result<(), Cut> {
+    match written {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Cut::LeaseLost),
+        Err(error) => Err(Cut::Jobs(error)),
+    }
+}
+
+/// An obligation with what this attempt has deleted added to what those before it had.
+fn advanced(before: &Obligation, cleaned: Cleaned) -> Obligation {
+    Obligation {
+        objects: before.objects.saturating_add(cleaned.objects),
+        bytes: before.bytes.saturating_add(cleaned.bytes),
+        ..before.clone()
+    }
+}
+
+fn count(before: Cleaned, now: Cleaned) {
+    metrics::counter!(telemetry::CLEANUP_OBJECTS_TOTAL).increment(now.objects.saturating_sub(before.objects));
+    metrics::counter!(telemetry::CLEANUP_BYTES_TOTAL).increment(now.bytes.saturating_sub(before.bytes));
+}
+
+/// The pause after `attempts` failed ones: `first`, doubled with each, `longest` at the most.
+fn pause(first: Duration, longest: Duration, attempts: u32) -> Duration {
+    let factor = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(longest)
+}
+
+/// What stands in the way, for the log and the callback: the first few failures, none of which holds a path.
+fn summary(failures: &[Failure]) -> String {
+    let mut text = failures
+        .iter()
+        .take(NAMED_FAILURES)
+        .map(|failure| failure.text.as_str())
+        .collect::<Vec<_>>()
+        .join("; ");
+    let more = failures.len().saturating_sub(NAMED_FAILURES);
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let seconds = |attempts| pause(Duration::from_secs(1), Duration::from_secs(300), attempts).as_secs();
+        assert_eq!(
+            [1, 2, 3, 9, 10, 32, 33, u32::MAX].map(seconds),
+            [1, 2, 4, 256, 300, 300, 300, 300]
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_failures_is_cut_short() {
+        let failures: Vec<Failure> = (1..=5)
+            .map(|number| Failure {
+                text: format!("storage {number} of 5: permission denied"),
+                retryable: false,
+            })
+            .collect();
+        assert_eq!(summary(&failures[..1]), "storage 1 of 5: permission denied");
+        assert!(summary(&failures).ends_with("storage 3 of 5: permission denied; and 2 more"));
+    }
+}
