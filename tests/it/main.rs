@@ -7,6 +7,7 @@
 )]
 
 mod bus;
+mod cleanup;
 mod cleanup_s3;
 mod cli;
 mod coordination;

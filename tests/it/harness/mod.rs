@@ -51,7 +51,6 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 ///     async fn a_kill_loses_nothing(backend: Backend) { let server = Server::builder(backend)…; … }
 /// }
 /// ```
-#[expect(unused_macros, reason = "its users come with the first route")]
 macro_rules! on_both_backends {
     () => {};
     ($(#[$meta:meta])* async fn $name:ident($server:ident : Server) $body:block $($rest:tt)*) => {
@@ -85,5 +84,4 @@ macro_rules! on_both_backends {
         $crate::harness::on_both_backends! { $($rest)* }
     };
 }
-#[expect(unused_imports, reason = "its users come with the first route")]
 pub(crate) use on_both_backends;
