@@ -5,6 +5,7 @@
 //! hyphenated text.
 
 pub mod append;
+pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
 pub mod read;

@@ -1,0 +1,57 @@
+-- Callback deliveries: one per outcome of a purge and target, and every attempt to make one.
+
+CREATE TABLE callback_deliveries (
+    -- Time-ordered; receivers see it as `webhook-id`.
+    delivery_id     uuid        PRIMARY KEY,
+    event_id        uuid        NOT NULL,
+    target_id       uuid        NOT NULL,
+    position        bigint      NOT NULL,
+    aggregate_id    text COLLATE "C" NOT NULL,
+    -- The receiver, host:port: limits and breakers count by it.
+    host            text COLLATE "C" NOT NULL,
+    -- Sealed under the service's own key, bound to aggregate_id.
+    url_sealed      bytea       NOT NULL,
+    dataset_id      text,
+    -- What the callback says: null after a purge, the cause after one that failed.
+    error           text,
+    state           text        NOT NULL CHECK (state IN ('due', 'delivered', 'dead')),
+    -- Attempted before, or replayed: such deliveries never take the turns of new ones.
+    retry           boolean     NOT NULL,
+    -- The receiver answered 410 Gone.
+    gone            boolean     NOT NULL,
+    attempts        integer     NOT NULL,
+    -- How many of them were made before the latest replay: the schedule counts from there.
+    attempts_before integer     NOT NULL,
+    created_at      timestamptz NOT NULL,
+    -- When the present walk through the schedule began.
+    first_due_at    timestamptz NOT NULL,
+    -- Not claimed before this time; while an attempt is under way, the end of its lease.
+    next_attempt_at timestamptz NOT NULL,
+    lease_token     uuid,
+    last_status     integer,
+    last_error      text,
+    finished_at     timestamptz,
+    UNIQUE (event_id, target_id)
+);
+
+-- Claims go from receiver to receiver, so that nobody's backlog is read to find another's delivery.
+CREATE INDEX callback_deliveries_turns ON callback_deliveries (retry, host, next_attempt_at) WHERE state = 'due';
+CREATE INDEX callback_deliveries_next ON callback_deliveries (retry, next_attempt_at) WHERE state = 'due';
+CREATE INDEX callback_deliveries_dead ON callback_deliveries (created_at, delivery_id) WHERE state = 'dead';
+CREATE INDEX callback_deliveries_newest ON callback_deliveries (created_at, delivery_id);
+CREATE INDEX callback_deliveries_entity ON callback_deliveries (aggregate_id);
+
+CREATE TABLE callback_attempts (
+    delivery_id    uuid        NOT NULL,
+    attempt        integer     NOT NULL,
+    started_at     timestamptz NOT NULL,
+    -- 'unknown' is written before the attempt is made, so that a crash leaves a trace.
+    outcome        text        NOT NULL CHECK (outcome IN ('unknown', 'delivered', 'failed')),
+    duration_ms    bigint,
+    status         integer,
+    error          text,
+    -- The first 16 KiB of the answer.
+    body           bytea,
+    body_truncated boolean     NOT NULL,
+    PRIMARY KEY (delivery_id, attempt)
+);

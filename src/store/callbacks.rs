@@ -1,0 +1,529 @@
+//! Callback deliveries and their attempts: what is owed to whom, claimed under leases.
+//!
+//! ```text
+//!              create            claim: lease, attempt + 1, log entry 'unknown'
+//! outcome ────────────▶ due ─────────────────────────────▶ due, leased ──record──▶ delivered │ due (later) │ dead
+//!                        ▲                                      │                         │                  │
+//!                        ├─────────── the lease ends ───────────┘                         │                  │
+//!                        └──────────────────────────────── replay ────────────────────────┴──────────────────┘
+//! ```
+
+use super::{Position, StoreError};
+use crate::clock::Clock;
+use archive_ledger_domain::EntityKey;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How much later than a failed purge a target may have been asked for and still hear of that failure. The two times may
+/// come from two instances' clocks: without this, a clock that runs ahead would hide the target.
+pub(super) const TARGET_SKEW: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
+/// How a purge ended, which is what callbacks tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeOutcome {
+    /// The event that says so: with the target, what makes a delivery unique.
+    pub event_id: Uuid,
+    /// Its place in the log.
+    pub position: Position,
+    /// The entity.
+    pub key: EntityKey,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// Why the purge failed; `None` when the entity is gone.
+    pub error: Option<String>,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// To be attempted, now or later.
+    Due,
+    /// The receiver has it.
+    Delivered,
+    /// Given up, until somebody replays it.
+    Dead,
+}
+
+/// A text that names no [`DeliveryState`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a delivery is 'due', 'delivered' or 'dead'")]
+pub struct UnknownDeliveryState;
+
+impl DeliveryState {
+    /// The state as it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl fmt::Display for DeliveryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for DeliveryState {
+    type Err = UnknownDeliveryState;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Due, Self::Delivered, Self::Dead]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(UnknownDeliveryState)
+    }
+}
+
+/// The two queues: deliveries that were attempted before never stand before those that were not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Never attempted.
+    First,
+    /// Attempted or replayed.
+    Retry,
+}
+
+impl Lane {
+    /// Both, the one to serve first at the front.
+    pub const ALL: [Self; 2] = [Self::First, Self::Retry];
+
+    pub(super) const fn is_retry(self) -> bool {
+        match self {
+            Self::First => false,
+            Self::Retry => true,
+        }
+    }
+}
+
+/// When the next delivery of each lane may be claimed, past or future; `None` where nothing is due at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NextDue {
+    /// Of those never attempted.
+    pub first: Option<DateTime<Utc>>,
+    /// Of the others.
+    pub retry: Option<DateTime<Utc>>,
+}
+
+impl NextDue {
+    /// Of one lane.
+    #[must_use]
+    pub const fn of(&self, lane: Lane) -> Option<DateTime<Utc>> {
+        match lane {
+            Lane::First => self.first,
+            Lane::Retry => self.retry,
+        }
+    }
+}
+
+/// Which deliveries to claim.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest<'a> {
+    /// The queue.
+    pub lane: Lane,
+    /// The time now; deliveries due later stay.
+    pub now: DateTime<Utc>,
+    /// From when on others may claim the same deliveries.
+    pub lease_until: DateTime<Utc>,
+    /// Marks the leases of this claim; must be fresh.
+    pub token: Uuid,
+    /// At most so many in all, at least 1.
+    pub limit: u32,
+    /// At most so many of each of these receivers; 0 leaves one out.
+    pub rooms: &'a [(String, u32)],
+    /// At most so many of every receiver that `rooms` does not name. When 0, only the named ones are looked at, in the
+    /// order given.
+    pub others: u32,
+    /// When `others` is not 0, only receivers that follow this one, in byte order.
+    pub after: &'a str,
+}
+
+/// A claimed delivery: make the attempt, then [`CallbackStore::record`] what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedDelivery {
+    /// Its id.
+    pub delivery_id: Uuid,
+    /// The lease.
+    pub token: Uuid,
+    /// The number of the attempt to make, from 1.
+    pub attempt: u32,
+    /// The same, counted from the latest replay: what the schedule goes by.
+    pub step: u32,
+    /// The entity.
+    pub key: EntityKey,
+    /// The receiver, `host:port`.
+    pub host: String,
+    /// The URL, sealed for the service and bound to the entity.
+    pub url_sealed: Vec<u8>,
+    /// The data set to name.
+    pub dataset_id: Option<String>,
+    /// The error to tell.
+    pub error: Option<String>,
+    /// When the walk through the schedule began.
+    pub first_due_at: DateTime<Utc>,
+}
+
+/// What to do with a delivery after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// It arrived.
+    Delivered,
+    /// Try again.
+    RetryAt {
+        /// Not before this time.
+        at: DateTime<Utc>,
+        /// The receiver answered 410 Gone.
+        gone: bool,
+    },
+    /// Give it up.
+    Dead {
+        /// The receiver answered 410 Gone.
+        gone: bool,
+    },
+}
+
+impl Disposition {
+    /// The delivery's state after it.
+    #[must_use]
+    pub const fn state(&self) -> DeliveryState {
+        match self {
+            Self::Delivered => DeliveryState::Delivered,
+            Self::RetryAt { .. } => DeliveryState::Due,
+            Self::Dead { .. } => DeliveryState::Dead,
+        }
+    }
+
+    /// Whether the receiver answered 410 Gone.
+    #[must_use]
+    pub const fn gone(&self) -> bool {
+        match self {
+            Self::Delivered => false,
+            Self::RetryAt { gone, .. } | Self::Dead { gone } => *gone,
+        }
+    }
+
+    /// The attempt's outcome as the log keeps it.
+    pub(super) const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::RetryAt { .. } | Self::Dead { .. } => "failed",
+        }
+    }
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// The delivery.
+    pub delivery_id: Uuid,
+    /// The lease that it was claimed under.
+    pub token: Uuid,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// How long it took.
+    pub duration: Duration,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// What went wrong, as a short class without any part of the URL.
+    pub error: Option<&'static str>,
+    /// The first bytes of the answer.
+    pub body: Vec<u8>,
+    /// Whether the answer was longer.
+    pub body_truncated: bool,
+    /// What follows.
+    pub next: Disposition,
+}
+
+/// Which deliveries to show or replay; what is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// To this receiver, `host:port`.
+    pub host: Option<String>,
+    /// About this entity.
+    pub key: Option<EntityKey>,
+    /// Created at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Created before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A place in the list of deliveries, newest first: a delivery's creation time and id.
+pub type DeliveryCursor = (DateTime<Utc>, Uuid);
+
+/// A delivery as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub delivery_id: Uuid,
+    /// The event that it tells of.
+    pub event_id: Uuid,
+    /// That event's place in the log.
+    pub position: Position,
+    /// The entity.
+    pub key: EntityKey,
+    /// The receiver, `host:port`.
+    pub host: String,
+    /// The URL, sealed for the service and bound to the entity.
+    pub url_sealed: Vec<u8>,
+    /// The data set that it names.
+    pub dataset_id: Option<String>,
+    /// The error that it tells.
+    pub error: Option<String>,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// The receiver answered 410 Gone.
+    pub gone: bool,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// Whether an attempt is under way (or was, when its instance died).
+    pub leased: bool,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When the walk through the schedule began.
+    pub first_due_at: DateTime<Utc>,
+    /// When it may be attempted next; of a leased one, when its lease ends. Means nothing once it is finished.
+    pub next_attempt_at: DateTime<Utc>,
+    /// The last answer's status.
+    pub last_status: Option<u16>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When it was delivered or given up.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl DeliveryRow {
+    /// Its place in the list.
+    #[must_use]
+    pub const fn cursor(&self) -> DeliveryCursor {
+        (self.created_at, self.delivery_id)
+    }
+}
+
+/// What is known of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptState {
+    /// Begun; what came of it is not known yet, or never will be.
+    Unknown,
+    /// It arrived.
+    Delivered,
+    /// It did not.
+    Failed,
+}
+
+impl AttemptState {
+    /// The state as it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl FromStr for AttemptState {
+    type Err = UnknownDeliveryState;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Unknown, Self::Delivered, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(UnknownDeliveryState)
+    }
+}
+
+/// An attempt as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// When it was begun.
+    pub started_at: DateTime<Utc>,
+    /// What is known of it.
+    pub outcome: AttemptState,
+    /// How long it took.
+    pub duration: Option<Duration>,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The first bytes of the answer.
+    pub body: Vec<u8>,
+    /// Whether the answer was longer.
+    pub body_truncated: bool,
+}
+
+/// A page of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryPage {
+    /// Newest first.
+    pub rows: Vec<DeliveryRow>,
+    /// Whether rows follow.
+    pub more: bool,
+}
+
+/// What became of a wish to replay one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// It is due now, and its schedule begins anew.
+    Due,
+    /// An attempt is under way: ask again later.
+    UnderWay,
+    /// There is no such delivery.
+    Unknown,
+}
+
+/// A part of a replay by filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayedPart {
+    /// How many are due now that were not.
+    pub replayed: u64,
+    /// The last one's place, to go on after; `None` when no delivery was left.
+    pub last: Option<DeliveryCursor>,
+}
+
+/// How much is owed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveryStats {
+    /// Deliveries to be attempted, now or later.
+    pub due: u64,
+    /// Deliveries given up.
+    pub dead: u64,
+    /// The earliest time at which a delivery may be attempted (in the past: it waits).
+    pub oldest_due: Option<DateTime<Utc>>,
+}
+
+/// What callbacks are owed, and what became of them.
+#[async_trait]
+pub trait CallbackStore: Send + Sync {
+    /// Creates the deliveries that follow from outcomes, in one transaction: one for each target that a purge request of the
+    /// entity named, or, when none did, for each that came with its registration. Telling an outcome twice changes
+    /// nothing. Returns how many were created; ids and times come from `clock`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was created then.
+    async fn create_deliveries(
+        &self,
+        outcomes: &[PurgeOutcome],
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError>;
+
+    /// When something may be claimed next, leases that end included.
+    async fn next_due(&self) -> Result<NextDue, StoreError>;
+
+    /// Claims deliveries that are due, each for one attempt, which is logged as `unknown` in the same transaction. No other
+    /// claim gets them before the lease ends. Costs what the claimed deliveries and the receivers cost, never what is
+    /// waiting for them.
+    ///
+    /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `rooms`, else in byte
+    /// order from `after` on.
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError>;
+
+    /// Records attempts. A delivery changes only while the record's lease is its lease; the log entry is completed in
+    /// any case. Returns how many deliveries changed.
+    async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError>;
+
+    /// A page of deliveries, newest first; `limit` at the most, all after `after`.
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+    ) -> Result<DeliveryPage, StoreError>;
+
+    /// How many deliveries there are.
+    async fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<u64, StoreError>;
+
+    /// One delivery and its attempts, oldest first.
+    async fn delivery(&self, delivery_id: Uuid)
+    -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError>;
+
+    /// Makes a delivery due at `now`, whatever its state, unless an attempt is under way. Its id stays, its schedule begins
+    /// anew.
+    async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError>;
+
+    /// Does the same to the next deliveries, newest first, that match and are not `due`; `limit` at the most, all after
+    /// `after`.
+    async fn replay_matching(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<ReplayedPart, StoreError>;
+
+    /// How much is owed.
+    async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError>;
+}
+
+/// A target as it is read for an outcome.
+pub(super) struct TargetRow {
+    pub(super) target_id: Uuid,
+    pub(super) aggregate_id: String,
+    pub(super) host: String,
+    pub(super) url_sealed: Vec<u8>,
+    pub(super) dataset_id: Option<String>,
+    pub(super) registered: bool,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+/// A delivery to insert unless its event and target have one.
+pub(super) struct NewDelivery<'a> {
+    pub(super) delivery_id: Uuid,
+    pub(super) outcome: &'a PurgeOutcome,
+    pub(super) target: &'a TargetRow,
+}
+
+/// Who hears of which outcome.
+///
+/// A purge that failed may be asked for again by somebody else: whoever asked after the failure does not hear of it. After
+/// `purged` nobody can ask, so there every target counts.
+pub(super) fn plan<'a>(
+    outcomes: &'a [PurgeOutcome],
+    targets: &'a [TargetRow],
+    clock: &dyn Clock,
+) -> Vec<NewDelivery<'a>> {
+    let mut planned = Vec::new();
+    for outcome in outcomes {
+        let stream_id = outcome.key.stream_id();
+        let concerned: Vec<&TargetRow> = targets
+            .iter()
+            .filter(|target| target.aggregate_id == stream_id)
+            .filter(|target| {
+                outcome.error.is_none() || target.created_at <= outcome.recorded_at + TARGET_SKEW
+            })
+            .collect();
+        let named = concerned.iter().any(|target| !target.registered);
+        planned.extend(
+            concerned
+                .into_iter()
+                .filter(|target| target.registered != named)
+                .map(|target| NewDelivery {
+                    delivery_id: clock.new_id(),
+                    outcome,
+                    target,
+                }),
+        );
+    }
+    planned
+}
+
+/// The streams of outcomes, each once.
+pub(super) fn streams(outcomes: &[PurgeOutcome]) -> Vec<String> {
+    let mut streams: Vec<String> = outcomes.iter().map(|outcome| outcome.key.stream_id()).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    streams
+}

@@ -1,0 +1,500 @@
+//! PostgreSQL: callback deliveries.
+
+use super::super::StoreError;
+use super::super::callbacks::{
+    AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryCursor, DeliveryFilter,
+    DeliveryPage, DeliveryRow, DeliveryState, DeliveryStats, Disposition, NextDue, PurgeOutcome, Replay,
+    ReplayedPart, TargetRow, plan, streams,
+};
+use super::PostgresStore;
+use super::append::signed;
+use super::read::{entity_key, non_negative};
+use crate::clock::Clock;
+use archive_ledger_domain::EntityKey;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The columns of [`DeliveryRow`]. The filters below are planned for their values at every call (`persistent(false)`), as
+/// the best index depends on which of them are given: see [`filtered`].
+macro_rules! list_sql {
+    ($select:literal, $tail:literal) => {
+        concat!(
+            $select,
+            " FROM callback_deliveries
+              WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR host = $2)
+                AND ($3::text IS NULL OR aggregate_id = $3)
+                AND ($4::timestamptz IS NULL OR created_at >= $4) AND ($5::timestamptz IS NULL OR created_at < $5) ",
+            $tail
+        )
+    };
+}
+
+#[async_trait]
+impl CallbackStore for PostgresStore {
+    async fn create_deliveries(
+        &self,
+        outcomes: &[PurgeOutcome],
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        let operation = "create callback deliveries";
+        let failed = StoreError::database;
+        let mut tx = self.pool.begin().await.map_err(failed(operation))?;
+        let targets: Vec<TargetRow> = sqlx::query(
+            "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
+             FROM callback_targets WHERE aggregate_id = ANY ($1)
+             ORDER BY aggregate_id, target_id",
+        )
+        .bind(streams(outcomes))
+        .map(|row: PgRow| TargetRow {
+            target_id: row.get("target_id"),
+            aggregate_id: row.get("aggregate_id"),
+            host: row.get("host"),
+            url_sealed: row.get("url_sealed"),
+            dataset_id: row.get("dataset_id"),
+            registered: row.get("registered"),
+            created_at: row.get("created_at"),
+        })
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed(operation))?;
+        let planned = plan(outcomes, &targets, clock);
+        if planned.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<Uuid> = planned.iter().map(|new| new.delivery_id).collect();
+        let events: Vec<Uuid> = planned.iter().map(|new| new.outcome.event_id).collect();
+        let positions: Vec<i64> = planned.iter().map(|new| signed(new.outcome.position)).collect();
+        let errors: Vec<Option<&str>> = planned.iter().map(|new| new.outcome.error.as_deref()).collect();
+        let targets: Vec<Uuid> = planned.iter().map(|new| new.target.target_id).collect();
+        let inserted = sqlx::query(
+            "INSERT INTO callback_deliveries
+                 (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error, state,
+                  retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at)
+             SELECT new.delivery_id, new.event_id, t.target_id, new.position, t.aggregate_id, t.host, t.url_sealed,
+                    t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6
+             FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[])
+                  AS new (delivery_id, event_id, position, error, target_id)
+             JOIN callback_targets t ON t.target_id = new.target_id
+             -- Two consumers that hear of the same events wait for each other in one order.
+             ORDER BY new.event_id, t.target_id
+             ON CONFLICT (event_id, target_id) DO NOTHING",
+        )
+        .bind(ids)
+        .bind(events)
+        .bind(positions)
+        .bind(errors)
+        .bind(targets)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await
+        .map_err(failed(operation))?;
+        tx.commit().await.map_err(failed(operation))?;
+        Ok(inserted.rows_affected())
+    }
+
+    async fn next_due(&self) -> Result<NextDue, StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND NOT retry) AS first,
+                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry) AS retry",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::database("look for due callbacks"))?;
+        Ok(NextDue {
+            first: row.get("first"),
+            retry: row.get("retry"),
+        })
+    }
+
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let operation = "claim callback deliveries";
+        let hosts: Vec<&str> = request.rooms.iter().map(|(host, _)| host.as_str()).collect();
+        let rooms: Vec<i64> = request.rooms.iter().map(|(_, room)| i64::from(*room)).collect();
+        // One statement, so one transaction and one round trip. The walk finds the next receiver by one step in the
+        // index (retry, host, next_attempt_at), and the limit ends it early: nothing is read of receivers not reached
+        // and of deliveries not taken. What another instance is just claiming is skipped, not waited for.
+        let rows = sqlx::query(
+            "WITH RECURSIVE known AS (
+                 SELECT * FROM UNNEST ($1::text[], $2::bigint[]) WITH ORDINALITY AS known (host, room, turn)
+             ),
+             walk (host, turn) AS (
+                 (SELECT host, 1::bigint FROM callback_deliveries
+                  WHERE state = 'due' AND retry = $3 AND host > $4 AND $5 > 0
+                  ORDER BY host LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT d.host FROM callback_deliveries d
+                         WHERE d.state = 'due' AND d.retry = $3 AND d.host > walk.host
+                         ORDER BY d.host LIMIT 1), walk.turn + 1
+                 FROM walk WHERE walk.host IS NOT NULL
+             ),
+             receivers (host, room, turn) AS (
+                 SELECT walk.host, coalesce((SELECT k.room FROM known k WHERE k.host = walk.host), $5), walk.turn
+                 FROM walk WHERE walk.host IS NOT NULL
+                 UNION ALL
+                 SELECT host, room, turn FROM known WHERE $5 = 0 AND room > 0
+             ),
+             picked AS MATERIALIZED (
+                 SELECT due.delivery_id, receivers.turn, due.next_attempt_at
+                 FROM receivers
+                 CROSS JOIN LATERAL (
+                     SELECT d.delivery_id, d.next_attempt_at FROM callback_deliveries d
+                     WHERE d.state = 'due' AND d.retry = $3 AND d.host = receivers.host AND d.next_attempt_at <= $6
+                     ORDER BY d.next_attempt_at
+                     LIMIT receivers.room
+                     FOR UPDATE SKIP LOCKED
+                 ) due
+                 LIMIT $7
+             ),
+             claimed AS (
+                 UPDATE callback_deliveries d
+                 SET retry = true, attempts = attempts + 1, lease_token = $8, next_attempt_at = $9
+                 FROM picked WHERE d.delivery_id = picked.delivery_id
+                 RETURNING d.delivery_id, d.attempts, d.attempts_before, d.aggregate_id, d.host, d.url_sealed,
+                           d.dataset_id, d.error, d.first_due_at, picked.turn, picked.next_attempt_at AS due_at
+             ),
+             logged AS (
+                 INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
+                 SELECT delivery_id, attempts, $6, 'unknown', false FROM claimed
+             )
+             SELECT * FROM claimed ORDER BY turn, due_at, delivery_id",
+        )
+        .bind(hosts)
+        .bind(rooms)
+        .bind(request.lane.is_retry())
+        .bind(request.after)
+        .bind(i64::from(request.others))
+        .bind(request.now)
+        .bind(i64::from(request.limit))
+        .bind(request.token)
+        .bind(request.lease_until)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                let attempt = count(operation, row.get("attempts"))?;
+                let before = count(operation, row.get("attempts_before"))?;
+                Ok(ClaimedDelivery {
+                    delivery_id: row.get("delivery_id"),
+                    token: request.token,
+                    attempt,
+                    step: attempt.saturating_sub(before),
+                    key: entity_key(operation, row.get("aggregate_id"))?,
+                    host: row.get("host"),
+                    url_sealed: row.get("url_sealed"),
+                    dataset_id: row.get("dataset_id"),
+                    error: row.get("error"),
+                    first_due_at: row.get("first_due_at"),
+                })
+            })
+            .collect()
+    }
+
+    async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError> {
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let columns = RecordColumns::from(records);
+        let recorded = sqlx::query(
+            "WITH made AS (
+                 SELECT * FROM UNNEST ($1::uuid[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::bigint[],
+                                       $6::integer[], $7::text[], $8::bytea[], $9::boolean[], $10::text[], $11::text[],
+                                       $12::timestamptz[], $13::boolean[])
+                      AS made (delivery_id, token, attempt, finished_at, duration_ms, status, error, body,
+                               body_truncated, outcome, state, next_attempt_at, gone)
+             ),
+             logged AS (
+                 UPDATE callback_attempts a
+                 SET outcome = made.outcome, duration_ms = made.duration_ms, status = made.status, error = made.error,
+                     body = made.body, body_truncated = made.body_truncated
+                 FROM made WHERE a.delivery_id = made.delivery_id AND a.attempt = made.attempt
+             )
+             UPDATE callback_deliveries d
+             SET state = made.state, next_attempt_at = coalesce(made.next_attempt_at, made.finished_at),
+                 gone = made.gone, lease_token = NULL, last_status = made.status, last_error = made.error,
+                 finished_at = CASE WHEN made.state = 'due' THEN NULL ELSE made.finished_at END
+             FROM made WHERE d.delivery_id = made.delivery_id AND d.lease_token = made.token",
+        )
+        .bind(columns.delivery_id)
+        .bind(columns.token)
+        .bind(columns.attempt)
+        .bind(columns.finished_at)
+        .bind(columns.duration_ms)
+        .bind(columns.status)
+        .bind(columns.error)
+        .bind(columns.body)
+        .bind(columns.body_truncated)
+        .bind(columns.outcome)
+        .bind(columns.state)
+        .bind(columns.next_attempt_at)
+        .bind(columns.gone)
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::database("record callback attempts"))?;
+        Ok(recorded.rows_affected())
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+    ) -> Result<DeliveryPage, StoreError> {
+        let operation = "list callback deliveries";
+        let sql = list_sql!(
+            "SELECT *",
+            "AND ($6::timestamptz IS NULL OR (created_at, delivery_id) < ($6, $7::uuid))
+             ORDER BY created_at DESC, delivery_id DESC LIMIT $8"
+        );
+        let rows = filtered(sql, filter)
+            .bind(after.map(|(created_at, _)| created_at))
+            .bind(after.map(|(_, delivery_id)| delivery_id))
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(DeliveryPage {
+            more: rows.len() > limit,
+            rows: rows
+                .iter()
+                .take(limit)
+                .map(|row| delivery_row(operation, row))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
+        let operation = "count callback deliveries";
+        let row = filtered(list_sql!("SELECT count(*) AS found", ""), filter)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, row.get("found"))
+    }
+
+    async fn delivery(
+        &self,
+        delivery_id: Uuid,
+    ) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError> {
+        let operation = "read a callback delivery";
+        let row = sqlx::query("SELECT * FROM callback_deliveries WHERE delivery_id = $1")
+            .bind(delivery_id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let Some(row) = row else { return Ok(None) };
+        let attempts = sqlx::query(
+            "SELECT attempt, started_at, outcome, duration_ms, status, error, body, body_truncated
+             FROM callback_attempts WHERE delivery_id = $1 ORDER BY attempt",
+        )
+        .bind(delivery_id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let attempts = attempts
+            .iter()
+            .map(|row| attempt_row(operation, row))
+            .collect::<Result<_, _>>()?;
+        Ok(Some((delivery_row(operation, &row)?, attempts)))
+    }
+
+    async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError> {
+        let operation = "replay a callback delivery";
+        let replayed = sqlx::query(
+            "UPDATE callback_deliveries
+             SET state = 'due', retry = true, gone = false, attempts_before = attempts, first_due_at = $2,
+                 next_attempt_at = $2, lease_token = NULL, finished_at = NULL
+             WHERE delivery_id = $1 AND (lease_token IS NULL OR next_attempt_at <= $2)",
+        )
+        .bind(delivery_id)
+        .bind(now)
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if replayed.rows_affected() > 0 {
+            return Ok(Replay::Due);
+        }
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM callback_deliveries WHERE delivery_id = $1)")
+                .bind(delivery_id)
+                .fetch_one(&self.pool)
+                .await
+                .map_err(StoreError::database(operation))?;
+        Ok(if known { Replay::UnderWay } else { Replay::Unknown })
+    }
+
+    async fn replay_matching(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<ReplayedPart, StoreError> {
+        let operation = "replay callback deliveries";
+        let sql = concat!(
+            "WITH picked AS (",
+            list_sql!(
+                "SELECT delivery_id",
+                "AND state <> 'due' AND ($6::timestamptz IS NULL OR (created_at, delivery_id) < ($6, $7::uuid))
+                 ORDER BY created_at DESC, delivery_id DESC LIMIT $8 FOR UPDATE"
+            ),
+            ")
+             UPDATE callback_deliveries d
+             SET state = 'due', retry = true, gone = false, attempts_before = attempts, first_due_at = $9,
+                 next_attempt_at = $9, lease_token = NULL, finished_at = NULL
+             FROM picked WHERE d.delivery_id = picked.delivery_id
+             RETURNING d.created_at, d.delivery_id"
+        );
+        let rows: Vec<DeliveryCursor> = filtered(sql, filter)
+            .bind(after.map(|(created_at, _)| created_at))
+            .bind(after.map(|(_, delivery_id)| delivery_id))
+            .bind(i64::from(limit))
+            .bind(now)
+            .map(|row: PgRow| (row.get("created_at"), row.get("delivery_id")))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        Ok(ReplayedPart {
+            replayed: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            last: rows.into_iter().min(),
+        })
+    }
+
+    async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {
+        let operation = "count what callbacks are owed";
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM callback_deliveries WHERE state = 'due') AS due,
+                    (SELECT count(*) FROM callback_deliveries WHERE state = 'dead') AS dead,
+                    least((SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND NOT retry),
+                          (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry))
+                        AS oldest_due",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(DeliveryStats {
+            due: non_negative(operation, row.get("due"))?,
+            dead: non_negative(operation, row.get("dead"))?,
+            oldest_due: row.get("oldest_due"),
+        })
+    }
+}
+
+/// A query that begins with the five parameters of a filter.
+fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql)
+        .persistent(false)
+        .bind(filter.state.map(DeliveryState::as_str))
+        .bind(&filter.host)
+        .bind(filter.key.as_ref().map(EntityKey::stream_id))
+        .bind(filter.from)
+        .bind(filter.until)
+}
+
+/// Records, column by column, as `UNNEST` takes them.
+#[derive(Default)]
+struct RecordColumns<'a> {
+    delivery_id: Vec<Uuid>,
+    token: Vec<Uuid>,
+    attempt: Vec<i32>,
+    finished_at: Vec<DateTime<Utc>>,
+    duration_ms: Vec<i64>,
+    status: Vec<Option<i32>>,
+    error: Vec<Option<&'a str>>,
+    body: Vec<&'a [u8]>,
+    body_truncated: Vec<bool>,
+    outcome: Vec<&'a str>,
+    state: Vec<&'a str>,
+    next_attempt_at: Vec<Option<DateTime<Utc>>>,
+    gone: Vec<bool>,
+}
+
+impl<'a> From<&'a [AttemptRecord]> for RecordColumns<'a> {
+    fn from(records: &'a [AttemptRecord]) -> Self {
+        let mut columns = Self::default();
+        for record in records {
+            columns.delivery_id.push(record.delivery_id);
+            columns.token.push(record.token);
+            columns
+                .attempt
+                .push(i32::try_from(record.attempt).unwrap_or(i32::MAX));
+            columns.finished_at.push(record.finished_at);
+            columns
+                .duration_ms
+                .push(i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX));
+            columns.status.push(record.status.map(i32::from));
+            columns.error.push(record.error);
+            columns.body.push(&record.body);
+            columns.body_truncated.push(record.body_truncated);
+            columns.outcome.push(record.next.outcome());
+            columns.state.push(record.next.state().as_str());
+            columns.next_attempt_at.push(match record.next {
+                Disposition::RetryAt { at, .. } => Some(at),
+                Disposition::Delivered | Disposition::Dead { .. } => None,
+            });
+            columns.gone.push(record.next.gone());
+        }
+        columns
+    }
+}
+
+fn delivery_row(operation: &'static str, row: &PgRow) -> Result<DeliveryRow, StoreError> {
+    Ok(DeliveryRow {
+        delivery_id: row.get("delivery_id"),
+        event_id: row.get("event_id"),
+        position: non_negative(operation, row.get("position"))?,
+        key: entity_key(operation, row.get("aggregate_id"))?,
+        host: row.get("host"),
+        url_sealed: row.get("url_sealed"),
+        dataset_id: row.get("dataset_id"),
+        error: row.get("error"),
+        state: row
+            .get::<&str, _>("state")
+            .parse()
+            .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
+        gone: row.get("gone"),
+        attempts: count(operation, row.get("attempts"))?,
+        leased: row.get::<Option<Uuid>, _>("lease_token").is_some(),
+        created_at: row.get("created_at"),
+        first_due_at: row.get("first_due_at"),
+        next_attempt_at: row.get("next_attempt_at"),
+        last_status: status(operation, row.get("last_status"))?,
+        last_error: row.get("last_error"),
+        finished_at: row.get("finished_at"),
+    })
+}
+
+fn attempt_row(operation: &'static str, row: &PgRow) -> Result<AttemptRow, StoreError> {
+    Ok(AttemptRow {
+        attempt: count(operation, row.get("attempt"))?,
+        started_at: row.get("started_at"),
+        outcome: row
+            .get::<&str, _>("outcome")
+            .parse()
+            .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
+        duration: row
+            .get::<Option<i64>, _>("duration_ms")
+            .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
+            .transpose()?,
+        status: status(operation, row.get("status"))?,
+        error: row.get("error"),
+        body: row.get::<Option<Vec<u8>>, _>("body").unwrap_or_default(),
+        body_truncated: row.get("body_truncated"),
+    })
+}
+
+fn count(operation: &'static str, number: i32) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a negative number"))
+}
+
+fn status(operation: &'static str, code: Option<i32>) -> Result<Option<u16>, StoreError> {
+    code.map(u16::try_from)
+        .transpose()
+        .map_err(|_| StoreError::inconsistent(operation, "a status is out of range"))
+}

@@ -1,0 +1,523 @@
+//! SQLite: callback deliveries.
+
+use super::super::StoreError;
+use super::super::callbacks::{
+    AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryCursor, DeliveryFilter,
+    DeliveryPage, DeliveryRow, DeliveryState, DeliveryStats, Disposition, NextDue, PurgeOutcome, Replay,
+    ReplayedPart, TargetRow, plan, streams,
+};
+use super::append::signed;
+use super::read::{entity_key, non_negative};
+use super::{SqliteStore, micros, time, uuid};
+use crate::clock::Clock;
+use archive_ledger_domain::EntityKey;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::types::Json;
+use sqlx::{Connection, Row, Sqlite};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Deliveries that match the five parameters of a filter: see [`filtered`].
+macro_rules! list_sql {
+    ($select:literal, $tail:literal) => {
+        concat!(
+            $select,
+            " FROM callback_deliveries
+              WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR aggregate_id = ?3)
+                AND (?4 IS NULL OR created_at >= ?4) AND (?5 IS NULL OR created_at < ?5) ",
+            $tail
+        )
+    };
+}
+
+#[async_trait]
+impl CallbackStore for SqliteStore {
+    async fn create_deliveries(
+        &self,
+        outcomes: &[PurgeOutcome],
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        let operation = "create callback deliveries";
+        let failed = StoreError::database;
+        let rows = sqlx::query(
+            "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
+             FROM callback_targets WHERE aggregate_id IN (SELECT value FROM json_each(?1))
+             ORDER BY aggregate_id, target_id",
+        )
+        .bind(Json(streams(outcomes)))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(failed(operation))?;
+        let targets = rows
+            .iter()
+            .map(|row| {
+                Ok(TargetRow {
+                    target_id: uuid(operation, row.get("target_id"))?,
+                    aggregate_id: row.get("aggregate_id"),
+                    host: row.get("host"),
+                    url_sealed: row.get("url_sealed"),
+                    dataset_id: row.get("dataset_id"),
+                    registered: row.get("registered"),
+                    created_at: time(operation, row.get("created_at"))?,
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let planned = plan(outcomes, &targets, clock);
+        if planned.is_empty() {
+            return Ok(0);
+        }
+        let now = micros(clock.now());
+        let mut connection = self.write.lock().await;
+        let mut tx = connection.begin().await.map_err(failed(operation))?;
+        let mut created = 0;
+        for new in planned {
+            created += sqlx::query(
+                "INSERT INTO callback_deliveries
+                     (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error,
+                      state, retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'due', 0, 0, 0, 0, ?10, ?10, ?10)
+                 ON CONFLICT (event_id, target_id) DO NOTHING",
+            )
+            .bind(new.delivery_id.to_string())
+            .bind(new.outcome.event_id.to_string())
+            .bind(new.target.target_id.to_string())
+            .bind(signed(new.outcome.position))
+            .bind(&new.target.aggregate_id)
+            .bind(&new.target.host)
+            .bind(&new.target.url_sealed)
+            .bind(&new.target.dataset_id)
+            .bind(&new.outcome.error)
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(operation))?
+            .rows_affected();
+        }
+        tx.commit().await.map_err(failed(operation))?;
+        Ok(created)
+    }
+
+    async fn next_due(&self) -> Result<NextDue, StoreError> {
+        let operation = "look for due callbacks";
+        let row = sqlx::query(
+            "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 0) AS first,
+                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 1) AS retry",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(NextDue {
+            first: optional_time(operation, row.get("first"))?,
+            retry: optional_time(operation, row.get("retry"))?,
+        })
+    }
+
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let operation = "claim callback deliveries";
+        // Looked for beside the writer, who is not kept waiting by it; what changed meanwhile is not claimed below.
+        let candidates = self.candidates(request).await?;
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let mut claimed = Vec::with_capacity(candidates.len());
+        for delivery_id in candidates {
+            let row = sqlx::query(
+                "UPDATE callback_deliveries
+                 SET retry = 1, attempts = attempts + 1, lease_token = ?2, next_attempt_at = ?3
+                 WHERE delivery_id = ?1 AND state = 'due' AND retry = ?4 AND next_attempt_at <= ?5
+                 RETURNING attempts, attempts_before, aggregate_id, host, url_sealed, dataset_id, error, first_due_at",
+            )
+            .bind(&delivery_id)
+            .bind(request.token.to_string())
+            .bind(micros(request.lease_until))
+            .bind(request.lane.is_retry())
+            .bind(micros(request.now))
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            let Some(row) = row else { continue };
+            let attempt = count(operation, row.get("attempts"))?;
+            let before = count(operation, row.get("attempts_before"))?;
+            sqlx::query(
+                "INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
+                 VALUES (?1, ?2, ?3, 'unknown', 0)",
+            )
+            .bind(&delivery_id)
+            .bind(attempt)
+            .bind(micros(request.now))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            claimed.push(ClaimedDelivery {
+                delivery_id: uuid(operation, &delivery_id)?,
+                token: request.token,
+                attempt,
+                step: attempt.saturating_sub(before),
+                key: entity_key(operation, row.get("aggregate_id"))?,
+                host: row.get("host"),
+                url_sealed: row.get("url_sealed"),
+                dataset_id: row.get("dataset_id"),
+                error: row.get("error"),
+                first_due_at: time(operation, row.get("first_due_at"))?,
+            });
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(claimed)
+    }
+
+    async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError> {
+        let operation = "record callback attempts";
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let failed = StoreError::database;
+        let mut connection = self.write.lock().await;
+        let mut tx = connection.begin().await.map_err(failed(operation))?;
+        let mut changed = 0;
+        for record in records {
+            let delivery_id = record.delivery_id.to_string();
+            sqlx::query(
+                "UPDATE callback_attempts
+                 SET outcome = ?3, duration_ms = ?4, status = ?5, error = ?6, body = ?7, body_truncated = ?8
+                 WHERE delivery_id = ?1 AND attempt = ?2",
+            )
+            .bind(&delivery_id)
+            .bind(record.attempt)
+            .bind(record.next.outcome())
+            .bind(i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX))
+            .bind(record.status)
+            .bind(record.error)
+            .bind(&record.body)
+            .bind(record.body_truncated)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(operation))?;
+            let next_attempt_at = match record.next {
+                Disposition::RetryAt { at, .. } => at,
+                Disposition::Delivered | Disposition::Dead { .. } => record.finished_at,
+            };
+            changed += sqlx::query(
+                "UPDATE callback_deliveries
+                 SET state = ?3, next_attempt_at = ?4, gone = ?5, lease_token = NULL, last_status = ?6, last_error = ?7,
+                     finished_at = CASE WHEN ?3 = 'due' THEN NULL ELSE ?8 END
+                 WHERE delivery_id = ?1 AND lease_token = ?2",
+            )
+            .bind(&delivery_id)
+            .bind(record.token.to_string())
+            .bind(record.next.state().as_str())
+            .bind(micros(next_attempt_at))
+            .bind(record.next.gone())
+            .bind(record.status)
+            .bind(record.error)
+            .bind(micros(record.finished_at))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(operation))?
+            .rows_affected();
+        }
+        tx.commit().await.map_err(failed(operation))?;
+        Ok(changed)
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+    ) -> Result<DeliveryPage, StoreError> {
+        let operation = "list callback deliveries";
+        let sql = list_sql!(
+            "SELECT *",
+            "AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
+             ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
+        );
+        let rows = filtered(sql, filter)
+            .bind(after.map(|(created_at, _)| micros(created_at)))
+            .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(DeliveryPage {
+            more: rows.len() > limit,
+            rows: rows
+                .iter()
+                .take(limit)
+                .map(|row| delivery_row(operation, row))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
+        let operation = "count callback deliveries";
+        let row = filtered(list_sql!("SELECT count(*) AS found", ""), filter)
+            .fetch_one(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, row.get("found"))
+    }
+
+    async fn delivery(
+        &self,
+        delivery_id: Uuid,
+    ) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError> {
+        let operation = "read a callback delivery";
+        let row = sqlx::query("SELECT * FROM callback_deliveries WHERE delivery_id = ?1")
+            .bind(delivery_id.to_string())
+            .fetch_optional(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let Some(row) = row else { return Ok(None) };
+        let attempts = sqlx::query(
+            "SELECT attempt, started_at, outcome, duration_ms, status, error, body, body_truncated
+             FROM callback_attempts WHERE delivery_id = ?1 ORDER BY attempt",
+        )
+        .bind(delivery_id.to_string())
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let attempts = attempts
+            .iter()
+            .map(|row| attempt_row(operation, row))
+            .collect::<Result<_, _>>()?;
+        Ok(Some((delivery_row(operation, &row)?, attempts)))
+    }
+
+    async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError> {
+        let operation = "replay a callback delivery";
+        let mut connection = self.write.lock().await;
+        let replayed = sqlx::query(
+            "UPDATE callback_deliveries
+             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?2,
+                 next_attempt_at = ?2, lease_token = NULL, finished_at = NULL
+             WHERE delivery_id = ?1 AND (lease_token IS NULL OR next_attempt_at <= ?2)",
+        )
+        .bind(delivery_id.to_string())
+        .bind(micros(now))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if replayed.rows_affected() > 0 {
+            return Ok(Replay::Due);
+        }
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM callback_deliveries WHERE delivery_id = ?1)")
+                .bind(delivery_id.to_string())
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(StoreError::database(operation))?;
+        Ok(if known { Replay::UnderWay } else { Replay::Unknown })
+    }
+
+    async fn replay_matching(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryCursor>,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<ReplayedPart, StoreError> {
+        let operation = "replay callback deliveries";
+        let sql = concat!(
+            "UPDATE callback_deliveries
+             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?9,
+                 next_attempt_at = ?9, lease_token = NULL, finished_at = NULL
+             WHERE delivery_id IN (",
+            list_sql!(
+                "SELECT delivery_id",
+                "AND state <> 'due' AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
+                 ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
+            ),
+            ") RETURNING created_at, delivery_id"
+        );
+        let mut connection = self.write.lock().await;
+        let rows = filtered(sql, filter)
+            .bind(after.map(|(created_at, _)| micros(created_at)))
+            .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))
+            .bind(i64::from(limit))
+            .bind(micros(now))
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let places = rows
+            .iter()
+            .map(|row| {
+                Ok((
+                    time(operation, row.get("created_at"))?,
+                    uuid(operation, row.get("delivery_id"))?,
+                ))
+            })
+            .collect::<Result<Vec<DeliveryCursor>, StoreError>>()?;
+        Ok(ReplayedPart {
+            replayed: u64::try_from(places.len()).unwrap_or(u64::MAX),
+            last: places.into_iter().min(),
+        })
+    }
+
+    async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {
+        let operation = "count what callbacks are owed";
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM callback_deliveries WHERE state = 'due') AS due,
+                    (SELECT count(*) FROM callback_deliveries WHERE state = 'dead') AS dead",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let next = self.next_due().await?;
+        Ok(DeliveryStats {
+            due: non_negative(operation, row.get("due"))?,
+            dead: non_negative(operation, row.get("dead"))?,
+            oldest_due: next.first.into_iter().chain(next.retry).min(),
+        })
+    }
+}
+
+impl SqliteStore {
+    /// The ids of deliveries that a claim may take, in the claim's order.
+    async fn candidates(&self, request: &ClaimRequest<'_>) -> Result<Vec<String>, StoreError> {
+        let operation = "look for due callbacks";
+        let now = micros(request.now);
+        let mut tx = self
+            .reads
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let receivers: Vec<(String, i64)> = if request.others == 0 {
+            request
+                .rooms
+                .iter()
+                .map(|(host, room)| (host.clone(), i64::from(*room)))
+                .collect()
+        } else {
+            // The walk finds the next receiver by one step in the index (retry, host, next_attempt_at), and another step
+            // tells whether anything is due for it. It ends when enough receivers are found to fill the claim.
+            sqlx::query(
+                "WITH RECURSIVE walk (host) AS (
+                     SELECT (SELECT host FROM callback_deliveries
+                             WHERE state = 'due' AND retry = ?1 AND host > ?2 ORDER BY host LIMIT 1)
+                     UNION ALL
+                     SELECT (SELECT d.host FROM callback_deliveries d
+                             WHERE d.state = 'due' AND d.retry = ?1 AND d.host > walk.host ORDER BY d.host LIMIT 1)
+                     FROM walk WHERE walk.host IS NOT NULL
+                 )
+                 SELECT walk.host, coalesce(known.room, ?4) AS room
+                 FROM walk LEFT JOIN (SELECT value ->> 0 AS host, value ->> 1 AS room FROM json_each(?3)) known
+                      ON known.host = walk.host
+                 WHERE walk.host IS NOT NULL AND coalesce(known.room, ?4) > 0
+                   AND (SELECT min(d.next_attempt_at) FROM callback_deliveries d
+                        WHERE d.state = 'due' AND d.retry = ?1 AND d.host = walk.host) <= ?5
+                 LIMIT ?6",
+            )
+            .bind(request.lane.is_retry())
+            .bind(request.after)
+            .bind(Json(request.rooms))
+            .bind(i64::from(request.others))
+            .bind(now)
+            .bind(i64::from(request.limit))
+            .map(|row: SqliteRow| (row.get("host"), row.get("room")))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?
+        };
+        let mut found: Vec<String> = Vec::new();
+        for (host, room) in receivers {
+            let left =
+                i64::from(request.limit).saturating_sub(i64::try_from(found.len()).unwrap_or(i64::MAX));
+            if left <= 0 {
+                break;
+            }
+            let due: Vec<String> = sqlx::query_scalar(
+                "SELECT delivery_id FROM callback_deliveries
+                 WHERE state = 'due' AND retry = ?1 AND host = ?2 AND next_attempt_at <= ?3
+                 ORDER BY next_attempt_at LIMIT ?4",
+            )
+            .bind(request.lane.is_retry())
+            .bind(host)
+            .bind(now)
+            .bind(room.min(left))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            found.extend(due);
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(found)
+    }
+}
+
+/// A query that begins with the five parameters of a filter.
+fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Sqlite, SqliteArguments<'q>> {
+    sqlx::query(sql)
+        .bind(filter.state.map(DeliveryState::as_str))
+        .bind(&filter.host)
+        .bind(filter.key.as_ref().map(EntityKey::stream_id))
+        .bind(filter.from.map(micros))
+        .bind(filter.until.map(micros))
+}
+
+fn delivery_row(operation: &'static str, row: &SqliteRow) -> Result<DeliveryRow, StoreError> {
+    Ok(DeliveryRow {
+        delivery_id: uuid(operation, row.get("delivery_id"))?,
+        event_id: uuid(operation, row.get("event_id"))?,
+        position: non_negative(operation, row.get("position"))?,
+        key: entity_key(operation, row.get("aggregate_id"))?,
+        host: row.get("host"),
+        url_sealed: row.get("url_sealed"),
+        dataset_id: row.get("dataset_id"),
+        error: row.get("error"),
+        state: row
+            .get::<&str, _>("state")
+            .parse()
+            .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
+        gone: row.get("gone"),
+        attempts: count(operation, row.get("attempts"))?,
+        leased: row.get::<Option<&str>, _>("lease_token").is_some(),
+        created_at: time(operation, row.get("created_at"))?,
+        first_due_at: time(operation, row.get("first_due_at"))?,
+        next_attempt_at: time(operation, row.get("next_attempt_at"))?,
+        last_status: status(operation, row.get("last_status"))?,
+        last_error: row.get("last_error"),
+        finished_at: optional_time(operation, row.get("finished_at"))?,
+    })
+}
+
+fn attempt_row(operation: &'static str, row: &SqliteRow) -> Result<AttemptRow, StoreError> {
+    Ok(AttemptRow {
+        attempt: count(operation, row.get("attempt"))?,
+        started_at: time(operation, row.get("started_at"))?,
+        outcome: row
+            .get::<&str, _>("outcome")
+            .parse()
+            .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
+        duration: row
+            .get::<Option<i64>, _>("duration_ms")
+            .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
+            .transpose()?,
+        status: status(operation, row.get("status"))?,
+        error: row.get("error"),
+        body: row.get::<Option<Vec<u8>>, _>("body").unwrap_or_default(),
+        body_truncated: row.get("body_truncated"),
+    })
+}
+
+fn optional_time(operation: &'static str, micros: Option<i64>) -> Result<Option<DateTime<Utc>>, StoreError> {
+    micros.map(|micros| time(operation, micros)).transpose()
+}
+
+fn count(operation: &'static str, number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
+}
+
+fn status(operation: &'static str, code: Option<i64>) -> Result<Option<u16>, StoreError> {
+    code.map(u16::try_from)
+        .transpose()
+        .map_err(|_| StoreError::inconsistent(operation, "a status is out of range"))
+}
