@@ -35,9 +35,13 @@ pub const CLEANUP_JOBS: &str = "archive_ledger_cleanup_jobs";
 pub const CLEANUP_OBJECTS_TOTAL: &str = "archive_ledger_cleanup_objects_total";
 /// Counter: their size, in bytes.
 pub const CLEANUP_BYTES_TOTAL: &str = "archive_ledger_cleanup_bytes_total";
-/// Gauge: callback deliveries by `state`.
+/// Gauge: callback deliveries by `state` (`due`, `dead`).
 pub const CALLBACK_DELIVERIES: &str = "archive_ledger_callback_deliveries";
-/// Counter: callback attempts by `outcome`.
+/// Gauge: seconds that the callback which waits the longest is overdue.
+pub const CALLBACK_OLDEST_DUE_SECONDS: &str = "archive_ledger_callback_oldest_due_seconds";
+/// Gauge: receivers of callbacks that this instance leaves alone because they do not answer.
+pub const CALLBACK_OPEN_CIRCUITS: &str = "archive_ledger_callback_open_circuits";
+/// Counter: callback attempts by `outcome` (`delivered`, `refused`: another status than 2xx, `unreachable`: no status).
 pub const CALLBACK_ATTEMPTS_TOTAL: &str = "archive_ledger_callback_attempts_total";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
@@ -167,6 +171,15 @@ fn describe() {
         "Bytes that the storage cleanup has deleted"
     );
     describe_gauge!(CALLBACK_DELIVERIES, "Callback deliveries by state");
+    describe_gauge!(
+        CALLBACK_OLDEST_DUE_SECONDS,
+        Unit::Seconds,
+        "How long the callback that waits the longest is overdue"
+    );
+    describe_gauge!(
+        CALLBACK_OPEN_CIRCUITS,
+        "Receivers of callbacks that are left alone because they do not answer"
+    );
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
     describe_counter!(
         HTTP_REQUESTS_TOTAL,

@@ -132,6 +132,12 @@ impl CallbackClient {
         &self.policy
     }
 
+    /// The longest that an attempt takes.
+    #[must_use]
+    pub const fn exchange_timeout(&self) -> Duration {
+        self.options.exchange_timeout
+    }
+
     /// Makes one POST and reports what came of it; never fails otherwise, and never takes longer than
     /// [`ClientOptions::exchange_timeout`].
     pub async fn attempt(&self, attempt: &Attempt) -> AttemptOutcome {

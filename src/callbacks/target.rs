@@ -10,6 +10,12 @@ use url::{Host, Url};
 /// The longest callback URL, in bytes.
 pub const URL_MAX: usize = 2_048;
 
+/// What a sealed callback URL is bound to: the entity whose purge it waits for, by its stream.
+#[must_use]
+pub fn callback_context(stream_id: &str) -> String {
+    format!("callback-url\0{stream_id}")
+}
+
 /// Why a callback is not accepted or not sent. No variant's text holds any part of the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetRefusal {

@@ -1,6 +1,7 @@
 //! Commands: what the domain cannot check, what is sealed, and the way to the writer.
 
 use super::{Ledger, LedgerError};
+use crate::callbacks::target::callback_context;
 use crate::keyring::Details;
 use crate::store::StoreError;
 use crate::store::writer::{CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt};
@@ -286,10 +287,4 @@ impl Ledger {
             .increment(1);
         Ok(answer?)
     }
-}
-
-/// What a sealed callback URL is bound to.
-#[must_use]
-pub fn callback_context(stream_id: &str) -> String {
-    format!("callback-url\0{stream_id}")
 }
