@@ -7,6 +7,7 @@
 )]
 
 mod bus;
+mod callbacks;
 mod cleanup;
 mod cleanup_s3;
 mod cli;
