@@ -1,5 +1,6 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
+mod consumers;
 mod serve;
 mod start;
 mod tasks;

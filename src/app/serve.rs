@@ -1,23 +1,23 @@
 //! Runs the service until it is told to stop.
 
+use super::consumers;
 use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
 use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
-use crate::bus::{CommitSignal, LogAccess, cloud_event};
 use crate::clock::SharedClock;
-use crate::config::{Config, Nats};
+use crate::config::{Config, Database, Nats};
 use crate::http::auth::{AuthConfig, Authenticator};
 use crate::http::caller::Api;
 use crate::http::envelope::{ErrorContext, ServiceInfo};
 use crate::http::health::Probes;
 use crate::http::page::CursorCodec;
 use crate::http::{router, server};
-use crate::relay::{Relay, RelaySettings};
 use crate::secret_files;
 use crate::telemetry::{self, Metrics};
 use chrono::TimeDelta;
 use std::convert::Infallible;
+use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -61,7 +61,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         Some(nats) => BusHealth::Nats(Box::new(connect(nats, &config).await?)),
         None => BusHealth::InProcess,
     };
-    follow(&mut tasks, &opened, &bus, &config);
+    let _lock = lock(&config)?;
+    let work = consumers::start(&mut tasks, &opened, &bus, &config).await?;
     let probes = Probes {
         reads: opened.store.reads(),
         bus,
@@ -77,6 +78,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         auth: authenticator(&config, &opened)?,
         cursors: CursorCodec::new(&opened.keyring.keyed_hash("list-cursor", b"")),
         body_limit: config.http.body_limit,
+        purges: work.purges,
+        callbacks: work.callbacks,
     };
     let service = ServiceInfo::new(&config.service.id, &config.service.domain);
     let errors = ErrorContext::new(Arc::clone(&opened.clock), service);
@@ -164,27 +167,28 @@ async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {
         .map_err(|error| StartError::option("--nats-url", error))
 }
 
-/// Starts what follows the log: the relay in clustered mode, and the consumers.
-fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
-    let log = LogAccess {
-        reads: opened.store.reads(),
-        coordination: opened.store.coordination(),
-        clock: Arc::clone(&opened.clock),
+/// An embedded ledger is served by one process: two would clean and call back twice. The lock ends with the process.
+fn lock(config: &Config) -> Result<Option<File>, StartError> {
+    let Database::Sqlite { path } = &config.database else {
+        return Ok(None);
     };
-    let committed = || CommitSignal::new(opened.ledger.committed());
-    match bus {
-        BusHealth::InProcess => {}
-        BusHealth::Nats(nats) => {
-            let source = cloud_event::source(&config.service.id);
-            let relay = Relay::new(
-                (**nats).clone(),
-                log,
-                committed(),
-                source,
-                RelaySettings::default(),
-            );
-            tasks.spawn("the relay", relay.run(tasks.stop()));
-        }
+    let path = path.with_extension("lock");
+    let failed = |error: std::io::Error| StartError::option("--data-dir", error);
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StartError::option(
+            "--data-dir",
+            format!(
+                "another process serves this ledger ({} is locked)",
+                path.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::config::{Config, Database};
 use crate::keyring::{Keyring, KeyringError};
 use crate::ledger::{Ledger, Parts};
 use crate::secret_files::{self, SecretFileError};
+use crate::store::callbacks::CallbackStore;
+use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::repository::Repository;
 use crate::store::sqlite::SqliteStore;
@@ -127,6 +129,24 @@ impl Store {
         }
     }
 
+    /// Keeps the storage cleanup's jobs.
+    #[must_use]
+    pub fn cleanup_jobs(&self) -> Arc<dyn CleanupJobStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Keeps callback deliveries.
+    #[must_use]
+    pub fn callbacks(&self) -> Arc<dyn CallbackStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
     /// Keeps leases and cursors.
     #[must_use]
     pub fn coordination(&self) -> Arc<dyn CoordinationStore> {
@@ -162,7 +182,7 @@ impl Store {
     }
 }
 
-const fn blame(option: &'static str, source: StoreError) -> StartError {
+pub(super) const fn blame(option: &'static str, source: StoreError) -> StartError {
     StartError::Store { option, source }
 }
 

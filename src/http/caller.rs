@@ -6,6 +6,8 @@ use super::error::{ApiError, Key};
 use super::observe::RequestId;
 use super::page::CursorCodec;
 use super::rights::{Principal, Right};
+use crate::callbacks::admin::CallbackAdmin;
+use crate::cleanup::purges::Purges;
 use crate::ledger::{CommandContext, Ledger};
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::{ConnectInfo, Request};
@@ -38,6 +40,10 @@ pub struct Api {
     pub cursors: CursorCodec,
     /// The largest body, in bytes.
     pub body_limit: usize,
+    /// Purges that are owed.
+    pub purges: Purges,
+    /// Callback deliveries.
+    pub callbacks: CallbackAdmin,
 }
 
 /// Handlers' state.

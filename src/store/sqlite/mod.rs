@@ -95,6 +95,31 @@ impl SqliteStore {
         Ok(removed.rows_affected())
     }
 
+    /// Ends every lease on a job or a delivery. Only for a process that is alone on the ledger: what is leased was leased by
+    /// a process that is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn release_work_leases(&self) -> Result<(), StoreError> {
+        let operation = "end the leases of a process that is gone";
+        let mut connection = self.write.lock().await;
+        sqlx::query(
+            "UPDATE cleanup_jobs SET lease_token = NULL, lease_until = NULL WHERE lease_token IS NOT NULL",
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+        // A delivery's lease ends at its next attempt; 0 is due at once.
+        sqlx::query(
+            "UPDATE callback_deliveries SET lease_token = NULL, next_attempt_at = 0
+             WHERE state = 'due' AND lease_token IS NOT NULL",
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(())
+    }
+
     /// What the ledger remembers of itself under `name`.
     ///
     /// # Errors

@@ -1,0 +1,172 @@
+//! Starts what follows the log: the relay in clustered mode, the storage cleanup, and the callbacks.
+
+use super::start::{Opened, StartError, Store, blame, store_option};
+use super::tasks::Tasks;
+use crate::bus::health::BusHealth;
+use crate::bus::local::{LogConsumer, Redrive};
+use crate::bus::nats::NatsConsumer;
+use crate::bus::{CommitSignal, Handler, LogAccess, cloud_event};
+use crate::callbacks::admin::CallbackAdmin;
+use crate::callbacks::client::{CallbackClient, ClientOptions};
+use crate::callbacks::consumer::CallbackConsumer;
+use crate::callbacks::proxy::ProxySettings;
+use crate::callbacks::resolve::{Lookup, SystemLookup};
+use crate::callbacks::schedule::Schedule;
+use crate::callbacks::sign::SigningSecrets;
+use crate::callbacks::worker::{CallbackWorker, WorkerOptions, WorkerParts};
+use crate::cleanup::blob::Blobs;
+use crate::cleanup::purges::Purges;
+use crate::cleanup::s3::S3Options;
+use crate::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
+use crate::config::Config;
+use crate::relay::{Relay, RelaySettings};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// What an operator sees and does of the work behind the log.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// Purges that are owed.
+    pub(super) purges: Purges,
+    /// Callback deliveries.
+    pub(super) callbacks: CallbackAdmin,
+}
+
+/// Starts the relay, the consumers and their workers.
+pub(super) async fn start(
+    tasks: &mut Tasks,
+    opened: &Opened,
+    bus: &BusHealth,
+    config: &Config,
+) -> Result<Work, StartError> {
+    if let Store::Sqlite(store) = &opened.store {
+        // Nobody else works on an embedded ledger, so what a killed process had leased need not wait for its leases.
+        store
+            .release_work_leases()
+            .await
+            .map_err(|source| blame(store_option(config), source))?;
+    }
+    let cleanup = cleanup(opened, config).await?;
+    let wake = Arc::new(Notify::new());
+    let store = opened.store.callbacks();
+    let callbacks = CallbackConsumer::new(Arc::clone(&store), Arc::clone(&opened.clock), Arc::clone(&wake));
+    let deliveries = WorkerParts {
+        store: Arc::clone(&store),
+        client: Arc::new(client(opened, config)?),
+        keyring: Arc::clone(&opened.keyring),
+        clock: Arc::clone(&opened.clock),
+        schedule: schedule(config)?,
+        wake: Arc::clone(&wake),
+    };
+    follow(tasks, opened, bus, Arc::new(cleanup.consumer()));
+    follow(tasks, opened, bus, Arc::new(callbacks));
+    relay(tasks, opened, bus, config);
+    let (worker, stop) = (cleanup.worker(), tasks.stop());
+    tasks.spawn("the storage cleanup", async move {
+        worker.run(stop).await;
+        Ok::<_, Infallible>(())
+    });
+    let options = WorkerOptions {
+        grace: config.http.shutdown_grace,
+        ..WorkerOptions::default()
+    };
+    let worker = CallbackWorker::new(deliveries, options);
+    tasks.spawn("the callback delivery", worker.run(tasks.stop()));
+    let callbacks = CallbackAdmin::new(
+        store,
+        Arc::clone(&opened.keyring),
+        Arc::clone(&opened.clock),
+        wake,
+    );
+    Ok(Work {
+        purges: cleanup.purges(),
+        callbacks,
+    })
+}
+
+fn log(opened: &Opened) -> LogAccess {
+    LogAccess {
+        reads: opened.store.reads(),
+        coordination: opened.store.coordination(),
+        clock: Arc::clone(&opened.clock),
+    }
+}
+
+/// Has a handler fed: from the log itself, or from JetStream and, some time behind, from the log as well.
+fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, handler: Arc<dyn Handler>) {
+    match bus {
+        BusHealth::InProcess => {
+            let signal = CommitSignal::new(opened.ledger.committed());
+            let consumer = LogConsumer::direct(handler, log(opened), signal);
+            tasks.spawn("a consumer of the log", consumer.run(tasks.stop()));
+        }
+        BusHealth::Nats(nats) => {
+            let consumer = NatsConsumer::new((**nats).clone(), Arc::clone(&handler), opened.store.reads());
+            tasks.spawn("a consumer of the bus", consumer.run(tasks.stop()));
+            let redriver = LogConsumer::redriver(handler, log(opened), Redrive::default());
+            tasks.spawn("a consumer's redriver", redriver.run(tasks.stop()));
+        }
+    }
+}
+
+fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
+    match bus {
+        BusHealth::InProcess => {}
+        BusHealth::Nats(nats) => {
+            let source = cloud_event::source(&config.service.id);
+            let signal = CommitSignal::new(opened.ledger.committed());
+            let relay = Relay::new(
+                (**nats).clone(),
+                log(opened),
+                signal,
+                source,
+                RelaySettings::default(),
+            );
+            tasks.spawn("the relay", relay.run(tasks.stop()));
+        }
+    }
+}
+
+async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, StartError> {
+    let s3 = S3Options {
+        endpoint: config.storage.s3_endpoint.as_ref().map(ToString::to_string),
+        region: config.storage.s3_region.clone(),
+        force_path_style: config.storage.s3_force_path_style,
+    };
+    let blobs = Blobs::connect((*opened.roots).clone(), s3)
+        .await
+        .map_err(|error| StartError::option("--storage-root", error))?;
+    let parts = CleanupParts {
+        ledger: Arc::clone(&opened.ledger),
+        jobs: opened.store.cleanup_jobs(),
+        blobs: Arc::new(blobs),
+        clock: Arc::clone(&opened.clock),
+    };
+    Ok(StorageCleanup::new(parts, CleanupOptions::default()))
+}
+
+fn client(opened: &Opened, config: &Config) -> Result<CallbackClient, StartError> {
+    let secrets = SigningSecrets::load_or_create(&config.callbacks.secret_file)
+        .map_err(|error| StartError::option("--callback-secret-file", error))?;
+    let proxy = if config.callbacks.proxy_from_env {
+        ProxySettings::from_variables(|name| std::env::var(name).ok())
+            .map_err(|error| StartError::option("--callback-proxy-from-env", error))?
+    } else {
+        None
+    };
+    let options = ClientOptions {
+        exchange_timeout: config.callbacks.timeout,
+        proxy,
+        ..ClientOptions::default()
+    };
+    let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup::default());
+    CallbackClient::new((*opened.callbacks).clone(), secrets, options, &lookup)
+        .map_err(|error| StartError::option("--callback-allow", error))
+}
+
+fn schedule(config: &Config) -> Result<Schedule, StartError> {
+    Schedule::new(&config.callbacks.schedule)
+        .map(|schedule| schedule.stop_on_gone(config.callbacks.stop_on_gone))
+        .map_err(|error| StartError::option("--callback-schedule", error))
+}
