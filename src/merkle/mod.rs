@@ -1,4 +1,4 @@
-//! RFC 6962 hashing and the frontier kept in the head row.
+//! RFC 6962 hashing and the frontier kept in the head row; tiles, proofs and signed checkpoints over the same tree.
 //!
 //! ```text
 //! leaf = SHA-256(0x00 ‖ entry)        node = SHA-256(0x01 ‖ left ‖ right)
@@ -9,7 +9,13 @@
 //!     l l l l l l
 //! ```
 
+pub mod checkpoint;
 pub mod entry;
+pub mod note;
+pub mod proofs;
+pub mod tiles;
+pub mod tlog_proof;
+pub mod tree;
 
 use crate::store::Hash;
 use aws_lc_rs::digest;
