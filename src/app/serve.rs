@@ -194,21 +194,14 @@ fn lock(config: &Config) -> Result<Option<File>, StartError> {
 
 fn authenticator(config: &Config, opened: &Opened) -> Result<Authenticator, StartError> {
     let auth = &config.auth;
-    // Whoever names a key set trusts its issuer: the secret that the data directory brings along counts no more, unless
-    // it is named too.
-    let own = auth.secret_file == config.data_dir.join(secret_files::JWT_SECRET);
-    let secret = if auth.jwks.is_some() && own {
-        None
-    } else {
-        let secret =
-            secret_files::jwt_secret(&auth.secret_file).map_err(|source| StartError::SecretFile {
-                option: "--jwt-secret-file",
-                source,
-            })?;
-        Some(secret)
-    };
+    // Beside a key set too: whoever can read the file owns the data directory, and the command line stays usable when the
+    // issuer is down.
+    let secret = secret_files::jwt_secret(&auth.secret_file).map_err(|source| StartError::SecretFile {
+        option: "--jwt-secret-file",
+        source,
+    })?;
     let checks = AuthConfig {
-        hs256_secret: secret,
+        hs256_secret: Some(secret),
         jwks: auth.jwks.clone(),
         issuer: auth.issuer.clone(),
         audience: auth.audience.clone(),
