@@ -27,7 +27,9 @@ use archive_ledger_domain::{EntityKey, Event, EventName};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use metrics::counter;
+use std::collections::HashMap;
 use std::error::Error;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -209,6 +211,45 @@ impl Backoff {
     pub(crate) fn is_failing(&self) -> bool {
         self.0 > Self::FIRST
     }
+}
+
+/// The log's events at the given positions, those that exist; of the given names only, when there are any.
+///
+/// Positions come from messages, so they may be anything. Mostly they come in runs without gaps, so one read from the lowest
+/// position finds nearly all of them.
+pub(crate) async fn find_in_log(
+    reads: &dyn ReadStore,
+    names: &[EventName],
+    positions: &[Position],
+) -> Result<HashMap<Position, BusEvent>, StoreError> {
+    /// What a database column can hold.
+    const POSSIBLE: RangeInclusive<Position> = 1..=i64::MAX as Position;
+    let mut found = HashMap::new();
+    let mut wanted: Vec<Position> = positions
+        .iter()
+        .copied()
+        .filter(|position| POSSIBLE.contains(position))
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let Some(lowest) = wanted.first() else {
+        return Ok(found);
+    };
+    let limit = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+    for stored in reads.log_after(lowest - 1, names, limit).await? {
+        found.insert(stored.position, BusEvent::from(stored));
+    }
+    for position in wanted {
+        if found.contains_key(&position) {
+            continue;
+        }
+        for stored in reads.log_after(position - 1, &[], 1).await? {
+            if stored.position == position && (names.is_empty() || names.contains(&stored.event.name())) {
+                found.insert(position, BusEvent::from(stored));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Counts and logs an event of the log that its consumer cannot handle.

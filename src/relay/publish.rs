@@ -5,7 +5,7 @@
 //! drained, the place is looked up again, and publishing goes on from there: nothing is skipped, and what was stored although
 //! its acknowledgement was lost is recognised by its `Nats-Msg-Id`.
 
-use super::resume::{self, Confirmed};
+use super::resume::{self, Place};
 use super::{NAME, RelaySettings};
 use crate::bus::cloud_event::{CONTENT_TYPE, CloudEvent, subject};
 use crate::bus::nats::{NatsBus, NatsError, STREAM};
@@ -52,6 +52,8 @@ struct Sent {
     /// The sequence that it gets if nothing comes between.
     sequence: u64,
     stream_id: String,
+    /// The stream that it is meant for ([`Place::stream`]).
+    stream: i128,
 }
 
 /// Messages on their way, in order.
@@ -81,12 +83,10 @@ pub(super) struct Publisher {
     source: String,
     settings: RelaySettings,
     deadline: watch::Receiver<Instant>,
-    /// The last event that is known to be on the stream; nothing before it is missing there.
-    confirmed: Option<Confirmed>,
-    /// Its position, or where this leader began while it has no acknowledgement.
-    published: Position,
-    /// `published`, if something behind it may be on the stream without what stands between.
-    gap: Option<Position>,
+    /// How far the stream is known to be the log.
+    certain: Option<Place>,
+    /// Whether a message behind it failed.
+    doubtful: bool,
     saved: Position,
     saved_at: Instant,
 }
@@ -107,16 +107,16 @@ impl Publisher {
             source,
             settings,
             deadline,
-            confirmed: None,
-            published: 0,
-            gap: None,
+            certain: None,
+            doubtful: false,
             saved: 0,
             saved_at: Instant::now(),
         }
     }
 
-    pub(super) const fn published(&self) -> Position {
-        self.published
+    /// The last position that is known to be on the stream.
+    pub(super) fn published(&self) -> Position {
+        self.certain.map_or(0, |place| place.position)
     }
 
     /// Returns once the lease stands again.
@@ -160,12 +160,15 @@ impl Publisher {
                 () = tokio::time::sleep(CONNECTION_CHECK) => {}
             }
         }
-        let resume = resume::find(&self.bus, &self.log, self.confirmed, self.gap).await?;
-        self.confirmed = resume.confirmed;
-        self.published = resume.position;
-        self.gap = None;
-        let mut position = resume.position;
-        let mut sequence = resume.last_sequence;
+        let place = resume::find(&self.bus, &self.log, self.certain, self.doubtful).await?;
+        self.certain = Some(place);
+        self.doubtful = false;
+        let Place {
+            mut position,
+            mut sequence,
+            stream,
+            ..
+        } = place;
         loop {
             let events = self.log.reads.log_after(position, &[], PAGE).await?;
             if events.is_empty() {
@@ -185,7 +188,7 @@ impl Publisher {
                     return Ok(End::LeaseOver);
                 }
                 position = event.position;
-                self.send(window, &event, sequence).await?;
+                self.send(window, &event, sequence, stream).await?;
                 sequence += 1;
             }
             if shutdown.is_cancelled() {
@@ -209,7 +212,13 @@ impl Publisher {
     }
 
     /// Sends one event, to be stored right behind `sequence`.
-    async fn send(&self, window: &mut Window, event: &StoredEvent, sequence: u64) -> Result<(), BusError> {
+    async fn send(
+        &self,
+        window: &mut Window,
+        event: &StoredEvent,
+        sequence: u64,
+        stream: i128,
+    ) -> Result<(), BusError> {
         let failed = NatsError::request("publishing an event");
         let body = match CloudEvent::new(event, &self.source).encode() {
             Ok(body) => body,
@@ -230,6 +239,7 @@ impl Publisher {
             position: event.position,
             sequence: sequence + 1,
             stream_id: event.key.stream_id(),
+            stream,
         };
         window.entities.insert(sent.stream_id.clone());
         window.acks.push_back(Box::pin(async move { (sent, ack.await) }));
@@ -253,11 +263,9 @@ impl Publisher {
                 },
                 () = tokio::time::sleep(CONNECTION_CHECK) => {
                     if !self.bus.is_connected() {
-                        // Acknowledgements of a lost connection never come. What they would have said is read from the
-                        // stream, but only from where it is certain.
+                        // Acknowledgements of a lost connection never come; the stream itself says what was stored.
                         window.clear();
-                        window.broken.get_or_insert(Broken::Disconnected);
-                        self.gap = Some(self.published);
+                        self.fail(window, Broken::Disconnected);
                         return;
                     }
                 }
@@ -265,32 +273,32 @@ impl Publisher {
         };
         window.entities.remove(&sent.stream_id);
         match answer {
-            // In a cluster, sequence 0 means that the same message is still being stored.
-            Ok(ack) if ack.sequence > 0 => {
-                if sent.position != self.published + 1 {
-                    self.gap = Some(self.published);
-                    return;
-                }
-                self.published = sent.position;
-                self.confirmed = Some(Confirmed {
+            // Behind a failure, only what follows without a gap counts.
+            Ok(ack) if ack.sequence > 0 && sent.position == self.published() + 1 => {
+                counter!(telemetry::RELAY_PUBLISHED_TOTAL).increment(u64::from(!ack.duplicate));
+                self.certain = Some(Place {
                     position: sent.position,
                     sequence: ack.sequence,
+                    exact: true,
+                    stream: sent.stream,
                 });
-                counter!(telemetry::RELAY_PUBLISHED_TOTAL).increment(u64::from(!ack.duplicate));
                 if ack.sequence != sent.sequence {
-                    window.broken.get_or_insert(Broken::Misplaced);
+                    self.fail(window, Broken::Misplaced);
                 }
             }
-            Ok(_) => {
-                window.broken.get_or_insert(Broken::Misplaced);
-            }
+            // In a cluster, sequence 0 means that the same message is still being stored.
+            Ok(_) => self.fail(window, Broken::Misplaced),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                window.broken.get_or_insert(Broken::Misplaced);
+                self.fail(window, Broken::Misplaced);
             }
-            Err(error) => {
-                window.broken.get_or_insert(Broken::Failed(error));
-            }
+            Err(error) => self.fail(window, Broken::Failed(error)),
         }
+    }
+
+    /// Notes what went wrong first.
+    fn fail(&mut self, window: &mut Window, cause: Broken) {
+        self.doubtful = true;
+        window.broken.get_or_insert(cause);
     }
 
     fn holds_lease(&self) -> bool {
@@ -299,9 +307,10 @@ impl Publisher {
 
     /// Writes down how far the stream is, for the day on which nothing is left on it.
     async fn save(&mut self) -> Result<(), BusError> {
-        if self.published > self.saved {
-            self.log.coordination.advance_cursor(NAME, self.published).await?;
-            self.saved = self.published;
+        let published = self.published();
+        if published > self.saved {
+            self.log.coordination.advance_cursor(NAME, published).await?;
+            self.saved = published;
             self.report_lag().await;
         }
         self.saved_at = Instant::now();
@@ -311,7 +320,7 @@ impl Publisher {
     /// Shows how much of the log is not on the stream yet.
     pub(super) async fn report_lag(&self) {
         if let Ok(head) = self.log.reads.head().await {
-            let lag = head.position.saturating_sub(self.published);
+            let lag = head.position.saturating_sub(self.published());
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             gauge!(telemetry::RELAY_LAG_POSITIONS).set(lag as f64);
         }

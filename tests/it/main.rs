@@ -13,5 +13,6 @@ mod cleanup_s3;
 mod cli;
 mod coordination;
 mod harness;
+mod relay;
 mod store_contract;
 mod test_log;

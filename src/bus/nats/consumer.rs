@@ -7,7 +7,9 @@
 
 use super::{NatsBus, NatsError};
 use crate::bus::cloud_event::{CloudEvent, subject, subject_filter};
-use crate::bus::{Backoff, BusError, BusEvent, Handler, HandlerError, count_handled, park_event};
+use crate::bus::{
+    Backoff, BusError, BusEvent, Handler, HandlerError, count_handled, find_in_log, park_event,
+};
 use crate::store::{Position, ReadStore, StoreError};
 use crate::telemetry;
 use archive_ledger_domain::EventName;
@@ -17,7 +19,6 @@ use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
 use futures::future::{join_all, try_join_all};
 use metrics::counter;
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +39,6 @@ const EXPIRES: Duration = Duration::from_secs(30);
 
 /// The longest pause before a message that had to wait comes again.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-
-/// The highest position that a database column can hold; a message may claim any number.
-const LAST_POSITION: Position = i64::MAX as Position;
 
 /// Feeds one handler from JetStream. Instances that run the same handler share the work.
 pub struct NatsConsumer {
@@ -254,15 +252,10 @@ impl NatsConsumer {
             .iter()
             .map(|message| CloudEvent::decode(&message.payload).map_err(|error| error.to_string()))
             .collect();
-        let positions: Vec<Position> = claims
-            .iter()
-            .flatten()
-            .map(|claim| claim.data.position)
-            .filter(|position| (1..=LAST_POSITION).contains(position))
-            .collect();
+        let positions: Vec<Position> = claims.iter().flatten().map(|claim| claim.data.position).collect();
         let mut backoff = Backoff::new();
         let found = loop {
-            match self.look_up(name, &positions).await {
+            match find_in_log(&*self.reads, &[name], &positions).await {
                 Ok(found) => break found,
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => {
@@ -297,35 +290,6 @@ impl NatsConsumer {
             },
         });
         Ok(Some(verdicts.collect()))
-    }
-
-    /// The log's events of this name at the given positions, from 1, those that exist.
-    ///
-    /// Messages mostly come in runs without gaps, so one read from the lowest position finds nearly all of them.
-    async fn look_up(
-        &self,
-        name: EventName,
-        positions: &[Position],
-    ) -> Result<HashMap<Position, BusEvent>, StoreError> {
-        let mut found = HashMap::new();
-        let Some(lowest) = positions.iter().min().copied() else {
-            return Ok(found);
-        };
-        let limit = u32::try_from(positions.len()).unwrap_or(u32::MAX);
-        for stored in self.reads.log_after(lowest - 1, &[name], limit).await? {
-            found.insert(stored.position, BusEvent::from(stored));
-        }
-        for position in positions {
-            if found.contains_key(position) {
-                continue;
-            }
-            for stored in self.reads.log_after(position - 1, &[], 1).await? {
-                if stored.position == *position && stored.event.name() == name {
-                    found.insert(stored.position, BusEvent::from(stored));
-                }
-            }
-        }
-        Ok(found)
     }
 
     fn park_message(&self, message: &Message, reason: &str) {

@@ -1,0 +1,371 @@
+//! The relay: the stream is the log, whatever happens to NATS, to the leader and to the stream.
+
+mod doubles;
+mod proxy;
+mod stream;
+
+use crate::harness::nats::Nats;
+use crate::harness::{eventually, init};
+use crate::test_log::{Running, TestLog};
+use archive_ledger::bus::cloud_event::source;
+use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
+use archive_ledger::bus::{CommitSignal, LogAccess};
+use archive_ledger::relay::{Relay, RelaySettings};
+use doubles::{EverybodyLeads, Stalling};
+use proxy::Proxy;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Leases that run out while a test waits.
+const QUICK: RelaySettings = RelaySettings {
+    lease: Duration::from_millis(400),
+    renew: Duration::from_millis(100),
+    window: 256,
+    poll: Duration::from_millis(100),
+};
+
+/// A stream that forgets at once what it has seen: order and uniqueness must not depend on its memory. (A server takes no
+/// less.)
+const FORGETFUL: Duration = Duration::from_millis(100);
+
+async fn connect(url: &str) -> NatsBus {
+    init();
+    let settings = StreamSettings {
+        duplicate_window: FORGETFUL,
+        ..StreamSettings::default()
+    };
+    NatsBus::connect(&[url.parse().unwrap()], "test", settings)
+        .await
+        .unwrap()
+}
+
+/// Starts a relay with a connection of its own.
+async fn relay(url: &str, log: LogAccess, signal: CommitSignal, shutdown: &CancellationToken) -> Running {
+    relay_with(QUICK, url, log, signal, shutdown).await
+}
+
+async fn relay_with(
+    settings: RelaySettings,
+    url: &str,
+    log: LogAccess,
+    signal: CommitSignal,
+    shutdown: &CancellationToken,
+) -> Running {
+    let relay = Relay::new(connect(url).await, log, signal, source("test"), settings);
+    tokio::spawn(relay.run(shutdown.clone()))
+}
+
+async fn stop(shutdown: CancellationToken, running: Running) {
+    shutdown.cancel();
+    tokio::time::timeout(SOON, running)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+/// A random number below `limit`; a failure does not depend on repeating it.
+fn random(limit: u64) -> u64 {
+    RandomState::new().hash_one(0) % limit
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stream_is_the_log_in_order_and_a_new_relay_goes_on_where_it_ends() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    log.purge_fresh(500).await;
+    for _ in 0..3 {
+        let shutdown = CancellationToken::new();
+        let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+        log.purge_fresh(200).await;
+        stream::is_the_log(&nats.url(), &log.events().await).await;
+        stop(shutdown, running).await;
+        log.purge_fresh(20).await;
+    }
+    assert_eq!(
+        log.access().coordination.cursor("relay").await.unwrap(),
+        log.head().await - 60
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_may_be_killed_and_stay_away_while_the_log_grows() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let shutdown = CancellationToken::new();
+    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+    for round in 0..5 {
+        let growing = async {
+            for _ in 0..10 {
+                log.purge_fresh(40).await;
+            }
+        };
+        let failing = async {
+            tokio::time::sleep(Duration::from_millis(random(300))).await;
+            if round % 2 == 0 {
+                nats.kill9().await;
+            } else {
+                nats.stop().await;
+            }
+            tokio::time::sleep(Duration::from_millis(random(1500))).await;
+            nats.restart().await;
+        };
+        tokio::join!(growing, failing);
+    }
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    stop(shutdown, running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_mid_batch_leaves_no_gap() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let proxy = Proxy::to(&nats.url()).await;
+    let shutdown = CancellationToken::new();
+    let running = relay(&proxy.url(), log.access(), log.signal(), &shutdown).await;
+    for _ in 0..20 {
+        let breaking = async {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_micros(random(20_000))).await;
+                proxy.cut();
+            }
+        };
+        tokio::join!(log.purge_fresh(200), breaking);
+    }
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    stop(shutdown, running).await;
+}
+
+/// Ends the leader without any warning at a random moment, `times` times.
+async fn kill_leaders(times: u32) {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    for _ in 0..times {
+        let shutdown = CancellationToken::new();
+        let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+        let killing = async {
+            let head = log.head().await;
+            // Some die while they wait for the lease of the one before, most while they publish.
+            let _ = tokio::time::timeout(
+                Duration::from_millis(random(800)),
+                stream::holds(&nats.url(), head + 1),
+            )
+            .await;
+            tokio::time::sleep(Duration::from_micros(random(20_000))).await;
+            running.abort();
+        };
+        tokio::join!(log.purge_fresh(100), killing);
+    }
+    let shutdown = CancellationToken::new();
+    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    stop(shutdown, running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_mid_batch_leaves_no_gap_and_no_duplicate() {
+    kill_leaders(50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: ./test --soak runs it"]
+async fn two_hundred_leaders_that_are_killed_mid_batch_leave_no_gap_and_no_duplicate() {
+    kill_leaders(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_stream_is_created_again_and_receives_the_whole_log() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let shutdown = CancellationToken::new();
+    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+    for _ in 0..3 {
+        log.purge_fresh(300).await;
+        stream::is_the_log(&nats.url(), &log.events().await).await;
+        stream::client(&nats.url())
+            .await
+            .delete_stream(STREAM)
+            .await
+            .unwrap();
+        // Nobody has to write anything for the stream to come back, but somebody may.
+        log.purge_fresh(1).await;
+        stream::is_the_log(&nats.url(), &log.events().await).await;
+    }
+    stop(shutdown, running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_relays_that_both_believe_to_lead_are_kept_in_order_by_the_stream() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let shutdown = CancellationToken::new();
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        let access = LogAccess {
+            coordination: Arc::new(EverybodyLeads(log.store.clone())),
+            ..log.access()
+        };
+        running.push(relay(&nats.url(), access, log.signal(), &shutdown).await);
+    }
+    for _ in 0..20 {
+        log.purge_fresh(50).await;
+    }
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    for running in running {
+        stop(shutdown.clone(), running).await;
+    }
+}
+
+/// Stops a leader's whole process, as far as it can tell, while another one publishes; `everybody` takes the lease away as
+/// well, so that only the server stands between the woken leader and the stream.
+async fn pause_leaders(everybody: bool) {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let stall = Arc::new(AtomicBool::new(false));
+    let pause = QUICK.lease * 4;
+    let (mut access, mut settings) = (log.access(), QUICK);
+    if everybody {
+        settings.lease = SOON * 100;
+        access.coordination = Arc::new(EverybodyLeads(log.store.clone()));
+    }
+    let stalling = LogAccess {
+        reads: Arc::new(Stalling {
+            store: log.store.clone(),
+            stall: stall.clone(),
+            pause,
+        }),
+        ..access.clone()
+    };
+    let (url, shutdown) = (nats.url(), CancellationToken::new());
+    // A runtime of its own on one thread, so that the pause stops its lease, its client and its timers alike.
+    let paused = std::thread::spawn({
+        let shutdown = shutdown.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let running = relay_with(settings, &url, stalling, CommitSignal::polling(), &shutdown).await;
+                running.await.unwrap().unwrap();
+            });
+        }
+    });
+    log.purge_fresh(10).await;
+    stream::holds(&nats.url(), log.head().await).await;
+    stall.store(true, Ordering::SeqCst);
+    log.purge_fresh(100).await;
+    eventually("the leader is paused", SOON, || async {
+        (!stall.load(Ordering::SeqCst)).then_some(())
+    })
+    .await;
+
+    let other = relay(&nats.url(), access, log.signal(), &shutdown).await;
+    log.purge_fresh(100).await;
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    // It wakes with a page of events that are on the stream already.
+    tokio::time::sleep(pause).await;
+    log.purge_fresh(100).await;
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    stop(shutdown, other).await;
+    tokio::task::spawn_blocking(move || paused.join().unwrap())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_paused_past_its_lease_stops_by_itself_when_it_wakes() {
+    pause_leaders(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_paused_and_believes_to_lead_is_refused_by_the_stream() {
+    pause_leaders(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_aged_out_of_the_stream_is_not_published_again() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let shutdown = CancellationToken::new();
+    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+    log.purge_fresh(100).await;
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    stop(shutdown, running).await;
+
+    let stream = stream::client(&nats.url())
+        .await
+        .get_stream(STREAM)
+        .await
+        .unwrap();
+    stream.purge().await.unwrap();
+    let shutdown = CancellationToken::new();
+    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+    log.purge_fresh(10).await;
+    stream::holds(&nats.url(), 30).await;
+    let positions = stream::messages(&nats.url()).await;
+    let positions: Vec<u64> = positions
+        .iter()
+        .map(|message| stream::decode(message).data.position)
+        .collect();
+    assert_eq!(positions, (301..=330).collect::<Vec<u64>>());
+    stop(shutdown, running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_strangers_between_the_events_hold_nothing_up() {
+    let (log, nats) = (TestLog::start().await, Nats::start().await);
+    let client = stream::client(&nats.url()).await;
+    // Here the server's memory of what it has seen matters: with a stranger's copy at its end, a new leader begins early.
+    let _stream = NatsBus::connect(&[nats.url().parse().unwrap()], "test", StreamSettings::default())
+        .await
+        .unwrap();
+    // The first message that the stream ever gets is not the ledger's.
+    client
+        .publish("archive.noise", "noise".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let shutdown = CancellationToken::new();
+    let mut running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+    let mut strangers = 1;
+    for round in 0..6 {
+        let noise = async {
+            for _ in 0..20 {
+                client
+                    .publish("archive.noise", "noise".into())
+                    .await
+                    .unwrap()
+                    .await
+                    .unwrap();
+                tokio::time::sleep(Duration::from_millis(random(10))).await;
+            }
+        };
+        tokio::join!(noise, log.purge_fresh(100));
+        strangers += 20;
+        if round > 0 {
+            // A real event again, at the end of the stream, where the next leader looks for its place.
+            let message = stream::messages(&nats.url()).await.swap_remove(5);
+            client
+                .publish("archive.replay", message.payload.clone())
+                .await
+                .unwrap()
+                .await
+                .unwrap();
+            strangers += 1;
+        }
+        if round == 3 {
+            running.abort();
+            running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+        }
+        stream::holds(&nats.url(), log.head().await + strangers).await;
+    }
+    let messages = stream::messages(&nats.url()).await;
+    let positions: Vec<u64> = messages
+        .iter()
+        .filter(|message| message.subject.split('.').count() == 4)
+        .map(|message| stream::decode(message).data.position)
+        .collect();
+    let mut sorted = positions.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=log.head().await).collect::<Vec<u64>>());
+    stop(shutdown, running).await;
+}

@@ -1,0 +1,96 @@
+//! Stores that lie or stall, to bring the relay into states that only bad luck brings about.
+
+use archive_ledger::store::sqlite::SqliteStore;
+use archive_ledger::store::{
+    ArchivedPage, CoordinationStore, EntityStream, Head, ListPage, OwedPurge, Position, ReadStore,
+    StoreError, StoredEvent,
+};
+use archive_ledger_domain::{EntityKey, EntityType, EventName};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Grants every lease to everybody: each relay believes for ever that it leads.
+pub struct EverybodyLeads(pub SqliteStore);
+
+#[async_trait]
+impl CoordinationStore for EverybodyLeads {
+    async fn acquire_lease(
+        &self,
+        _name: &str,
+        _owner: Uuid,
+        _now: DateTime<Utc>,
+        _ttl: Duration,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(Some(1))
+    }
+
+    async fn release_lease(&self, _name: &str, _owner: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Position, StoreError> {
+        self.0.cursor(name).await
+    }
+
+    async fn advance_cursor(&self, name: &str, position: Position) -> Result<(), StoreError> {
+        self.0.advance_cursor(name, position).await
+    }
+}
+
+/// Stops the whole thread after a page of the log was read, for as long as it is told to: what SIGSTOP does to a process.
+pub struct Stalling {
+    pub store: SqliteStore,
+    /// Set by the test; the reader clears it when the pause begins.
+    pub stall: Arc<AtomicBool>,
+    pub pause: Duration,
+}
+
+#[async_trait]
+impl ReadStore for Stalling {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.store.head().await
+    }
+
+    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
+        self.store.summary().await
+    }
+
+    async fn list(
+        &self,
+        entity_type: EntityType,
+        page: &ListPage,
+        limit: u32,
+    ) -> Result<ArchivedPage, StoreError> {
+        self.store.list(entity_type, page, limit).await
+    }
+
+    async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError> {
+        self.store.stream(key).await
+    }
+
+    async fn log_after(
+        &self,
+        position: Position,
+        names: &[EventName],
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let page = self.store.log_after(position, names, limit).await?;
+        if page.len() > 1 && self.stall.swap(false, Ordering::SeqCst) {
+            std::thread::sleep(self.pause);
+        }
+        Ok(page)
+    }
+
+    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError> {
+        self.store.owed_purges(after, limit).await
+    }
+}

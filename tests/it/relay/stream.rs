@@ -1,0 +1,88 @@
+//! What an independent subscriber sees on the stream.
+
+use archive_ledger::bus::cloud_event::{CONTENT_TYPE, CloudEvent, subject};
+use archive_ledger::bus::nats::STREAM;
+use archive_ledger::store::StoredEvent;
+use async_nats::jetstream::consumer::AckPolicy;
+use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::{self, Context, Message};
+use futures::StreamExt;
+use std::time::{Duration, Instant};
+
+/// How long the stream may take to hold what it has to.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A client of the test's own.
+pub async fn client(url: &str) -> Context {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match async_nats::connect(url).await {
+            Ok(client) => return jetstream::new(client),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the stream holds `count` messages.
+pub async fn holds(url: &str, count: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    let client = client(url).await;
+    let mut last = None;
+    while last != Some(count) {
+        assert!(
+            Instant::now() < deadline,
+            "the stream holds {last:?} messages, not {count}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        last = match client.get_stream(STREAM).await {
+            Ok(stream) => Some(stream.cached_info().state.messages),
+            Err(_) => None,
+        };
+    }
+}
+
+/// Every message of the stream, in order.
+pub async fn messages(url: &str) -> Vec<Message> {
+    let stream = client(url).await.get_stream(STREAM).await.unwrap();
+    let count = usize::try_from(stream.cached_info().state.messages).unwrap();
+    let config = Config {
+        ack_policy: AckPolicy::None,
+        ..Config::default()
+    };
+    let consumer = stream.create_consumer(config).await.unwrap();
+    let messages = consumer.messages().await.unwrap();
+    let all = messages.take(count).map(Result::unwrap).collect();
+    tokio::time::timeout(PATIENCE, all).await.unwrap()
+}
+
+/// The stream is the log: the same events in the same order, nothing missing, nothing twice.
+pub async fn is_the_log(url: &str, log: &[StoredEvent]) {
+    let last = log.last().map_or(0, |event| event.position);
+    holds(url, last).await;
+    let messages = messages(url).await;
+    let positions: Vec<u64> = messages
+        .iter()
+        .map(|message| decode(message).data.position)
+        .collect();
+    assert_eq!(positions, (1..=last).collect::<Vec<u64>>());
+    for (message, stored) in messages.iter().zip(log) {
+        let event = decode(message);
+        assert_eq!(event, CloudEvent::new(stored, &event.source));
+        assert_eq!(
+            message.subject.as_str(),
+            subject(&stored.key, stored.event.name())
+        );
+        let headers = message.headers.as_ref().unwrap();
+        assert_eq!(
+            headers.get("Nats-Msg-Id").unwrap().as_str(),
+            stored.event_id.to_string()
+        );
+        assert_eq!(headers.get("Content-Type").unwrap().as_str(), CONTENT_TYPE);
+    }
+}
+
+/// The event in a message.
+pub fn decode(message: &Message) -> CloudEvent {
+    CloudEvent::decode(&message.payload).unwrap()
+}
