@@ -258,6 +258,20 @@ impl Fields {
             .map_err(|_| ApiError::bad_data(self.key(name), "must be a time as in RFC 3339"))
     }
 
+    /// Takes a truth value that must be there.
+    ///
+    /// # Errors
+    /// [`ApiError::MissingRequiredValue`] or [`ApiError::BadData`].
+    pub fn take_bool(&mut self, name: &str) -> Result<bool, ApiError> {
+        let value = self.take(name);
+        match self.required(name, value)? {
+            Value::Bool(value) => Ok(value),
+            Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                Err(ApiError::bad_data(self.key(name), "must be true or false"))
+            }
+        }
+    }
+
     /// Takes an object that must be there, of at most `max_bytes` when written compactly.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod callbacks;
 pub mod caller;
 pub mod envelope;
 pub mod error;

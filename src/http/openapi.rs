@@ -1,6 +1,6 @@
 //! `/openapi.json`, made from the handlers' own annotations, and the page that shows it without any network.
 
-use super::{health, ocore, onedata};
+use super::{callbacks, health, ocore, onedata};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi as Document};
 use utoipa::{Modify, OpenApi};
@@ -24,6 +24,10 @@ use utoipa::{Modify, OpenApi};
         onedata::register::handler,
         onedata::get::handler,
         onedata::delete::handler,
+        callbacks::list,
+        callbacks::get,
+        callbacks::replay,
+        callbacks::replay_matching,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -32,6 +36,7 @@ use utoipa::{Modify, OpenApi};
     tags(
         (name = "archived", description = "oCore's Archived admin API, and what belongs to it"),
         (name = "archives", description = "Onedata's Delete archive, with registering and showing"),
+        (name = "callbacks", description = "What receivers of callbacks were told, and telling them again"),
         (name = "operation", description = "For whoever keeps the service running"),
     )
 )]

@@ -99,7 +99,7 @@ impl PageQuery {
 }
 
 /// A decimal number from 0 to `high`; 0 when absent.
-fn integer(key: &'static str, text: Option<Cow<'_, str>>, high: i64) -> Result<i64, ApiError> {
+pub(super) fn integer(key: &'static str, text: Option<Cow<'_, str>>, high: i64) -> Result<i64, ApiError> {
     let Some(text) = text else { return Ok(0) };
     let digits = text.strip_prefix('-').unwrap_or(&text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

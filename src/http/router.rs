@@ -4,7 +4,7 @@ use super::caller::{Api, SharedApi};
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::observe::observe;
-use super::{ocore, onedata, openapi};
+use super::{callbacks, ocore, onedata, openapi};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
@@ -42,6 +42,11 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             "/api/v3/oneprovider/archives/{aid}/delete",
             post(onedata::delete::handler),
         );
+    let deliveries = Router::new()
+        .route("/api/admin/callbacks", get(callbacks::list))
+        .route("/api/admin/callbacks/replay", post(callbacks::replay_matching))
+        .route("/api/admin/callbacks/{id}", get(callbacks::get))
+        .route("/api/admin/callbacks/{id}/replay", post(callbacks::replay));
     let operation = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -52,6 +57,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()));
     let routes = archived
         .merge(archives)
+        .merge(deliveries)
         .with_state(api)
         .merge(operation)
         .merge(pages)

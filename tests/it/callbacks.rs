@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod rig;
+mod service;
 mod worker;
 
 /// Makes two tests of each scenario, one for each store.

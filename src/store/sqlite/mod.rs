@@ -109,9 +109,9 @@ impl SqliteStore {
         .execute(&mut *connection)
         .await
         .map_err(StoreError::database(operation))?;
-        // A delivery's lease ends at its next attempt; 0 is due at once.
+        // A delivery's lease ends at its next attempt; what was attempted was due before, so it is due at once.
         sqlx::query(
-            "UPDATE callback_deliveries SET lease_token = NULL, next_attempt_at = 0
+            "UPDATE callback_deliveries SET lease_token = NULL, next_attempt_at = first_due_at
              WHERE state = 'due' AND lease_token IS NOT NULL",
         )
         .execute(&mut *connection)
