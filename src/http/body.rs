@@ -6,7 +6,7 @@ use super::error::{ApiError, Key};
 use super::json::{self, JsonFault};
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
@@ -121,8 +121,8 @@ fn is_utf8_json(content_type: &HeaderValue) -> bool {
 /// Parses a body as exactly one JSON object.
 ///
 /// # Errors
-/// [`ApiError::MalformedData`], or [`ApiError::BadData`] naming the top-level field that holds a duplicate key, U+0000 or
-/// too deep a nesting.
+/// [`ApiError::MalformedData`], or [`ApiError::BadData`] naming the top-level field that holds a duplicate key, U+0000, too
+/// deep a nesting or a number that cannot be kept.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     json::parse_object(bytes).map_err(|fault| match fault {
         JsonFault::Malformed => ApiError::MalformedData,
@@ -132,6 +132,10 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
             format!("nested deeper than {} levels", json::MAX_DEPTH),
         ),
         JsonFault::NulCharacter { key } => ApiError::bad_data(echo(&key), "must not contain U+0000"),
+        JsonFault::NumberOutOfRange { key } => ApiError::bad_data(
+            echo(&key),
+            "a number is beyond 64 bits, or beyond a double where it has a fraction or an exponent",
+        ),
     })
 }
 
@@ -245,7 +249,8 @@ impl Fields {
         }
     }
 
-    /// Takes an RFC 3339 time that may be there.
+    /// Takes an RFC 3339 time that may be there, truncated to the microseconds that the databases keep, so that every
+    /// answer says the same of it. The years are 1 to 9999: before and after, RFC 3339 has no way to write it.
     ///
     /// # Errors
     /// [`ApiError::BadValueString`] or [`ApiError::BadData`].
@@ -254,8 +259,11 @@ impl Fields {
             return Ok(None);
         };
         DateTime::parse_from_rfc3339(&text)
-            .map(|time| Some(time.to_utc()))
-            .map_err(|_| ApiError::bad_data(self.key(name), "must be a time as in RFC 3339"))
+            .ok()
+            .and_then(|time| DateTime::from_timestamp_micros(time.timestamp_micros()))
+            .filter(|time| (1..=9999).contains(&time.year()))
+            .map(Some)
+            .ok_or_else(|| ApiError::bad_data(self.key(name), "must be a time as in RFC 3339"))
     }
 
     /// Takes a truth value that must be there.

@@ -180,8 +180,13 @@ fn a_json_fault_names_the_field_that_it_lies_in() {
         "badData",
         "metadata",
     );
-    let deep = format!("{{\"metadata\":{}{}}}", "{\"a\":".repeat(70), "1}".repeat(70));
+    let deep = format!("{{\"metadata\":{}1{}}}", "{\"a\":".repeat(70), "}".repeat(70));
     refused(parse_object(deep.as_bytes()), "badData", "metadata");
+    refused(
+        parse_object(br#"{"metadata":{"a":[1e400]}}"#),
+        "badData",
+        "metadata",
+    );
 }
 
 #[test]
