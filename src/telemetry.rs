@@ -93,6 +93,14 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
     .map_err(TelemetryError::Subscriber)
 }
 
+/// Lets a panic tell the log where it happened and nothing else: its message may quote the data that was worked on.
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(panic.location = location, "panicked at {location}");
+    }));
+}
+
 /// The process's metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics(PrometheusHandle);
