@@ -122,6 +122,8 @@ pub struct Writer {
 pub struct Http {
     /// The longest request body, in bytes.
     pub body_limit: usize,
+    /// How long a request's head, and then its body, may take to arrive.
+    pub request_timeout: Duration,
     /// How long work under way may take to finish at shutdown.
     pub shutdown_grace: Duration,
 }
@@ -196,6 +198,9 @@ impl Config {
             },
             http: Http {
                 body_limit: read.one("body_limit", |text| values::integer(text, 1024, 64 << 20))?,
+                request_timeout: read.one("request_timeout", |text| {
+                    values::duration(text, Duration::from_millis(100), Duration::from_hours(1))
+                })?,
                 shutdown_grace: read.one("shutdown_grace", |text| {
                     values::duration(text, Duration::ZERO, Duration::from_hours(1))
                 })?,

@@ -80,6 +80,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         body_limit: config.http.body_limit,
         purges: work.purges,
         callbacks: work.callbacks,
+        body_timeout: config.http.request_timeout,
     };
     let service = ServiceInfo::new(&config.service.id, &config.service.domain);
     let errors = ErrorContext::new(Arc::clone(&opened.clock), service);
@@ -94,7 +95,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         "listening on http://{address} (API page: http://{address}/docs/); get a token: archive-ledger token --role admin"
     );
     let grace = config.http.shutdown_grace;
-    let serving = server::serve(listener, routes, stop_http.clone(), grace);
+    let serving = server::serve(
+        listener,
+        routes,
+        config.http.request_timeout,
+        stop_http.clone(),
+        grace,
+    );
     tokio::pin!(serving);
     let failed = tokio::select! {
         () = &mut serving => None,

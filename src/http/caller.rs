@@ -10,15 +10,14 @@ use crate::callbacks::admin::CallbackAdmin;
 use crate::cleanup::purges::Purges;
 use crate::ledger::{CommandContext, Ledger};
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{ConnectInfo, Path, Request};
 use http::header::{IF_MATCH, USER_AGENT};
 use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How long a request's body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -44,6 +43,8 @@ pub struct Api {
     pub purges: Purges,
     /// Callback deliveries.
     pub callbacks: CallbackAdmin,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
 }
 
 /// Handlers' state.
@@ -128,13 +129,20 @@ impl Api {
     /// # Errors
     /// As [`read_fields`]; [`ApiError::RequestTimeout`] when the body does not arrive in time.
     pub async fn fields(&self, request: Request, empty: EmptyBody) -> Result<Fields, ApiError> {
-        tokio::time::timeout(BODY_TIMEOUT, read_fields(request, self.body_limit, empty))
+        tokio::time::timeout(self.body_timeout, read_fields(request, self.body_limit, empty))
             .await
             .unwrap_or(Err(ApiError::RequestTimeout))
     }
 }
 
 impl Caller {
+    /// Whether the request is to be refused unless the entity exists (`If-Match: *`): said only to the commands that
+    /// would take an unknown entity up.
+    #[must_use]
+    pub fn demands_existence(&self) -> bool {
+        self.headers.get(IF_MATCH).is_some_and(|value| value == "*")
+    }
+
     /// The context of the caller's command: who, when the entity has which version, and how to recognize a repetition.
     ///
     /// # Errors
@@ -165,7 +173,8 @@ fn single<'a>(
     }
 }
 
-/// `If-Match: "<version>"`; `*` demands nothing that the commands do not demand anyway: that the entity exists.
+/// `If-Match: "<version>"`; `*` demands that the entity exists, as every command does but those that take it up (see
+/// [`Caller::demands_existence`]).
 fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(text) = single(headers, &IF_MATCH, "If-Match")? else {
         return Ok(None);
@@ -175,7 +184,9 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     }
     let version = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     version
+        // Entity tags are compared as they are written: "01" is no tag of ours.
         .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|digits| *digits == "0" || !digits.starts_with('0'))
         .and_then(|digits| digits.parse().ok())
         .map(Some)
         .ok_or_else(|| {
@@ -200,15 +211,41 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(text.to_owned()))
 }
 
+/// The segments of a path as they were sent: a request learns what is wrong with its path only after it was admitted.
+pub type Segments<T> = Result<Path<T>, PathRejection>;
+
+/// The decoded segments of a path.
+///
+/// # Errors
+/// [`ApiError::BadValueNotAllowed`] or [`ApiError::BadValueIdentifier`] for a segment that is no UTF-8 once it is decoded.
+pub fn segments<T>(path: Segments<T>) -> Result<T, ApiError> {
+    match path {
+        Ok(Path(segments)) => Ok(segments),
+        Err(PathRejection::FailedToDeserializePathParams(failure)) => Err(match failure.into_kind() {
+            ErrorKind::InvalidUtf8InPathParam { key } if key == "entity_type" => unknown_type(),
+            ErrorKind::InvalidUtf8InPathParam { key } if key == "aid" => ApiError::BadValueIdentifier {
+                key: Key::from("archiveId"),
+            },
+            ErrorKind::InvalidUtf8InPathParam { key } => ApiError::BadValueIdentifier { key: key.into() },
+            other => ApiError::internal(other.to_string()),
+        }),
+        Err(other) => Err(ApiError::internal(other)),
+    }
+}
+
+fn unknown_type() -> ApiError {
+    ApiError::BadValueNotAllowed {
+        key: Key::from("entity_type"),
+        allowed: EntityType::ALL.into_iter().map(EntityType::as_str).collect(),
+    }
+}
+
 /// The entity type of a path.
 ///
 /// # Errors
 /// [`ApiError::BadValueNotAllowed`].
 pub fn entity_type(text: &str) -> Result<EntityType, ApiError> {
-    text.parse().map_err(|_| ApiError::BadValueNotAllowed {
-        key: Key::from("entity_type"),
-        allowed: EntityType::ALL.into_iter().map(EntityType::as_str).collect(),
-    })
+    text.parse().map_err(|_| unknown_type())
 }
 
 /// The entity of a path.

@@ -11,17 +11,22 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// How long a request's head may take to arrive, so that idle and dripping connections do not pile up.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The pause after a failed accept: the process may be out of file descriptors for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is cancelled; then connections under way have `grace` to finish.
-pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken, grace: Duration) {
+///
+/// A request's head may take `head_timeout` to arrive, so that idle and dripping connections do not pile up.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    head_timeout: Duration,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {

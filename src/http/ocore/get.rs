@@ -1,12 +1,12 @@
 //! `GET /api/admin/archived/{entity_type}/{id}`: one entity, whatever its state.
 
 use super::{entity_tag, timestamp};
-use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
 use archive_ledger_domain::Parent;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use serde::Serialize;
@@ -70,10 +70,11 @@ pub struct Entity {
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path((type_name, id)): Path<(String, String)>,
+    path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
     api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let view = api.ledger.entity(&key).await?.ok_or(ApiError::NotFound)?;
     let etag = entity_tag(view.version).map_err(ApiError::internal)?;

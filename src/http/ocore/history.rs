@@ -1,12 +1,12 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history`: everything that happened to one entity.
 
 use super::timestamp;
-use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
 use crate::ledger::HistoryItem;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -64,16 +64,17 @@ pub struct History {
     ),
     responses(
         (status = 200, description = "Every event of the entity, oldest first", body = History),
-        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
         (status = 404, description = "Never existed"),
     )
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path((type_name, id)): Path<(String, String)>,
+    path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Json<History>, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    api.admit(Head::of(&request), Right::AuditRead).await?;
+    let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let history = api.ledger.history(&key).await?.ok_or(ApiError::NotFound)?;
     let items = history.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;

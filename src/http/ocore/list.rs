@@ -1,13 +1,13 @@
 //! `GET /api/admin/archived/{entity_type}` (seed 000): a page of the archived entities of one type.
 
 use super::Item;
-use crate::http::caller::{Head, SharedApi, entity_type};
+use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
 use crate::http::error::ApiError;
 use crate::http::page::{ListCursor, PageQuery, Start};
 use crate::http::rights::Right;
 use crate::store::ListPage;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -44,11 +44,11 @@ pub struct Page {
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path(type_name): Path<String>,
+    path: Segments<String>,
     request: Request,
 ) -> Result<Json<Page>, ApiError> {
     api.admit(Head::of(&request), Right::ArchivedRead).await?;
-    let entity_type = entity_type(&type_name)?;
+    let entity_type = entity_type(&segments(path)?)?;
     let query = PageQuery::parse(request.uri().query(), entity_type, &api.cursors)?;
     let page = match query.start {
         Start::Offset(offset) => ListPage::Offset(u64::try_from(offset).unwrap_or(0)),

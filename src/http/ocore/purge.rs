@@ -3,14 +3,14 @@
 use super::{Message, entity_tag};
 use crate::callbacks::target::URL_MAX;
 use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
 use crate::ledger::Purge;
 use archive_ledger_domain::{Action, State as EntityState};
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use serde::Deserialize;
@@ -49,10 +49,11 @@ pub struct Body {
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path((type_name, id)): Path<(String, String)>,
+    path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = api.admit(Head::of(&request), Right::ArchivedPurge).await?;
+    let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsEmptyObject).await?;

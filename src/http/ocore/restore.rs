@@ -2,13 +2,13 @@
 
 use super::{Message, entity_tag};
 use crate::http::body::EmptyBody;
-use crate::http::caller::{Head, SharedApi, entity_key};
+use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
 use archive_ledger_domain::Action;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 
@@ -34,10 +34,11 @@ use http::header::ETAG;
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path((type_name, id)): Path<(String, String)>,
+    path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
+    let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let context = caller.command()?;
     api.fields(request, EmptyBody::IsEmptyObject)

@@ -2,14 +2,14 @@
 
 use super::{Item, entity_tag};
 use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::{Head, SharedApi, entity_type};
+use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
 use crate::http::error::{ApiError, Key};
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
 use crate::ledger::SoftDelete;
-use archive_ledger_domain::{Action, EntityKey, EntityType, Parent};
+use archive_ledger_domain::{Action, EntityKey, EntityType, Parent, State as EntityState};
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{ETAG, LOCATION};
@@ -139,13 +139,17 @@ fn typed_parent(type_name: Option<&str>, id: &str) -> Result<Parent, ApiError> {
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path(type_name): Path<String>,
+    path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
-    let entity_type = entity_type(&type_name)?;
+    let entity_type = entity_type(&segments(path)?)?;
+    let must_exist = caller.demands_existence();
     let context = caller.command()?;
     let body = parse(entity_type, api.fields(request, EmptyBody::IsRefused).await?)?;
+    if must_exist && api.ledger.load(&body.key).await?.0.state() == EntityState::Unknown {
+        return Err(ApiError::PreconditionFailed);
+    }
     let (key, name, metadata) = (body.key.clone(), body.name.clone(), body.metadata.clone());
     let receipt = api
         .ledger

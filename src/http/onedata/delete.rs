@@ -3,12 +3,12 @@
 use super::{DELETE_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
 use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, SharedApi};
+use crate::http::caller::{Head, Segments, SharedApi, segments};
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
 use crate::ledger::Purge;
 use archive_ledger_domain::Action;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -39,14 +39,14 @@ pub struct Body {
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path(aid): Path<String>,
+    path: Segments<String>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let caller = api.identify(Head::of(&request), true).await?;
     if !caller.principal.any_space_with(&DELETE_PRIVILEGES) {
         return Err(ApiError::Forbidden);
     }
-    let key = archive_key(&aid)?;
+    let key = archive_key(&segments(path)?)?;
     // Whether it exists is told only to whom may delete it: an unknown archive is in no space.
     let (archive, _) = api.ledger.load(&key).await?;
     let allowed = DELETE_PRIVILEGES

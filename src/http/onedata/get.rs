@@ -1,12 +1,12 @@
 //! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
 
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
-use crate::http::caller::{Head, SharedApi};
+use crate::http::caller::{Head, Segments, SharedApi, segments};
 use crate::http::error::ApiError;
 use crate::http::ocore::entity_tag;
 use crate::http::rights::Right;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use serde::Serialize;
@@ -48,7 +48,7 @@ pub struct Archive {
 )]
 pub async fn handler(
     State(api): State<SharedApi>,
-    Path(aid): Path<String>,
+    path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = api.identify(Head::of(&request), true).await?;
@@ -60,7 +60,7 @@ pub async fn handler(
     {
         return Err(ApiError::Forbidden);
     }
-    let key = archive_key(&aid)?;
+    let key = archive_key(&segments(path)?)?;
     let view = api.ledger.entity(&key).await?;
     // Whether it exists is told only to whom may see it: an unknown archive is in no space.
     let space = view.as_ref().and_then(|view| view.space_id.as_deref());

@@ -9,7 +9,7 @@ use crate::http::ocore::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
 use crate::ledger::Register;
-use archive_ledger_domain::Action;
+use archive_ledger_domain::{Action, State as EntityState};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -84,6 +84,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     if !everywhere && !CREATE_PRIVILEGES.iter().all(in_space) {
         return Err(ApiError::Forbidden);
     }
+    let must_exist = caller.demands_existence();
     let context = caller.command()?;
     let archive_id = archive_id.unwrap_or_else(|| match &context.idempotency_key {
         // The same request has to name the same archive, or its repetition would be another request.
@@ -94,6 +95,9 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         None => api.ledger.clock().new_id().simple().to_string(),
     });
     let key = archive_key(&archive_id)?;
+    if must_exist && api.ledger.load(&key).await?.0.state() == EntityState::Unknown {
+        return Err(ApiError::PreconditionFailed);
+    }
     let register = Register {
         key,
         dataset_id: Some(dataset_id),
