@@ -19,6 +19,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tower::Layer;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The revision of onedata-errors that our ids and texts come from (seed 004's example).
@@ -179,21 +180,33 @@ fn log(error: &ApiError, description: &Description, reference: Uuid, method: &Me
     );
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// What every failed request is answered with (seed 004).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Envelope<'a> {
+    /// What went wrong.
     error: ErrorJson<'a>,
 }
 
-#[derive(Serialize)]
+/// An error (seed 004, `ErrorJson`).
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorJson)]
 struct ErrorJson<'a> {
+    /// The error's type. Does not change between error instances.
     id: &'a str,
+    /// The error in words.
     description: &'a str,
+    /// What a program may want to know; which fields there are is specific to each error type.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
     details: Option<&'a Value>,
+    /// Technical information.
     ctx: ErrorJsonCtx<'a>,
 }
 
-#[derive(Serialize)]
+/// Where an error comes from (seed 004, `ErrorJsonCtx`).
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorJsonCtx)]
 #[serde(rename_all = "camelCase")]
 struct ErrorJsonCtx<'a> {
     timestamp: i64,

@@ -1,9 +1,12 @@
 //! `/openapi.json`, made from the handlers' own annotations, and the page that shows it without any network.
 
+mod conventions;
+
 use super::{callbacks, health, ocore, onedata};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, OpenApi as Document};
-use utoipa::{Modify, OpenApi};
+use conventions::Conventions;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The document.
 #[derive(Debug, OpenApi)]
@@ -32,7 +35,7 @@ use utoipa::{Modify, OpenApi};
         health::readyz,
         health::metrics,
     ),
-    modifiers(&Security),
+    modifiers(&Conventions),
     tags(
         (name = "archived", description = "oCore's Archived admin API, and what belongs to it"),
         (name = "archives", description = "Onedata's Delete archive, with registering and showing"),
@@ -42,27 +45,17 @@ use utoipa::{Modify, OpenApi};
 )]
 struct Api;
 
-struct Security;
-
-impl Modify for Security {
-    fn modify(&self, document: &mut Document) {
-        let bearer = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .bearer_format("JWT")
-            .build();
-        let header = ApiKey::Header(ApiKeyValue::new("X-Auth-Token"));
-        let components = document.components.get_or_insert_with(Components::new);
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        components.add_security_scheme("x_auth_token", SecurityScheme::ApiKey(header));
-        document.security = Some(vec![
-            utoipa::openapi::SecurityRequirement::new("bearer", Vec::<String>::new()),
-            utoipa::openapi::SecurityRequirement::new("x_auth_token", Vec::<String>::new()),
-        ]);
-    }
-}
-
 /// The document as it is served.
 #[must_use]
 pub fn document() -> Document {
     Api::openapi()
+}
+
+/// The page and the document. The page asks no other host for anything: without the validator's badge it has no reason to.
+#[must_use]
+pub fn page() -> SwaggerUi {
+    let config = Config::new(["/openapi.json"]).validator_url("none");
+    SwaggerUi::new("/docs")
+        .url("/openapi.json", document())
+        .config(config)
 }

@@ -1,5 +1,6 @@
 //! `GET /api/admin/archived/{entity_type}/{id}`: one entity, whatever its state.
 
+use super::soft_delete::TypedParent;
 use super::{entity_tag, timestamp};
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
@@ -40,7 +41,7 @@ pub struct Entity {
     /// Why it was deleted.
     pub reason: Option<String>,
     /// What it belonged to.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<TypedParent>)]
     pub parent: Option<Parent>,
     /// Where its objects are.
     pub storage: Vec<String>,
@@ -63,7 +64,8 @@ pub struct Entity {
         ("id" = String, Path, description = "The entity's id"),
     ),
     responses(
-        (status = 200, description = "The entity, with its version as `ETag`", body = Entity),
+        (status = 200, description = "The entity, with its version as `ETag`", body = Entity,
+            headers(("ETag" = String, description = "The entity's version"))),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
         (status = 404, description = "Never existed, or purged"),
     )

@@ -32,8 +32,8 @@ pub struct Page {
     get, path = "/api/admin/archived/{entity_type}", operation_id = "listArchived", tag = "archived",
     params(
         ("entity_type" = String, Path, description = "backups, environments, instances, projects, organizations, servers, domains, users or archives"),
-        ("page" = Option<i64>, Query, description = "Page number from 1; 0 means the first"),
-        ("limit" = Option<i64>, Query, description = "Page size 1 to 100; 0 means 20"),
+        ("page" = Option<i64>, Query, minimum = 0, description = "Page number from 1; 0 means the first"),
+        ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not together with `page`"),
     ),
     responses(

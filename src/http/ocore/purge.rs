@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 /// The body, which may be left out.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = PurgeRequest)]
 pub struct Body {
     /// Called with `{"archiveId","datasetId","error"}` when the purge has ended.
@@ -35,12 +36,13 @@ pub struct Body {
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
     ),
     request_body = Option<Body>,
     responses(
-        (status = 200, description = "Purged, or being purged", body = Message),
+        (status = 200, description = "Purged, or being purged", body = Message,
+            headers(("ETag" = String, description = "The entity's version"))),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge`"),
         (status = 404, description = "Never existed, or purged already"),
         (status = 409, description = "Not archived, or being purged already"),

@@ -21,11 +21,12 @@ use http::header::ETAG;
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
     ),
     responses(
-        (status = 200, description = "Restored", body = Message),
+        (status = 200, description = "Restored", body = Message,
+            headers(("ETag" = String, description = "The entity's version"))),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:write`"),
         (status = 404, description = "Never existed, or purged"),
         (status = 409, description = "Live already, or being purged"),

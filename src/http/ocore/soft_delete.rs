@@ -37,24 +37,59 @@ pub const STORAGE_URI_MAX: usize = 2_048;
 
 /// The body, as the API page shows it. It is read by [`parse`], which names the field that is wrong.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = SoftDeleteRequest)]
 pub struct Body {
     /// The entity's id: a UUID, except for archives.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,128}$")]
     pub id: String,
-    /// Its name, 1 to 512 characters.
+    /// Its name, 1 to 512 characters, none of them a control character.
+    #[schema(
+        min_length = 1,
+        max_length = 512,
+        pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$"
+    )]
     pub name: String,
-    /// Its metadata: any object of at most 64 KiB.
+    /// Its metadata: any object of at most 64 KiB, at most 64 levels deep. It comes back as it was given; what would not
+    /// (a duplicate key, an integer beyond 64 bits, a number beyond a double, U+0000) is refused. Numbers with a fraction
+    /// or an exponent are doubles.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
-    /// Why it was deleted, at most 2,000 characters.
+    /// Why it was deleted, at most 2,000 characters, none of them a control character.
+    #[schema(max_length = 2000, pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$")]
     pub reason: Option<String>,
     /// What it belonged to: an id, `type/id`, or an object with `type` and `id`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ParentField>)]
     pub parent: Option<Value>,
-    /// Where its objects are: URIs below a storage root.
+    /// Where its objects are: at most 100 URIs below a storage root.
+    #[schema(max_items = 100)]
     pub storage: Option<Vec<String>>,
-    /// When it was deleted, RFC 3339; now when absent.
+    /// When it was deleted, RFC 3339; now when absent. Kept to the microsecond.
+    #[schema(format = DateTime)]
     pub deleted_at: Option<String>,
+}
+
+/// What an entity belonged to, as requests name it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Parent)]
+pub enum ParentField {
+    /// `id` or `type/id`.
+    Text(String),
+    /// The parts by themselves.
+    Typed(TypedParent),
+}
+
+/// What an entity belonged to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TypedParent {
+    /// The parent's type.
+    #[serde(rename = "type")]
+    #[schema(nullable = false)]
+    pub entity_type: Option<String>,
+    /// The parent's id.
+    pub id: String,
 }
 
 /// Reads the fields of a soft-delete of `entity_type`, and refuses any other.
@@ -128,10 +163,15 @@ fn typed_parent(type_name: Option<&str>, id: &str) -> Result<Parent, ApiError> {
 /// [`ApiError`]: 400, 401, 403, 409, 412, 413, 415, 422, 503.
 #[utoipa::path(
     post, path = "/api/admin/archived/{entity_type}", operation_id = "softDelete", tag = "archived",
-    params(("entity_type" = String, Path, description = "The entity's type")),
+    params(
+        ("entity_type" = String, Path, description = "The entity's type"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+    ),
     request_body = Body,
     responses(
-        (status = 201, description = "The deletion is recorded", body = Item),
+        (status = 201, description = "The deletion is recorded", body = Item,
+            headers(("ETag" = String, description = "The entity's version"), ("Location" = String, description = "The entity"))),
         (status = 400, description = "A field is wrong; the error names it"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:write`"),
         (status = 409, description = "Already archived, being purged, or purged"),

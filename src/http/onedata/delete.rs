@@ -28,7 +28,11 @@ pub struct Body {
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     post, path = "/api/v3/oneprovider/archives/{aid}/delete", operation_id = "deleteArchive", tag = "archives",
-    params(("aid" = String, Path, description = "The archive's id")),
+    params(
+        ("aid" = String, Path, description = "The archive's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+    ),
     request_body = Option<Body>,
     responses(
         (status = 204, description = "The request has been accepted and the process of purging an archive has started"),

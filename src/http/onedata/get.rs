@@ -40,7 +40,8 @@ pub struct Archive {
     get, path = "/api/v3/oneprovider/archives/{aid}", operation_id = "getArchive", tag = "archives",
     params(("aid" = String, Path, description = "The archive's id")),
     responses(
-        (status = 200, description = "The archive", body = Archive),
+        (status = 200, description = "The archive", body = Archive,
+            headers(("ETag" = String, description = "The entity's version"))),
         (status = 401, description = "No valid token"),
         (status = 403, description = "No right `archived:read`, nor the privilege space_view_archives in the space"),
         (status = 404, description = "Archive not found"),

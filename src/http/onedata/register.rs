@@ -57,9 +57,13 @@ pub struct Registered {
 /// [`ApiError`]: 400, 401, 403, 409, 413, 415, 422, 503.
 #[utoipa::path(
     post, path = "/api/v3/oneprovider/archives", operation_id = "registerArchive", tag = "archives",
+    params(
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+    ),
     request_body = Body,
     responses(
-        (status = 201, description = "Registered", body = Registered),
+        (status = 201, description = "Registered", body = Registered, headers(("Location" = String, description = "The archive"))),
         (status = 400, description = "A field is wrong; the error names it"),
         (status = 401, description = "No valid token"),
         (status = 403, description = "No right `archived:write`, nor the privileges space_manage_datasets and space_create_archives in the space"),
