@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// One right, as the `scope` claim names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Right {
-    /// `archived:read`: lists, summaries and single entities.
+    /// `archived:read`: lists, summaries, single entities and their histories.
     ArchivedRead,
     /// `archived:write`: soft-delete, register and restore.
     ArchivedWrite,
@@ -15,7 +15,7 @@ pub enum Right {
     ArchivedPurge,
     /// `archived:purge-force`: purge past a safeguard.
     ArchivedPurgeForce,
-    /// `audit:read`: histories and the log.
+    /// `audit:read`: the ledger's proofs and the audit.
     AuditRead,
     /// `callbacks:manage`: deliveries and their replay.
     CallbacksManage,

@@ -64,7 +64,7 @@ pub struct History {
     ),
     responses(
         (status = 200, description = "Every event of the entity, oldest first", body = History),
-        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
         (status = 404, description = "Never existed"),
     )
 )]
@@ -73,7 +73,7 @@ pub async fn handler(
     path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Json<History>, ApiError> {
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(Head::of(&request), Right::ArchivedRead).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let history = api.ledger.history(&key).await?.ok_or(ApiError::NotFound)?;
