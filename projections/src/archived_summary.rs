@@ -1,7 +1,7 @@
 //! The archived summary: exact counters, one per entity type.
 
 use crate::Recorded;
-use archive_ledger_domain::{ArchivedEntity, EntityType, Event, State};
+use archive_ledger_domain::{EntityType, Event};
 use std::collections::BTreeMap;
 
 /// By how much each counter changes; types that do not change are absent or zero.
@@ -24,9 +24,9 @@ impl SummaryChanges {
     }
 }
 
-/// The counter follows the archived list: it counts exactly the rows that are there.
-pub(crate) fn record(changes: &mut SummaryChanges, before: &ArchivedEntity, recorded: Recorded<'_>) {
-    let listed = before.state() == State::Archived;
+/// The counter follows the archived list: it counts exactly the rows that are there. `listed`: whether the entity's row
+/// was there before the event.
+pub(crate) fn record(changes: &mut SummaryChanges, listed: bool, recorded: Recorded<'_>) {
     let delta = match recorded.event {
         Event::SoftDeleted(_) => i64::from(!listed),
         Event::Restored(_) | Event::PurgeRequested(_) => -i64::from(listed),

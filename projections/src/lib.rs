@@ -13,7 +13,7 @@ pub use archived_summary::SummaryChanges;
 pub use history::{HistoryFacts, facts};
 pub use purge_work::{PurgeWork, PurgeWorkChange};
 
-use archive_ledger_domain::{ArchivedEntity, EntityKey, Event};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, State};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use std::collections::BTreeMap;
@@ -52,8 +52,26 @@ impl Changes {
     ///
     /// Events must arrive in the order of their positions.
     pub fn record(&mut self, before: &ArchivedEntity, recorded: Recorded<'_>) {
+        self.add(before.state() == State::Archived, recorded);
+    }
+
+    /// Adds one event of a replay that keeps no entities: all that a projection asks of the past is whether the archived
+    /// list held the entity. `listed` says so of the list as it was before the batch; what the batch itself did to it is
+    /// known here.
+    ///
+    /// Events must arrive in the order of their positions.
+    pub fn record_listed(&mut self, listed: bool, recorded: Recorded<'_>) {
+        let listed = match self.archived.get(&recorded.key.stream_id()) {
+            Some(ArchivedListChange::Put(_)) => true,
+            Some(ArchivedListChange::Remove(_)) => false,
+            None => listed,
+        };
+        self.add(listed, recorded);
+    }
+
+    fn add(&mut self, listed: bool, recorded: Recorded<'_>) {
+        archived_summary::record(&mut self.summary, listed, recorded);
         archived_list::record(&mut self.archived, recorded);
-        archived_summary::record(&mut self.summary, before, recorded);
         purge_work::record(&mut self.purge_work, recorded);
     }
 

@@ -153,6 +153,32 @@ fn the_tables_say_what_the_entities_are() {
 }
 
 #[test]
+fn a_replay_that_keeps_no_entities_gives_the_same_tables() {
+    for seed in 1..=300 {
+        let mut random = Random(seed);
+        let log = random_log(&mut random, 60);
+        let expected = replay(&log, |_| true);
+        let mut tables = Tables::default();
+        let mut changes = Changes::default();
+        for (index, (key, event)) in log.iter().enumerate() {
+            let recorded = Recorded {
+                position: index as u64 + 1,
+                event_id: Uuid::from_u128(index as u128 + 1),
+                key,
+                sequence: 1,
+                recorded_at: noon() + TimeDelta::seconds(index as i64),
+                event,
+            };
+            changes.record_listed(tables.archived.contains_key(&key.stream_id()), recorded);
+            if random.below(8) == 0 {
+                tables.apply(&std::mem::take(&mut changes));
+                assert_eq!(tables, expected[&index], "seed {seed}, after event {index}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_history_names_the_state_that_the_aggregate_has_after_the_event() {
     for seed in 1..=50 {
         let mut entities: BTreeMap<String, ArchivedEntity> = BTreeMap::new();
