@@ -8,7 +8,32 @@ mod tasks;
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, open};
 
-use crate::config::Config;
+use crate::config::{Config, Database};
+
+/// Connects to a ledger that exists, with the schema of this version; makes neither.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault.
+pub async fn existing(config: &Config) -> Result<Store, StartError> {
+    let option = start::store_option(config);
+    if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
+        return Err(StartError::option(
+            option,
+            format!("{} does not exist: there is no ledger", path.display()),
+        ));
+    }
+    let store = start::connect(config).await?;
+    if store.is_current().await? {
+        Ok(store)
+    } else {
+        Err(StartError::option(
+            option,
+            "the schema is not that of this version: run `archive-ledger migrate`",
+        ))
+    }
+}
 
 /// Brings the schema up to date.
 ///

@@ -1,5 +1,6 @@
 //! The command line: subcommands, their arguments, and how a wrong one is reported.
 
+pub(crate) mod rebuild;
 pub(crate) mod token;
 
 use archive_ledger::config::{Flags, GivenTwice};
@@ -46,6 +47,13 @@ pub(crate) enum Command {
     /// safe to run beside servers and more than once.
     #[command(display_name = "archive-ledger migrate")]
     Migrate(Options),
+
+    /// Rebuild the lists and counters from the log, beside live traffic
+    ///
+    /// The log is replayed into tables of its own and these are compared with the live ones; only rows that differ are
+    /// replaced, in one transaction. Nothing is locked while they are right, and nothing is published or called.
+    #[command(display_name = "archive-ledger rebuild", after_help = rebuild::AFTER_HELP)]
+    Rebuild(rebuild::Arguments),
 }
 
 /// A subcommand's arguments when it has the common options only.
@@ -101,6 +109,7 @@ impl Cli {
         let after = match &mut command {
             Command::Token(arguments) => std::mem::take(&mut arguments.flags),
             Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
+            Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
         };
         Ok((self.flags.joined(after)?, command))
     }

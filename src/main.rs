@@ -37,6 +37,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(_) => work(&config, app::serve(config.clone())),
         Command::Token(arguments) => cli::token::run(&config, arguments),
         Command::Migrate(_) => work(&config, app::migrate(&config)),
+        Command::Rebuild(arguments) => work(&config, cli::rebuild::run(&config, arguments)),
     }
 }
 
@@ -88,6 +89,11 @@ impl Failure {
             line: one_line(error),
             code: 1,
         }
+    }
+
+    /// What was looked for and found: exit code 1.
+    pub(crate) const fn differs(line: String) -> Self {
+        Self { line, code: 1 }
     }
 
     /// The same failure, said of `context`: an option with its dashes, or what could not be done.

@@ -1,1 +1,238 @@
-//! Replays the log into fresh projection tables beside live traffic.
+//! Rebuilds the projections from the log, beside live traffic, without any side effect.
+//!
+//! 1. The log is replayed in pages into shadow tables; nothing is locked, and the live tables are not touched.
+//! 2. In one snapshot of the ledger, the last few events are replayed and the shadow tables compared with the live ones.
+//! 3. Only if they differ, and only if asked to: under the head lock, what came since is replayed and the rows that differ
+//!    are replaced, in one transaction.
+//!
+//! A ledger whose projections are right is never locked by its rebuild. Memory is bounded by a few pages of the log: of an
+//! entity's past, projections ask only whether the archived list held it, and the shadow list knows.
+
+use crate::app::{self, StartError};
+use crate::config::Config;
+use crate::store::rebuild::{Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TableDifferences};
+use crate::store::{Position, StoreError};
+use archive_ledger_domain::EntityKey;
+use archive_ledger_projections::Changes;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+
+/// How many events are replayed at a time.
+const PAGE: u32 = 10_000;
+
+/// How many pages are read ahead.
+const AHEAD: usize = 2;
+
+/// How often the head lock is asked for; each time it is waited for as long as the store waits for any lock.
+const ATTEMPTS: u32 = 5;
+
+/// What a rebuild is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Compare, and change nothing at all.
+    Check,
+    /// Compare, and replace what differs.
+    Replace,
+}
+
+/// How far a rebuild has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The log is being replayed.
+    Replaying {
+        /// The position that is reached.
+        position: Position,
+        /// The head of the log when the rebuild began.
+        head: Position,
+    },
+    /// The tables are being compared.
+    Comparing,
+    /// What differs is being replaced.
+    Replacing,
+}
+
+/// What a rebuild found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The position at which the tables were compared.
+    pub position: Position,
+    /// How the live tables differed from what the log says, each of them.
+    pub tables: Vec<TableDifferences>,
+    /// Whether what differed was replaced.
+    pub replaced: bool,
+    /// How long the replay took, up to the comparison.
+    pub replay: Duration,
+}
+
+impl Report {
+    /// How many rows differed.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().map(TableDifferences::rows).sum()
+    }
+}
+
+/// Why a rebuild ended without a result. The live tables are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Two would only do the same work twice.
+    #[error("another rebuild of this ledger is under way")]
+    UnderWay,
+    /// The store failed, or the log contradicts itself.
+    #[error("the rebuild failed, and nothing was replaced")]
+    Store(#[from] StoreError),
+    /// The task that reads the log did not end by itself.
+    #[error("the log's reader broke off, and nothing was replaced")]
+    Reader(#[source] JoinError),
+}
+
+/// Rebuilds the projections of the ledger that the configuration names. Dropping the future leaves the live tables as they
+/// are, and nothing behind.
+///
+/// # Errors
+/// [`RebuildError`]; nothing was replaced then.
+pub async fn run(
+    config: &Config,
+    mode: Mode,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Report, RebuildError> {
+    let store = app::existing(config).await?;
+    let head = store.reads().head().await?.position;
+    let RebuildStore { log, shadow } = store.rebuild().await?.ok_or(RebuildError::UnderWay)?;
+    let mut rebuild = Rebuild {
+        log,
+        shadow,
+        position: 0,
+        report_progress: &|position| progress(Progress::Replaying { position, head }),
+    };
+    let started = Instant::now();
+    rebuild.catch_up().await?;
+    rebuild.freeze(Hold::Snapshot).await?;
+    let replay = started.elapsed();
+    let position = rebuild.position;
+    progress(Progress::Comparing);
+    let tables = rebuild.shadow.differences().await?;
+    rebuild.shadow.thaw().await?;
+    let differ = tables.iter().any(|table| table.rows() > 0);
+    let replaced = differ && mode == Mode::Replace;
+    if replaced {
+        progress(Progress::Replacing);
+        // Once more without the lock, so that little is left to replay under it.
+        rebuild.catch_up().await?;
+        rebuild.freeze(Hold::HeadLock).await?;
+        rebuild.shadow.replace().await?;
+    }
+    rebuild.shadow.close().await?;
+    Ok(Report {
+        position,
+        tables,
+        replaced,
+        replay,
+    })
+}
+
+struct Rebuild<'a> {
+    log: Arc<dyn ReplayLog>,
+    shadow: Box<dyn ShadowTables>,
+    /// The last position that the shadow tables hold.
+    position: Position,
+    report_progress: &'a (dyn Fn(Position) + Send + Sync),
+}
+
+impl Rebuild<'_> {
+    /// Replays what is committed, reading ahead while the shadow tables are written.
+    async fn catch_up(&mut self) -> Result<(), RebuildError> {
+        let (sender, mut pages) = mpsc::channel(AHEAD);
+        let mut reader = JoinSet::new();
+        reader.spawn(read(Arc::clone(&self.log), self.position, sender));
+        while let Some(page) = pages.recv().await {
+            self.fold(&page).await?;
+        }
+        match reader.join_next().await {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(error)) => Err(RebuildError::Reader(error)),
+        }
+    }
+
+    /// Holds the ledger still, and replays it to its head.
+    async fn freeze(&mut self, hold: Hold) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        let head = loop {
+            match self.shadow.freeze(hold).await {
+                Ok(head) => break head,
+                Err(error) if error.is_transient() && attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        while self.position < head {
+            let page = self.shadow.frozen_page(self.position, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            self.fold(&page).await?;
+        }
+        if self.position != head {
+            return Err(StoreError::inconsistent(
+                "replay the log",
+                format!("it ends at position {}, and its head at {head}", self.position),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn fold(&mut self, page: &[ReplayedEvent]) -> Result<(), StoreError> {
+        // An entity's first event needs no look back, and so needs none at all in most of a log.
+        let mut seen = HashSet::with_capacity(page.len());
+        let asked: Vec<&EntityKey> = page
+            .iter()
+            .filter(|event| seen.insert(&event.key) && event.sequence > 1)
+            .map(|event| &event.key)
+            .collect();
+        let listed = if asked.is_empty() {
+            HashSet::new()
+        } else {
+            self.shadow.listed(&asked).await?
+        };
+        let mut changes = Changes::default();
+        for event in page {
+            if event.position != self.position + 1 {
+                return Err(StoreError::inconsistent(
+                    "replay the log",
+                    format!("position {} is followed by {}", self.position, event.position),
+                ));
+            }
+            changes.record_listed(listed.contains(&event.key), event.recorded());
+            self.position = event.position;
+        }
+        self.shadow.apply(&changes).await?;
+        (self.report_progress)(self.position);
+        Ok(())
+    }
+}
+
+/// Sends pages until one is not full: the head is near then.
+async fn read(
+    log: Arc<dyn ReplayLog>,
+    mut position: Position,
+    pages: mpsc::Sender<Vec<ReplayedEvent>>,
+) -> Result<(), StoreError> {
+    loop {
+        let page = log.page(position, PAGE).await?;
+        let full = page.len() >= PAGE as usize;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        position = last.position;
+        // The rebuild failed meanwhile, and tells so itself.
+        if pages.send(page).await.is_err() || !full {
+            return Ok(());
+        }
+    }
+}

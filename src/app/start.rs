@@ -10,6 +10,7 @@ use crate::secret_files::{self, SecretFileError};
 use crate::store::callbacks::CallbackStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::postgres::PostgresStore;
+use crate::store::rebuild::RebuildStore;
 use crate::store::repository::Repository;
 use crate::store::sqlite::SqliteStore;
 use crate::store::writer::{WriterHandle, writer};
@@ -117,6 +118,34 @@ impl Store {
                 .migrate()
                 .await
                 .map_err(|source| blame("--data-dir", source)),
+        }
+    }
+
+    /// Whether the schema is exactly that of this version.
+    ///
+    /// # Errors
+    /// [`StartError::Store`].
+    pub async fn is_current(&self) -> Result<bool, StartError> {
+        match self {
+            Self::Postgres(store) => store
+                .is_current()
+                .await
+                .map_err(|source| blame("--database-url", source)),
+            Self::Sqlite(store) => store
+                .is_current()
+                .await
+                .map_err(|source| blame("--data-dir", source)),
+        }
+    }
+
+    /// Begins a rebuild of the projections; `None` while another one is under way.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the shadow tables cannot be made.
+    pub async fn rebuild(&self) -> Result<Option<RebuildStore>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.rebuild().await,
+            Self::Sqlite(store) => store.rebuild().await,
         }
     }
 

@@ -30,7 +30,7 @@ impl PostgresAppend {
     }
 }
 
-async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let connecting = PgConnection::connect_with(options);
     let mut connection = tokio::time::timeout(super::CONNECT_TIMEOUT, connecting)
         .await

@@ -5,6 +5,7 @@ pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
 pub mod read;
+mod rebuild;
 
 use super::StoreError;
 use chrono::{DateTime, Utc};
@@ -74,6 +75,27 @@ impl PostgresStore {
             .await
             .map_err(StoreError::database("remove expired answers"))?;
         Ok(removed.rows_affected())
+    }
+
+    /// Whether the schema is exactly that of this version. Nothing is changed, and a database that holds no ledger says no.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn is_current(&self) -> Result<bool, StoreError> {
+        let operation = "read the schema's version";
+        let migrated: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        if !migrated {
+            return Ok(false);
+        }
+        let applied: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(StoreError::database(operation))?;
+        Ok(applied == MIGRATIONS.iter().map(|migration| migration.version).max())
     }
 
     /// What the ledger remembers of itself under `name`.

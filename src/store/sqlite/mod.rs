@@ -9,6 +9,8 @@ pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
 pub mod read;
+mod rebuild;
+mod side_file;
 
 use super::StoreError;
 use chrono::{DateTime, Utc};
@@ -118,6 +120,29 @@ impl SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(())
+    }
+
+    /// Whether the schema is exactly that of this version. Nothing is changed, and a file that holds no ledger says no.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn is_current(&self) -> Result<bool, StoreError> {
+        let operation = "read the schema's version";
+        let migrated: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations')",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if !migrated {
+            return Ok(false);
+        }
+        let applied: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.reads)
+                .await
+                .map_err(StoreError::database(operation))?;
+        Ok(applied == MIGRATIONS.iter().map(|migration| migration.version).max())
     }
 
     /// What the ledger remembers of itself under `name`.

@@ -1,0 +1,319 @@
+//! PostgreSQL: the shadow tables of a rebuild, temporary ones.
+//!
+//! A temporary table hides a permanent one of the same name from its own session: the statements that apply changes to the
+//! live tables apply them here to the shadow ones, and the live ones are reached through views that were made before. The
+//! server writes no log for temporary tables and drops them with the session, however it ends.
+
+use super::super::rebuild::{
+    Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
+    TableDifferences,
+};
+use super::super::{Position, StoreError};
+use super::PostgresStore;
+use super::append::{open, signed, write_changes};
+use super::read::non_negative;
+use archive_ledger_domain::EntityKey;
+use archive_ledger_projections::Changes;
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, Executor, PgConnection, Row};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+const READ: &str = "replay the log";
+
+/// The advisory lock that one rebuild of a database holds: "archrbld".
+const LOCK: i64 = i64::from_be_bytes(*b"archrbld");
+
+/// The live tables come first: once a shadow table is there, its name means the shadow table.
+const TABLES_AND_VIEWS: &str = "
+SET temp_buffers = '128MB';
+
+CREATE TEMP VIEW live_archived_entries AS SELECT * FROM archived_entries;
+CREATE TEMP VIEW live_archived_summary AS SELECT * FROM archived_summary;
+CREATE TEMP VIEW live_purge_work AS SELECT * FROM purge_work;
+
+CREATE TEMP TABLE archived_entries (LIKE live_archived_entries, PRIMARY KEY (entity_type, entity_id));
+CREATE TEMP TABLE archived_summary (LIKE live_archived_summary, PRIMARY KEY (entity_type))
+    WITH (fillfactor = 10);
+CREATE TEMP TABLE purge_work (LIKE live_purge_work, PRIMARY KEY (aggregate_id));
+";
+
+/// What differs, as (`kind`, `entity`). A counter at zero says no more than none.
+const DIFFERENCES: &str = "
+CREATE TEMP VIEW archived_entries_differences AS
+SELECT CASE WHEN l.entity_id IS NULL THEN 'missing' WHEN s.entity_id IS NULL THEN 'surplus' ELSE 'different' END
+           AS kind,
+       coalesce(l.entity_type, s.entity_type) || ':' || coalesce(l.entity_id, s.entity_id) AS entity
+FROM live_archived_entries l
+FULL JOIN archived_entries s ON s.entity_type = l.entity_type AND s.entity_id = l.entity_id
+WHERE l.entity_id IS NULL OR s.entity_id IS NULL
+   OR (s.deleted_at, s.position, s.deletion_id) IS DISTINCT FROM (l.deleted_at, l.position, l.deletion_id);
+
+CREATE TEMP VIEW archived_summary_differences AS
+SELECT CASE WHEN l.entity_type IS NULL THEN 'missing' WHEN s.entity_type IS NULL THEN 'surplus' ELSE 'different' END
+           AS kind,
+       coalesce(l.entity_type, s.entity_type) AS entity
+FROM live_archived_summary l
+FULL JOIN archived_summary s ON s.entity_type = l.entity_type
+WHERE coalesce(s.count, 0) <> coalesce(l.count, 0);
+
+CREATE TEMP VIEW purge_work_differences AS
+SELECT CASE WHEN l.aggregate_id IS NULL THEN 'missing' WHEN s.aggregate_id IS NULL THEN 'surplus' ELSE 'different' END
+           AS kind,
+       coalesce(l.aggregate_id, s.aggregate_id) AS entity
+FROM live_purge_work l
+FULL JOIN purge_work s ON s.aggregate_id = l.aggregate_id
+WHERE l.aggregate_id IS NULL OR s.aggregate_id IS NULL
+   OR (s.purge_id, s.position, s.event_id, s.requested_at, s.storage_count, s.state)
+      IS DISTINCT FROM (l.purge_id, l.position, l.event_id, l.requested_at, l.storage_count, l.state);
+";
+
+/// For each of [`TABLES`]: its differences counted by kind, and some of them.
+const COMPARISONS: [(&str, &str, &str); 3] = [
+    (
+        TABLES[0],
+        "SELECT kind, count(*) FROM archived_entries_differences GROUP BY kind",
+        "SELECT kind, entity FROM archived_entries_differences LIMIT $1",
+    ),
+    (
+        TABLES[1],
+        "SELECT kind, count(*) FROM archived_summary_differences GROUP BY kind",
+        "SELECT kind, entity FROM archived_summary_differences LIMIT $1",
+    ),
+    (
+        TABLES[2],
+        "SELECT kind, count(*) FROM purge_work_differences GROUP BY kind",
+        "SELECT kind, entity FROM purge_work_differences LIMIT $1",
+    ),
+];
+
+/// First goes what is wrong, then comes what is missing.
+const REPLACE: [&str; 6] = [
+    "DELETE FROM live_archived_entries l
+     WHERE NOT EXISTS (SELECT 1 FROM archived_entries s
+                       WHERE s.entity_type = l.entity_type AND s.entity_id = l.entity_id
+                         AND (s.deleted_at, s.position, s.deletion_id)
+                             IS NOT DISTINCT FROM (l.deleted_at, l.position, l.deletion_id))",
+    "INSERT INTO live_archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
+     SELECT entity_type, entity_id, deleted_at, position, deletion_id FROM archived_entries s
+     WHERE NOT EXISTS (SELECT 1 FROM live_archived_entries l
+                       WHERE l.entity_type = s.entity_type AND l.entity_id = s.entity_id)",
+    "DELETE FROM live_archived_summary l
+     WHERE NOT EXISTS (SELECT 1 FROM archived_summary s
+                       WHERE s.entity_type = l.entity_type AND s.count = l.count)",
+    "INSERT INTO live_archived_summary (entity_type, count)
+     SELECT entity_type, count FROM archived_summary s
+     WHERE NOT EXISTS (SELECT 1 FROM live_archived_summary l WHERE l.entity_type = s.entity_type)",
+    "DELETE FROM live_purge_work l
+     WHERE NOT EXISTS (SELECT 1 FROM purge_work s
+                       WHERE s.aggregate_id = l.aggregate_id
+                         AND (s.purge_id, s.position, s.event_id, s.requested_at, s.storage_count, s.state)
+                             IS NOT DISTINCT FROM
+                             (l.purge_id, l.position, l.event_id, l.requested_at, l.storage_count, l.state))",
+    "INSERT INTO live_purge_work (aggregate_id, purge_id, position, event_id, requested_at, storage_count, state)
+     SELECT aggregate_id, purge_id, position, event_id, requested_at, storage_count, state FROM purge_work s
+     WHERE NOT EXISTS (SELECT 1 FROM live_purge_work l WHERE l.aggregate_id = s.aggregate_id)",
+];
+
+impl PostgresStore {
+    /// Begins a rebuild; `None` while another one is under way, from whichever machine.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the shadow tables cannot be made.
+    pub async fn rebuild(&self) -> Result<Option<RebuildStore>, StoreError> {
+        let operation = "make the shadow tables";
+        let mut connection = open(&self.options).await?;
+        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(LOCK)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        if !alone {
+            return Ok(None);
+        }
+        for script in [TABLES_AND_VIEWS, DIFFERENCES] {
+            connection
+                .execute(script)
+                .await
+                .map_err(StoreError::database(operation))?;
+        }
+        Ok(Some(RebuildStore {
+            log: Arc::new(self.clone()),
+            shadow: Box::new(PostgresShadow { connection }),
+        }))
+    }
+}
+
+#[async_trait]
+impl ReplayLog for PostgresStore {
+    async fn page(&self, after: Position, limit: u32) -> Result<Vec<ReplayedEvent>, StoreError> {
+        read_page(&self.pool, after, limit).await
+    }
+}
+
+async fn read_page<'c, E>(executor: E, after: Position, limit: u32) -> Result<Vec<ReplayedEvent>, StoreError>
+where
+    E: sqlx::Executor<'c, Database = sqlx::Postgres>,
+{
+    let rows = sqlx::query(
+        "SELECT position, aggregate_id, sequence, event_type, event_version, payload::text AS payload, event_id,
+                recorded_at
+         FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+    )
+    .bind(signed(after))
+    .bind(i64::from(limit))
+    .fetch_all(executor)
+    .await
+    .map_err(StoreError::database(READ))?;
+    rows.iter().map(replayed_event).collect()
+}
+
+fn replayed_event(row: &PgRow) -> Result<ReplayedEvent, StoreError> {
+    let (key, event) = Columns {
+        aggregate_id: row.get("aggregate_id"),
+        event_type: row.get("event_type"),
+        event_version: row.get("event_version"),
+        payload: row.get("payload"),
+    }
+    .read()?;
+    Ok(ReplayedEvent {
+        position: non_negative(READ, row.get("position"))?,
+        event_id: row.get("event_id"),
+        key,
+        sequence: non_negative(READ, row.get("sequence"))?,
+        recorded_at: row.get("recorded_at"),
+        event,
+    })
+}
+
+/// The shadow tables: those of one session.
+#[derive(Debug)]
+struct PostgresShadow {
+    connection: PgConnection,
+}
+
+impl PostgresShadow {
+    async fn execute(&mut self, operation: &'static str, statement: &str) -> Result<(), StoreError> {
+        self.connection
+            .execute(statement)
+            .await
+            .map_err(StoreError::database(operation))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ShadowTables for PostgresShadow {
+    async fn listed(&mut self, keys: &[&EntityKey]) -> Result<HashSet<EntityKey>, StoreError> {
+        let operation = "look into the shadow list";
+        let types: Vec<&str> = keys.iter().map(|key| key.entity_type().as_str()).collect();
+        let ids: Vec<&str> = keys.iter().map(|key| key.id()).collect();
+        let rows: Vec<i64> = sqlx::query_scalar(
+            "SELECT asked.number
+             FROM UNNEST ($1::text[], $2::text[]) WITH ORDINALITY AS asked (entity_type, entity_id, number)
+             JOIN archived_entries s ON s.entity_type = asked.entity_type AND s.entity_id = asked.entity_id",
+        )
+        .bind(types)
+        .bind(ids)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|number| keys.get(usize::try_from(number).ok()?.checked_sub(1)?))
+            .map(|key| (*key).clone())
+            .collect())
+    }
+
+    async fn apply(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        write_changes(&mut self.connection, changes).await
+    }
+
+    async fn freeze(&mut self, hold: Hold) -> Result<Position, StoreError> {
+        let operation = "hold the ledger still";
+        // The first read takes the snapshot, or the lock.
+        let (begin, read) = match hold {
+            Hold::Snapshot => (
+                "BEGIN ISOLATION LEVEL REPEATABLE READ",
+                "SELECT position FROM ledger_head WHERE id = 1",
+            ),
+            Hold::HeadLock => (
+                "BEGIN",
+                "SELECT position FROM ledger_head WHERE id = 1 FOR UPDATE",
+            ),
+        };
+        self.execute(operation, begin).await?;
+        let position: Result<i64, sqlx::Error> =
+            sqlx::query_scalar(read).fetch_one(&mut self.connection).await;
+        match position {
+            Ok(position) => non_negative(operation, position),
+            Err(error) => {
+                let _ = self.connection.execute("ROLLBACK").await;
+                Err(StoreError::database(operation)(error))
+            }
+        }
+    }
+
+    async fn frozen_page(&mut self, after: Position, limit: u32) -> Result<Vec<ReplayedEvent>, StoreError> {
+        read_page(&mut self.connection, after, limit).await
+    }
+
+    async fn differences(&mut self) -> Result<Vec<TableDifferences>, StoreError> {
+        let operation = "compare the projections";
+        // Nobody else gathers statistics of temporary tables.
+        self.execute(
+            operation,
+            "ANALYZE archived_entries, archived_summary, purge_work",
+        )
+        .await?;
+        let mut tables = Vec::with_capacity(COMPARISONS.len());
+        for (table, counts, examples) in COMPARISONS {
+            let mut found = TableDifferences::none(table);
+            let counted: Vec<(String, i64)> = sqlx::query_as(counts)
+                .fetch_all(&mut self.connection)
+                .await
+                .map_err(StoreError::database(operation))?;
+            for (kind, rows) in counted {
+                found.count(DifferenceKind::parse(&kind)?, non_negative(operation, rows)?);
+            }
+            if found.rows() > 0 {
+                let named: Vec<(String, String)> = sqlx::query_as(examples)
+                    .bind(EXAMPLES)
+                    .fetch_all(&mut self.connection)
+                    .await
+                    .map_err(StoreError::database(operation))?;
+                for (kind, entity) in named {
+                    found.examples.push((DifferenceKind::parse(&kind)?, entity));
+                }
+            }
+            tables.push(found);
+        }
+        Ok(tables)
+    }
+
+    async fn replace(&mut self) -> Result<(), StoreError> {
+        for statement in REPLACE {
+            self.execute("replace the projections", statement).await?;
+        }
+        self.thaw().await
+    }
+
+    async fn thaw(&mut self) -> Result<(), StoreError> {
+        self.execute("let go of the ledger", "COMMIT").await
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<(), StoreError> {
+        let operation = "close the shadow tables";
+        // The server takes the lock back with the session, but only some time after this end of it is closed.
+        sqlx::query("SELECT pg_advisory_unlock($1)")
+            .bind(LOCK)
+            .execute(&mut self.connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        self.connection
+            .close()
+            .await
+            .map_err(StoreError::database(operation))
+    }
+}
