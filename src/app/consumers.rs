@@ -137,6 +137,10 @@ async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, Sta
     let blobs = Blobs::connect((*opened.roots).clone(), s3)
         .await
         .map_err(|error| StartError::option("--storage-root", error))?;
+    blobs
+        .probe()
+        .await
+        .map_err(|error| StartError::option("--storage-root", error))?;
     let parts = CleanupParts {
         ledger: Arc::clone(&opened.ledger),
         jobs: opened.store.cleanup_jobs(),

@@ -18,6 +18,7 @@ pub mod ocore;
 pub mod onedata;
 pub mod openapi;
 pub mod page;
+pub mod purges;
 pub mod refusal;
 pub mod rights;
 pub mod router;

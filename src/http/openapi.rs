@@ -2,7 +2,7 @@
 
 mod conventions;
 
-use super::{callbacks, health, ocore, onedata};
+use super::{callbacks, health, ocore, onedata, purges};
 use conventions::Conventions;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -31,6 +31,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         callbacks::get,
         callbacks::replay,
         callbacks::replay_matching,
+        purges::list,
+        purges::retry,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -40,6 +42,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "archived", description = "oCore's Archived admin API, and what belongs to it"),
         (name = "archives", description = "Onedata's Delete archive, with registering and showing"),
         (name = "callbacks", description = "What receivers of callbacks were told, and telling them again"),
+        (name = "purges", description = "Purges that are owed, what each still owes, and another try"),
         (name = "operation", description = "For whoever keeps the service running"),
     )
 )]

@@ -4,7 +4,7 @@ use super::caller::{Api, SharedApi};
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::observe::observe;
-use super::{callbacks, ocore, onedata, openapi};
+use super::{callbacks, ocore, onedata, openapi, purges};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
@@ -34,6 +34,9 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             "/api/admin/archived/{entity_type}/{id}/purge",
             delete(ocore::purge::handler),
         );
+    let owed = Router::new()
+        .route("/api/admin/purges", get(purges::list))
+        .route("/api/admin/purges/{purge_id}/retry", post(purges::retry));
     let archives = Router::new()
         .route("/api/v3/oneprovider/archives", post(onedata::register::handler))
         .route("/api/v3/oneprovider/archives/{aid}", get(onedata::get::handler))
@@ -57,6 +60,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
     let routes = archived
         .merge(archives)
         .merge(deliveries)
+        .merge(owed)
         .with_state(api)
         .merge(operation)
         .merge(pages)

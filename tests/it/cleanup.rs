@@ -6,6 +6,7 @@ mod world;
 use crate::harness::eventually;
 use crate::harness::on_both_backends;
 use crate::harness::s3::S3;
+use crate::harness::server::Server;
 use archive_ledger::bus::Handler;
 use archive_ledger::cleanup::CleanupOptions;
 use archive_ledger::cleanup::purges::{PurgeFilter, Retried, RetryError};
@@ -17,6 +18,8 @@ use archive_ledger::store::writer::CommandError;
 use archive_ledger_domain::{Rejection, State};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use faults::{Side, Stepwise};
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -370,6 +373,27 @@ on_both_backends! {
         assert_eq!(world.failures(&key).await, [job.last_error.unwrap()]);
     }
 
+    async fn what_an_earlier_attempt_deleted_is_counted(backend: Backend) {
+        let world = World::start(backend).await;
+        let key = world.archive(&[&world.folder("one", 2).1, &world.folder("two", 1).1]).await;
+        world.purge(&key).await;
+        world.deliver().await;
+        let now = world.clock.now();
+        let claim = Claim { token: Uuid::from_u128(1), now, until: now + OPTIONS.lease, limit: 1 };
+        let job = world.jobs.claim_cleanup_jobs(&claim).await.unwrap().pop().unwrap();
+        for (obligation, state) in job.obligations.into_iter().zip([ObligationState::Owed, ObligationState::Done]) {
+            let progress = Obligation { objects: 5, bytes: 500, state, ..obligation };
+            assert!(world.jobs.record_obligation(&job.lease, &progress, now, claim.until).await.unwrap());
+        }
+        world.advance_past_leases();
+        let worker = world.run();
+        world.reaches(&key, State::Purged).await;
+        worker.end().await;
+        assert_eq!(world.purged(&key).await, [(12, 1_020)]);
+        // What was done counts as done: nobody looks there again.
+        assert!(world.home().join("root/two").exists());
+    }
+
     async fn a_worker_whose_job_was_taken_over_deletes_no_more(backend: Backend) {
         let world = World::start(backend).await;
         let (one, one_uri) = world.folder("one", 1);
@@ -379,7 +403,9 @@ on_both_backends! {
         world.deliver().await;
         // The worker sleeps for too long between the first storage and the second.
         let jobs = Stepwise::new(world.jobs.clone(), 4, Side::Before);
-        let worker = run(&world.cleanup_over(jobs.clone(), OPTIONS));
+        // One place only, or it would take its own job over.
+        let options = CleanupOptions { concurrency: 1, ..OPTIONS };
+        let worker = run(&world.cleanup_over(jobs.clone(), options));
         jobs.reached.notified().await;
         world.advance_past_leases();
         let now = world.clock.now();
@@ -473,5 +499,102 @@ on_both_backends! {
         assert!(!path.exists());
         assert_eq!(server.versions(&bucket, "root/one/").await, 0);
         assert_eq!(server.keys(&bucket, "").await, ["elsewhere/one/a", "root/one-sibling/a"]);
+    }
+
+    async fn an_operator_sees_what_is_owed_and_retries_it(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let (root, outside) = (home.path().join("root"), home.path().join("outside"));
+        fill(&root.join("kept"), 1);
+        fill(&root.join("one"), 2);
+        fill(&outside, 3);
+        let server = Server::builder(backend)
+            .storage_root(format!("file://{}", root.display()))
+            .start()
+            .await;
+        let admin = server.token(&["--role", "admin"]).await;
+        let reader = server.token(&["--role", "auditor"]).await;
+        let id = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
+        let uris = ["one", "two"].map(|name| format!("file://{}/{name}", root.display()));
+        let body = json!({"id": id, "name": "a backup", "storage": uris});
+        let answer = server.post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        symlink(&outside, root.join("two")).unwrap();
+        let purge = format!("/api/admin/archived/backups/{id}/purge");
+        assert_eq!(server.delete(&purge, &admin).send().await.unwrap().status(), 200);
+
+        let listed = async |query: &str| -> Value {
+            let path = format!("/api/admin/purges{query}");
+            let answer = server.get(&path, &reader).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{query}");
+            answer.json().await.unwrap()
+        };
+        let failed = eventually("the purge has failed", SOON, || async {
+            // The log knows a moment before the job has ended.
+            let failed = listed("?state=failed").await["items"].get(0).cloned();
+            failed.filter(|purge| purge["last_error"].is_string())
+        })
+        .await;
+        assert_eq!((&failed["type"], &failed["id"], &failed["state"]), (&json!("backups"), &json!(id), &json!("purge_failed")));
+        assert_eq!(failed["obligations"][0]["objects"], 2);
+        assert_eq!(failed["obligations"][1]["state"], "failed");
+        let error = failed["last_error"].as_str().unwrap();
+        assert!(error.starts_with("storage 2 of 2: "), "{error}");
+        assert_eq!(listed("?state=purging").await["items"], json!([]));
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 3);
+        let restore = format!("/api/admin/archived/backups/{id}/restore");
+        assert_eq!(server.post(&restore, &admin, &json!({})).send().await.unwrap().status(), 409);
+
+        std::fs::remove_file(root.join("two")).unwrap();
+        fill(&root.join("two"), 1);
+        let retry = format!("/api/admin/purges/{}/retry", failed["purge_id"].as_str().unwrap());
+        let retried = |token: String| server.request(Method::POST, &retry, &token).send();
+        assert_eq!(retried(reader.clone()).await.unwrap().status(), 403);
+        assert_eq!(retried(admin.clone()).await.unwrap().status(), 202);
+        assert_eq!(retried(admin.clone()).await.unwrap().status(), 404);
+        eventually("the purge is done", SOON, || async {
+            (listed("").await["items"] == json!([])).then_some(())
+        })
+        .await;
+        assert!(!root.join("one").exists() && !root.join("two").exists());
+        assert!(root.join("kept").exists());
+        let one = format!("/api/admin/archived/backups/{id}");
+        assert_eq!(server.get(&one, &admin).send().await.unwrap().status(), 404);
+        let metrics = server.client().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("archive_ledger_cleanup_objects_total 3"), "{metrics}");
+        assert!(!server.log().contains(&root.join("one").display().to_string()), "a path in the log");
+    }
+
+    async fn a_service_killed_while_it_cleans_goes_on_after_its_restart(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let server = Server::builder(backend)
+            .storage_root(format!("file://{}", root.display()))
+            .start()
+            .await;
+        let admin = server.token(&["--role", "admin"]).await;
+        let ids: Vec<String> = (1..=6).map(|number| Uuid::from_u128(number).to_string()).collect();
+        for id in &ids {
+            fill(&root.join(id), 300);
+            let body = json!({"id": id, "name": "a backup", "storage": [format!("file://{}/{id}", root.display())]});
+            let answer = server.post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+            assert_eq!(answer.status(), 201);
+        }
+        fill(&root.join("kept"), 1);
+        for id in &ids {
+            let purge = format!("/api/admin/archived/backups/{id}/purge");
+            assert_eq!(server.delete(&purge, &admin).send().await.unwrap().status(), 200);
+        }
+        server.kill9().await;
+        server.restart().await;
+        for id in &ids {
+            let one = format!("/api/admin/archived/backups/{id}");
+            eventually("the entity is purged", 2 * SOON, || async {
+                let answer = server.get(&one, &admin).send().await.unwrap();
+                (answer.status() == 404).then_some(())
+            })
+            .await;
+        }
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 1);
     }
 }

@@ -1,0 +1,287 @@
+//! `/api/admin/purges`: the purges that are owed, what each of them still owes, and another try.
+
+use super::body::EmptyBody;
+use super::caller::{Head, Segments, SharedApi, segments};
+use super::error::ApiError;
+use super::ocore::timestamp;
+use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use super::refusal::refused;
+use super::rights::Right;
+use crate::cleanup::purges::{PurgeFilter, Retried, RetryError};
+use crate::ledger::LedgerError;
+use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
+use archive_ledger_domain::Action;
+use axum::Json;
+use axum::extract::{Request, State};
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One purge that is owed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwedPurge {
+    /// The purge.
+    pub purge_id: Uuid,
+    /// The entity's type.
+    #[serde(rename = "type")]
+    pub entity_type: &'static str,
+    /// The entity's id.
+    pub id: String,
+    /// `purging` or `purge_failed`.
+    pub state: &'static str,
+    /// When it was requested, RFC 3339.
+    pub requested_at: String,
+    /// How long ago that is, in seconds.
+    pub age_seconds: i64,
+    /// How many storage URIs it has to clean.
+    pub storage_count: u32,
+    /// Attempts so far that ended in an error of the storage.
+    pub attempts: u32,
+    /// Whether it is being worked on.
+    pub running: bool,
+    /// When it is tried next; null when it is being worked on or has failed.
+    pub next_attempt_at: Option<String>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// What it owes, one by one, in the order in which the storage URIs were given.
+    pub obligations: Vec<OwedStorage>,
+}
+
+/// One storage URI of a purge. It is named by its number: the URI itself is sealed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwedStorage {
+    /// Which of the URIs, from 1.
+    pub storage: u32,
+    /// `owed`, `done` or `failed`.
+    pub state: &'static str,
+    /// Objects that were deleted so far.
+    pub objects: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+impl OwedStorage {
+    fn new(obligation: Obligation) -> Self {
+        Self {
+            storage: obligation.ordinal,
+            state: obligation.state.as_str(),
+            objects: obligation.objects,
+            bytes: obligation.bytes,
+            last_error: obligation.last_error,
+        }
+    }
+}
+
+impl OwedPurge {
+    fn new(purge: PurgeStatus, now: DateTime<Utc>) -> Self {
+        let job = purge.job;
+        let ended = job.as_ref().is_some_and(|job| job.finished_at.is_some());
+        let running = job
+            .as_ref()
+            .and_then(|job| job.leased_until)
+            .is_some_and(|until| until > now);
+        let next = job.as_ref().filter(|_| !ended && !running);
+        Self {
+            purge_id: purge.purge_id,
+            entity_type: purge.key.entity_type().as_str(),
+            id: purge.key.id().to_owned(),
+            state: purge.state.as_str(),
+            requested_at: timestamp(purge.requested_at),
+            age_seconds: (now - purge.requested_at).num_seconds().max(0),
+            storage_count: purge.storage_count,
+            attempts: job.as_ref().map_or(0, |job| job.attempts),
+            running,
+            next_attempt_at: next.map(|job| timestamp(job.next_attempt_at)),
+            last_error: job.as_ref().and_then(|job| job.last_error.clone()),
+            obligations: job
+                .map(|job| job.obligations.into_iter().map(OwedStorage::new).collect())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// A page of purges.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page {
+    /// The purges, oldest request first.
+    pub items: Vec<OwedPurge>,
+    /// Whether there are more behind this page.
+    pub has_more: bool,
+    /// What to give as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// What a retry came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Retry {
+    /// What was done, for people.
+    pub message: &'static str,
+    /// The purge that is under way now: another one than before if that had failed.
+    pub purge_id: Uuid,
+}
+
+/// The names of the filters.
+const FILTERS: [(&str, PurgeFilter); 3] = [
+    ("purging", PurgeFilter::Purging),
+    ("failed", PurgeFilter::Failed),
+    ("all", PurgeFilter::All),
+];
+
+/// Which purges, after which position, how many.
+fn query(text: Option<&str>) -> Result<(PurgeFilter, u64, u32), ApiError> {
+    let (mut state, mut limit, mut cursor) = (None, None, None);
+    for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
+        let (key, slot) = match &*name {
+            "state" => ("state", &mut state),
+            "limit" => ("limit", &mut limit),
+            "cursor" => ("cursor", &mut cursor),
+            _ => continue,
+        };
+        if slot.replace(value).is_some() {
+            return Err(ApiError::bad_data(key, "given more than once"));
+        }
+    }
+    let filter = match state {
+        None => PurgeFilter::All,
+        Some(name) => FILTERS
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, filter)| filter)
+            .ok_or_else(|| ApiError::BadValueNotAllowed {
+                key: "state".into(),
+                allowed: FILTERS.map(|(name, _)| name).to_vec(),
+            })?,
+    };
+    let after = match cursor {
+        None => 0,
+        Some(text) => text
+            .parse::<i64>()
+            .ok()
+            .and_then(|position| u64::try_from(position).ok())
+            .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?,
+    };
+    let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
+        0 => DEFAULT_LIMIT,
+        // In range, as just checked.
+        limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
+    };
+    Ok((filter, after, limit))
+}
+
+/// Purges that are under way or have failed, with what each still owes.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/purges", operation_id = "listPurges", tag = "purges",
+    params(
+        ("state" = Option<String>, Query, description = "purging, failed or all (the default)"),
+        ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page),
+        (status = 400, description = "Unknown state, limit or cursor"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+    )
+)]
+pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
+    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    let (filter, after, limit) = query(request.uri().query())?;
+    let mut purges = api
+        .purges
+        .list(filter, after, limit + 1)
+        .await
+        .map_err(LedgerError::Store)?;
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = purges.len() > wanted;
+    purges.truncate(wanted);
+    let next_cursor = purges
+        .last()
+        .filter(|_| has_more)
+        .map(|purge| purge.position.to_string());
+    let now = api.ledger.clock().now();
+    Ok(Json(Page {
+        items: purges
+            .into_iter()
+            .map(|purge| OwedPurge::new(purge, now))
+            .collect(),
+        has_more,
+        next_cursor,
+    }))
+}
+
+/// Tries a purge again at once. One that has failed is asked for again, which gives it another id.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 412, 503.
+#[utoipa::path(
+    post, path = "/api/admin/purges/{purge_id}/retry", operation_id = "retryPurge", tag = "purges",
+    params(
+        ("purge_id" = Uuid, Path, description = "The purge"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have, to ask for a failed purge again"),
+    ),
+    responses(
+        (status = 202, description = "The purge is under way", body = Retry),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge`"),
+        (status = 412, description = "Another version"),
+        (status = 404, description = "No purge of this id is owed: it never was, it is done, or another has taken its place"),
+    )
+)]
+pub async fn retry(
+    State(api): State<SharedApi>,
+    path: Segments<String>,
+    request: Request,
+) -> Result<(StatusCode, Json<Retry>), ApiError> {
+    let caller = api.admit(Head::of(&request), Right::ArchivedPurge).await?;
+    let purge_id = Uuid::try_parse(&segments(path)?).map_err(|_| ApiError::BadValueIdentifier {
+        key: "purge_id".into(),
+    })?;
+    let mut context = caller.command()?;
+    // The purge's id makes a retry happen once: repeated, it names no purge that is owed.
+    context.idempotency_key = None;
+    api.fields(request, EmptyBody::IsEmptyObject)
+        .await?
+        .finish_strict()?;
+    let (message, purge_id) = match api.purges.retry(purge_id, context).await {
+        Ok(Retried::RequestedAgain(receipt)) => (
+            "the purge had failed and was requested again",
+            receipt.purge_id.unwrap_or(purge_id),
+        ),
+        Ok(Retried::Hastened) => ("the purge is tried now", purge_id),
+        Ok(Retried::UnderWay) => ("the purge is under way", purge_id),
+        Err(RetryError::NotOwed) => return Err(ApiError::NotFound),
+        Err(RetryError::Jobs(error)) => return Err(LedgerError::Store(error).into()),
+        Err(RetryError::Ledger(error)) => return Err(refused(Action::Purge, error)),
+    };
+    Ok((StatusCode::ACCEPTED, Json(Retry { message, purge_id })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_has_defaults_and_refuses_what_it_does_not_know() {
+        assert_eq!(query(None).unwrap(), (PurgeFilter::All, 0, 20));
+        assert_eq!(
+            query(Some("state=failed&limit=7&cursor=41&else=x")).unwrap(),
+            (PurgeFilter::Failed, 41, 7)
+        );
+        for wrong in [
+            "state=done",
+            "state=",
+            "limit=101",
+            "limit=x",
+            "cursor=-1",
+            "cursor=x",
+            "limit=1&limit=2",
+        ] {
+            assert!(query(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+}
