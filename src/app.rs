@@ -1,10 +1,12 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
 mod consumers;
+mod ledger;
 mod serve;
 mod start;
 mod tasks;
 
+pub use ledger::{fork, verifier_key};
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, open};
 

@@ -1,5 +1,6 @@
 //! The command line: subcommands, their arguments, and how a wrong one is reported.
 
+pub(crate) mod ledger;
 pub(crate) mod rebuild;
 pub(crate) mod token;
 
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// replaced, in one transaction. Nothing is locked while they are right, and nothing is published or called.
     #[command(display_name = "archive-ledger rebuild", after_help = rebuild::AFTER_HELP)]
     Rebuild(rebuild::Arguments),
+    /// Show the key that auditors check the ledger with, or go on from a restored copy
+    #[command(display_name = "archive-ledger ledger")]
+    Ledger(ledger::Arguments),
 }
 
 /// A subcommand's arguments when it has the common options only.
@@ -108,6 +112,7 @@ impl Cli {
         let mut command = self.command.unwrap_or_else(|| Command::Serve(Options::default()));
         let after = match &mut command {
             Command::Token(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Ledger(arguments) => std::mem::take(&mut arguments.flags),
             Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
             Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
         };

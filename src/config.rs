@@ -43,6 +43,8 @@ pub struct Config {
     pub keyring_file: PathBuf,
     /// The key that signs the ledger.
     pub ledger_key_file: PathBuf,
+    /// Where the last checkpoint is kept outside the database.
+    pub guard_file: PathBuf,
     /// Callback delivery.
     pub callbacks: Callbacks,
     /// The writer's limits.
@@ -191,6 +193,7 @@ impl Config {
             },
             keyring_file: in_data_dir("keyring_file", "keyring.json")?,
             ledger_key_file: in_data_dir("ledger_key_file", "ledger.key")?,
+            guard_file: in_data_dir("guard_file", "checkpoint.guard")?,
             callbacks: read.callbacks(&data_dir)?,
             writer: Writer {
                 max_batch: read.one("max_batch", |text| values::integer(text, 1, 10_000))?,

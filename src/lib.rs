@@ -13,6 +13,7 @@ pub mod import;
 pub mod keyring;
 pub mod ledger;
 pub mod merkle;
+pub mod proofs;
 pub mod rebuild;
 pub mod relay;
 pub mod secret_files;

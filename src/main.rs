@@ -38,6 +38,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(arguments) => cli::token::run(&config, arguments),
         Command::Migrate(_) => work(&config, app::migrate(&config)),
         Command::Rebuild(arguments) => work(&config, cli::rebuild::run(&config, arguments)),
+        Command::Ledger(arguments) => work(&config, cli::ledger::run(&config, arguments)),
     }
 }
 

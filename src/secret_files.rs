@@ -175,6 +175,37 @@ pub fn jwt_secret(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     Ok(key)
 }
 
+/// The seed of the ledger's signing key in the file `path`: one line of unpadded base64url of 32 bytes. Random when there is
+/// no file and `create` says so; `None` when there is none and it does not.
+///
+/// # Errors
+/// [`SecretFileError`]; [`SecretFileError::Content`] when the file holds something else.
+pub fn ledger_seed(path: &Path, create: bool) -> Result<Option<[u8; 32]>, SecretFileError> {
+    let content = if create {
+        let mut fresh = [0; 32];
+        rand::fill(&mut fresh).map_err(|_| SecretFileError::Random {
+            path: path.to_owned(),
+        })?;
+        Some(load_or_create(path, || {
+            format!("{}\n", URL_SAFE_NO_PAD.encode(fresh)).into_bytes()
+        })?)
+    } else {
+        load(path)?
+    };
+    let Some(content) = content else {
+        return Ok(None);
+    };
+    let line = content.strip_suffix(b"\n").unwrap_or(&content);
+    let seed = URL_SAFE_NO_PAD
+        .decode(line)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
+    seed.map(Some).ok_or(SecretFileError::Content {
+        path: path.to_owned(),
+        reason: "is no ledger key: one line of unpadded base64url of 32 bytes",
+    })
+}
+
 /// Makes `directory` and what is missing above it, durably and for the owner alone (mode 0700); what is there stays as it
 /// is.
 ///

@@ -17,6 +17,8 @@ pub const COMMANDS_TOTAL: &str = "archive_ledger_commands_total";
 pub const APPEND_BATCH_SIZE: &str = "archive_ledger_append_batch_size";
 /// Histogram: seconds per append transaction, from its begin to its commit.
 pub const APPEND_SECONDS: &str = "archive_ledger_append_seconds";
+/// Histogram: seconds from the recording of the newest event to the checkpoint over it.
+pub const CHECKPOINT_LAG_SECONDS: &str = "archive_ledger_checkpoint_lag_seconds";
 /// Gauge: positions that are committed and not yet published.
 pub const RELAY_LAG_POSITIONS: &str = "archive_ledger_relay_lag_positions";
 /// Counter: events that the bus has acknowledged.
@@ -152,6 +154,11 @@ fn describe() {
     );
     describe_histogram!(APPEND_BATCH_SIZE, Unit::Count, "Commands per append transaction");
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Duration of an append transaction");
+    describe_histogram!(
+        CHECKPOINT_LAG_SECONDS,
+        Unit::Seconds,
+        "Time from the newest event to the checkpoint over it"
+    );
     describe_gauge!(
         RELAY_LAG_POSITIONS,
         "Committed positions that are not yet published"

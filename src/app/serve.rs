@@ -3,6 +3,7 @@
 use super::consumers;
 use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
+use crate::bus::CommitSignal;
 use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::clock::SharedClock;
@@ -13,6 +14,8 @@ use crate::http::envelope::{ErrorContext, ServiceInfo};
 use crate::http::health::Probes;
 use crate::http::page::CursorCodec;
 use crate::http::{router, server};
+use crate::proofs::Proofs;
+use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::secret_files;
 use crate::telemetry::{self, Metrics};
 use chrono::TimeDelta;
@@ -73,8 +76,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
     let forgetting = forget_answers(opened.store.clone(), Arc::clone(&opened.clock), tasks.stop());
     tasks.spawn("the answers' expiry", forgetting);
+    let checkpointer = checkpointer(&opened).run(tasks.stop());
+    tasks.spawn("the checkpointer", checkpointer);
     let api = Api {
         ledger: Arc::clone(&opened.ledger),
+        proofs: Proofs::new(opened.store.proofs(), Arc::clone(&opened.started.identity)),
         auth: authenticator(&config, &opened)?,
         cursors: CursorCodec::new(&opened.keyring.keyed_hash("list-cursor", b"")),
         body_limit: config.http.body_limit,
@@ -162,6 +168,18 @@ async fn forget_answers(store: Store, clock: SharedClock, stop: CancellationToke
             return Ok(());
         }
     }
+}
+
+fn checkpointer(opened: &Opened) -> Checkpointer {
+    let parts = checkpointer::Parts {
+        store: opened.store.proofs(),
+        reads: opened.store.reads(),
+        coordination: opened.store.coordination(),
+        clock: Arc::clone(&opened.clock),
+        started: opened.started.clone(),
+        signal: CommitSignal::new(opened.ledger.committed()),
+    };
+    Checkpointer::new(parts, checkpointer::Settings::default())
 }
 
 async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {

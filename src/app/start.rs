@@ -6,10 +6,13 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Database};
 use crate::keyring::{Keyring, KeyringError};
 use crate::ledger::{Ledger, Parts};
+use crate::proofs::guard::Guard;
+use crate::proofs::{self, Identity, ProofError, Started};
 use crate::secret_files::{self, SecretFileError};
 use crate::store::callbacks::CallbackStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::postgres::PostgresStore;
+use crate::store::proofs::ProofStore;
 use crate::store::rebuild::RebuildStore;
 use crate::store::repository::Repository;
 use crate::store::sqlite::SqliteStore;
@@ -62,6 +65,24 @@ pub enum StartError {
         path: String,
         /// What the ledger remembers.
         expected: String,
+    },
+    /// The ledger was signed, and its key file is not there.
+    #[error(
+        "--ledger-key-file: {path} does not exist, and the ledger is signed by {expected}: bring the file back"
+    )]
+    LedgerKeyMissing {
+        /// The file.
+        path: String,
+        /// What the ledger remembers.
+        expected: String,
+    },
+    /// The log is not what was signed, or cannot be signed: nothing may be appended to it.
+    #[error("{option}: the ledger refuses to append: {source}")]
+    Proof {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        source: ProofError,
     },
     /// A storage root cannot be used.
     #[error("--storage-root: {0}")]
@@ -167,6 +188,15 @@ impl Store {
         }
     }
 
+    /// What proofs are made of.
+    #[must_use]
+    pub fn proofs(&self) -> Arc<dyn ProofStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
     /// Keeps callback deliveries.
     #[must_use]
     pub fn callbacks(&self) -> Arc<dyn CallbackStore> {
@@ -230,6 +260,8 @@ pub struct Opened {
     pub roots: Arc<StorageRoots>,
     /// Where callbacks may go.
     pub callbacks: Arc<CallbackPolicy>,
+    /// Who signs the log, which was checked before anything could be appended.
+    pub started: Started,
     /// Stops the writer after it has recorded what waits.
     pub stop_writer: CancellationToken,
     /// The writer's task; it ends after `stop_writer`.
@@ -274,6 +306,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     store.migrate().await?;
     let clock: SharedClock = Arc::new(SystemClock);
     let keyring = Arc::new(keyring(config, &store, &clock).await?);
+    let started = vouch(config, &store).await?;
     let roots = StorageRoots::parse(&config.storage.roots)
         .and_then(|roots| roots.protecting(&config.data_dir))
         .map_err(StartError::Root)?;
@@ -319,9 +352,66 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
         keyring,
         roots,
         callbacks,
+        started,
         stop_writer,
         writer: task,
     })
+}
+
+/// The seed of the key that this ledger is signed with; a new one only for a ledger that was never signed.
+pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 32], StartError> {
+    let proofs = store.proofs();
+    let remembered = Identity::remembered(&*proofs)
+        .await
+        .map_err(|error| refuse(config, error))?;
+    let path = &config.ledger_key_file;
+    let seed =
+        secret_files::ledger_seed(path, remembered.is_none()).map_err(|source| StartError::SecretFile {
+            option: "--ledger-key-file",
+            source,
+        })?;
+    seed.ok_or_else(|| StartError::LedgerKeyMissing {
+        path: path.display().to_string(),
+        expected: remembered
+            .and_then(|(origins, _)| origins.last().map(ToString::to_string))
+            .unwrap_or_default(),
+    })
+}
+
+/// Checks that the log is what was signed.
+async fn vouch(config: &Config, store: &Store) -> Result<Started, StartError> {
+    let seed = ledger_seed(config, store).await?;
+    let guard = Guard::new(config.guard_file.clone());
+    let (proofs, reads) = (store.proofs(), store.reads());
+    proofs::start(&*proofs, &*reads, &seed, &config.service.domain, guard)
+        .await
+        .map_err(|error| refuse(config, error))
+}
+
+/// Blames the option that sets it right.
+pub(super) fn refuse(config: &Config, source: ProofError) -> StartError {
+    let option = match &source {
+        ProofError::OtherKey { .. } => "--ledger-key-file",
+        ProofError::Key { .. } => "--service-domain",
+        ProofError::OtherGuard { .. } | ProofError::Guard { .. } | ProofError::GuardFile { .. } => {
+            "--guard-file"
+        }
+        ProofError::Keyring(_) => "--keyring-file",
+        ProofError::Store(_)
+        | ProofError::Origin { .. }
+        | ProofError::Note(_)
+        | ProofError::StoredCheckpoint { .. }
+        | ProofError::Edge(_)
+        | ProofError::Entry { .. }
+        | ProofError::Missing { .. }
+        | ProofError::Head { .. }
+        | ProofError::Signed { .. }
+        | ProofError::RolledBack { .. }
+        | ProofError::OtherLog { .. }
+        | ProofError::Forked
+        | ProofError::Running => store_option(config),
+    };
+    StartError::Proof { option, source }
 }
 
 struct Start<'a> {

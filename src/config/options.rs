@@ -93,6 +93,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("jwt_audience", "jwt-audience", Kind::Text, "TEXT", KEYS, "The `aud` that tokens must carry [default: none]"),
     option("keyring_file", "keyring-file", Kind::Text, "FILE", KEYS, "Keyring that wraps the entities' keys [default: keyring.json in the data directory, created when absent]"),
     option("ledger_key_file", "ledger-key-file", Kind::Text, "FILE", KEYS, "Key that signs the ledger [default: ledger.key in the data directory, created when absent]"),
+    option("guard_file", "guard-file", Kind::Text, "FILE", KEYS, "Where the last checkpoint is kept outside the database, to notice a restored older one; best on another disk [default: checkpoint.guard in the data directory]"),
     option("callback_allow", "callback-allow", Kind::List, "HOST|NETWORK", CALLBACKS, "Host, address or network that callbacks may reach although it is private; can be repeated"),
     option("callback_secret_file", "callback-secret-file", Kind::Text, "FILE", CALLBACKS, "Keys that sign callbacks [default: callback-secrets in the data directory, created when absent]"),
     option("callback_schedule", "callback-schedule", Kind::List, "DURATION", CALLBACKS, "Pause before the next attempt; can be repeated, and the last one recurs until day 30"),

@@ -9,6 +9,7 @@ use super::rights::{Principal, Right};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::cleanup::purges::Purges;
 use crate::ledger::{CommandContext, Ledger};
+use crate::proofs::Proofs;
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
@@ -33,6 +34,8 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 pub struct Api {
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// Reads proofs.
+    pub proofs: Proofs,
     /// Checks tokens.
     pub auth: Authenticator,
     /// Gives out cursors.

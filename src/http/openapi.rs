@@ -2,7 +2,7 @@
 
 mod conventions;
 
-use super::{callbacks, health, ocore, onedata, purges};
+use super::{audit, callbacks, health, ocore, onedata, purges};
 use conventions::Conventions;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -33,6 +33,14 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         callbacks::replay_matching,
         purges::list,
         purges::retry,
+        audit::checkpoint::handler,
+        audit::vkey::handler,
+        audit::fork::handler,
+        audit::tile::handler,
+        audit::entries::handler,
+        audit::proof::handler,
+        audit::consistency::handler,
+        audit::evidence::handler,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -43,6 +51,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "archives", description = "Onedata's Delete archive, with registering and showing"),
         (name = "callbacks", description = "What receivers of callbacks were told, and telling them again"),
         (name = "purges", description = "Purges that are owed, what each still owes, and another try"),
+        (name = "ledger", description = "What an auditor checks the log with: a tiled log (C2SP tlog-tiles), proofs, evidence"),
         (name = "operation", description = "For whoever keeps the service running"),
     )
 )]

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use crate::ledger::LedgerError;
+use crate::proofs::ProofError;
 use crate::store::StoreError;
 use crate::store::writer::CommandError;
 use archive_ledger_domain::{Action, Rejection, State};
@@ -22,6 +23,16 @@ impl From<LedgerError> for ApiError {
             LedgerError::Command(error) => command(error),
             LedgerError::Store(error) => store(error),
             error @ (LedgerError::Keyring(_) | LedgerError::Load(_)) => Self::internal(error),
+        }
+    }
+}
+
+/// A proof that cannot be given.
+impl From<ProofError> for ApiError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Store(error) => store(error),
+            error => Self::internal(error),
         }
     }
 }

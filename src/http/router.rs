@@ -4,7 +4,7 @@ use super::caller::{Api, SharedApi};
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::observe::observe;
-use super::{callbacks, ocore, onedata, openapi, purges};
+use super::{audit, callbacks, ocore, onedata, openapi, purges};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
@@ -37,6 +37,18 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
     let owed = Router::new()
         .route("/api/admin/purges", get(purges::list))
         .route("/api/admin/purges/{purge_id}/retry", post(purges::retry));
+    let ledger = Router::new()
+        .route(
+            "/api/admin/archived/{entity_type}/{id}/evidence",
+            get(audit::evidence::handler),
+        )
+        .route("/api/ledger/checkpoint", get(audit::checkpoint::handler))
+        .route("/api/ledger/vkey", get(audit::vkey::handler))
+        .route("/api/ledger/fork", get(audit::fork::handler))
+        .route("/api/ledger/tile/entries/{*number}", get(audit::entries::handler))
+        .route("/api/ledger/tile/{level}/{*number}", get(audit::tile::handler))
+        .route("/api/ledger/proofs/{event_id}", get(audit::proof::handler))
+        .route("/api/ledger/consistency", get(audit::consistency::handler));
     let archives = Router::new()
         .route("/api/v3/oneprovider/archives", post(onedata::register::handler))
         .route("/api/v3/oneprovider/archives/{aid}", get(onedata::get::handler))
@@ -61,6 +73,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(archives)
         .merge(deliveries)
         .merge(owed)
+        .merge(ledger)
         .with_state(api)
         .merge(operation)
         .merge(pages)

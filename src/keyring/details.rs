@@ -100,12 +100,26 @@ impl DataKey {
         event_id: Uuid,
         sealed: &[u8],
     ) -> Result<(Details, Hash), KeyringError> {
+        let (salt, content) = self.disclose_details(stream_id, event_id, sealed)?;
+        let details = serde_json::from_slice(&content).map_err(DetailsError::from)?;
+        Ok((details, details_commitment(&salt, &content)))
+    }
+
+    /// Opens what the commitment to an event's details is made of: the salt, and the very bytes that were sealed.
+    ///
+    /// # Errors
+    /// As [`DataKey::open_details`].
+    pub fn disclose_details(
+        &self,
+        stream_id: &str,
+        event_id: Uuid,
+        sealed: &[u8],
+    ) -> Result<([u8; 32], zeroize::Zeroizing<Vec<u8>>), KeyringError> {
         let plaintext = open(&self.key, &self.context(stream_id, event_id), sealed)?;
         let (salt, content) = plaintext
             .split_first_chunk::<SALT_LEN>()
             .ok_or(DetailsError::TooShort)?;
-        let details = serde_json::from_slice(content).map_err(DetailsError::from)?;
-        Ok((details, details_commitment(salt, content)))
+        Ok((*salt, zeroize::Zeroizing::new(content.to_vec())))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod cleanup_jobs;
 pub mod contract;
 pub mod error;
 pub mod postgres;
+pub mod proofs;
 pub mod rebuild;
 pub mod repository;
 pub mod sqlite;

@@ -13,6 +13,7 @@ mod cleanup_s3;
 mod cli;
 mod coordination;
 mod harness;
+mod proofs;
 mod rebuild;
 mod relay;
 mod store_contract;

@@ -17,6 +17,12 @@ use utoipa::{Modify, PartialSchema, ToSchema};
 /// The ids of archives and of everything else, as a path takes them.
 const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,128}$";
 
+/// The ids of events.
+const EVENT_ID_PATTERN: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+/// The number of a tile, and the width of a partial one.
+const TILE_PATTERN: &str = r"^(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?$";
+
 /// Adds them.
 pub struct Conventions;
 
@@ -155,6 +161,12 @@ fn segment(name: &str) -> Schema {
         text.enum_values(Some(EntityType::ALL.map(EntityType::as_str)))
             .build()
     } else {
-        text.pattern(Some(ID_PATTERN)).build()
+        let pattern = match name {
+            "event_id" => EVENT_ID_PATTERN,
+            "level" => "^[0-7]$",
+            "number" => TILE_PATTERN,
+            _ => ID_PATTERN,
+        };
+        text.pattern(Some(pattern)).build()
     })
 }

@@ -4,6 +4,7 @@ pub mod append;
 pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
+pub mod proofs;
 pub mod read;
 mod rebuild;
 

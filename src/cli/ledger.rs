@@ -1,0 +1,74 @@
+//! `archive-ledger ledger`: who the ledger is to an auditor.
+
+use crate::Failure;
+use archive_ledger::app;
+use archive_ledger::config::{Config, Flags};
+use clap::Subcommand;
+use std::io::Write;
+
+/// The longest reason of a fork, in bytes.
+const REASON_MAX: usize = 1000;
+
+/// What to do.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+
+    #[command(flatten)]
+    pub(super) flags: Flags,
+}
+
+/// What to do with the ledger's identity.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print the key that auditors check the ledger with
+    ///
+    /// Give it to them by a way that they trust: whoever holds it needs to trust nothing else.
+    #[command(display_name = "archive-ledger ledger vkey")]
+    Vkey,
+
+    /// Go on from a database that was restored from an older copy
+    ///
+    /// The service refuses to append to such a database, because a newer checkpoint was signed than it knows: what came
+    /// after the copy would be denied. This opens a new origin (the number at the end of the ledger's name) with a signed
+    /// statement of why, and every checkpoint from then on commits to the statement and to the last checkpoint before it.
+    /// Auditors see that a piece of the log was lost, and that the operator said so. Stop every instance first.
+    #[command(display_name = "archive-ledger ledger fork")]
+    Fork {
+        /// Why, in one line; auditors read it
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+    },
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > REASON_MAX || text.chars().any(char::is_control) {
+        return Err(format!("must be one line of 1 to {REASON_MAX} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Prints the verifier key, or forks and prints the new one.
+///
+/// # Errors
+/// A [`Failure`] of the option that is at fault.
+pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
+    let said = match arguments.action {
+        Action::Vkey => app::verifier_key(config).await?.to_string(),
+        Action::Fork { reason } => {
+            let statement = app::fork(config, &reason).await?;
+            let lost = statement
+                .lost_checkpoint()
+                .map_or(statement.size, |lost| lost.size.max(statement.size));
+            format!(
+                "{}\nThe ledger goes on from {} events under this verifier key; {} that were signed are lost.",
+                statement.new,
+                statement.size,
+                lost - statement.size
+            )
+        }
+    };
+    writeln!(std::io::stdout(), "{said}")
+        .map_err(|error| Failure::runtime(&error).in_context("cannot print the verifier key"))
+}

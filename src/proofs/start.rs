@@ -1,0 +1,198 @@
+//! What is checked before anything is appended.
+
+use super::guard::{Guard, Guarded};
+use super::{Identity, ProofError, edge, short};
+use crate::clock::SharedClock;
+use crate::merkle::checkpoint::Checkpoint;
+use crate::merkle::tree::{Edge, TileHash};
+use crate::store::proofs::{ProofStore, StoredCheckpoint};
+use crate::store::{Hash, ReadStore};
+use std::sync::Arc;
+
+/// A ledger that may be appended to.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Who signs.
+    pub identity: Arc<Identity>,
+    /// The guard.
+    pub guard: Guard,
+}
+
+/// Checks the ledger: the right edge is hashed again from the entries and compared with the head and with the last
+/// checkpoint, and the database with the guard.
+///
+/// # Errors
+/// [`ProofError`], saying what does not fit.
+pub async fn start(
+    store: &dyn ProofStore,
+    reads: &dyn ReadStore,
+    seed: &[u8; 32],
+    domain: &str,
+    guard: Guard,
+) -> Result<Started, ProofError> {
+    let identity = Identity::open(store, seed, domain).await?;
+    // The guard comes first: of a log that was rolled back, the newer checkpoint is the better explanation.
+    let guarded = guard.read(&identity)?;
+    if let Guarded::Current(checkpoint) = &guarded {
+        let head = reads.head().await?.position;
+        if checkpoint.size > head {
+            return Err(ProofError::RolledBack {
+                expected: checkpoint.size,
+                actual: head,
+            });
+        }
+    }
+    let last = last_signed(store, &identity).await?;
+    let (edge, _) = edge_at_head(store, reads, last.as_ref()).await?;
+    match guarded {
+        Guarded::Current(checkpoint) => {
+            let root = root_at(store, checkpoint.size, last.as_ref(), &edge).await?;
+            if root != checkpoint.root {
+                return Err(ProofError::OtherLog {
+                    size: checkpoint.size,
+                });
+            }
+        }
+        Guarded::Earlier(checkpoint) => {
+            tracing::warn!(
+                checkpoint.size,
+                "the guard is of the origin {}, before the ledger was forked",
+                checkpoint.origin
+            );
+        }
+        Guarded::Nothing if edge.size() > 0 => {
+            tracing::warn!("there is no guard file: whether the database was rolled back cannot be told");
+        }
+        Guarded::Nothing => {}
+    }
+    Ok(Started {
+        identity: Arc::new(identity),
+        guard,
+    })
+}
+
+/// The last checkpoint of the current origin, as it was signed.
+///
+/// # Errors
+/// [`ProofError::StoredCheckpoint`] when it was changed.
+pub(super) async fn last_signed(
+    store: &dyn ProofStore,
+    identity: &Identity,
+) -> Result<Option<Checkpoint>, ProofError> {
+    let Some(stored) = store.last_checkpoint(identity.ledger()).await? else {
+        return Ok(None);
+    };
+    let size = stored.size;
+    let changed = |source| ProofError::StoredCheckpoint { size, source };
+    let signed = Checkpoint::open(&stored.note, identity.verifier()).map_err(changed)?;
+    if (signed.size, signed.root) != (stored.size, stored.root) {
+        let other = crate::merkle::checkpoint::CheckpointError::Malformed("its row says something else");
+        return Err(changed(other));
+    }
+    Ok(Some(signed))
+}
+
+/// The edge at the last checkpoint, which has the root that was signed.
+///
+/// # Errors
+/// [`ProofError::Signed`] when it has not.
+pub(super) async fn edge_at(store: &dyn ProofStore, last: Option<&Checkpoint>) -> Result<Edge, ProofError> {
+    let Some(last) = last else {
+        return Ok(Edge::default());
+    };
+    let edge = edge::load(store, last.size).await?;
+    if edge.root() != last.root {
+        return Err(ProofError::Signed {
+            size: last.size,
+            expected: short(&last.root),
+            actual: short(&edge.root()),
+        });
+    }
+    Ok(edge)
+}
+
+/// The edge at the head, from the last checkpoint on.
+async fn edge_at_head(
+    store: &dyn ProofStore,
+    reads: &dyn ReadStore,
+    last: Option<&Checkpoint>,
+) -> Result<(Edge, Vec<TileHash>), ProofError> {
+    let head = reads.head().await?;
+    if let Some(last) = last
+        && last.size > head.position
+    {
+        return Err(ProofError::Missing {
+            actual: head.position,
+            expected: last.size,
+        });
+    }
+    let mut edge = edge_at(store, last).await?;
+    let mut full = Vec::new();
+    edge::advance(store, &mut edge, head.position, &mut full).await?;
+    same_root(&edge, &head.root)?;
+    Ok((edge, full))
+}
+
+/// The edge at the head and the tiles that are full, hashed from the first entry on: what was signed and what is cached counts for nothing.
+///
+/// # Errors
+/// [`ProofError`] when entries and head do not fit.
+pub(super) async fn edge_of_head(
+    store: &dyn ProofStore,
+    reads: &dyn ReadStore,
+) -> Result<(Edge, Vec<TileHash>), ProofError> {
+    edge_at_head(store, reads, None).await
+}
+
+/// Whether the edge has the root that the head says.
+pub(super) fn same_root(edge: &Edge, head: &Hash) -> Result<(), ProofError> {
+    let actual = edge.root();
+    if actual == *head {
+        return Ok(());
+    }
+    Err(ProofError::Head {
+        size: edge.size(),
+        expected: short(head),
+        actual: short(&actual),
+    })
+}
+
+/// The root over the first `size` entries; `last` is signed and `head` is checked.
+async fn root_at(
+    store: &dyn ProofStore,
+    size: u64,
+    last: Option<&Checkpoint>,
+    head: &Edge,
+) -> Result<Hash, ProofError> {
+    if head.size() == size {
+        return Ok(head.root());
+    }
+    // The hashes of full tiles reach as far as the last checkpoint.
+    let mut edge = match last {
+        Some(last) if last.size <= size => edge_at(store, Some(last)).await?,
+        Some(_) => return Ok(edge::load(store, size).await?.root()),
+        None => Edge::default(),
+    };
+    edge::advance(store, &mut edge, size, &mut Vec::new()).await?;
+    Ok(edge.root())
+}
+
+/// A tree's signed checkpoint, ready to be stored.
+///
+/// # Errors
+/// [`ProofError::Note`].
+pub(super) fn sign(
+    identity: &Identity,
+    size: u64,
+    root: Hash,
+    clock: &SharedClock,
+) -> Result<StoredCheckpoint, ProofError> {
+    let note = identity.key().sign(&identity.checkpoint(size, root).text())?;
+    Ok(StoredCheckpoint {
+        ledger: identity.ledger(),
+        size,
+        root,
+        note,
+        created_at: clock.now(),
+    })
+}

@@ -1,0 +1,251 @@
+//! PostgreSQL: what proofs are made of.
+
+use super::PostgresStore;
+use super::append::signed;
+use super::read::{hash, non_negative};
+use crate::merkle::tree::TileHash;
+use crate::store::proofs::{Disclosure, ProofStore, RawEvent, StoredCheckpoint, StoredEntry, without_gap};
+use crate::store::{Hash, Position, StoreError};
+use archive_ledger_domain::AGGREGATE_TYPE;
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+#[async_trait]
+impl ProofStore for PostgresStore {
+    async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Self::recall(self, name).await
+    }
+
+    async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        Self::remember(self, name, value).await
+    }
+
+    async fn leaves(&self, after: Position, limit: u32) -> Result<Vec<Hash>, StoreError> {
+        let operation = "read the leaves";
+        let rows =
+            sqlx::query("SELECT position, leaf FROM events WHERE position > $1 ORDER BY position LIMIT $2")
+                .bind(signed(after))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::database(operation))?;
+        let rows = rows.iter().map(|row| {
+            let position = non_negative(operation, row.get("position"))?;
+            Ok((position, hash(operation, row.get("leaf"))?))
+        });
+        without_gap(operation, after + 1, rows)
+    }
+
+    async fn entries(&self, after: Position, limit: u32) -> Result<Vec<StoredEntry>, StoreError> {
+        let operation = "read the entries";
+        let rows = sqlx::query(
+            "SELECT position, entry, leaf FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+        )
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let rows = rows.iter().map(|row| {
+            let entry = StoredEntry {
+                entry: row.get("entry"),
+                leaf: hash(operation, row.get("leaf"))?,
+            };
+            Ok((non_negative(operation, row.get("position"))?, entry))
+        });
+        without_gap(operation, after + 1, rows)
+    }
+
+    async fn tree_hashes(&self, level: u8, from: u64, limit: u32) -> Result<Vec<Hash>, StoreError> {
+        let operation = "read the tiles' hashes";
+        let rows = sqlx::query(
+            "SELECT place, hash FROM tree_hashes WHERE level = $1 AND place >= $2 ORDER BY place LIMIT $3",
+        )
+        .bind(i16::from(level))
+        .bind(signed(from))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        let rows = rows.iter().map(|row| {
+            let place = non_negative(operation, row.get("place"))?;
+            Ok((place, hash(operation, row.get("hash"))?))
+        });
+        without_gap(operation, from, rows)
+    }
+
+    async fn last_checkpoint(&self, ledger: u64) -> Result<Option<StoredCheckpoint>, StoreError> {
+        let row = sqlx::query(
+            "SELECT ledger, size, root, note, created_at FROM checkpoints
+             WHERE ledger = $1 ORDER BY size DESC LIMIT 1",
+        )
+        .bind(signed(ledger))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::database("read the last checkpoint"))?;
+        row.as_ref().map(checkpoint).transpose()
+    }
+
+    async fn checkpoints(
+        &self,
+        ledger: u64,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<StoredCheckpoint>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT ledger, size, root, note, created_at FROM checkpoints
+             WHERE ledger = $1 AND size > $2 ORDER BY size LIMIT $3",
+        )
+        .bind(signed(ledger))
+        .bind(after.map_or(-1, signed))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database("read the checkpoints"))?;
+        rows.iter().map(checkpoint).collect()
+    }
+
+    async fn add_checkpoint(
+        &self,
+        new: &StoredCheckpoint,
+        full: &[TileHash],
+    ) -> Result<StoredCheckpoint, StoreError> {
+        let operation = "store a checkpoint";
+        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        sqlx::query(
+            "INSERT INTO checkpoints (ledger, size, root, note, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (ledger, size) DO NOTHING",
+        )
+        .bind(signed(new.ledger))
+        .bind(signed(new.size))
+        .bind(&new.root[..])
+        .bind(&new.note)
+        .bind(new.created_at)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if !full.is_empty() {
+            let levels: Vec<i16> = full.iter().map(|tile| i16::from(tile.level)).collect();
+            let places: Vec<i64> = full.iter().map(|tile| signed(tile.index)).collect();
+            let hashes: Vec<&[u8]> = full.iter().map(|tile| tile.hash.as_slice()).collect();
+            sqlx::query(
+                "INSERT INTO tree_hashes (level, place, hash)
+                 SELECT * FROM UNNEST ($1::smallint[], $2::bigint[], $3::bytea[])
+                 ON CONFLICT (level, place) DO NOTHING",
+            )
+            .bind(levels)
+            .bind(places)
+            .bind(hashes)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        let row = sqlx::query(
+            "SELECT ledger, size, root, note, created_at FROM checkpoints WHERE ledger = $1 AND size = $2",
+        )
+        .bind(signed(new.ledger))
+        .bind(signed(new.size))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::database("read a checkpoint back"))?;
+        checkpoint(&row)
+    }
+
+    async fn locate(&self, event_id: Uuid) -> Result<Option<Position>, StoreError> {
+        let operation = "locate an event";
+        let position: Option<i64> = sqlx::query_scalar("SELECT position FROM events WHERE event_id = $1")
+            .bind(event_id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        position
+            .map(|position| non_negative(operation, position))
+            .transpose()
+    }
+
+    async fn raw_events(&self, after: Position, limit: u32) -> Result<Vec<RawEvent>, StoreError> {
+        let operation = "read the rows";
+        let rows = sqlx::query(
+            "SELECT position, aggregate_id, aggregate_type, sequence, event_type, event_version,
+                    payload::text AS payload, metadata::text AS metadata, event_id::text AS event_id, recorded_at,
+                    command_id::text AS command_id, correlation_id, causation_id::text AS causation_id, actor, salt, sealed, entry, leaf
+             FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+        )
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                Ok(RawEvent {
+                    position: non_negative(operation, row.get("position"))?,
+                    stream_id: text(row, "aggregate_id"),
+                    aggregate_type: text(row, "aggregate_type"),
+                    sequence: non_negative(operation, row.get("sequence"))?,
+                    event_type: text(row, "event_type"),
+                    event_version: text(row, "event_version"),
+                    payload: text(row, "payload"),
+                    metadata: text(row, "metadata"),
+                    event_id: text(row, "event_id"),
+                    recorded_at: Some(row.get("recorded_at")),
+                    command_id: text(row, "command_id"),
+                    correlation_id: optional_text(row, "correlation_id"),
+                    causation_id: optional_text(row, "causation_id"),
+                    actor: text(row, "actor"),
+                    salt: row.get("salt"),
+                    sealed: row.get("sealed"),
+                    entry: row.get("entry"),
+                    leaf: row.get("leaf"),
+                })
+            })
+            .collect()
+    }
+
+    async fn disclosures(&self, stream_id: &str) -> Result<Vec<Disclosure>, StoreError> {
+        let operation = "read what a stream discloses";
+        let rows = sqlx::query(
+            "SELECT salt, payload, metadata, actor FROM events
+             WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
+        )
+        .bind(AGGREGATE_TYPE)
+        .bind(stream_id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                Ok(Disclosure {
+                    salt: hash(operation, row.get("salt"))?,
+                    payload: row.get::<Json<_>, _>("payload").0,
+                    metadata: row.get::<Json<_>, _>("metadata").0,
+                    actor: row.get("actor"),
+                })
+            })
+            .collect()
+    }
+}
+
+/// A text that may have been made none: what does not decode reads as empty, and the caller finds that it does not fit.
+fn text(row: &PgRow, column: &str) -> String {
+    row.try_get(column).unwrap_or_default()
+}
+
+fn optional_text(row: &PgRow, column: &str) -> Option<String> {
+    row.try_get(column).unwrap_or_else(|_| Some(String::new()))
+}
+
+fn checkpoint(row: &PgRow) -> Result<StoredCheckpoint, StoreError> {
+    let operation = "read a checkpoint";
+    Ok(StoredCheckpoint {
+        ledger: non_negative(operation, row.get("ledger"))?,
+        size: non_negative(operation, row.get("size"))?,
+        root: hash(operation, row.get("root"))?,
+        note: text(row, "note"),
+        created_at: row.get("created_at"),
+    })
+}
