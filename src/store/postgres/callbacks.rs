@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::types::Json;
 use sqlx::{Postgres, Row};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -113,16 +115,21 @@ impl CallbackStore for PostgresStore {
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let operation = "claim callback deliveries";
-        let hosts: Vec<&str> = request.rooms.iter().map(|(host, _)| host.as_str()).collect();
-        let rooms: Vec<i64> = request.rooms.iter().map(|(_, room)| i64::from(*room)).collect();
+        let rooms = request
+            .rooms
+            .iter()
+            .map(|(host, room)| (host.as_str(), i64::from(*room)));
+        // Named receivers are visited as a list, or looked up on a walk to every receiver.
+        let (named, lookup): ((Vec<&str>, Vec<i64>), BTreeMap<&str, i64>) = if request.others == 0 {
+            (rooms.unzip(), BTreeMap::new())
+        } else {
+            (Default::default(), rooms.collect())
+        };
         // One statement, so one transaction and one round trip. The walk finds the next receiver by one step in the
         // index (retry, host, next_attempt_at), and the limit ends it early: nothing is read of receivers not reached
         // and of deliveries not taken. What another instance is just claiming is skipped, not waited for.
         let rows = sqlx::query(
-            "WITH RECURSIVE known AS (
-                 SELECT * FROM UNNEST ($1::text[], $2::bigint[]) WITH ORDINALITY AS known (host, room, turn)
-             ),
-             walk (host, turn) AS (
+            "WITH RECURSIVE walk (host, turn) AS (
                  (SELECT host, 1::bigint FROM callback_deliveries
                   WHERE state = 'due' AND retry = $3 AND host > $4 AND $5 > 0
                   ORDER BY host LIMIT 1)
@@ -133,10 +140,11 @@ impl CallbackStore for PostgresStore {
                  FROM walk WHERE walk.host IS NOT NULL
              ),
              receivers (host, room, turn) AS (
-                 SELECT walk.host, coalesce((SELECT k.room FROM known k WHERE k.host = walk.host), $5), walk.turn
+                 SELECT walk.host, coalesce(($10::jsonb ->> walk.host)::bigint, $5), walk.turn
                  FROM walk WHERE walk.host IS NOT NULL
                  UNION ALL
-                 SELECT host, room, turn FROM known WHERE $5 = 0 AND room > 0
+                 SELECT host, room, turn
+                 FROM UNNEST ($1::text[], $2::bigint[]) WITH ORDINALITY AS named (host, room, turn) WHERE room > 0
              ),
              picked AS MATERIALIZED (
                  SELECT due.delivery_id, receivers.turn, due.next_attempt_at
@@ -163,8 +171,8 @@ impl CallbackStore for PostgresStore {
              )
              SELECT * FROM claimed ORDER BY turn, due_at, delivery_id",
         )
-        .bind(hosts)
-        .bind(rooms)
+        .bind(named.0)
+        .bind(named.1)
         .bind(request.lane.is_retry())
         .bind(request.after)
         .bind(i64::from(request.others))
@@ -172,6 +180,7 @@ impl CallbackStore for PostgresStore {
         .bind(i64::from(request.limit))
         .bind(request.token)
         .bind(request.lease_until)
+        .bind(Json(lookup))
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;

@@ -90,8 +90,11 @@ impl Rig {
     }
 
     pub async fn postgres() -> Self {
-        let url = Postgres::shared().await.create_database().await;
-        let store = PostgresStore::connect(&url, 4).await.unwrap();
+        Self::postgres_at(&Postgres::shared().await.create_database().await).await
+    }
+
+    pub async fn postgres_at(url: &str) -> Self {
+        let store = PostgresStore::connect(url, 4).await.unwrap();
         store.migrate().await.unwrap();
         let appender = store.appender().await.unwrap();
         let (clock, keyring) = keys();

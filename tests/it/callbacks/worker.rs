@@ -2,6 +2,7 @@
 
 use super::on_both_stores;
 use super::rig::{Rig, SECRET, SOON};
+use crate::harness::postgres::Postgres;
 use crate::harness::receiver::{Answer, Receiver};
 use archive_ledger::callbacks::receivers::ReceiverLimits;
 use archive_ledger::callbacks::worker::WorkerOptions;
@@ -344,4 +345,30 @@ async fn a_receiver_that_does_not_answer_is_left_alone_without_costing_attempts(
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(made(&rig.all().await), 6, "a probe that fails doubles the pause");
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_crashes_and_returns_loses_no_callback() {
+    let server = Postgres::start().await;
+    let rig = Rig::postgres_at(&server.create_database().await).await;
+    let receiver = Receiver::start().await;
+    receiver.then(vec![Answer::After(Duration::from_millis(20), 200); 400]);
+    rig.owe(&receiver.url("/"), 200).await;
+    let worker = rig.work(WorkerOptions::default(), TIMEOUT);
+    receiver.wait_for(20, SOON).await;
+    server.crash().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.restart().await;
+    receiver.wait_for(60, SOON).await;
+    // Whatever was claimed in a transaction whose answer was lost waits for its lease.
+    rig.clock.advance(TimeDelta::seconds(36));
+    rig.until("all are delivered", |all| delivered(all) == 200).await;
+    worker.stop().await;
+    let received = receiver.received();
+    let ids: HashSet<_> = received
+        .iter()
+        .map(|request| request.header("webhook-id"))
+        .collect();
+    assert_eq!(ids.len(), 200);
+    assert!(received.len() <= 200 + 8, "sent again: {}", received.len() - 200);
 }
