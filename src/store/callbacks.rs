@@ -8,6 +8,10 @@
 //!                        └──────────────────────────────── replay ────────────────────────┴──────────────────┘
 //! ```
 
+mod plan;
+
+pub(super) use plan::{TargetRow, plan, streams};
+
 use super::{Position, StoreError};
 use crate::clock::Clock;
 use archive_ledger_domain::EntityKey;
@@ -17,10 +21,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// How much later than a failed purge a target may have been asked for and still hear of that failure. The two times may
-/// come from two instances' clocks: without this, a clock that runs ahead would hide the target.
-pub(super) const TARGET_SKEW: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// How a purge ended, which is what callbacks tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -405,36 +405,9 @@ pub struct DeliveryStats {
     pub oldest_due: Option<DateTime<Utc>>,
 }
 
-/// What callbacks are owed, and what became of them.
+/// The delivery log as an operator reads it, and replay.
 #[async_trait]
-pub trait CallbackStore: Send + Sync {
-    /// Creates the deliveries that follow from outcomes, in one transaction: one for each target that a purge request of the
-    /// entity named, or, when none did, for each that came with its registration. Telling an outcome twice changes
-    /// nothing. Returns how many were created; ids and times come from `clock`.
-    ///
-    /// # Errors
-    /// [`StoreError`]; nothing was created then.
-    async fn create_deliveries(
-        &self,
-        outcomes: &[PurgeOutcome],
-        clock: &dyn Clock,
-    ) -> Result<u64, StoreError>;
-
-    /// When something may be claimed next, leases that end included.
-    async fn next_due(&self) -> Result<NextDue, StoreError>;
-
-    /// Claims deliveries that are due, each for one attempt, which is logged as `unknown` in the same transaction. No other
-    /// claim gets them before the lease ends. Costs what the claimed deliveries and the receivers cost, never what is
-    /// waiting for them.
-    ///
-    /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `rooms`, else in byte
-    /// order from `after` on.
-    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError>;
-
-    /// Records attempts. A delivery changes only while the record's lease is its lease; the log entry is completed in
-    /// any case. Returns how many deliveries changed.
-    async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError>;
-
+pub trait CallbackLog: Send + Sync {
     /// A page of deliveries, newest first; `limit` at the most, all after `after`.
     async fn deliveries(
         &self,
@@ -463,67 +436,38 @@ pub trait CallbackStore: Send + Sync {
         limit: u32,
         now: DateTime<Utc>,
     ) -> Result<ReplayedPart, StoreError>;
+}
+
+/// What callbacks are owed, and what became of them.
+#[async_trait]
+pub trait CallbackStore: CallbackLog {
+    /// Creates the deliveries that follow from outcomes, in one transaction: one for each target that a purge request of the
+    /// entity named, or, when none did, for each that came with its registration. Telling an outcome twice changes
+    /// nothing. Returns how many were created; ids and times come from `clock`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was created then.
+    async fn create_deliveries(
+        &self,
+        outcomes: &[PurgeOutcome],
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError>;
+
+    /// When something may be claimed next, leases that end included.
+    async fn next_due(&self) -> Result<NextDue, StoreError>;
+
+    /// Claims deliveries that are due, each for one attempt, which is logged as `unknown` in the same transaction. No other
+    /// claim gets them before the lease ends. Costs what the claimed deliveries and the receivers cost, never what is
+    /// waiting for them.
+    ///
+    /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `rooms`, else in byte
+    /// order from `after` on.
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError>;
+
+    /// Records attempts. A delivery changes only while the record's lease is its lease; the log entry is completed in
+    /// any case. Returns how many deliveries changed.
+    async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError>;
 
     /// How much is owed.
     async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError>;
-}
-
-/// A target as it is read for an outcome.
-pub(super) struct TargetRow {
-    pub(super) target_id: Uuid,
-    pub(super) aggregate_id: String,
-    pub(super) host: String,
-    pub(super) url_sealed: Vec<u8>,
-    pub(super) dataset_id: Option<String>,
-    pub(super) registered: bool,
-    pub(super) created_at: DateTime<Utc>,
-}
-
-/// A delivery to insert unless its event and target have one.
-pub(super) struct NewDelivery<'a> {
-    pub(super) delivery_id: Uuid,
-    pub(super) outcome: &'a PurgeOutcome,
-    pub(super) target: &'a TargetRow,
-}
-
-/// Who hears of which outcome.
-///
-/// A purge that failed may be asked for again by somebody else: whoever asked after the failure does not hear of it. After
-/// `purged` nobody can ask, so there every target counts.
-pub(super) fn plan<'a>(
-    outcomes: &'a [PurgeOutcome],
-    targets: &'a [TargetRow],
-    clock: &dyn Clock,
-) -> Vec<NewDelivery<'a>> {
-    let mut planned = Vec::new();
-    for outcome in outcomes {
-        let stream_id = outcome.key.stream_id();
-        let concerned: Vec<&TargetRow> = targets
-            .iter()
-            .filter(|target| target.aggregate_id == stream_id)
-            .filter(|target| {
-                outcome.error.is_none() || target.created_at <= outcome.recorded_at + TARGET_SKEW
-            })
-            .collect();
-        let named = concerned.iter().any(|target| !target.registered);
-        planned.extend(
-            concerned
-                .into_iter()
-                .filter(|target| target.registered != named)
-                .map(|target| NewDelivery {
-                    delivery_id: clock.new_id(),
-                    outcome,
-                    target,
-                }),
-        );
-    }
-    planned
-}
-
-/// The streams of outcomes, each once.
-pub(super) fn streams(outcomes: &[PurgeOutcome]) -> Vec<String> {
-    let mut streams: Vec<String> = outcomes.iter().map(|outcome| outcome.key.stream_id()).collect();
-    streams.sort_unstable();
-    streams.dedup();
-    streams
 }

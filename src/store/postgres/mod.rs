@@ -1,6 +1,7 @@
 //! The PostgreSQL backend.
 
 pub mod append;
+pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;

@@ -2,36 +2,18 @@
 
 use super::super::StoreError;
 use super::super::callbacks::{
-    AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryCursor, DeliveryFilter,
-    DeliveryPage, DeliveryRow, DeliveryState, DeliveryStats, Disposition, NextDue, PurgeOutcome, Replay,
-    ReplayedPart, TargetRow, plan, streams,
+    AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
+    PurgeOutcome, TargetRow, plan, streams,
 };
 use super::append::signed;
+use super::callback_log::{count, optional_time};
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, time, uuid};
 use crate::clock::Clock;
-use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use sqlx::{Connection, Row, Sqlite};
-use std::time::Duration;
-use uuid::Uuid;
-
-/// Deliveries that match the five parameters of a filter: see [`filtered`].
-macro_rules! list_sql {
-    ($select:literal, $tail:literal) => {
-        concat!(
-            $select,
-            " FROM callback_deliveries
-              WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR aggregate_id = ?3)
-                AND (?4 IS NULL OR created_at >= ?4) AND (?5 IS NULL OR created_at < ?5) ",
-            $tail
-        )
-    };
-}
+use sqlx::{Connection, Row};
 
 #[async_trait]
 impl CallbackStore for SqliteStore {
@@ -227,141 +209,6 @@ impl CallbackStore for SqliteStore {
         Ok(changed)
     }
 
-    async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<DeliveryCursor>,
-        limit: u32,
-    ) -> Result<DeliveryPage, StoreError> {
-        let operation = "list callback deliveries";
-        let sql = list_sql!(
-            "SELECT *",
-            "AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
-             ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
-        );
-        let rows = filtered(sql, filter)
-            .bind(after.map(|(created_at, _)| micros(created_at)))
-            .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))
-            .bind(i64::from(limit) + 1)
-            .fetch_all(&self.reads)
-            .await
-            .map_err(StoreError::database(operation))?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(DeliveryPage {
-            more: rows.len() > limit,
-            rows: rows
-                .iter()
-                .take(limit)
-                .map(|row| delivery_row(operation, row))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    async fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
-        let operation = "count callback deliveries";
-        let row = filtered(list_sql!("SELECT count(*) AS found", ""), filter)
-            .fetch_one(&self.reads)
-            .await
-            .map_err(StoreError::database(operation))?;
-        non_negative(operation, row.get("found"))
-    }
-
-    async fn delivery(
-        &self,
-        delivery_id: Uuid,
-    ) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError> {
-        let operation = "read a callback delivery";
-        let row = sqlx::query("SELECT * FROM callback_deliveries WHERE delivery_id = ?1")
-            .bind(delivery_id.to_string())
-            .fetch_optional(&self.reads)
-            .await
-            .map_err(StoreError::database(operation))?;
-        let Some(row) = row else { return Ok(None) };
-        let attempts = sqlx::query(
-            "SELECT attempt, started_at, outcome, duration_ms, status, error, body, body_truncated
-             FROM callback_attempts WHERE delivery_id = ?1 ORDER BY attempt",
-        )
-        .bind(delivery_id.to_string())
-        .fetch_all(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
-        let attempts = attempts
-            .iter()
-            .map(|row| attempt_row(operation, row))
-            .collect::<Result<_, _>>()?;
-        Ok(Some((delivery_row(operation, &row)?, attempts)))
-    }
-
-    async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError> {
-        let operation = "replay a callback delivery";
-        let mut connection = self.write.lock().await;
-        let replayed = sqlx::query(
-            "UPDATE callback_deliveries
-             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?2,
-                 next_attempt_at = ?2, lease_token = NULL, finished_at = NULL
-             WHERE delivery_id = ?1 AND (lease_token IS NULL OR next_attempt_at <= ?2)",
-        )
-        .bind(delivery_id.to_string())
-        .bind(micros(now))
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database(operation))?;
-        if replayed.rows_affected() > 0 {
-            return Ok(Replay::Due);
-        }
-        let known: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM callback_deliveries WHERE delivery_id = ?1)")
-                .bind(delivery_id.to_string())
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(StoreError::database(operation))?;
-        Ok(if known { Replay::UnderWay } else { Replay::Unknown })
-    }
-
-    async fn replay_matching(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<DeliveryCursor>,
-        limit: u32,
-        now: DateTime<Utc>,
-    ) -> Result<ReplayedPart, StoreError> {
-        let operation = "replay callback deliveries";
-        let sql = concat!(
-            "UPDATE callback_deliveries
-             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?9,
-                 next_attempt_at = ?9, lease_token = NULL, finished_at = NULL
-             WHERE delivery_id IN (",
-            list_sql!(
-                "SELECT delivery_id",
-                "AND state <> 'due' AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
-                 ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
-            ),
-            ") RETURNING created_at, delivery_id"
-        );
-        let mut connection = self.write.lock().await;
-        let rows = filtered(sql, filter)
-            .bind(after.map(|(created_at, _)| micros(created_at)))
-            .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))
-            .bind(i64::from(limit))
-            .bind(micros(now))
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::database(operation))?;
-        let places = rows
-            .iter()
-            .map(|row| {
-                Ok((
-                    time(operation, row.get("created_at"))?,
-                    uuid(operation, row.get("delivery_id"))?,
-                ))
-            })
-            .collect::<Result<Vec<DeliveryCursor>, StoreError>>()?;
-        Ok(ReplayedPart {
-            replayed: u64::try_from(places.len()).unwrap_or(u64::MAX),
-            last: places.into_iter().min(),
-        })
-    }
-
     async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {
         let operation = "count what callbacks are owed";
         let row = sqlx::query(
@@ -451,73 +298,4 @@ impl SqliteStore {
         tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(found)
     }
-}
-
-/// A query that begins with the five parameters of a filter.
-fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Sqlite, SqliteArguments<'q>> {
-    sqlx::query(sql)
-        .bind(filter.state.map(DeliveryState::as_str))
-        .bind(&filter.host)
-        .bind(filter.key.as_ref().map(EntityKey::stream_id))
-        .bind(filter.from.map(micros))
-        .bind(filter.until.map(micros))
-}
-
-fn delivery_row(operation: &'static str, row: &SqliteRow) -> Result<DeliveryRow, StoreError> {
-    Ok(DeliveryRow {
-        delivery_id: uuid(operation, row.get("delivery_id"))?,
-        event_id: uuid(operation, row.get("event_id"))?,
-        position: non_negative(operation, row.get("position"))?,
-        key: entity_key(operation, row.get("aggregate_id"))?,
-        host: row.get("host"),
-        url_sealed: row.get("url_sealed"),
-        dataset_id: row.get("dataset_id"),
-        error: row.get("error"),
-        state: row
-            .get::<&str, _>("state")
-            .parse()
-            .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
-        gone: row.get("gone"),
-        attempts: count(operation, row.get("attempts"))?,
-        leased: row.get::<Option<&str>, _>("lease_token").is_some(),
-        created_at: time(operation, row.get("created_at"))?,
-        first_due_at: time(operation, row.get("first_due_at"))?,
-        next_attempt_at: time(operation, row.get("next_attempt_at"))?,
-        last_status: status(operation, row.get("last_status"))?,
-        last_error: row.get("last_error"),
-        finished_at: optional_time(operation, row.get("finished_at"))?,
-    })
-}
-
-fn attempt_row(operation: &'static str, row: &SqliteRow) -> Result<AttemptRow, StoreError> {
-    Ok(AttemptRow {
-        attempt: count(operation, row.get("attempt"))?,
-        started_at: time(operation, row.get("started_at"))?,
-        outcome: row
-            .get::<&str, _>("outcome")
-            .parse()
-            .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
-        duration: row
-            .get::<Option<i64>, _>("duration_ms")
-            .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
-            .transpose()?,
-        status: status(operation, row.get("status"))?,
-        error: row.get("error"),
-        body: row.get::<Option<Vec<u8>>, _>("body").unwrap_or_default(),
-        body_truncated: row.get("body_truncated"),
-    })
-}
-
-fn optional_time(operation: &'static str, micros: Option<i64>) -> Result<Option<DateTime<Utc>>, StoreError> {
-    micros.map(|micros| time(operation, micros)).transpose()
-}
-
-fn count(operation: &'static str, number: i64) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
-}
-
-fn status(operation: &'static str, code: Option<i64>) -> Result<Option<u16>, StoreError> {
-    code.map(u16::try_from)
-        .transpose()
-        .map_err(|_| StoreError::inconsistent(operation, "a status is out of range"))
 }

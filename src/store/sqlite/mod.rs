@@ -5,6 +5,7 @@
 //! hyphenated text.
 
 pub mod append;
+pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;

@@ -1,0 +1,76 @@
+use super::*;
+use serde_json::json;
+
+const ID: &str = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
+
+fn bulk_of(body: serde_json::Value) -> Result<(DeliveryFilter, Option<DeliveryCursor>, bool), ApiError> {
+    bulk(Fields::new(body.as_object().unwrap().clone()))
+}
+
+#[test]
+fn the_query_names_filters_and_refuses_what_is_none() {
+    assert_eq!(query(None).unwrap(), (DeliveryFilter::default(), None, 20));
+    let text = format!(
+        "state=dead&host=a.example:443&entity_type=backups&entity_id={ID}&from=2026-01-01T00:00:00Z\
+         &until=2026-01-02T00:00:00%2B01:00&limit=7&else=x"
+    );
+    let (filter, after, limit) = query(Some(&text)).unwrap();
+    assert_eq!((after, limit), (None, 7));
+    assert_eq!(filter.state, Some(DeliveryState::Dead));
+    assert_eq!(filter.host.as_deref(), Some("a.example:443"));
+    assert_eq!(filter.key.unwrap().id(), ID);
+    assert_eq!((filter.until.unwrap() - filter.from.unwrap()).num_hours(), 23);
+    for wrong in [
+        "state=lost",
+        "state=",
+        "host=",
+        "entity_type=backups",
+        "entity_id=x",
+        "entity_type=backups&entity_id=x",
+        "entity_type=backup&entity_id=x",
+        "from=yesterday",
+        "until=2026-01-01",
+        "limit=101",
+        "limit=x",
+        "cursor=x",
+        "cursor=1.x",
+        "cursor=9999999999999999999.497f6eca627649939bfeb53cbbbba6f0",
+        "state=due&state=due",
+    ] {
+        assert!(query(Some(wrong)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_cursor_comes_back_as_it_was_given_out() {
+    let cursor = (
+        DateTime::from_timestamp_micros(1_750_762_637_248_123).unwrap(),
+        Uuid::try_parse(ID).unwrap(),
+    );
+    assert_eq!(read_cursor(Some(&write_cursor(cursor))).unwrap(), Some(cursor));
+}
+
+#[test]
+fn a_bulk_replay_says_whether_it_is_dry_and_means_dead_ones() {
+    let (filter, after, dry_run) = bulk_of(json!({"dry_run": true})).unwrap();
+    assert_eq!(
+        (filter.state, after, dry_run),
+        (Some(DeliveryState::Dead), None, true)
+    );
+    let (filter, _, dry_run) =
+        bulk_of(json!({"dry_run": false, "filter": {"state": "delivered", "host": "a:80"}})).unwrap();
+    assert_eq!((filter.state, dry_run), (Some(DeliveryState::Delivered), false));
+    for wrong in [
+        json!({}),
+        json!({"dry_run": null}),
+        json!({"dry_run": "true"}),
+        json!({"dry_run": 1}),
+        json!({"dry_run": true, "filter": {"state": "due"}}),
+        json!({"dry_run": true, "filter": {"stat": "dead"}}),
+        json!({"dry_run": true, "filter": []}),
+        json!({"dry_run": true, "state": "dead"}),
+        json!({"dry_run": true, "cursor": "x"}),
+    ] {
+        assert!(bulk_of(wrong.clone()).is_err(), "{wrong}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Who hears of which outcome: decided here for both backends.
+
+use super::PurgeOutcome;
+use crate::clock::Clock;
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+/// How much later than a failed purge a target may have been asked for and still hear of that failure. The two times may
+/// come from two instances' clocks: without this, a clock that runs ahead would hide the target.
+const TARGET_SKEW: TimeDelta = TimeDelta::seconds(10);
+
+/// A target as it is read for an outcome.
+pub(in crate::store) struct TargetRow {
+    pub(in crate::store) target_id: Uuid,
+    pub(in crate::store) aggregate_id: String,
+    pub(in crate::store) host: String,
+    pub(in crate::store) url_sealed: Vec<u8>,
+    pub(in crate::store) dataset_id: Option<String>,
+    pub(in crate::store) registered: bool,
+    pub(in crate::store) created_at: DateTime<Utc>,
+}
+
+/// A delivery to insert unless its event and target have one.
+pub(in crate::store) struct NewDelivery<'a> {
+    pub(in crate::store) delivery_id: Uuid,
+    pub(in crate::store) outcome: &'a PurgeOutcome,
+    pub(in crate::store) target: &'a TargetRow,
+}
+
+/// Who hears of which outcome.
+///
+/// A purge that failed may be asked for again by somebody else: whoever asked after the failure does not hear of it. After
+/// `purged` nobody can ask, so there every target counts.
+pub(in crate::store) fn plan<'a>(
+    outcomes: &'a [PurgeOutcome],
+    targets: &'a [TargetRow],
+    clock: &dyn Clock,
+) -> Vec<NewDelivery<'a>> {
+    let mut planned = Vec::new();
+    for outcome in outcomes {
+        let stream_id = outcome.key.stream_id();
+        let concerned: Vec<&TargetRow> = targets
+            .iter()
+            .filter(|target| target.aggregate_id == stream_id)
+            .filter(|target| {
+                outcome.error.is_none() || target.created_at <= outcome.recorded_at + TARGET_SKEW
+            })
+            .collect();
+        let named = concerned.iter().any(|target| !target.registered);
+        planned.extend(
+            concerned
+                .into_iter()
+                .filter(|target| target.registered != named)
+                .map(|target| NewDelivery {
+                    delivery_id: clock.new_id(),
+                    outcome,
+                    target,
+                }),
+        );
+    }
+    planned
+}
+
+/// The streams of outcomes, each once.
+pub(in crate::store) fn streams(outcomes: &[PurgeOutcome]) -> Vec<String> {
+    let mut streams: Vec<String> = outcomes.iter().map(|outcome| outcome.key.stream_id()).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    streams
+}
