@@ -17,4 +17,5 @@ mod proofs;
 mod rebuild;
 mod relay;
 mod store_contract;
+mod store_crash;
 mod test_log;

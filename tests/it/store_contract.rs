@@ -104,8 +104,7 @@ impl Backend for OnPostgres {
 /// A SQLite file; each writer opens it anew, as another process would.
 pub struct OnSqlite {
     store: SqliteStore,
-    path: PathBuf,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl OnSqlite {
@@ -115,18 +114,26 @@ impl OnSqlite {
             .prefix("archive-ledger-sqlite-")
             .tempdir()
             .unwrap();
-        let path = home.path().join("ledger.db");
-        let store = SqliteStore::open(&path, 4).await.unwrap();
-        store.migrate().await.unwrap();
-        Self {
-            store,
-            path,
-            _home: home,
-        }
+        Self::open_in(home).await
     }
 
-    async fn look(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(&self.path).read_only(true);
+    /// The file `ledger.db` of that directory, whether it exists or not.
+    pub async fn open_in(home: TempDir) -> Self {
+        let store = SqliteStore::open(&home.path().join("ledger.db"), 4)
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        Self { store, home }
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.home.path().join("ledger.db")
+    }
+
+    /// A reading connection of the caller's own.
+    pub async fn look(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.path()).read_only(true);
         SqliteConnection::connect_with(&options).await.unwrap()
     }
 }
@@ -138,7 +145,7 @@ impl Backend for OnSqlite {
     }
 
     async fn writer(&self, settings: Settings) -> IdleWriter {
-        let opened = SqliteStore::open(&self.path, 1).await.unwrap();
+        let opened = SqliteStore::open(&self.path(), 1).await.unwrap();
         IdleWriter::new(opened.appender(), settings)
     }
 

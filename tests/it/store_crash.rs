@@ -1,0 +1,266 @@
+//! What was acknowledged survives the database's crash, once; a file copied under load opens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use archive_ledger::store::contract::log::verified;
+use archive_ledger::store::contract::{ContractStore, fresh_key, idempotency, purge, soft_delete};
+use archive_ledger::store::writer::{CommandError, Idempotency, Proposal, Receipt, WriterHandle};
+use archive_ledger::store::{Position, StoredEvent};
+use archive_ledger_domain::{EntityKey, EntityType};
+use sqlx::{Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use crate::harness::eventually;
+use crate::harness::postgres::Postgres;
+use crate::store_contract::{OnPostgres, OnSqlite};
+
+/// What a submitter was told of one entity's soft-delete.
+enum Told {
+    Recorded(Receipt),
+    /// The answer says that nothing was recorded.
+    NotRecorded,
+    /// The answer says that it cannot know.
+    Unknown,
+}
+
+/// Each command is in the log exactly as often as its answer said.
+fn assert_kept(log: &[StoredEvent], told: &[(EntityKey, Told)]) {
+    for (key, told) in told {
+        let events = events_of(log, key);
+        match told {
+            Told::Recorded(receipt) => assert_eq!(events, recorded(receipt), "{key} was acknowledged"),
+            Told::NotRecorded => assert_eq!(events, [], "{key} was told that it was not recorded"),
+            Told::Unknown => assert!(events.len() <= 1, "{key}"),
+        }
+    }
+}
+
+fn events_of(log: &[StoredEvent], key: &EntityKey) -> Vec<(Position, Uuid)> {
+    log.iter()
+        .filter(|event| event.key == *key)
+        .map(|event| (event.position, event.event_id))
+        .collect()
+}
+
+fn recorded(receipt: &Receipt) -> Vec<(Position, Uuid)> {
+    vec![(receipt.position.unwrap(), receipt.event_id.unwrap())]
+}
+
+/// Deletes one fresh entity after the other until it is told to stop.
+async fn submit_fresh(handle: WriterHandle, stop: Arc<AtomicBool>) -> Vec<(EntityKey, Told)> {
+    let mut told = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let key = fresh_key(EntityType::Backups);
+        let answer = match handle.submit(soft_delete(&key, 1)).await {
+            Ok(receipt) => Told::Recorded(receipt),
+            Err(CommandError::OutcomeUnknown(_)) => Told::Unknown,
+            Err(CommandError::Unavailable(_)) => Told::NotRecorded,
+            Err(error) => panic!("{error:?}"),
+        };
+        if !matches!(answer, Told::Recorded(_)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        told.push((key, answer));
+    }
+    told
+}
+
+/// Deletes one fresh entity after the other, and sends each request again, as a client does, until it is answered.
+async fn submit_until_answered(
+    handle: WriterHandle,
+    stop: Arc<AtomicBool>,
+    number: u8,
+) -> Vec<(EntityKey, Receipt)> {
+    let mut answered = Vec::new();
+    for request in 0_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = fresh_key(EntityType::Servers);
+        let mut hash = idempotency(number, 0).unwrap().key;
+        hash[..8].copy_from_slice(&request.to_be_bytes());
+        let receipt = loop {
+            let keyed = Proposal {
+                idempotency: Some(Idempotency {
+                    key: hash,
+                    request: hash,
+                }),
+                ..soft_delete(&key, 0)
+            };
+            match handle.submit(keyed).await {
+                Ok(receipt) => break receipt,
+                Err(CommandError::OutcomeUnknown(_) | CommandError::Unavailable(_)) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        };
+        answered.push((key, receipt));
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_crashes_under_load_keeps_what_was_acknowledged_and_doubles_nothing() {
+    let server = Postgres::start().await;
+    let backend = OnPostgres::open(server.create_database().await).await;
+    let store = ContractStore::new(Arc::new(backend));
+    let writer = store.writer().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let once: Vec<_> = (0..12)
+        .map(|_| tokio::spawn(submit_fresh(writer.handle.clone(), Arc::clone(&stop))))
+        .collect();
+    let again: Vec<_> = (0..6)
+        .map(|number| {
+            let (handle, stop) = (writer.handle.clone(), Arc::clone(&stop));
+            tokio::spawn(submit_until_answered(handle, stop, number))
+        })
+        .collect();
+
+    // The last outage is longer than the writer is patient: commands are then told that they were not recorded.
+    for outage in [0, 100, 4_000] {
+        let committed = *writer.handle.committed().borrow();
+        eventually("traffic", Duration::from_secs(30), || async {
+            (*writer.handle.committed().borrow() > committed + 20).then_some(())
+        })
+        .await;
+        server.crash().await;
+        tokio::time::sleep(Duration::from_millis(outage)).await;
+        server.restart().await;
+    }
+    let committed = *writer.handle.committed().borrow();
+    eventually(
+        "traffic after the last crash",
+        Duration::from_secs(30),
+        || async { (*writer.handle.committed().borrow() > committed + 20).then_some(()) },
+    )
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    let mut told = Vec::new();
+    for task in once {
+        told.extend(task.await.unwrap());
+    }
+    let mut answered = Vec::new();
+    for task in again {
+        answered.extend(task.await.unwrap());
+    }
+    writer.stop().await;
+
+    let log = verified(&store).await;
+    for (key, receipt) in &answered {
+        assert_eq!(
+            events_of(&log, key),
+            recorded(receipt),
+            "{key} was sent until answered"
+        );
+    }
+    assert_kept(&log, &told);
+    let refused = told.iter().any(|(_, told)| matches!(told, Told::NotRecorded));
+    assert!(refused, "the long outage was told to those who waited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_at_any_moment_lose_nothing_and_double_nothing() {
+    let url = Postgres::shared().await.create_database().await;
+    let store = ContractStore::new(Arc::new(OnPostgres::open(url.clone()).await));
+    let writers = [store.writer().await, store.writer().await];
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic: Vec<_> = (0..16)
+        .map(|number| {
+            let handle = writers[number % 2].handle.clone();
+            tokio::spawn(submit_fresh(handle, Arc::clone(&stop)))
+        })
+        .collect();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let mut cut = 0_i64;
+    for round in 0..60_u64 {
+        cut += sqlx::query_scalar::<_, i64>(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+        tokio::time::sleep(Duration::from_millis(20 + round * 7 % 40)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut told = Vec::new();
+    for task in traffic {
+        told.extend(task.await.unwrap());
+    }
+    for writer in writers {
+        writer.stop().await;
+    }
+    assert!(cut > 10, "{cut} connections were cut at work");
+    assert_kept(&verified(&store).await, &told);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_file_that_is_copied_under_load_opens_with_all_that_was_acknowledged_before() {
+    let backend = Arc::new(OnSqlite::open().await);
+    let store = ContractStore::new(backend.clone());
+    let writer = store.writer().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(submit_fresh(writer.handle.clone(), Arc::clone(&stop))))
+        .collect();
+    // The key of a purged entity must not come back with the copy.
+    let purged = fresh_key(EntityType::Users);
+    writer.handle.submit(soft_delete(&purged, 0)).await.unwrap();
+    writer.handle.submit(purge(&purged)).await.unwrap();
+
+    for _ in 0..3 {
+        let before = *writer.handle.committed().borrow();
+        eventually("traffic", Duration::from_secs(30), || async {
+            (*writer.handle.committed().borrow() > before + 50).then_some(())
+        })
+        .await;
+        // A reader that is at work keeps the write-ahead log from being begun anew, so that file and log belong
+        // together: what a crash would leave, without stopping anybody.
+        let mut reader = backend.look().await;
+        reader.execute("BEGIN").await.unwrap();
+        reader.execute("SELECT position FROM ledger_head").await.unwrap();
+        let acknowledged = *writer.handle.committed().borrow();
+        let home = tempfile::tempdir().unwrap();
+        for name in ["ledger.db", "ledger.db-wal"] {
+            let from = backend.path().with_file_name(name);
+            tokio::fs::copy(from, home.path().join(name)).await.unwrap();
+        }
+        reader.execute("ROLLBACK").await.unwrap();
+        reader.close().await.unwrap();
+
+        let copy = Arc::new(OnSqlite::open_in(home).await);
+        let integrity: String = sqlx::query_scalar("PRAGMA integrity_check")
+            .fetch_one(&mut copy.look().await)
+            .await
+            .unwrap();
+        assert_eq!(integrity, "ok");
+        let mut copied = ContractStore::new(copy);
+        copied.keyring = Arc::clone(&store.keyring);
+        let log = verified(&copied).await;
+        assert!(
+            log.len() as u64 >= acknowledged,
+            "{} of {acknowledged}",
+            log.len()
+        );
+        let original = store.reads.log_after(0, &[], 100_000).await.unwrap();
+        for (copied, original) in log.iter().zip(&original) {
+            assert_eq!(copied.leaf, original.leaf, "a prefix of the original");
+        }
+        copied
+            .one(soft_delete(&fresh_key(EntityType::Users), 0))
+            .await
+            .unwrap();
+        verified(&copied).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in traffic {
+        for (_, told) in task.await.unwrap() {
+            assert!(matches!(told, Told::Recorded(_)), "a copy disturbs nobody");
+        }
+    }
+    writer.stop().await;
+    verified(&store).await;
+}
