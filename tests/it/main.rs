@@ -16,6 +16,7 @@ mod harness;
 mod proofs;
 mod rebuild;
 mod relay;
+mod sealing;
 mod store_contract;
 mod store_crash;
 mod test_log;

@@ -60,8 +60,14 @@ pub struct OnPostgres {
 impl OnPostgres {
     /// Brings the schema of an empty database up to date.
     pub async fn open(url: String) -> Self {
+        let opened = Self::connect(url).await;
+        opened.store.migrate().await.unwrap();
+        opened
+    }
+
+    /// Connects to a database whose schema is up to date.
+    pub async fn connect(url: String) -> Self {
         let store = PostgresStore::connect(&url, 4).await.unwrap();
-        store.migrate().await.unwrap();
         Self { store, url }
     }
 

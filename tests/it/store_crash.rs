@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use archive_ledger::store::contract::log::verified;
-use archive_ledger::store::contract::{ContractStore, fresh_key, idempotency, purge, soft_delete};
+use archive_ledger::store::contract::{ContractStore, fresh_key, idempotency, purge, restore, soft_delete};
 use archive_ledger::store::writer::{CommandError, Idempotency, Proposal, Receipt, WriterHandle};
 use archive_ledger::store::{Position, StoredEvent};
-use archive_ledger_domain::{EntityKey, EntityType};
+use archive_ledger_domain::{EntityKey, EntityType, Rejection};
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::harness::eventually;
+use crate::harness::lossy::Lossy;
 use crate::harness::postgres::Postgres;
 use crate::store_contract::{OnPostgres, OnSqlite};
 
@@ -195,6 +196,50 @@ async fn connections_that_are_cut_at_any_moment_lose_nothing_and_double_nothing(
     }
     assert!(cut > 10, "{cut} connections were cut at work");
     assert_kept(&verified(&store).await, &told);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_found_and_one_that_never_arrived_is_repeated() {
+    let server = Postgres::shared().await;
+    let url = server.create_database().await;
+    let lossy = Lossy::before(server.port()).await;
+    let direct = ContractStore::new(Arc::new(OnPostgres::open(url.clone()).await));
+    let through = url.replace(&format!(":{}/", server.port()), &format!(":{}/", lossy.port()));
+    let mut store = ContractStore::new(Arc::new(OnPostgres::connect(through).await));
+    store.keyring = Arc::clone(&direct.keyring);
+    let writer = store.writer().await;
+    let mut acknowledged = Vec::new();
+    for number in 0..40_u8 {
+        let key = fresh_key(EntityType::Domains);
+        let wanted = Proposal {
+            idempotency: idempotency(number, number),
+            ..soft_delete(&key, 0)
+        };
+        acknowledged.push((key, writer.handle.submit(wanted).await.unwrap()));
+    }
+    // A batch without an event, whose commit is lost as well: a refusal that is remembered.
+    for number in 100..110_u8 {
+        let refused = Proposal {
+            idempotency: idempotency(number, number),
+            ..restore(&fresh_key(EntityType::Domains))
+        };
+        let answer = writer.handle.submit(refused).await;
+        assert!(
+            matches!(answer, Err(CommandError::Rejected(Rejection::Unknown))),
+            "{answer:?}"
+        );
+    }
+    writer.stop().await;
+    let (requests, answers) = lossy.lost();
+    assert!(
+        requests >= 10 && answers >= 10,
+        "{requests} and {answers} were lost"
+    );
+    let log = verified(&direct).await;
+    assert_eq!(log.len(), acknowledged.len());
+    for (key, receipt) in &acknowledged {
+        assert_eq!(events_of(&log, key), recorded(receipt), "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

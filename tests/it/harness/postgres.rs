@@ -76,6 +76,16 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// The port; the same before and after a restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The directory that holds everything that the server writes: its data, its write-ahead log and its messages.
+    pub fn directory(&self) -> &Path {
+        self.home.path()
+    }
+
     /// The URL of the database of that name, whether it exists or not.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
