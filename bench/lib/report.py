@@ -1,0 +1,85 @@
+"""One table, as Markdown and as JSON, and each goal beside its figure."""
+
+import dataclasses
+import json
+import os
+
+
+@dataclasses.dataclass
+class Goal:
+    """`value` is None where the scenario was skipped; `why` then says why."""
+
+    number: str
+    text: str
+    value: float | None
+    limit: float
+    at_least: bool = True
+    unit: str = "×"
+    why: str = ""
+
+    @property
+    def met(self):
+        if self.value is None:
+            return None
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def number(value, digits=1):
+    if value is None:
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.{digits}f}"
+
+
+def ratio(value):
+    return "–" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def table(results, peers):
+    """`peers`: (heading, name of the row that others are divided by)."""
+    by_name = {result.name: result for result in results}
+    columns = [(heading, by_name[name]) for heading, name in peers if name in by_name]
+    heads = ["what", "per second", "p50 ms", "p99 ms", "CPU service", "CPU database", "CPU load", "CPU others",
+             "CPU µs each", "peak MiB", *(f"÷ {heading}" for heading, _ in columns)]
+    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    for result in results:
+        cells = [result.name, number(result.rate, 0), number(result.p50_ms, 2), number(result.p99_ms, 2),
+                 number(result.service_cpu, 2), number(result.database_cpu, 2), number(result.load_cpu, 2),
+                 number(result.others_cpu, 2), number(result.cost_us, 1), number(result.memory_mib, 0)]
+        cells += [ratio(result.rate / peer.rate) for _, peer in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def goals_table(goals):
+    lines = ["| goal | | measured | wanted | |", "|---|---|---:|---:|---|"]
+    for goal in goals:
+        wanted = f"{'≥' if goal.at_least else '≤'} {number(goal.limit, 2)} {goal.unit}"
+        measured = goal.why if goal.value is None else f"{number(goal.value, 2)} {goal.unit}"
+        verdict = {None: "not measured", True: "met", False: "**missed**"}[goal.met]
+        lines.append(f"| {goal.number} | {goal.text} | {measured} | {wanted} | {verdict} |")
+    return "\n".join(lines)
+
+
+def write(directory, machine, results, peers, goals, facts, skipped):
+    os.makedirs(directory, exist_ok=True)
+    parts = ["# What was measured", machine, table(results, peers), "## Goals", goals_table(goals)]
+    if facts:
+        parts += ["## Sizes and times", "| | |\n|---|---:|\n" + "\n".join(
+            f"| {name} | {number(value, 2)} {unit} |" for name, value, unit in facts)]
+    if skipped:
+        parts += ["## Skipped", "\n".join(f"- {name}: {why}" for name, why in skipped)]
+    text = "\n\n".join(parts) + "\n"
+    with open(f"{directory}/results.md", "w") as file:
+        file.write(text)
+    with open(f"{directory}/results.json", "w") as file:
+        json.dump({
+            "machine": machine,
+            "results": [dataclasses.asdict(result) for result in results],
+            "goals": [{**dataclasses.asdict(goal), "met": goal.met} for goal in goals],
+            "facts": [{"name": name, "value": value, "unit": unit} for name, value, unit in facts],
+            "skipped": [{"name": name, "why": why} for name, why in skipped],
+        }, file, indent=2)
+        file.write("\n")
+    return text

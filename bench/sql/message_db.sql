@@ -1,0 +1,2 @@
+-- One message in a stream of its own, as Message DB's own benchmark writes it.
+SELECT message_store.write_message(gen_random_uuid()::varchar, 'backups-' || gen_random_uuid()::varchar, 'SoftDeleted', '{"deleted_at": "2026-11-23T05:00:00.000000Z","deletion_id": "019ab000-0000-7000-8000-000000000000","name": "nightly-db-17-2026-11-23","metadata": {"host": "db-17.example.org","size": 1073741824,"region": "eu-central-1"},"reason": "its retention period is over"}', '{"ip": "127.0.0.1","actor": "bench","request_id": "019ab000-0000-7000-8000-000000000000"}');
