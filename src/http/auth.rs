@@ -3,7 +3,8 @@
 use super::error::{ApiError, Challenge};
 use super::jwks::{JwksCache, JwksError};
 use super::rights::Principal;
-use super::token::{self, Expected, JwsAlgorithm, MIN_SECRET, UnverifiedToken, VerifyingKey};
+use super::token::{self, Expected, JwsAlgorithm, MAX_TOKEN, MIN_SECRET, UnverifiedToken, VerifyingKey};
+use super::token_cache::TokenCache;
 use crate::clock::SharedClock;
 use crate::config::JwksSource;
 use chrono::TimeDelta;
@@ -11,6 +12,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use jsonwebtoken::DecodingKey;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Onedata's header, taken on Onedata's routes only.
@@ -180,6 +182,7 @@ pub struct Authenticator {
     jwks: Option<JwksCache>,
     expected: Expected,
     clock: SharedClock,
+    verified: TokenCache,
 }
 
 impl Authenticator {
@@ -219,6 +222,7 @@ impl Authenticator {
                 leeway,
             },
             clock,
+            verified: TokenCache::default(),
         })
     }
 
@@ -230,8 +234,15 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         accept_x_auth_token: bool,
-    ) -> Result<Principal, AuthError> {
+    ) -> Result<Arc<Principal>, AuthError> {
         let token = find_token(headers, accept_x_auth_token)?;
+        if token.len() > MAX_TOKEN {
+            return Err(AuthError::TooLong);
+        }
+        let (key, now) = (TokenCache::key(token), self.clock.now());
+        if let Some(principal) = self.verified.get(&key, now) {
+            return Ok(principal);
+        }
         let token = UnverifiedToken::parse(token)?;
         let claims = match (token.algorithm(), &self.secret, &self.jwks) {
             (JwsAlgorithm::Hs256, Some(secret), _) => token.verify(secret)?,
@@ -244,7 +255,12 @@ impl Authenticator {
                 return Err(AuthError::UnsupportedAlgorithm);
             }
         };
-        token::principal(&claims, &self.expected, self.clock.now())
+        let now = self.clock.now();
+        let principal = Arc::new(token::principal(&claims, &self.expected, now)?);
+        if let Some(expires) = token::expires(&claims, self.expected.leeway) {
+            self.verified.put(key, &principal, now, expires);
+        }
+        Ok(principal)
     }
 }
 

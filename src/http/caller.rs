@@ -57,7 +57,7 @@ pub type SharedApi = Arc<Api>;
 #[derive(Debug)]
 pub struct Caller {
     /// What its token grants.
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     metadata: EventMetadata,
     headers: HeaderMap,
 }

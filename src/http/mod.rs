@@ -25,6 +25,7 @@ pub mod rights;
 pub mod router;
 pub mod server;
 pub mod token;
+mod token_cache;
 
 #[cfg(test)]
 mod testing;

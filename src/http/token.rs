@@ -222,6 +222,13 @@ pub fn principal(
     })
 }
 
+/// When verified claims stop being accepted; `None` where that is beyond every calendar.
+pub(super) fn expires(claims: &Map<String, Value>, leeway: TimeDelta) -> Option<DateTime<Utc>> {
+    let seconds = claims.get("exp").and_then(Value::as_f64)?;
+    // Rounded down: to verify once more is better than to accept for too long.
+    DateTime::from_timestamp((seconds + leeway.as_seconds_f64()) as i64, 0)
+}
+
 fn check_times(claims: &Map<String, Value>, leeway: TimeDelta, now: DateTime<Utc>) -> Result<(), AuthError> {
     // Microseconds since 1970 are exact in a float for the next 250 years.
     let (now, leeway) = (now.timestamp_micros() as f64 / 1e6, leeway.as_seconds_f64());

@@ -73,7 +73,10 @@ fn bearer(token: &str) -> HeaderMap {
 }
 
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<Principal, AuthError> {
-    authenticator.authenticate(&bearer(token), false).await
+    authenticator
+        .authenticate(&bearer(token), false)
+        .await
+        .map(std::sync::Arc::unwrap_or_clone)
 }
 
 async fn accepted(claims: Value) -> Principal {

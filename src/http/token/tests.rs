@@ -41,6 +41,7 @@ async fn accepted(
         .unwrap()
         .authenticate(&headers, false)
         .await
+        .map(std::sync::Arc::unwrap_or_clone)
 }
 
 #[tokio::test]
