@@ -56,9 +56,10 @@ impl Handler for CallbackConsumer {
             .map_err(|error| match error {
                 // Only this entity's rows are at fault: others must not wait for their repair.
                 StoreError::Inconsistent { .. } => HandlerError::poison(error),
-                StoreError::Database { .. } | StoreError::Migrate(_) | StoreError::RowCount { .. } => {
-                    HandlerError::retry(error)
-                }
+                StoreError::Database { .. }
+                | StoreError::Migrate(_)
+                | StoreError::RowCount { .. }
+                | StoreError::HeadMoved => HandlerError::retry(error),
             })?;
         if created > 0 {
             self.wake.notify_one();

@@ -35,6 +35,9 @@ pub enum StoreError {
         /// How many it changed.
         actual: u64,
     },
+    /// Another instance appended since the batch was loaded. Nothing was written; the batch has to be decided again.
+    #[error("another instance has appended meanwhile")]
+    HeadMoved,
 }
 
 impl StoreError {
@@ -76,6 +79,7 @@ impl StoreError {
                 }
                 _ => false,
             },
+            Self::HeadMoved => true,
             Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } => false,
         }
     }
@@ -93,7 +97,7 @@ impl StoreError {
                         | sqlx::Error::WorkerCrashed
                 ) || matches!(source, sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("57P")))
             }
-            Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } => false,
+            Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } | Self::HeadMoved => false,
         }
     }
 }

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::persist::SerializedEvent;
 pub use error::{StoreError, ensure_rows};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ pub struct WrappedKey {
 /// What an append transaction finds of one stream.
 #[derive(Debug, Clone, Default)]
 pub struct StreamSnapshot {
-    /// Every event of the stream, in order.
+    /// The events that were asked for, in order.
     pub events: Vec<SerializedEvent>,
     /// The leaf hash of the last one.
     pub last_leaf: Option<Hash>,
@@ -148,12 +148,23 @@ pub struct CallbackTarget {
     pub created_at: DateTime<Utc>,
 }
 
-/// Everything that one append transaction finds under the head lock.
+/// What a batch has to know of the ledger before it is decided.
+#[derive(Debug, Clone, Default)]
+pub struct BatchNeeds {
+    /// The streams, by stream id, and the version up to which the caller knows each: only later events are loaded.
+    pub streams: BTreeMap<String, u64>,
+    /// Streams that something may be sealed for: their keys and fences are loaded.
+    pub sealing: BTreeSet<String>,
+    /// Idempotency keys whose answers are loaded.
+    pub answers: BTreeSet<Hash>,
+}
+
+/// Everything that one append transaction finds.
 #[derive(Debug, Clone)]
 pub struct BatchSnapshot {
     /// The head before the batch.
     pub head: Head,
-    /// The streams that were asked for, by stream id; unknown ones are absent.
+    /// The streams that were asked for, by stream id, from the version asked for; those without anything are absent.
     pub streams: BTreeMap<String, StreamSnapshot>,
     /// The stored answers to the idempotency keys that were asked for.
     pub answers: Vec<IdempotencyRecord>,
@@ -180,30 +191,32 @@ pub struct BatchWrite {
 
 /// One append transaction at a time, on a connection of its own.
 ///
-/// `begin` takes the head lock and holds it until `commit` or `rollback`: between them nobody else appends, on any
-/// instance, so what `begin` returns is the truth that the batch is decided on.
+/// What `begin` returns is the truth that the batch is decided on: nobody appends between it and the commit, on any instance.
+/// A backend sees to that by the head lock, taken in `begin` and held until `commit` or `rollback`; or by writing only if the
+/// head is still where `begin` had it, and failing with [`StoreError::HeadMoved`] if not.
 #[async_trait]
 pub trait AppendBackend: Send {
-    /// Opens the transaction, locks the head, loads the named streams and stored answers in one go.
+    /// Opens the transaction and loads what the batch needs, all streams in one go.
     ///
     /// # Errors
     /// [`StoreError`]; no transaction is open then.
-    async fn begin(&mut self, streams: &[String], answers: &[Hash]) -> Result<BatchSnapshot, StoreError>;
+    async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError>;
 
     /// Writes the batch and commits.
     ///
     /// # Errors
     /// [`StoreError`]; the transaction is rolled back, unless [`StoreError::outcome_unknown`] says that it may have been
-    /// committed.
+    /// committed. After [`StoreError::HeadMoved`] the next `begin` takes the lock.
     async fn commit(&mut self, write: &BatchWrite) -> Result<(), StoreError>;
 
-    /// Gives the lock back without writing.
+    /// Gives the lock back, if there is one, without writing.
     ///
     /// # Errors
     /// [`StoreError`] when the database could not be told; the connection is replaced then.
     async fn rollback(&mut self) -> Result<(), StoreError>;
 
-    /// Whether the event with this id stands at this position: what became of a commit whose answer was lost.
+    /// Whether the event with this id stands at this position: what became of a commit whose answer was lost. After
+    /// `false` it never will: a commit that is still on its way comes to nothing.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -220,7 +220,8 @@ const PURGE_EVENTS: [&str; 3] = ["purge_requested", "purged", "purge_failed"];
 /// The head row as it is read everywhere.
 pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
     let operation = "read the head";
-    let frontier: &[u8] = row.get("frontier");
+    // Owned, because a row that came as plain text has to be decoded.
+    let frontier: Vec<u8> = row.get("frontier");
     let (hashes, rest) = frontier.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(StoreError::inconsistent(
@@ -231,7 +232,7 @@ pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
     Ok(Head {
         position: non_negative(operation, row.get("position"))?,
         frontier: hashes.to_vec(),
-        root: hash(operation, row.get("root"))?,
+        root: hash(operation, &row.get::<Vec<u8>, _>("root"))?,
         recorded_at: row.get("recorded_at"),
     })
 }

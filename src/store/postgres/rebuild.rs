@@ -296,6 +296,9 @@ impl ShadowTables for PostgresShadow {
         for statement in REPLACE {
             self.execute("replace the projections", statement).await?;
         }
+        // A batch that was decided without the lock and waits for it now has to be decided again.
+        let touch = "UPDATE ledger_head SET position = position WHERE id = 1";
+        self.execute("replace the projections", touch).await?;
         self.thaw().await
     }
 

@@ -1,8 +1,8 @@
 //! SQLite: the append transaction.
 
 use super::super::{
-    AppendBackend, BatchSnapshot, BatchWrite, Hash, IdempotencyRecord, NewEvent, Position, StoreError,
-    StreamSnapshot, WrappedKey, ensure_rows,
+    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, IdempotencyRecord, NewEvent, Position,
+    StoreError, StreamSnapshot, WrappedKey, ensure_rows,
 };
 use super::read::{hash, head_from_row};
 use super::{SqliteStore, micros, time, uuid};
@@ -43,9 +43,9 @@ impl SqliteAppend {
 
 #[async_trait]
 impl AppendBackend for SqliteAppend {
-    async fn begin(&mut self, streams: &[String], answers: &[Hash]) -> Result<BatchSnapshot, StoreError> {
+    async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let mut connection = Arc::clone(&self.write).lock_owned().await;
-        let loaded = load(&mut connection, streams, answers).await;
+        let loaded = load(&mut connection, needs).await;
         if loaded.is_ok() {
             self.turn = Some(connection);
         } else {
@@ -111,11 +111,7 @@ impl SqliteAppend {
     }
 }
 
-async fn load(
-    connection: &mut SqliteConnection,
-    streams: &[String],
-    answers: &[Hash],
-) -> Result<BatchSnapshot, StoreError> {
+async fn load(connection: &mut SqliteConnection, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
     // IMMEDIATE: the write lock is the head lock, and it is taken before anything is read.
     connection
         .execute("BEGIN IMMEDIATE")
@@ -126,12 +122,18 @@ async fn load(
         .await
         .map_err(StoreError::database("read the head"))?;
     let head = head_from_row(&head)?;
-    let mut found = load_events(connection, streams).await?;
-    if !found.is_empty() {
-        load_keys(connection, &mut found).await?;
+    let mut found = load_events(connection, &needs.streams).await?;
+    // A stream that nothing is known of and nothing was found of has no key and no fence.
+    let sealing: Vec<&String> = needs
+        .sealing
+        .iter()
+        .filter(|id| found.contains_key(*id) || needs.streams.get(*id).is_some_and(|version| *version > 0))
+        .collect();
+    if !sealing.is_empty() {
+        load_keys(connection, &sealing, &mut found).await?;
     }
     let mut stored = Vec::new();
-    for key in answers {
+    for key in &needs.answers {
         stored.extend(load_answer(connection, key).await?);
     }
     Ok(BatchSnapshot {
@@ -143,13 +145,13 @@ async fn load(
 
 async fn load_events(
     connection: &mut SqliteConnection,
-    streams: &[String],
+    streams: &BTreeMap<String, u64>,
 ) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
     let operation = "load the streams";
     let rows = sqlx::query(
         "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
-         FROM events
-         WHERE aggregate_type = ?1 AND aggregate_id IN (SELECT value FROM json_each(?2))
+         FROM json_each(?2) AS asked
+         CROSS JOIN events ON aggregate_type = ?1 AND aggregate_id = asked.key AND sequence > asked.value
          ORDER BY aggregate_id, sequence",
     )
     .bind(AGGREGATE_TYPE)
@@ -178,10 +180,10 @@ async fn load_events(
 
 async fn load_keys(
     connection: &mut SqliteConnection,
+    ids: &[&String],
     found: &mut BTreeMap<String, StreamSnapshot>,
 ) -> Result<(), StoreError> {
     let operation = "load the keys";
-    let ids: Vec<&String> = found.keys().collect();
     let rows = sqlx::query(
         "SELECT aggregate_id, key_id, kek_id, wrapped, 0 AS fenced
          FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))
@@ -194,9 +196,7 @@ async fn load_keys(
     .await
     .map_err(StoreError::database(operation))?;
     for row in rows {
-        let Some(stream) = found.get_mut(row.get::<&str, _>("aggregate_id")) else {
-            continue;
-        };
+        let stream = found.entry(row.get("aggregate_id")).or_default();
         if row.get::<bool, _>("fenced") {
             stream.fenced = true;
         } else {

@@ -1,23 +1,22 @@
 //! One batch: commands decided in order against the streams that the transaction loaded.
 
 use super::CommandError;
+use super::known::{KnownStream, LongStreams};
 use crate::clock::SharedClock;
 use crate::keyring::{DataKey, Details, Keyring, KeyringError};
 use crate::merkle::entry::{ENTRY_VERSION, Entry, Payload, entry_hash, entry_time, payload_commitment};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::store::{
-    BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, IdempotencyRecord, NewEvent, Position, StoreError,
-    StoredEvent, StreamSnapshot, WrappedKey, decode_event,
+    BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, IdempotencyRecord, NewEvent, Position,
+    StoreError, StoredEvent, StreamSnapshot, WrappedKey, decode_event,
 };
-use archive_ledger_domain::{
-    AGGREGATE_TYPE, ArchivedEntity, Command, EntityKey, Event, EventMetadata, Rejection, State,
-};
+use archive_ledger_domain::{AGGREGATE_TYPE, Command, EntityKey, Event, EventMetadata, Rejection, State};
 use archive_ledger_projections::{Changes, Recorded};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -105,28 +104,30 @@ enum Remembered {
     Refused(Rejection),
 }
 
-/// The streams and idempotency keys that a batch needs, each once.
-pub fn needs(proposals: &[Proposal]) -> (Vec<String>, Vec<Hash>) {
-    let streams: BTreeSet<String> = proposals
-        .iter()
-        .map(|proposal| proposal.key.stream_id())
-        .collect();
-    let keys: BTreeSet<Hash> = proposals
-        .iter()
-        .filter_map(|proposal| proposal.idempotency.map(|one| one.key))
-        .collect();
-    (streams.into_iter().collect(), keys.into_iter().collect())
+/// What a batch needs, each once.
+pub fn needs(proposals: &[Proposal], known: &LongStreams) -> BatchNeeds {
+    let mut needs = BatchNeeds::default();
+    for proposal in proposals {
+        let stream_id = proposal.key.stream_id();
+        if !proposal.details.is_empty() {
+            needs.sealing.insert(stream_id.clone());
+        }
+        needs.answers.extend(proposal.idempotency.map(|one| one.key));
+        let version = known.get(&stream_id).map_or(0, |stream| stream.version);
+        needs.streams.insert(stream_id, version);
+    }
+    needs
 }
 
 /// A stream as the batch sees it.
 #[derive(Default)]
 struct Stream {
-    entity: ArchivedEntity,
-    version: u64,
-    last_leaf: Option<Hash>,
+    known: KnownStream,
     wrapped: Option<WrappedKey>,
     key: Option<Arc<DataKey>>,
     fenced: bool,
+    /// Whether this batch sealed something for it.
+    sealed_here: bool,
 }
 
 /// A batch under way.
@@ -141,17 +142,20 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Starts from what the transaction found.
+    /// Starts from what the transaction found of the streams that were asked for, and from what was known of them.
     ///
     /// # Errors
     /// [`StoreError::Inconsistent`] when what is stored contradicts itself.
-    pub fn new(
+    pub fn new<'i>(
+        asked: impl IntoIterator<Item = &'i String>,
+        known: &LongStreams,
         snapshot: BatchSnapshot,
         keyring: &'a Keyring,
         clock: &'a SharedClock,
     ) -> Result<Self, StoreError> {
         let operation = "load the batch";
         let head = snapshot.head;
+        let mut found = snapshot.streams;
         let frontier = Frontier::new(head.position, head.frontier.clone())
             .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
         if frontier.root() != head.root {
@@ -164,8 +168,9 @@ impl<'a> Batch<'a> {
         let now = clock.now();
         let now = head.recorded_at.map_or(now, |last| last.max(now));
         let mut streams = BTreeMap::new();
-        for (id, found) in snapshot.streams {
-            streams.insert(id, Stream::load(found)?);
+        for id in asked {
+            let loaded = Stream::load(known.get(id).cloned(), found.remove(id).unwrap_or_default())?;
+            streams.insert(id.clone(), loaded);
         }
         let mut answers = BTreeMap::new();
         for record in snapshot.answers {
@@ -232,14 +237,14 @@ impl<'a> Batch<'a> {
         let stream_id = proposal.key.stream_id();
         let stream = self.streams.entry(stream_id.clone()).or_default();
         if let Some(expected) = proposal.expected_version
-            && expected != stream.version
+            && expected != stream.known.version
         {
             return Err(CommandError::VersionMismatch {
-                actual: stream.version,
+                actual: stream.known.version,
             });
         }
         let events = match &proposal.decision {
-            Decision::Command(command) => stream.entity.decide(command.clone())?,
+            Decision::Command(command) => stream.known.entity.decide(command.clone())?,
             Decision::Events(events) => events.clone(),
         };
         // Everything that can fail comes before the first change.
@@ -258,15 +263,19 @@ impl<'a> Batch<'a> {
         let receipt = Receipt {
             position: last,
             event_id: last.map(|_| first_id),
-            version: stream.version,
-            state: stream.entity.state(),
+            version: stream.known.version,
+            state: stream.known.entity.state(),
             recorded_at: self.now,
-            deletion_id: stream.entity.deletion().map(|deletion| deletion.deletion_id),
-            deleted_at: stream.entity.deletion().map(|deletion| deletion.deleted_at),
-            purge_id: stream.entity.purge_id(),
+            deletion_id: stream
+                .known
+                .entity
+                .deletion()
+                .map(|deletion| deletion.deletion_id),
+            deleted_at: stream.known.entity.deletion().map(|deletion| deletion.deleted_at),
+            purge_id: stream.known.entity.purge_id(),
         };
         if let Some(target) = &proposal.target {
-            let dataset_id = stream.entity.dataset_id().map(ToOwned::to_owned);
+            let dataset_id = stream.known.entity.dataset_id().map(ToOwned::to_owned);
             self.write.targets.push(CallbackTarget {
                 target_id: self.clock.new_id(),
                 key: proposal.key.clone(),
@@ -292,7 +301,7 @@ impl<'a> Batch<'a> {
     ) -> Result<Position, CommandError> {
         let stream = self.streams.entry(stream_id.to_owned()).or_default();
         let position = self.frontier.size() + 1;
-        let sequence = stream.version + 1;
+        let sequence = stream.known.version + 1;
         let key_id = sealed
             .as_ref()
             .and_then(|_| stream.key.as_ref().map(|key| key.key_id()));
@@ -306,7 +315,7 @@ impl<'a> Batch<'a> {
                 sequence,
                 event_id,
                 recorded_at: self.now,
-                previous: stream.last_leaf,
+                previous: stream.known.last_leaf,
                 sealed,
                 key_id,
             },
@@ -320,33 +329,35 @@ impl<'a> Batch<'a> {
             recorded_at: self.now,
             event,
         };
-        self.write.changes.record(&stream.entity, recorded);
-        stream.entity.apply(event.clone());
-        stream.version = sequence;
-        stream.last_leaf = Some(built.stored.leaf);
+        self.write.changes.record(&stream.known.entity, recorded);
+        stream.known.entity.apply(event.clone());
+        stream.known.version = sequence;
+        stream.known.last_leaf = Some(built.stored.leaf);
         self.frontier.push(built.stored.leaf);
         self.write.events.push(built);
-        if stream.entity.state() == State::Purged {
+        if stream.known.entity.state() == State::Purged {
             // The key that this very batch minted, and what it sealed, must not reach the disk either.
             stream.fenced = true;
             stream.key = None;
             stream.wrapped = None;
-            self.write.keys.retain(|(id, _)| id != stream_id);
-            for event in self
-                .write
-                .events
-                .iter_mut()
-                .filter(|event| event.stored.key == proposal.key)
-            {
-                event.stored.sealed = None;
+            if stream.sealed_here {
+                self.write.keys.retain(|(id, _)| id != stream_id);
+                for event in self
+                    .write
+                    .events
+                    .iter_mut()
+                    .filter(|event| event.stored.key == proposal.key)
+                {
+                    event.stored.sealed = None;
+                }
             }
             self.write.erased.push((stream_id.to_owned(), position));
         }
         Ok(position)
     }
 
-    /// What is to be written; `None` when nothing changed.
-    pub fn finish(mut self) -> Option<BatchWrite> {
+    /// What is to be written, `None` when nothing changed; and what the writer then knows of long streams.
+    pub fn finish(mut self) -> Option<(BatchWrite, Vec<(String, KnownStream)>)> {
         if self.write.events.is_empty() && self.write.answers.is_empty() && self.write.targets.is_empty() {
             return None;
         }
@@ -361,28 +372,33 @@ impl<'a> Batch<'a> {
             root: self.frontier.root(),
             recorded_at,
         };
-        Some(self.write)
+        let long = self
+            .streams
+            .into_iter()
+            .filter(|(_, stream)| LongStreams::wants(&stream.known))
+            .map(|(id, stream)| (id, stream.known))
+            .collect();
+        Some((self.write, long))
     }
 }
 
 impl Stream {
-    fn load(found: StreamSnapshot) -> Result<Self, StoreError> {
-        let mut entity = ArchivedEntity::default();
-        let mut version = 0;
+    fn load(known: Option<KnownStream>, found: StreamSnapshot) -> Result<Self, StoreError> {
+        let mut known = known.unwrap_or_default();
         for event in found.events {
-            version += 1;
-            if u64::try_from(event.sequence).ok() != Some(version) {
+            known.version += 1;
+            if u64::try_from(event.sequence).ok() != Some(known.version) {
                 return Err(StoreError::inconsistent("load the batch", "a stream has a gap"));
             }
-            entity.apply(decode_event(event)?);
+            known.entity.apply(decode_event(event)?);
         }
+        known.last_leaf = found.last_leaf.or(known.last_leaf);
         Ok(Self {
-            entity,
-            version,
-            last_leaf: found.last_leaf,
+            known,
             wrapped: found.key,
             key: None,
             fenced: found.fenced,
+            sealed_here: false,
         })
     }
 
@@ -421,6 +437,7 @@ impl Stream {
             self.wrapped.clone_from(&minted);
         }
         self.key = Some(key);
+        self.sealed_here = true;
         Ok(Some((sealed, minted)))
     }
 }

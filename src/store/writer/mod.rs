@@ -10,9 +10,11 @@
 //!   nobody.
 //! - Commands are decided under the head lock, one after the other. Two commands on one entity in one batch, or on two
 //!   instances, never conflict: the later one sees what the earlier one did, and a refusal costs its neighbours nothing.
+//!   (A backend that finds its process to be the only one that appends may leave the lock and check the head instead.)
 //! - A command is answered only after its batch is committed and fsynced, projections included.
 
 mod batch;
+mod known;
 
 pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
 
@@ -22,6 +24,7 @@ use crate::keyring::{Keyring, KeyringError};
 use crate::telemetry;
 use archive_ledger_domain::Rejection;
 use batch::{Answer, Batch};
+use known::{KnownStream, LongStreams};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -122,6 +125,7 @@ pub struct Writer<B> {
     max_batch: usize,
     queue: mpsc::Receiver<Queued>,
     committed: watch::Sender<Position>,
+    known: LongStreams,
 }
 
 /// Makes a writer and the way to it. `max_batch` commands share a transaction at the most; `queue_limit` may wait.
@@ -146,6 +150,7 @@ pub fn writer<B: AppendBackend>(
             max_batch: max_batch.max(1),
             queue,
             committed,
+            known: LongStreams::default(),
         },
         handle,
     )
@@ -204,6 +209,11 @@ impl<B: AppendBackend> Writer<B> {
         loop {
             match self.attempt(proposals).await {
                 Ok(answers) => return Ok(answers),
+                // Once in a row at the most: the next attempt takes the lock.
+                Err(Failure {
+                    error: StoreError::HeadMoved,
+                    ..
+                }) => {}
                 Err(failure) if !failure.error.is_transient() => {
                     tracing::error!(error = %telemetry::chain(&failure.error), "an append was refused");
                     return Err(CommandError::Store(Arc::new(failure.error)));
@@ -255,13 +265,16 @@ impl<B: AppendBackend> Writer<B> {
     /// One transaction. An error comes with what was attempted when it is unknown whether it was committed.
     async fn attempt(&mut self, proposals: &[Proposal]) -> Result<Vec<Answer>, Failure> {
         let started = Instant::now();
-        let (streams, keys) = batch::needs(proposals);
-        let snapshot = self
-            .backend
-            .begin(&streams, &keys)
-            .await
-            .map_err(Failure::before_commit)?;
-        let mut batch = match Batch::new(snapshot, &self.keyring, &self.clock) {
+        let needs = batch::needs(proposals, &self.known);
+        let snapshot = self.backend.begin(&needs).await.map_err(Failure::before_commit)?;
+        let loaded = Batch::new(
+            needs.streams.keys(),
+            &self.known,
+            snapshot,
+            &self.keyring,
+            &self.clock,
+        );
+        let mut batch = match loaded {
             Ok(batch) => batch,
             Err(error) => {
                 self.give_back().await;
@@ -269,7 +282,7 @@ impl<B: AppendBackend> Writer<B> {
             }
         };
         let answers: Vec<Answer> = proposals.iter().map(|proposal| batch.decide(proposal)).collect();
-        let Some(write) = batch.finish() else {
+        let Some((write, long)) = batch.finish() else {
             self.give_back().await;
             return Ok(answers);
         };
@@ -281,6 +294,7 @@ impl<B: AppendBackend> Writer<B> {
             answers,
             first,
             position: write.head.position,
+            long,
         };
         match self.backend.commit(&write).await {
             Ok(()) => {
@@ -296,7 +310,8 @@ impl<B: AppendBackend> Writer<B> {
         }
     }
 
-    fn acknowledge(&self, attempted: Attempted) -> Vec<Answer> {
+    fn acknowledge(&mut self, attempted: Attempted) -> Vec<Answer> {
+        self.known.learn(attempted.long);
         self.committed.send_replace(attempted.position);
         attempted.answers
     }
@@ -328,6 +343,7 @@ struct Attempted {
     answers: Vec<Answer>,
     first: Option<(Position, uuid::Uuid)>,
     position: Position,
+    long: Vec<(String, KnownStream)>,
 }
 
 /// A count as metrics take it.

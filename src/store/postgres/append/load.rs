@@ -1,0 +1,146 @@
+//! What a batch has to know before it is decided.
+
+use super::super::read::hash;
+use crate::store::{BatchNeeds, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey};
+use archive_ledger_domain::AGGREGATE_TYPE;
+use cqrs_es::persist::SerializedEvent;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Streams, keys and answers, each in one query and only where there is something to ask for.
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    needs: &BatchNeeds,
+) -> Result<(BTreeMap<String, StreamSnapshot>, Vec<IdempotencyRecord>), StoreError> {
+    let mut found = load_events(connection, &needs.streams).await?;
+    // A stream that nothing is known of and nothing was found of has no key and no fence.
+    let sealing: Vec<&str> = needs
+        .sealing
+        .iter()
+        .filter(|id| found.contains_key(*id) || needs.streams.get(*id).is_some_and(|version| *version > 0))
+        .map(String::as_str)
+        .collect();
+    if !sealing.is_empty() {
+        load_keys(connection, &sealing, &mut found).await?;
+    }
+    let answers = if needs.answers.is_empty() {
+        Vec::new()
+    } else {
+        load_answers(connection, &needs.answers).await?
+    };
+    Ok((found, answers))
+}
+
+async fn load_events(
+    connection: &mut PgConnection,
+    streams: &BTreeMap<String, u64>,
+) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
+    let operation = "load the streams";
+    let known = streams.values().any(|version| *version > 0);
+    let ids: Vec<&str> = streams.keys().map(String::as_str).collect();
+    let query = if known {
+        // The sort keeps the inner query from being merged into a join that might read the whole table.
+        sqlx::query(
+            "SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
+             FROM UNNEST ($2::text[], $3::bigint[]) AS asked (id, known)
+             CROSS JOIN LATERAL (
+                 SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM events
+                 WHERE aggregate_type = $1 AND aggregate_id = asked.id AND sequence > asked.known
+                 ORDER BY sequence) e
+             ORDER BY e.aggregate_id, e.sequence",
+        )
+        .bind(AGGREGATE_TYPE)
+        .bind(ids)
+        .bind(
+            streams
+                .values()
+                .map(|version| super::signed(*version))
+                .collect::<Vec<_>>(),
+        )
+    } else {
+        sqlx::query(
+            "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
+             FROM events
+             WHERE aggregate_type = $1 AND aggregate_id = ANY ($2)
+             ORDER BY aggregate_id, sequence",
+        )
+        .bind(AGGREGATE_TYPE)
+        .bind(ids)
+    };
+    let rows = query
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+    let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
+    for row in rows {
+        let aggregate_id: String = row.get("aggregate_id");
+        let event = SerializedEvent::new(
+            aggregate_id.clone(),
+            usize::try_from(row.get::<i64, _>("sequence")).unwrap_or(0),
+            AGGREGATE_TYPE.to_owned(),
+            row.get("event_type"),
+            row.get("event_version"),
+            row.get::<Json<serde_json::Value>, _>("payload").0,
+            serde_json::Value::Null,
+        );
+        let stream = found.entry(aggregate_id).or_default();
+        stream.last_leaf = Some(hash(operation, row.get("leaf"))?);
+        stream.events.push(event);
+    }
+    Ok(found)
+}
+
+async fn load_keys(
+    connection: &mut PgConnection,
+    ids: &[&str],
+    found: &mut BTreeMap<String, StreamSnapshot>,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT aggregate_id, key_id, kek_id, wrapped, false AS fenced
+         FROM entity_keys WHERE aggregate_id = ANY ($1)
+         UNION ALL
+         SELECT aggregate_id, NULL, NULL, NULL, true
+         FROM erasures WHERE aggregate_id = ANY ($1)",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database("load the keys"))?;
+    for row in rows {
+        let stream = found.entry(row.get("aggregate_id")).or_default();
+        if row.get("fenced") {
+            stream.fenced = true;
+        } else {
+            stream.key = Some(WrappedKey {
+                key_id: row.get("key_id"),
+                kek_id: row.get("kek_id"),
+                wrapped: row.get("wrapped"),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn load_answers(
+    connection: &mut PgConnection,
+    keys: &BTreeSet<Hash>,
+) -> Result<Vec<IdempotencyRecord>, StoreError> {
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+    let rows =
+        sqlx::query("SELECT key, request, answer, recorded_at FROM idempotency_answers WHERE key = ANY ($1)")
+            .bind(&keys)
+            .fetch_all(connection)
+            .await
+            .map_err(StoreError::database("load the answers"))?;
+    rows.iter()
+        .map(|row| {
+            Ok(IdempotencyRecord {
+                key: hash("load the answers", row.get("key"))?,
+                request: hash("load the answers", row.get("request"))?,
+                answer: row.get::<Json<serde_json::Value>, _>("answer").0,
+                recorded_at: row.get("recorded_at"),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,234 @@
+//! A batch's one statement: the head, the events, the keys, the list and the counters, all or nothing.
+
+use super::signed;
+use crate::store::{BatchWrite, Head, NewEvent, StoreError};
+use archive_ledger_domain::AGGREGATE_TYPE;
+use archive_ledger_projections::ArchivedListChange;
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+/// Everything hangs on `moved`: where the head is not where the batch was decided, it is empty, and so is all the rest.
+///
+/// `xmin` tells apart what the position alone cannot: a head that somebody locked and wrote back unchanged, to have a
+/// statement that is still on its way come to nothing. The division fails the statement, and with it the transaction, where
+/// a part has written another number of rows than it was given.
+const WRITE: &str = "
+    WITH moved AS (
+        UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4
+        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid
+        RETURNING xmin::text AS version
+    ), new_events AS (
+        INSERT INTO events
+            (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+             event_id, recorded_at, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf)
+        SELECT position, $7, aggregate_id, sequence, event_type, event_version, payload, metadata,
+               event_id, $8, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf
+        FROM moved, UNNEST ($9::bigint[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::json[],
+                    $15::json[], $16::uuid[], $17::uuid[], $18::text[], $19::uuid[], $20::text[],
+                    $21::bytea[], $22::bytea[], $23::bytea[], $24::bytea[])
+             AS new (position, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                     event_id, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf)
+        RETURNING 1
+    ), new_keys AS (
+        INSERT INTO entity_keys (aggregate_id, key_id, kek_id, wrapped)
+        SELECT new.aggregate_id, new.key_id, new.kek_id, new.wrapped
+        FROM moved, UNNEST ($25::text[], $26::uuid[], $27::text[], $28::bytea[])
+             AS new (aggregate_id, key_id, kek_id, wrapped)
+        RETURNING 1
+    ), listed AS (
+        INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
+        SELECT new.entity_type, new.entity_id, new.deleted_at, new.position, new.deletion_id
+        FROM moved, UNNEST ($29::text[], $30::text[], $31::timestamptz[], $32::bigint[], $33::uuid[])
+             AS new (entity_type, entity_id, deleted_at, position, deletion_id)
+        ON CONFLICT (entity_type, entity_id) DO UPDATE
+        SET deleted_at = excluded.deleted_at, position = excluded.position, deletion_id = excluded.deletion_id
+        RETURNING 1
+    ), unlisted AS (
+        DELETE FROM archived_entries old
+        USING moved, UNNEST ($34::text[], $35::text[]) AS gone (entity_type, entity_id)
+        WHERE old.entity_type = gone.entity_type AND old.entity_id = gone.entity_id
+    ), counted AS (
+        UPDATE archived_summary old SET count = old.count + change.delta
+        FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
+        WHERE old.entity_type = change.entity_type
+        RETURNING 1
+    ), first_counted AS (
+        INSERT INTO archived_summary (entity_type, count)
+        SELECT change.entity_type, change.delta
+        FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
+        WHERE NOT EXISTS (SELECT 1 FROM archived_summary old WHERE old.entity_type = change.entity_type)
+        RETURNING 1
+    )
+    SELECT version, 1 / CASE WHEN
+        (SELECT count(*) FROM new_events) = cardinality($9::bigint[])
+        AND (SELECT count(*) FROM new_keys) = cardinality($25::text[])
+        AND (SELECT count(*) FROM listed) = cardinality($29::text[])
+        AND (SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($36::text[])
+        THEN 1 ELSE 0 END
+    FROM moved";
+
+/// The head as this process knows it: its content, and the version of its row.
+#[derive(Debug, Clone)]
+pub(super) struct KnownHead {
+    /// The content.
+    pub(super) head: Head,
+    /// The `xmin` of the row.
+    pub(super) version: String,
+}
+
+/// Writes the batch if the head still is `before`; returns it as the batch leaves it.
+///
+/// # Errors
+/// [`StoreError::HeadMoved`] when it is not; nothing is written then.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    before: &KnownHead,
+    write: &BatchWrite,
+) -> Result<KnownHead, StoreError> {
+    let events = EventColumns::from(write.events.as_slice());
+    let keys = &write.keys;
+    let list = ListColumns::from(write);
+    let (types, deltas): (Vec<&str>, Vec<i64>) = write
+        .changes
+        .summary
+        .iter()
+        .map(|(entity_type, delta)| (entity_type.as_str(), delta))
+        .unzip();
+    let row = sqlx::query(WRITE)
+        .bind(signed(write.head.position))
+        .bind(write.head.frontier.concat())
+        .bind(&write.head.root[..])
+        .bind(write.head.recorded_at)
+        .bind(signed(before.head.position))
+        .bind(&before.version)
+        .bind(AGGREGATE_TYPE)
+        .bind(write.head.recorded_at)
+        .bind(events.position)
+        .bind(events.aggregate_id)
+        .bind(events.sequence)
+        .bind(events.event_type)
+        .bind(events.event_version)
+        .bind(events.payload)
+        .bind(events.metadata)
+        .bind(events.event_id)
+        .bind(events.command_id)
+        .bind(events.correlation_id)
+        .bind(events.causation_id)
+        .bind(events.actor)
+        .bind(events.salt)
+        .bind(events.sealed)
+        .bind(events.entry)
+        .bind(events.leaf)
+        .bind(keys.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(_, key)| key.key_id).collect::<Vec<_>>())
+        .bind(
+            keys.iter()
+                .map(|(_, key)| key.kek_id.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            keys.iter()
+                .map(|(_, key)| key.wrapped.as_slice())
+                .collect::<Vec<_>>(),
+        )
+        .bind(list.put_type)
+        .bind(list.put_id)
+        .bind(list.put_deleted_at)
+        .bind(list.put_position)
+        .bind(list.put_deletion_id)
+        .bind(list.removed_type)
+        .bind(list.removed_id)
+        .bind(types)
+        .bind(deltas)
+        .fetch_optional(connection)
+        .await
+        .map_err(StoreError::database("write the batch"))?
+        .ok_or(StoreError::HeadMoved)?;
+    Ok(KnownHead {
+        head: write.head.clone(),
+        version: row.get("version"),
+    })
+}
+
+/// The changes of the archived list, column by column.
+#[derive(Default)]
+struct ListColumns<'a> {
+    put_type: Vec<&'a str>,
+    put_id: Vec<&'a str>,
+    put_deleted_at: Vec<DateTime<Utc>>,
+    put_position: Vec<i64>,
+    put_deletion_id: Vec<Uuid>,
+    removed_type: Vec<&'a str>,
+    removed_id: Vec<&'a str>,
+}
+
+impl<'a> From<&'a BatchWrite> for ListColumns<'a> {
+    fn from(write: &'a BatchWrite) -> Self {
+        let mut columns = Self::default();
+        for change in write.changes.archived.values() {
+            match change {
+                ArchivedListChange::Put(entry) => {
+                    columns.put_type.push(entry.key.entity_type().as_str());
+                    columns.put_id.push(entry.key.id());
+                    columns.put_deleted_at.push(entry.deleted_at);
+                    columns.put_position.push(signed(entry.position));
+                    columns.put_deletion_id.push(entry.deletion_id);
+                }
+                ArchivedListChange::Remove(key) => {
+                    columns.removed_type.push(key.entity_type().as_str());
+                    columns.removed_id.push(key.id());
+                }
+            }
+        }
+        columns
+    }
+}
+
+/// The events, column by column, as `UNNEST` takes them.
+#[derive(Default)]
+struct EventColumns<'a> {
+    position: Vec<i64>,
+    aggregate_id: Vec<&'a str>,
+    sequence: Vec<i64>,
+    event_type: Vec<&'a str>,
+    event_version: Vec<&'a str>,
+    payload: Vec<Json<&'a serde_json::Value>>,
+    metadata: Vec<Json<&'a serde_json::Value>>,
+    event_id: Vec<Uuid>,
+    command_id: Vec<Uuid>,
+    correlation_id: Vec<Option<&'a str>>,
+    causation_id: Vec<Option<Uuid>>,
+    actor: Vec<&'a str>,
+    salt: Vec<&'a [u8]>,
+    sealed: Vec<Option<&'a [u8]>>,
+    entry: Vec<&'a [u8]>,
+    leaf: Vec<&'a [u8]>,
+}
+
+impl<'a> From<&'a [NewEvent]> for EventColumns<'a> {
+    fn from(events: &'a [NewEvent]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            let stored = &event.stored;
+            columns.position.push(signed(stored.position));
+            columns.aggregate_id.push(&event.serialized.aggregate_id);
+            columns.sequence.push(signed(stored.sequence));
+            columns.event_type.push(&event.serialized.event_type);
+            columns.event_version.push(&event.serialized.event_version);
+            columns.payload.push(Json(&event.serialized.payload));
+            columns.metadata.push(Json(&event.serialized.metadata));
+            columns.event_id.push(stored.event_id);
+            columns.command_id.push(stored.command_id);
+            columns.correlation_id.push(stored.metadata.request_id.as_deref());
+            columns.causation_id.push(stored.metadata.causation_id);
+            columns.actor.push(&stored.metadata.actor);
+            columns.salt.push(&event.salt);
+            columns.sealed.push(stored.sealed.as_deref());
+            columns.entry.push(&stored.entry);
+            columns.leaf.push(&stored.leaf);
+        }
+        columns
+    }
+}
