@@ -13,7 +13,6 @@ mod cleanup_s3;
 mod cli;
 mod coordination;
 mod harness;
-mod import;
 mod proofs;
 mod rebuild;
 mod relay;
