@@ -2,6 +2,7 @@
 
 use super::{Ledger, LedgerError};
 use crate::keyring::{DataKey, Details};
+use crate::merkle::entry::Entry;
 use crate::store::{EntityStream, ListPage, StoreError, StoredEvent};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, EntityType, Event, EventName, Parent, State};
 use archive_ledger_projections::facts;
@@ -190,11 +191,12 @@ impl Ledger {
             .any(|event| event.event.name() == EventName::Purged);
         let items = stream.events.into_iter().zip(opened).map(|(stored, details)| {
             let readable = facts(&stored.event);
-            let seals = matches!(stored.event, Event::Registered(_) | Event::SoftDeleted(_));
+            // The entry remembers that something was sealed when the sealed bytes are gone.
+            let sealed = serde_json::from_slice::<Entry>(&stored.entry).is_ok_and(|entry| entry.c.is_some());
             HistoryItem {
                 state: readable.state,
                 facts: readable.facts,
-                erased: purged && seals && details.is_none(),
+                erased: purged && sealed && details.is_none(),
                 details,
                 stored,
             }

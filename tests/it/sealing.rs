@@ -355,6 +355,40 @@ async fn no_plaintext_of_what_is_sealed_is_in_any_file_of_a_clustered_ledger_or_
     assert_sealed(home.directory.path(), STATEMENT);
 }
 
+#[tokio::test]
+async fn a_history_tells_of_erasure_only_where_something_had_been_sealed() {
+    let home = Home::new();
+    let opened = home.open(None).await;
+    let key = EntityKey::new(EntityType::Archives, "a").unwrap();
+    let bare = Register {
+        key: key.clone(),
+        dataset_id: Some("dataset".into()),
+        space_id: None,
+        description: None,
+        storage: Vec::new(),
+        deleted_callback: None,
+    };
+    opened.ledger.register(bare, context("register")).await.unwrap();
+    let deletion = deletion(&home, &key, false);
+    opened
+        .ledger
+        .soft_delete(deletion, context("delete"))
+        .await
+        .unwrap();
+    let erased = async || {
+        let history = opened.ledger.history(&key).await.unwrap().unwrap();
+        history.iter().map(|item| item.erased).collect::<Vec<_>>()
+    };
+    assert_eq!(erased().await, [false, false]);
+    opened
+        .ledger
+        .purge(key.clone(), Purge::default(), context("purge"))
+        .await
+        .unwrap();
+    assert_eq!(erased().await, [false, true, false, false]);
+    opened.close().await.unwrap();
+}
+
 #[test]
 fn the_scan_finds_a_marker_in_every_spelling() {
     for before in ["", "a", "ab", "abc"] {
