@@ -1,5 +1,6 @@
 //! The command line: subcommands, their arguments, and how a wrong one is reported.
 
+pub(crate) mod import;
 pub(crate) mod ledger;
 pub(crate) mod rebuild;
 pub(crate) mod token;
@@ -58,6 +59,13 @@ pub(crate) enum Command {
     /// Show the key that auditors check the ledger with, or go on from a restored copy
     #[command(display_name = "archive-ledger ledger")]
     Ledger(ledger::Arguments),
+
+    /// Record many deletions from a file with one JSON object per line
+    ///
+    /// They go the way of any other deletion, beside a running server or without one. An import that broke off is run again
+    /// and goes on; one that is run twice adds nothing. A bad line is reported by its number and stops nothing.
+    #[command(display_name = "archive-ledger import", after_help = import::AFTER_HELP)]
+    Import(import::Arguments),
 }
 
 /// A subcommand's arguments when it has the common options only.
@@ -115,6 +123,7 @@ impl Cli {
             Command::Ledger(arguments) => std::mem::take(&mut arguments.flags),
             Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
             Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
+            Command::Import(arguments) => std::mem::take(&mut arguments.options.flags),
         };
         Ok((self.flags.joined(after)?, command))
     }

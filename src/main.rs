@@ -39,6 +39,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate(_) => work(&config, app::migrate(&config)),
         Command::Rebuild(arguments) => work(&config, cli::rebuild::run(&config, arguments)),
         Command::Ledger(arguments) => work(&config, cli::ledger::run(&config, arguments)),
+        Command::Import(arguments) => work(&config, cli::import::run(&config, arguments)),
     }
 }
 
@@ -93,7 +94,7 @@ impl Failure {
     }
 
     /// What was looked for and found: exit code 1.
-    pub(crate) const fn differs(line: String) -> Self {
+    pub(crate) const fn found(line: String) -> Self {
         Self { line, code: 1 }
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
     match report.rows() {
         0 => Ok(()),
         _ if report.replaced => Ok(()),
-        rows => Err(Failure::differs(format!(
+        rows => Err(Failure::found(format!(
             "the projections are not what the log says, differing rows: {rows}; `archive-ledger rebuild` replaces them"
         ))),
     }

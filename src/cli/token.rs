@@ -92,7 +92,7 @@ fn space(text: &str) -> Result<(String, Vec<String>), String> {
     ))
 }
 
-fn subject(text: &str) -> Result<String, String> {
+pub(super) fn subject(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
         return Err("must be 1 to 256 bytes without control characters".to_owned());
     }
@@ -108,7 +108,7 @@ fn ttl(text: &str) -> Result<Duration, String> {
 }
 
 /// The user whom the environment names, else `admin`.
-fn default_subject() -> String {
+pub(super) fn default_subject() -> String {
     let named = ["USER", "LOGNAME"]
         .into_iter()
         .filter_map(|variable| std::env::var(variable).ok());

@@ -13,6 +13,7 @@ mod cleanup_s3;
 mod cli;
 mod coordination;
 mod harness;
+mod import;
 mod proofs;
 mod rebuild;
 mod relay;

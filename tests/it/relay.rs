@@ -1,5 +1,6 @@
 //! The relay: the stream is the log, whatever happens to NATS, to the leader and to the stream.
 
+mod cluster;
 mod doubles;
 mod proxy;
 mod stream;
@@ -11,6 +12,7 @@ use archive_ledger::bus::cloud_event::source;
 use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
 use archive_ledger::bus::{CommitSignal, LogAccess};
 use archive_ledger::relay::{Relay, RelaySettings};
+use cluster::Cluster;
 use doubles::{EverybodyLeads, Stalling};
 use proxy::Proxy;
 use std::hash::{BuildHasher, RandomState};
@@ -368,4 +370,52 @@ async fn messages_of_strangers_between_the_events_hold_nothing_up() {
     sorted.sort_unstable();
     assert_eq!(sorted, (1..=log.head().await).collect::<Vec<u64>>());
     stop(shutdown, running).await;
+}
+
+/// Kills servers of a cluster of three, one at a time, the stream's leader among them, while the log grows.
+async fn kill_nodes(rounds: usize) {
+    let (log, mut cluster) = (TestLog::start().await, Cluster::start().await);
+    let urls = cluster.urls();
+    let servers: Vec<_> = urls.iter().map(|url| url.parse().unwrap()).collect();
+    let settings = StreamSettings {
+        replicas: 3,
+        ..StreamSettings::default()
+    };
+    let bus = eventually("the cluster takes the stream", SOON, || async {
+        NatsBus::connect(&servers, "test", settings.clone()).await.ok()
+    })
+    .await;
+    let shutdown = CancellationToken::new();
+    let relay = Relay::new(bus, log.access(), log.signal(), source("test"), QUICK);
+    let running = tokio::spawn(relay.run(shutdown.clone()));
+    for round in 0..rounds {
+        let growing = async {
+            for _ in 0..20 {
+                log.purge_fresh(30).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let killing = async {
+            let leader = eventually("the stream has a leader", SOON * 3, || cluster.leader(STREAM)).await;
+            let victim = if round % 2 == 0 { leader } else { (leader + 1) % 3 };
+            cluster.kill9(victim).await;
+            tokio::time::sleep(Duration::from_millis(500 + random(1500))).await;
+            cluster.run(victim);
+        };
+        tokio::join!(growing, killing);
+        stream::holds(&urls, log.head().await).await;
+    }
+    stream::is_the_log(&urls, &log.events().await).await;
+    stop(shutdown, running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_loses_its_leader_and_a_follower_keeps_the_order() {
+    kill_nodes(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: ./test --soak runs it"]
+async fn a_cluster_that_keeps_losing_servers_keeps_the_order() {
+    kill_nodes(12).await;
 }

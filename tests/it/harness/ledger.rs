@@ -69,6 +69,11 @@ impl Place {
         app::open(&self.config()).await.unwrap()
     }
 
+    /// The environment that names it to the binary.
+    pub fn env(&self) -> &[(String, String)] {
+        &self.env
+    }
+
     /// A directory for other files.
     pub fn home(&self) -> &std::path::Path {
         self.home.path()

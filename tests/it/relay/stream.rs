@@ -3,6 +3,7 @@
 use archive_ledger::bus::cloud_event::{CONTENT_TYPE, CloudEvent, subject};
 use archive_ledger::bus::nats::STREAM;
 use archive_ledger::store::StoredEvent;
+use async_nats::ToServerAddrs;
 use async_nats::jetstream::consumer::AckPolicy;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::{self, Context, Message};
@@ -13,10 +14,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A client of the test's own.
-pub async fn client(url: &str) -> Context {
+pub async fn client(servers: impl ToServerAddrs) -> Context {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match async_nats::connect(url).await {
+        match async_nats::connect(&servers).await {
             Ok(client) => return jetstream::new(client),
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
@@ -25,9 +26,9 @@ pub async fn client(url: &str) -> Context {
 }
 
 /// Waits until the stream holds `count` messages.
-pub async fn holds(url: &str, count: u64) {
+pub async fn holds(servers: impl ToServerAddrs, count: u64) {
     let deadline = Instant::now() + PATIENCE;
-    let client = client(url).await;
+    let client = client(servers).await;
     let mut last = None;
     while last != Some(count) {
         assert!(
@@ -43,8 +44,8 @@ pub async fn holds(url: &str, count: u64) {
 }
 
 /// Every message of the stream, in order.
-pub async fn messages(url: &str) -> Vec<Message> {
-    let stream = client(url).await.get_stream(STREAM).await.unwrap();
+pub async fn messages(servers: impl ToServerAddrs) -> Vec<Message> {
+    let stream = client(servers).await.get_stream(STREAM).await.unwrap();
     let count = usize::try_from(stream.cached_info().state.messages).unwrap();
     let config = Config {
         ack_policy: AckPolicy::None,
@@ -57,10 +58,10 @@ pub async fn messages(url: &str) -> Vec<Message> {
 }
 
 /// The stream is the log: the same events in the same order, nothing missing, nothing twice.
-pub async fn is_the_log(url: &str, log: &[StoredEvent]) {
+pub async fn is_the_log(servers: impl ToServerAddrs, log: &[StoredEvent]) {
     let last = log.last().map_or(0, |event| event.position);
-    holds(url, last).await;
-    let messages = messages(url).await;
+    holds(&servers, last).await;
+    let messages = messages(&servers).await;
     let positions: Vec<u64> = messages
         .iter()
         .map(|message| decode(message).data.position)
