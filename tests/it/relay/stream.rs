@@ -7,7 +7,7 @@ use async_nats::ToServerAddrs;
 use async_nats::jetstream::consumer::AckPolicy;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::{self, Context, Message};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use std::time::{Duration, Instant};
 
 /// How long the stream may take to hold what it has to.
@@ -43,18 +43,29 @@ pub async fn holds(servers: impl ToServerAddrs, count: u64) {
     }
 }
 
-/// Every message of the stream, in order.
+/// Every message of the stream, in order. A cluster that is still catching up after a kill is asked again.
 pub async fn messages(servers: impl ToServerAddrs) -> Vec<Message> {
-    let stream = client(servers).await.get_stream(STREAM).await.unwrap();
-    let count = usize::try_from(stream.cached_info().state.messages).unwrap();
+    let client = client(servers).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match tokio::time::timeout(PATIENCE, read(&client)).await.unwrap() {
+            Ok(messages) => return messages,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn read(client: &Context) -> Result<Vec<Message>, async_nats::Error> {
+    let stream = client.get_stream(STREAM).await?;
+    let count = usize::try_from(stream.cached_info().state.messages)?;
     let config = Config {
         ack_policy: AckPolicy::None,
         ..Config::default()
     };
-    let consumer = stream.create_consumer(config).await.unwrap();
-    let messages = consumer.messages().await.unwrap();
-    let all = messages.take(count).map(Result::unwrap).collect();
-    tokio::time::timeout(PATIENCE, all).await.unwrap()
+    let consumer = stream.create_consumer(config).await?;
+    let messages = consumer.messages().await?;
+    Ok(messages.take(count).try_collect().await?)
 }
 
 /// The stream is the log: the same events in the same order, nothing missing, nothing twice.
