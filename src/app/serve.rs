@@ -33,8 +33,8 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How long the answer to an idempotency key is remembered.
 const ANSWERS_KEPT: TimeDelta = TimeDelta::days(7);
 
-/// How often expired answers are removed.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// How often what has expired is removed.
+const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// Why the service did not start or did not stay.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +74,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let upkeep_stop = tasks.stop();
     tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
-    let forgetting = forget_answers(opened.store.clone(), Arc::clone(&opened.clock), tasks.stop());
-    tasks.spawn("the answers' expiry", forgetting);
+    let tidying = tidy(opened.store.clone(), Arc::clone(&opened.clock), tasks.stop());
+    tasks.spawn("the tidying", tidying);
     let checkpointer = checkpointer(&opened).run(tasks.stop());
     tasks.spawn("the checkpointer", checkpointer);
     let api = Api {
@@ -153,18 +153,18 @@ async fn upkeep(metrics: Metrics, stop: CancellationToken) -> Result<(), Infalli
     Ok(())
 }
 
-/// Forgets the answers to idempotency keys once they have expired. What fails is tried again at the next round.
-async fn forget_answers(store: Store, clock: SharedClock, stop: CancellationToken) -> Result<(), Infallible> {
+/// Removes what has expired. What fails is tried again at the next round.
+async fn tidy(store: Store, clock: SharedClock, stop: CancellationToken) -> Result<(), Infallible> {
     loop {
         let expired = clock.now() - ANSWERS_KEPT;
-        match store.forget_answers(expired).await {
+        match store.tidy(expired).await {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "answers to idempotency keys expired"),
             Err(error) => {
-                tracing::warn!(error = %telemetry::chain(&error), "expired answers could not be removed")
+                tracing::warn!(error = %telemetry::chain(&error), "what has expired could not be removed")
             }
         }
-        if tokio::time::timeout(FORGET_EVERY, stop.cancelled()).await.is_ok() {
+        if tokio::time::timeout(TIDY_EVERY, stop.cancelled()).await.is_ok() {
             return Ok(());
         }
     }

@@ -215,14 +215,19 @@ impl Store {
         }
     }
 
-    /// Removes the answers to idempotency keys that were stored before `expired`; returns how many there were.
+    /// Removes what has expired: answers to idempotency keys stored before `expired` (returns how many), and in SQLite what
+    /// lingers in the write-ahead log.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn forget_answers(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn tidy(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
         match self {
             Self::Postgres(store) => store.forget_answers(expired).await,
-            Self::Sqlite(store) => store.forget_answers(expired).await,
+            Self::Sqlite(store) => {
+                let forgotten = store.forget_answers(expired).await?;
+                store.empty_write_ahead_log().await?;
+                Ok(forgotten)
+            }
         }
     }
 

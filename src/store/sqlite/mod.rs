@@ -99,6 +99,20 @@ impl SqliteStore {
         Ok(removed.rows_affected())
     }
 
+    /// Moves the write-ahead log into the database file and empties it, so that keys and sealed details which a purge
+    /// destroyed do not linger there. Open reads may keep it from being emptied this time.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn empty_write_ahead_log(&self) -> Result<(), StoreError> {
+        let mut connection = self.write.lock().await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(StoreError::database("empty the write-ahead log"))?;
+        Ok(())
+    }
+
     /// Ends every lease on a job or a delivery. Only for a process that is alone on the ledger: what is leased was leased by
     /// a process that is gone.
     ///
