@@ -6,7 +6,7 @@ mod serve;
 mod start;
 mod tasks;
 
-pub use ledger::{fork, verifier_key};
+pub use ledger::{fork, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, open};
 

@@ -1,9 +1,11 @@
 //! The command line: subcommands, their arguments, and how a wrong one is reported.
 
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod ledger;
 pub(crate) mod rebuild;
 pub(crate) mod token;
+pub(crate) mod verify;
 
 use archive_ledger::config::{Flags, GivenTwice};
 use clap::error::ErrorKind;
@@ -56,6 +58,17 @@ pub(crate) enum Command {
     /// replaced, in one transaction. Nothing is locked while they are right, and nothing is published or called.
     #[command(display_name = "archive-ledger rebuild", after_help = rebuild::AFTER_HELP)]
     Rebuild(rebuild::Arguments),
+    /// Check that a log is what its ledger signed
+    ///
+    /// Rebuilds every root from the entries and trusts no tile. It checks a served log (--url), an exported one (--dir), one
+    /// entity's evidence (--bundle), or the ledger's own database with everything in it (--data-dir, --database-url).
+    #[command(display_name = "archive-ledger verify", after_help = verify::AFTER_HELP)]
+    Verify(verify::Arguments),
+
+    /// Write the log as files that any static host serves (C2SP tlog-tiles)
+    #[command(display_name = "archive-ledger export")]
+    Export(export::Arguments),
+
     /// Show the key that auditors check the ledger with, or go on from a restored copy
     #[command(display_name = "archive-ledger ledger")]
     Ledger(ledger::Arguments),
@@ -121,6 +134,8 @@ impl Cli {
         let after = match &mut command {
             Command::Token(arguments) => std::mem::take(&mut arguments.flags),
             Command::Ledger(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Verify(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Export(arguments) => std::mem::take(&mut arguments.flags),
             Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
             Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
             Command::Import(arguments) => std::mem::take(&mut arguments.options.flags),
@@ -138,8 +153,22 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
         },
         _ => {
             crate::say(&usage_line(&error.render().to_string()));
-            ExitCode::from(2)
+            ExitCode::from(usage_code())
         }
+    }
+}
+
+/// The exit code of a wrong command line: 2, and for `verify`, where 2 says tampered, 4.
+pub(crate) fn usage_code() -> u8 {
+    // Nothing is parsed yet, so the first argument that names a subcommand is taken for it.
+    let command = Cli::command();
+    let named = std::env::args()
+        .skip(1)
+        .find(|argument| command.find_subcommand(argument).is_some());
+    if named.as_deref() == Some("verify") {
+        verify::USAGE
+    } else {
+        2
     }
 }
 

@@ -28,8 +28,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let (flags, command) = cli.into_parts().map_err(|error| Failure::usage(&error))?;
-    let config = Config::load(&flags).map_err(|error| Failure::usage(&error))?;
+    let misused = |error: &dyn Error| Failure::usage(error).with_code(cli::usage_code());
+    let (flags, command) = cli.into_parts().map_err(|error| misused(&error))?;
+    let config = Config::load(&flags).map_err(|error| misused(&error))?;
     // reqwest, async-nats, sqlx and the AWS client bring more than one provider along; none is the default by itself.
     // An error means that one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -38,6 +39,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(arguments) => cli::token::run(&config, arguments),
         Command::Migrate(_) => work(&config, app::migrate(&config)),
         Command::Rebuild(arguments) => work(&config, cli::rebuild::run(&config, arguments)),
+        Command::Verify(arguments) => work(&config, cli::verify::run(&config, arguments)),
+        Command::Export(arguments) => work(&config, cli::export::run(&config, arguments)),
         Command::Ledger(arguments) => work(&config, cli::ledger::run(&config, arguments)),
         Command::Import(arguments) => work(&config, cli::import::run(&config, arguments)),
     }
@@ -98,6 +101,11 @@ impl Failure {
         Self { line, code: 1 }
     }
 
+    /// The same failure with another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     /// The same failure, said of `context`: an option with its dashes, or what could not be done.
     pub(crate) fn in_context(self, context: &str) -> Self {
         Self {
@@ -113,7 +121,7 @@ pub(crate) fn say(line: &str) {
 }
 
 /// The error and its causes on one line; a cause that an error already tells is not told twice.
-fn one_line(error: &dyn Error) -> String {
+pub(crate) fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

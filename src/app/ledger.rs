@@ -1,13 +1,17 @@
 //! Who the ledger is to an auditor, without serving it.
 
-use super::start::{self, StartError};
+use super::start::{self, StartError, Store};
+use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::merkle::note::VerifierKey;
+use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::proofs::fork::{self, Statement};
 use crate::proofs::guard::Guard;
 use crate::proofs::{Identity, ProofError};
+use crate::secret_files;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The key that auditors check the ledger with; a ledger that was never opened is named and gets its key.
 ///
@@ -45,4 +49,35 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Statement, StartError
     let forked: Result<_, ProofError> = fork::fork(&parts, reason).await;
     let (_, statement) = forked.map_err(|error| start::refuse(config, error))?;
     Ok(statement)
+}
+
+/// Signs what is committed and not signed, when the ledger's key is at hand and nobody serves the ledger; an instance that
+/// does signs it by itself.
+///
+/// # Errors
+/// [`StartError`] when the log is not what was signed.
+pub async fn sign_what_is_committed(config: &Config, store: &Store) -> Result<(), StartError> {
+    let seed = secret_files::ledger_seed(&config.ledger_key_file, false);
+    let seed = seed.map_err(|source| StartError::SecretFile {
+        option: "--ledger-key-file",
+        source,
+    })?;
+    if seed.is_none() {
+        return Ok(());
+    }
+    let parts = checkpointer::Parts {
+        store: store.proofs(),
+        reads: store.reads(),
+        coordination: store.coordination(),
+        clock: Arc::new(SystemClock),
+        started: start::vouch(config, store).await?,
+        signal: CommitSignal::polling(),
+    };
+    // Told to stop before it begins, it does what it does at its end: it signs once.
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let signed = Checkpointer::new(parts, checkpointer::Settings::default())
+        .run(stop)
+        .await;
+    signed.map_err(|error| start::refuse(config, error))
 }

@@ -384,7 +384,7 @@ pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 3
 }
 
 /// Checks that the log is what was signed.
-async fn vouch(config: &Config, store: &Store) -> Result<Started, StartError> {
+pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, StartError> {
     let seed = ledger_seed(config, store).await?;
     let guard = Guard::new(config.guard_file.clone());
     let (proofs, reads) = (store.proofs(), store.reads());

@@ -11,6 +11,7 @@
 
 pub mod checkpoint;
 pub mod entry;
+pub mod entry_view;
 pub mod note;
 pub mod proofs;
 pub mod tiles;

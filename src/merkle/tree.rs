@@ -131,16 +131,22 @@ impl Edge {
     /// The root of the whole tree.
     #[must_use]
     pub fn root(&self) -> Hash {
-        let mut nodes = Vec::new();
+        root_of(&self.perfect_roots())
+    }
+
+    /// The same right edge as the head row keeps it: the roots of the perfect subtrees, largest first.
+    #[must_use]
+    pub fn perfect_roots(&self) -> Vec<Hash> {
+        let mut roots = Vec::new();
         for tile in self.levels.iter().rev() {
             let width = u64::try_from(tile.len()).unwrap_or(0);
             for node in perfect_nodes(0..width) {
                 // Within a tile, so less than 256.
                 let start = usize::try_from(node.index << node.level).unwrap_or(0);
-                nodes.push(perfect_root(&tile[start..start + (1 << node.level)]));
+                roots.push(perfect_root(&tile[start..start + (1 << node.level)]));
             }
         }
-        root_of(&nodes)
+        roots
     }
 }
 
@@ -159,6 +165,7 @@ mod tests {
             let near = edge.size() % 256 < 2 || edge.size() % 256 > 254 || n < 600;
             if near || n.is_multiple_of(997) {
                 assert_eq!(edge.root(), frontier.root(), "size {}", edge.size());
+                assert_eq!(edge.perfect_roots(), frontier.roots());
                 let levels = (0..Edge::height(edge.size())).map(|level| edge.partial(level).to_vec());
                 let again = Edge::new(edge.size(), levels.collect()).unwrap();
                 assert_eq!(again.root(), edge.root());

@@ -87,27 +87,7 @@ impl Proofs {
         if !tile.is_in(size) {
             return Ok(None);
         }
-        let (start, width) = (tile.start(), u32::from(tile.width));
-        let content = match tile.kind {
-            TileKind::Hashes(0) => self.store.leaves(start, width).await?.concat(),
-            TileKind::Hashes(level) => self.store.tree_hashes(level, start, width).await?.concat(),
-            TileKind::Entries => {
-                let mut bundle = Vec::new();
-                let entries = self.store.entries(start, width).await?;
-                if entries.len() != usize::from(tile.width) {
-                    return Err(cut_short(tile));
-                }
-                for stored in entries {
-                    push_entry(&mut bundle, &stored.entry)
-                        .map_err(|error| StoreError::inconsistent("bundle the entries", error.to_string()))?;
-                }
-                return Ok(Some(bundle));
-            }
-        };
-        if content.len() != 32 * usize::from(tile.width) {
-            return Err(cut_short(tile));
-        }
-        Ok(Some(content))
+        Ok(Some(tile_content(&*self.store, tile).await?))
     }
 
     /// The inclusion proofs of entries, by their indexes, in the tree of `size` leaves.
@@ -162,8 +142,36 @@ impl Proofs {
     }
 }
 
-fn cut_short(tile: Tile) -> ProofError {
-    StoreError::inconsistent("read a tile", format!("{tile} is cut short")).into()
+/// The content of a tile that the stored tree has.
+///
+/// # Errors
+/// [`StoreError::Inconsistent`] when it is cut short.
+pub async fn tile_content(store: &dyn ProofStore, tile: Tile) -> Result<Vec<u8>, StoreError> {
+    let (start, width) = (tile.start(), u32::from(tile.width));
+    let content = match tile.kind {
+        TileKind::Hashes(0) => store.leaves(start, width).await?.concat(),
+        TileKind::Hashes(level) => store.tree_hashes(level, start, width).await?.concat(),
+        TileKind::Entries => {
+            let mut bundle = Vec::new();
+            let entries = store.entries(start, width).await?;
+            if entries.len() != usize::from(tile.width) {
+                return Err(cut_short(tile));
+            }
+            for stored in entries {
+                push_entry(&mut bundle, &stored.entry)
+                    .map_err(|error| StoreError::inconsistent("bundle the entries", error.to_string()))?;
+            }
+            return Ok(bundle);
+        }
+    };
+    if content.len() != 32 * usize::from(tile.width) {
+        return Err(cut_short(tile));
+    }
+    Ok(content)
+}
+
+fn cut_short(tile: Tile) -> StoreError {
+    StoreError::inconsistent("read a tile", format!("{tile} is cut short"))
 }
 
 /// A tree of which every tile is read at most once.

@@ -1,6 +1,6 @@
 //! What proofs are made of: leaves, entries, the hashes of full tiles, and the checkpoints that were signed.
 
-use super::{Hash, Position, StoreError};
+use super::{Hash, Position, StoreError, WrappedKey};
 use crate::merkle::tree::TileHash;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -69,6 +69,8 @@ pub struct RawEvent {
     pub entry: Vec<u8>,
     /// The leaf hash.
     pub leaf: Vec<u8>,
+    /// The stream's wrapped data key.
+    pub data_key: Option<WrappedKey>,
 }
 
 /// What an entry's payload commitment is made of.

@@ -5,7 +5,7 @@ use super::append::signed;
 use super::read::{hash, non_negative};
 use crate::merkle::tree::TileHash;
 use crate::store::proofs::{Disclosure, ProofStore, RawEvent, StoredCheckpoint, StoredEntry, without_gap};
-use crate::store::{Hash, Position, StoreError};
+use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
 use sqlx::Row;
@@ -170,10 +170,15 @@ impl ProofStore for PostgresStore {
     async fn raw_events(&self, after: Position, limit: u32) -> Result<Vec<RawEvent>, StoreError> {
         let operation = "read the rows";
         let rows = sqlx::query(
-            "SELECT position, aggregate_id, aggregate_type, sequence, event_type, event_version,
-                    payload::text AS payload, metadata::text AS metadata, event_id::text AS event_id, recorded_at,
-                    command_id::text AS command_id, correlation_id, causation_id::text AS causation_id, actor, salt, sealed, entry, leaf
-             FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+            "SELECT e.position, e.aggregate_id, e.aggregate_type, e.sequence, e.event_type,
+                    e.event_version, e.payload::text AS payload, e.metadata::text AS metadata,
+                    e.event_id::text AS event_id, e.recorded_at,
+                    e.command_id::text AS command_id, e.correlation_id,
+                    e.causation_id::text AS causation_id, e.actor, e.salt, e.sealed, e.entry,
+                    e.leaf, k.key_id::text AS key_id, k.kek_id, k.wrapped
+             FROM events e
+             LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+             WHERE e.position > $1 ORDER BY e.position LIMIT $2",
         )
         .bind(signed(after))
         .bind(i64::from(limit))
@@ -201,6 +206,7 @@ impl ProofStore for PostgresStore {
                     sealed: row.get("sealed"),
                     entry: row.get("entry"),
                     leaf: row.get("leaf"),
+                    data_key: data_key(row),
                 })
             })
             .collect()
@@ -237,6 +243,16 @@ fn text(row: &PgRow, column: &str) -> String {
 
 fn optional_text(row: &PgRow, column: &str) -> Option<String> {
     row.try_get(column).unwrap_or_else(|_| Some(String::new()))
+}
+
+/// The stream's key; one that was made unreadable does not open anything.
+fn data_key(row: &PgRow) -> Option<WrappedKey> {
+    let key_id: String = row.try_get("key_id").ok()?;
+    Some(WrappedKey {
+        key_id: key_id.parse().unwrap_or_default(),
+        kek_id: row.try_get("kek_id").unwrap_or_default(),
+        wrapped: row.try_get("wrapped").unwrap_or_default(),
+    })
 }
 
 fn checkpoint(row: &PgRow) -> Result<StoredCheckpoint, StoreError> {

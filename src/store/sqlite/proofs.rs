@@ -5,7 +5,7 @@ use super::read::{hash, non_negative};
 use super::{SqliteStore, micros, time};
 use crate::merkle::tree::TileHash;
 use crate::store::proofs::{Disclosure, ProofStore, RawEvent, StoredCheckpoint, StoredEntry, without_gap};
-use crate::store::{Hash, Position, StoreError};
+use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
 use chrono::DateTime;
@@ -172,9 +172,13 @@ impl ProofStore for SqliteStore {
     async fn raw_events(&self, after: Position, limit: u32) -> Result<Vec<RawEvent>, StoreError> {
         let operation = "read the rows";
         let rows = sqlx::query(
-            "SELECT position, aggregate_id, aggregate_type, sequence, event_type, event_version, payload, metadata,
-                    event_id, recorded_at, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf
-             FROM events WHERE position > ?1 ORDER BY position LIMIT ?2",
+            "SELECT e.position, e.aggregate_id, e.aggregate_type, e.sequence, e.event_type,
+                    e.event_version, e.payload, e.metadata, e.event_id, e.recorded_at,
+                    e.command_id, e.correlation_id, e.causation_id, e.actor, e.salt, e.sealed,
+                    e.entry, e.leaf, k.key_id, k.kek_id, k.wrapped
+             FROM events e
+             LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+             WHERE e.position > ?1 ORDER BY e.position LIMIT ?2",
         )
         .bind(signed(after))
         .bind(i64::from(limit))
@@ -205,6 +209,7 @@ impl ProofStore for SqliteStore {
                     sealed: row.try_get("sealed").unwrap_or_else(|_| Some(Vec::new())),
                     entry: row.try_get("entry").unwrap_or_default(),
                     leaf: row.try_get("leaf").unwrap_or_default(),
+                    data_key: data_key(row),
                 })
             })
             .collect()
@@ -249,6 +254,16 @@ fn number(operation: &'static str, row: &SqliteRow, column: &str) -> Result<u64,
         .try_get(column)
         .map_err(|_| StoreError::inconsistent(operation, format!("{column} is no number")))?;
     non_negative(operation, number)
+}
+
+/// The stream's key; one that was made unreadable does not open anything.
+fn data_key(row: &SqliteRow) -> Option<WrappedKey> {
+    let key_id: String = row.try_get("key_id").ok()?;
+    Some(WrappedKey {
+        key_id: key_id.parse().unwrap_or_default(),
+        kek_id: row.try_get("kek_id").unwrap_or_default(),
+        wrapped: row.try_get("wrapped").unwrap_or_default(),
+    })
 }
 
 fn checkpoint(row: &SqliteRow) -> Result<StoredCheckpoint, StoreError> {

@@ -1,0 +1,113 @@
+//! Evidence of one entity, checked offline with nothing but the verifier key.
+
+use super::Finding;
+use super::payloads::{disclosed_details, disclosed_payload};
+use crate::merkle::checkpoint::{Checkpoint, statement_hash};
+use crate::merkle::entry_view::EntryView;
+use crate::merkle::leaf_hash;
+use crate::merkle::note::VerifierKey;
+use crate::merkle::proofs::verify_inclusion;
+use crate::proofs::evidence::{Bundle, Evidence, FORMAT};
+use crate::proofs::fork::Statement;
+use crate::store::Hash;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// What was found sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleReport {
+    /// The signed checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Each event, in words.
+    pub events: Vec<String>,
+}
+
+/// Checks a bundle: that each entry is in the signed log, that the entries are one stream from its first event on without a
+/// gap, and that what is disclosed is what they commit to.
+///
+/// It cannot show that nothing happened after the last event, nor (without the keyring) that the stream is that of the entity
+/// that the bundle names.
+///
+/// # Errors
+/// [`Finding::Tampered`].
+pub fn check_bundle(bundle: &Bundle, key: &VerifierKey) -> Result<BundleReport, Finding> {
+    if bundle.format != FORMAT {
+        return Err(Finding::Incomplete(format!(
+            "the bundle is not of format {FORMAT}"
+        )));
+    }
+    let checkpoint = Checkpoint::open(&bundle.checkpoint, key)
+        .map_err(|error| Finding::tampered(format!("the checkpoint is not to be trusted: {error}")))?;
+    if checkpoint.fork != bundle.fork.as_deref().map(statement_hash) {
+        return Err(Finding::tampered(
+            "the fork statement is not the one that the checkpoint commits to",
+        ));
+    }
+    if let Some(statement) = &bundle.fork {
+        Statement::open(statement).map_err(Finding::tampered)?;
+    }
+    let mut stream: Option<Hash> = None;
+    let mut previous: Option<Hash> = None;
+    let mut events = Vec::new();
+    for (rev, evidence) in (1..).zip(&bundle.events) {
+        let entry = evidence.entry.as_bytes();
+        let view = EntryView::parse(entry).map_err(|error| Finding::tampered(error.to_string()))?;
+        let bad = |what: &str| Finding::at(view.pos, what);
+        let leaf = leaf_hash(entry);
+        if view.rev != rev || view.sp != previous || *stream.get_or_insert(view.sid) != view.sid {
+            return Err(bad("it does not follow the stream's previous entry"));
+        }
+        let proof = evidence
+            .proof
+            .iter()
+            .map(|hash| decode(hash))
+            .collect::<Option<Vec<_>>>();
+        let proof = proof.ok_or_else(|| bad("its inclusion proof is malformed"))?;
+        if view.pos == 0 || !verify_inclusion(&leaf, view.pos - 1, checkpoint.size, &proof, &checkpoint.root)
+        {
+            return Err(bad("it is not in the signed log"));
+        }
+        disclosed(evidence, &view).map_err(|what| Finding::at(view.pos, what))?;
+        previous = Some(leaf);
+        events.push(told(evidence, &view));
+    }
+    Ok(BundleReport { checkpoint, events })
+}
+
+fn disclosed(evidence: &Evidence, view: &EntryView<'_>) -> Result<(), String> {
+    let shown = &evidence.payload;
+    if disclosed_payload(&shown.salt, &shown.payload, &shown.metadata, &shown.actor)? != view.p {
+        return Err("the disclosed payload is not what the entry commits to".into());
+    }
+    match (&evidence.details, &view.c, evidence.erased) {
+        (Some(details), commitment, false) => {
+            if Some(disclosed_details(details)?) != *commitment {
+                return Err("the disclosed details are not what the entry commits to".into());
+            }
+            Ok(())
+        }
+        (None, None, false) | (None, Some(_), true) => Ok(()),
+        (None, Some(_), false) => Err("its details are withheld and not marked as erased".into()),
+        (Some(_), _, true) | (None, None, true) => {
+            Err("it is marked as erased, and there is nothing that could be".into())
+        }
+    }
+}
+
+fn told(evidence: &Evidence, view: &EntryView<'_>) -> String {
+    let details = if evidence.erased {
+        ", its details are erased"
+    } else if evidence.details.is_some() {
+        ", its details are disclosed"
+    } else {
+        ""
+    };
+    format!(
+        "position {}: {} at {} by {}{details}",
+        view.pos, view.et, view.at, evidence.payload.actor
+    )
+}
+
+fn decode(hash: &str) -> Option<Hash> {
+    STANDARD.decode(hash).ok()?.try_into().ok()
+}

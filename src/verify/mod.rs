@@ -1,0 +1,80 @@
+//! Verification: whether a log is what its ledger signed.
+//!
+//! Nothing is believed but the verifier key (and the old checkpoint) that the auditor brings along. Every entry is hashed,
+//! every root is built from the entries; tiles, rows and projections are compared with what was built.
+//!
+//! | given | checked |
+//! |---|---|
+//! | `--url`, `--dir` | signature, every entry's form, hash and position, every stream's revisions and chain, times, roots, tiles |
+//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, projections |
+//! | `--since` | that the log goes on from an old checkpoint |
+//! | `--payloads` | that disclosed payloads are what the entries commit to |
+//! | `--bundle` | one entity's evidence, offline |
+
+pub mod bundle;
+pub mod database;
+mod log;
+mod payloads;
+mod rows;
+pub mod source;
+
+pub use log::{LogReport, Request, check_log};
+pub use payloads::{Disclosures, PayloadLine};
+
+use crate::store::StoreError;
+
+/// Why a log is not found sound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// Something is not what was signed.
+    #[error("tampered{}: {what}", at(*position))]
+    Tampered {
+        /// The first position where it shows; absent where no single one can be named.
+        position: Option<u64>,
+        /// What is wrong.
+        what: String,
+    },
+    /// Something that is needed is not there, or cannot be read.
+    #[error("incomplete: {0}")]
+    Incomplete(String),
+}
+
+impl Finding {
+    /// Something is wrong at a position.
+    pub fn at(position: u64, what: impl Into<String>) -> Self {
+        Self::Tampered {
+            position: Some(position),
+            what: what.into(),
+        }
+    }
+
+    /// Something is wrong with the whole.
+    pub fn tampered(what: impl Into<String>) -> Self {
+        Self::Tampered {
+            position: None,
+            what: what.into(),
+        }
+    }
+}
+
+/// What is stored and contradicts itself was changed; what cannot be read is missing.
+impl From<StoreError> for Finding {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Inconsistent { .. } | StoreError::RowCount { .. } => {
+                Self::tampered(error.to_string())
+            }
+            StoreError::Database { source, .. } => match source {
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                    Self::tampered(error.to_string())
+                }
+                other => Self::Incomplete(format!("{error}: {other}")),
+            },
+            StoreError::Migrate(_) => Self::Incomplete(error.to_string()),
+        }
+    }
+}
+
+fn at(position: Option<u64>) -> String {
+    position.map_or_else(String::new, |position| format!(" at position {position}"))
+}
