@@ -35,18 +35,18 @@ pub(crate) const USAGE: u8 = 4;
 
 /// What is verified, and against what.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("log").multiple(false))]
+#[command(group = clap::ArgGroup::new("where").multiple(false))]
 pub(crate) struct Arguments {
     /// Verify a served log: a service, or a static host of an export
-    #[arg(long, value_name = "URL", group = "log")]
+    #[arg(long, value_name = "URL", group = "where")]
     url: Option<String>,
 
     /// Verify an exported log
-    #[arg(long = "dir", value_name = "DIR", group = "log")]
+    #[arg(long = "dir", value_name = "DIR", group = "where")]
     directory: Option<PathBuf>,
 
     /// Verify one entity's evidence, offline
-    #[arg(long, value_name = "FILE", group = "log", conflicts_with_all = ["since", "payloads"])]
+    #[arg(long, value_name = "FILE", group = "where", conflicts_with_all = ["since", "payloads"])]
     bundle: Option<PathBuf>,
 
     /// The key that must have signed it: the key itself, or a file that holds it

@@ -15,7 +15,7 @@ pub mod bundle;
 pub mod database;
 mod log;
 mod payloads;
-mod rows;
+pub mod rows;
 pub mod source;
 
 pub use log::{LogReport, Request, check_log};
@@ -70,7 +70,7 @@ impl From<StoreError> for Finding {
                 }
                 other => Self::Incomplete(format!("{error}: {other}")),
             },
-            StoreError::Migrate(_) => Self::Incomplete(error.to_string()),
+            StoreError::Migrate(_) | StoreError::HeadMoved => Self::Incomplete(error.to_string()),
         }
     }
 }

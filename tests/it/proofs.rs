@@ -1,4 +1,6 @@
 //! Checkpoints, tiles, proofs, the guard, and the command that checks them all.
 
+mod flips;
 mod routes;
 mod signing;
+mod verify;
