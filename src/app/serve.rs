@@ -4,6 +4,7 @@ use super::consumers;
 use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
 use crate::bus::CommitSignal;
+use crate::bus::cloud_event;
 use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::clock::SharedClock;
@@ -11,6 +12,7 @@ use crate::config::{Config, Database, Nats};
 use crate::http::auth::{AuthConfig, Authenticator};
 use crate::http::caller::Api;
 use crate::http::envelope::{ErrorContext, ServiceInfo};
+use crate::http::events::EventStreams;
 use crate::http::health::Probes;
 use crate::http::page::CursorCodec;
 use crate::http::{router, server};
@@ -86,6 +88,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         body_limit: config.http.body_limit,
         purges: work.purges,
         callbacks: work.callbacks,
+        events: EventStreams::new(cloud_event::source(&config.service.id), stop_http.clone()),
         body_timeout: config.http.request_timeout,
     };
     let service = ServiceInfo::new(&config.service.id, &config.service.domain);

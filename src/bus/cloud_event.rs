@@ -16,11 +16,14 @@
 //! `data` names the entity and counts; it carries nothing that is sealed and no text that a person wrote, so that no broker
 //! keeps what was erased. Fields may be added to it; a change of their meaning changes the `type`.
 
+pub mod examples;
+
 use crate::store::{Position, StoredEvent};
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventName, InvalidId, State};
 use chrono::{DateTime, SecondsFormat, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The media type of a message's body, and its `Content-Type` header: the sign of structured mode.
@@ -56,7 +59,7 @@ pub fn source(service_id: &str) -> String {
 }
 
 /// An event as it stands on the bus.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CloudEvent {
     /// The version of the specification: `1.0`.
     pub specversion: String,
@@ -70,6 +73,7 @@ pub struct CloudEvent {
     /// The entity: `<entity type>/<entity id>`.
     pub subject: String,
     /// When it was recorded.
+    #[schema(format = DateTime)]
     pub time: String,
     /// The media type of `data`: `application/json`.
     pub datacontenttype: String,
@@ -80,37 +84,48 @@ pub struct CloudEvent {
 }
 
 /// The content of an event on the bus.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventData)]
 pub struct Data {
     /// The position in the log: gap-free, in commit order, from 1.
+    #[schema(value_type = u64, minimum = 1)]
     pub position: Position,
     /// The entity's type.
+    #[schema(value_type = String)]
     pub entity_type: EntityType,
     /// The entity's id.
     pub entity_id: String,
     /// The event's name.
+    #[schema(value_type = String)]
     pub event: EventName,
     /// The entity's version after the event, from 1, without gaps.
     pub version: u64,
     /// The entity's state after the event.
+    #[schema(value_type = String)]
     pub state: State,
     /// The deletion that the event is about, where it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub deletion_id: Option<Uuid>,
     /// When the platform deleted the entity (`soft_deleted` only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub deleted_at: Option<DateTime<Utc>>,
     /// The purge that the event is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub purge_id: Option<Uuid>,
     /// How many storage URIs the entity has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub storage_count: Option<u32>,
     /// Objects that were deleted from storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub objects: Option<u64>,
     /// Their size, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub bytes: Option<u64>,
 }
 

@@ -202,21 +202,7 @@ impl NatsBus {
     }
 
     async fn create_stream(&self) -> Result<Stream, NatsError> {
-        let config = Config {
-            name: STREAM.to_owned(),
-            description: Some("The events of archive-ledger, in the order of its log".to_owned()),
-            subjects: vec![format!("{SUBJECT_ROOT}.>")],
-            retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
-            num_replicas: self.settings.replicas,
-            max_age: self.settings.max_age,
-            duplicate_window: self.settings.duplicate_window,
-            max_bytes: -1,
-            max_messages: -1,
-            max_messages_per_subject: -1,
-            max_consumers: -1,
-            ..Config::default()
-        };
+        let config = stream_config(&self.settings);
         tracing::info!(
             stream = STREAM,
             replicas = config.num_replicas,
@@ -230,6 +216,25 @@ impl NatsBus {
                 Err(_) => Err(NatsError::request("creating the stream")(error.into())),
             },
         }
+    }
+}
+
+/// The stream as this service creates it.
+pub(crate) fn stream_config(settings: &StreamSettings) -> Config {
+    Config {
+        name: STREAM.to_owned(),
+        description: Some("The events of archive-ledger, in the order of its log".to_owned()),
+        subjects: vec![format!("{SUBJECT_ROOT}.>")],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        max_age: settings.max_age,
+        duplicate_window: settings.duplicate_window,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_consumers: -1,
+        ..Config::default()
     }
 }
 

@@ -257,9 +257,7 @@ impl Authenticator {
         };
         let now = self.clock.now();
         let principal = Arc::new(token::principal(&claims, &self.expected, now)?);
-        if let Some(expires) = token::expires(&claims, self.expected.leeway) {
-            self.verified.put(key, &principal, now, expires);
-        }
+        self.verified.put(key, &principal, now, principal.valid_until);
         Ok(principal)
     }
 }

@@ -3,6 +3,7 @@
 use super::auth::Authenticator;
 use super::body::{EmptyBody, Fields, read_fields};
 use super::error::{ApiError, Key};
+use super::events::EventStreams;
 use super::observe::RequestId;
 use super::page::CursorCodec;
 use super::rights::{Principal, Right};
@@ -46,6 +47,8 @@ pub struct Api {
     pub purges: Purges,
     /// Callback deliveries.
     pub callbacks: CallbackAdmin,
+    /// Streams of events.
+    pub events: EventStreams,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
 }

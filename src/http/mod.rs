@@ -4,6 +4,7 @@
 //! admits its caller, reads its input, calls the ledger and shapes the answer: it holds neither SQL nor rules. Only
 //! `error.rs` knows status codes of failures.
 
+pub mod asyncapi;
 pub mod audit;
 pub mod auth;
 pub mod body;
@@ -11,6 +12,7 @@ pub mod callbacks;
 pub mod caller;
 pub mod envelope;
 pub mod error;
+pub mod events;
 pub mod health;
 pub mod json;
 pub mod jwks;
@@ -24,6 +26,7 @@ pub mod refusal;
 pub mod rights;
 pub mod router;
 pub mod server;
+pub mod stall;
 pub mod token;
 mod token_cache;
 

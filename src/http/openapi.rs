@@ -2,7 +2,7 @@
 
 mod conventions;
 
-use super::{audit, callbacks, health, ocore, onedata, purges};
+use super::{asyncapi, audit, callbacks, events, health, ocore, onedata, purges};
 use conventions::Conventions;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -41,6 +41,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         audit::proof::handler,
         audit::consistency::handler,
         audit::evidence::handler,
+        events::handler,
+        asyncapi::handler,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -52,6 +54,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "callbacks", description = "What receivers of callbacks were told, and telling them again"),
         (name = "purges", description = "Purges that are owed, what each still owes, and another try"),
         (name = "ledger", description = "What an auditor checks the log with: a tiled log (C2SP tlog-tiles), proofs, evidence"),
+        (name = "events", description = "Everything that happens, as it happens: CloudEvents over HTTP, and what describes them"),
         (name = "operation", description = "For whoever keeps the service running"),
     )
 )]

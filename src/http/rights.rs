@@ -1,5 +1,6 @@
 //! What a token's bearer may do.
 
+use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -181,6 +182,8 @@ pub struct Principal {
     pub issuer: Option<String>,
     /// The token's id (`jti`).
     pub token_id: Option<String>,
+    /// When the token stops being accepted: its `exp` and the leeway.
+    pub valid_until: DateTime<Utc>,
     /// The rights of its roles and scopes.
     pub rights: RightSet,
     /// Privileges that hold in every space.
@@ -228,6 +231,7 @@ mod tests {
             subject: "alice".into(),
             issuer: None,
             token_id: None,
+            valid_until: DateTime::<Utc>::MAX_UTC,
             rights: Role::Auditor.rights(),
             privileges: ["space_view".to_owned()].into(),
             spaces: [

@@ -4,7 +4,7 @@ use super::caller::{Api, SharedApi};
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::observe::observe;
-use super::{audit, callbacks, ocore, onedata, openapi, purges};
+use super::{asyncapi, audit, callbacks, events, ocore, onedata, openapi, purges};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
@@ -42,6 +42,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             "/api/admin/archived/{entity_type}/{id}/evidence",
             get(audit::evidence::handler),
         )
+        .route("/api/events", get(events::handler))
         .route("/api/ledger/checkpoint", get(audit::checkpoint::handler))
         .route("/api/ledger/vkey", get(audit::vkey::handler))
         .route("/api/ledger/fork", get(audit::fork::handler))
@@ -74,6 +75,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(deliveries)
         .merge(owed)
         .merge(ledger)
+        .route("/asyncapi.json", get(asyncapi::handler))
         .with_state(api)
         .merge(operation)
         .merge(pages)

@@ -1,5 +1,6 @@
 //! Accepts connections, and lets those under way finish when the service stops.
 
+use super::stall::CutOff;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
@@ -13,6 +14,10 @@ use tower::ServiceExt;
 
 /// The pause after a failed accept: the process may be out of file descriptors for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a write to a client may make no progress before the connection is ended: what is held for it would be held for
+/// ever otherwise.
+const WRITE_STALL: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` is cancelled; then connections under way have `grace` to finish.
 ///
@@ -41,6 +46,7 @@ pub async fn serve(
         };
         // Answers are small and whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
+        let stream = CutOff::new(stream, WRITE_STALL, stop.clone());
         let routes = routes.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);

@@ -198,7 +198,7 @@ pub fn principal(
     expected: &Expected,
     now: DateTime<Utc>,
 ) -> Result<Principal, AuthError> {
-    check_times(claims, expected.leeway, now)?;
+    let valid_until = check_times(claims, expected.leeway, now)?;
     let issuer = string(claims, "iss")?;
     if expected.issuer.is_some() && issuer != expected.issuer.as_deref() {
         return Err(AuthError::WrongIssuer);
@@ -216,20 +216,19 @@ pub fn principal(
         subject,
         issuer: issuer.map(str::to_owned),
         token_id: optional_name(claims, "jti")?,
+        valid_until,
         rights: of_roles.fold(of_scopes, RightSet::union),
         privileges: names(claims.get("privileges"), "privileges")?,
         spaces: spaces(claims)?,
     })
 }
 
-/// When verified claims stop being accepted; `None` where that is beyond every calendar.
-pub(super) fn expires(claims: &Map<String, Value>, leeway: TimeDelta) -> Option<DateTime<Utc>> {
-    let seconds = claims.get("exp").and_then(Value::as_f64)?;
-    // Rounded down: to verify once more is better than to accept for too long.
-    DateTime::from_timestamp((seconds + leeway.as_seconds_f64()) as i64, 0)
-}
-
-fn check_times(claims: &Map<String, Value>, leeway: TimeDelta, now: DateTime<Utc>) -> Result<(), AuthError> {
+/// Checks the times of a token and gives the one from which it is refused.
+fn check_times(
+    claims: &Map<String, Value>,
+    leeway: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, AuthError> {
     // Microseconds since 1970 are exact in a float for the next 250 years.
     let (now, leeway) = (now.timestamp_micros() as f64 / 1e6, leeway.as_seconds_f64());
     let expires = time(claims, "exp")?.ok_or(AuthError::MissingClaim { name: "exp" })?;
@@ -239,7 +238,10 @@ fn check_times(claims: &Map<String, Value>, leeway: TimeDelta, now: DateTime<Utc
     if time(claims, "nbf")?.is_some_and(|begins| begins > now + leeway) {
         return Err(AuthError::NotYetValid);
     }
-    time(claims, "iat").map(|_| ())
+    time(claims, "iat")?;
+    // `time` lets no later year through than 9999.
+    let end = ((expires + leeway) * 1e6) as i64;
+    Ok(DateTime::from_timestamp_micros(end).unwrap_or(DateTime::<Utc>::MAX_UTC))
 }
 
 /// A `NumericDate` (RFC 7519): seconds since 1970, fractions allowed.

@@ -79,6 +79,7 @@ mod tests {
             subject: "a".into(),
             issuer: None,
             token_id: None,
+            valid_until: DateTime::<Utc>::MAX_UTC,
             rights: RightSet::default(),
             privileges: Default::default(),
             spaces: BTreeMap::new(),

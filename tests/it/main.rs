@@ -12,6 +12,7 @@ mod cleanup;
 mod cleanup_s3;
 mod cli;
 mod coordination;
+mod events;
 mod harness;
 mod import;
 mod proofs;

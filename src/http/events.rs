@@ -1,0 +1,208 @@
+//! `GET /api/events`: the log as Server-Sent Events, for subscribers without NATS (`docs/EVENTS.md`).
+
+pub mod feed;
+
+use super::caller::{Head, SharedApi};
+use super::error::ApiError;
+use super::rights::Right;
+use crate::ledger::LedgerError;
+use crate::store::Position;
+use archive_ledger_domain::EventName;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use feed::{Feed, Filter, Parts};
+use futures::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// How many streams an instance serves at a time.
+pub const MAX_STREAMS: usize = 256;
+
+/// How many pages of the log they read at a time, together: what bounds their memory and their share of the database.
+const MAX_PAGES: usize = 4;
+
+/// When to try again while there are too many.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Where a subscriber goes on.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Keeps nginx from holding events back.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What all streams share.
+#[derive(Debug)]
+pub struct EventStreams {
+    source: Arc<str>,
+    stopping: CancellationToken,
+    streams: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
+
+impl EventStreams {
+    /// Streams of events of `source` ([`crate::bus::cloud_event::source`]) that end when `stopping` is cancelled.
+    #[must_use]
+    pub fn new(source: String, stopping: CancellationToken) -> Self {
+        Self {
+            source: source.into(),
+            stopping,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            pages: Arc::new(Semaphore::new(MAX_PAGES)),
+        }
+    }
+
+    /// The events' `source`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// Every event after a position, as it is on NATS, and those to come.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/events", operation_id = "streamEvents", tag = "events",
+    params(
+        ("after" = Option<u64>, Query, description = "The position to begin after; 0 is the beginning. The current head when \
+            neither this nor `Last-Event-ID` is given"),
+        ("entity_type" = Option<Vec<String>>, Query, description = "Only entities of this type; repeatable"),
+        ("event" = Option<Vec<String>>, Query, description = "Only events of this name; repeatable"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last `id` that was received. Goes before `after`, and is \
+            never less"),
+    ),
+    responses(
+        (status = 200, description = "Server-Sent Events: `id` is the position, `event` the event's name, `data` a CloudEvent \
+            (`/asyncapi.json`). Ends with the token and with the service", body = String,
+            content_type = "text/event-stream"),
+        (status = 400, description = "A position or filter that is none, or a position that the log has not reached"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+        (status = 503, description = "Too many streams, or the log cannot be read"),
+    )
+)]
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
+    let query = request.uri().query().map(ToOwned::to_owned);
+    let last = request.headers().clone();
+    let caller = api.admit(Head::of(&request), Right::AuditRead).await?;
+    let (after, filter) = read_query(query.as_deref())?;
+    let after = start(after, last_event_id(&last)?)?;
+    let streams = Arc::clone(&api.events.streams);
+    let permit = streams
+        .try_acquire_owned()
+        .map_err(|_| ApiError::TemporaryFailure {
+            retry_after: RETRY_AFTER,
+            cause: Some("too many streams of events".into()),
+        })?;
+    // The signal before the head: a commit in between is looked for twice rather than never.
+    let committed = api.ledger.committed();
+    let head = api
+        .ledger
+        .reads()
+        .head()
+        .await
+        .map_err(LedgerError::Store)?
+        .position;
+    let feed = Feed::new(Parts {
+        reads: Arc::clone(api.ledger.reads()),
+        committed,
+        clock: Arc::clone(api.ledger.clock()),
+        source: Arc::clone(&api.events.source),
+        stopping: api.events.stopping.clone(),
+        pages: Arc::clone(&api.events.pages),
+        filter,
+        after: within(after, head)?,
+        valid_until: caller.principal.valid_until,
+    });
+    let blocks = stream::unfold((feed, permit), |(mut feed, permit)| async move {
+        let block = feed.next().await?;
+        Some((Ok::<_, Infallible>(block), (feed, permit)))
+    });
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Body::from_stream(blocks)).into_response())
+}
+
+/// The position that a subscriber begins after, when it names one. A client that connects again sends both: the address that
+/// it was given, and how far it has come since.
+fn start(after: Option<Position>, last: Option<Position>) -> Result<Option<Position>, ApiError> {
+    if let (Some(after), Some(last)) = (after, last)
+        && last < after
+    {
+        return Err(ApiError::bad_data("Last-Event-ID", "lies before \"after\""));
+    }
+    Ok(last.or(after))
+}
+
+/// A position that the log has reached: one beyond it belongs to another log, and waiting there would hide it.
+fn within(after: Option<Position>, head: Position) -> Result<Position, ApiError> {
+    match after {
+        Some(after) if after > head => Err(ApiError::BadValueTooHigh {
+            key: "after".into(),
+            limit: i64::try_from(head).unwrap_or(i64::MAX),
+        }),
+        Some(after) => Ok(after),
+        None => Ok(head),
+    }
+}
+
+fn position(key: &'static str, text: &str) -> Result<Position, ApiError> {
+    Some(text)
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(ApiError::BadValueInteger { key: key.into() })
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
+    const KEY: &str = "Last-Event-ID";
+    let mut values = headers.get_all(LAST_EVENT_ID).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => position(KEY, value.to_str().unwrap_or_default()).map(Some),
+        (Some(_), Some(_)) => Err(ApiError::bad_data(KEY, "given more than once")),
+    }
+}
+
+/// Where to begin, and which events. An unknown parameter is an error: a misspelt filter would give everything.
+fn read_query(query: Option<&str>) -> Result<(Option<Position>, Filter), ApiError> {
+    let mut after = None;
+    let mut filter = Filter::default();
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*name {
+            "after" => {
+                if after.replace(position("after", &value)?).is_some() {
+                    return Err(ApiError::bad_data("after", "given more than once"));
+                }
+            }
+            "entity_type" => {
+                let wanted = super::caller::entity_type(&value)?;
+                if !filter.entity_types.contains(&wanted) {
+                    filter.entity_types.push(wanted);
+                }
+            }
+            "event" => {
+                let wanted: EventName = value.parse().map_err(|_| ApiError::BadValueNotAllowed {
+                    key: "event".into(),
+                    allowed: EventName::ALL.into_iter().map(EventName::as_str).collect(),
+                })?;
+                if !filter.names.contains(&wanted) {
+                    filter.names.push(wanted);
+                }
+            }
+            other => {
+                let key: String = other.chars().take(64).collect();
+                return Err(ApiError::bad_data(key, "unknown parameter"));
+            }
+        }
+    }
+    Ok((after, filter))
+}
