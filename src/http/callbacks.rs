@@ -1,7 +1,7 @@
 //! `/api/admin/callbacks`: the delivery log of callbacks, and replay.
 
 use super::body::{EmptyBody, Fields, Text};
-use super::caller::{Head, SharedApi, entity_key};
+use super::caller::{Head, Segments, SharedApi, entity_type, segments};
 use super::error::ApiError;
 use super::ocore::timestamp;
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
@@ -11,8 +11,9 @@ use crate::ledger::LedgerError;
 use crate::store::callbacks::{
     AttemptRow, DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState, Replay,
 };
+use archive_ledger_domain::EntityKey;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use serde::Serialize;
@@ -226,7 +227,12 @@ impl FilterText {
         };
         let key = match (self.entity_type, self.entity_id) {
             (None, None) => None,
-            (Some(entity_type), Some(id)) => Some(entity_key(&entity_type, &id)?),
+            (Some(entity_type), Some(id)) => {
+                let key = EntityKey::new(self::entity_type(&entity_type)?, &id);
+                Some(key.map_err(|_| ApiError::BadValueIdentifier {
+                    key: "entity_id".into(),
+                })?)
+            }
             (None, Some(_)) => {
                 return Err(ApiError::MissingRequiredValue {
                     key: "entity_type".into(),
@@ -327,7 +333,10 @@ fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, b
 }
 
 fn delivery_id(text: &str) -> Result<Uuid, ApiError> {
-    Uuid::try_parse(text).map_err(|_| ApiError::BadValueIdentifier { key: "id".into() })
+    Some(text)
+        .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
+        .and_then(|text| Uuid::try_parse(text).ok())
+        .ok_or_else(|| ApiError::BadValueIdentifier { key: "id".into() })
 }
 
 /// Deliveries of callbacks, newest first.
@@ -384,13 +393,13 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
 )]
 pub async fn get(
     State(api): State<SharedApi>,
-    Path(id): Path<String>,
+    path: Segments<String>,
     request: Request,
 ) -> Result<Json<Detail>, ApiError> {
     api.admit(Head::of(&request), Right::CallbacksManage).await?;
     let found = api
         .callbacks
-        .get(delivery_id(&id)?)
+        .get(delivery_id(&segments(path)?)?)
         .await
         .map_err(LedgerError::Store)?;
     let DeliveryView { row, url, attempts } = found.ok_or(ApiError::NotFound)?;
@@ -416,11 +425,11 @@ pub async fn get(
 )]
 pub async fn replay(
     State(api): State<SharedApi>,
-    Path(id): Path<String>,
+    path: Segments<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<Replayed>), ApiError> {
     api.admit(Head::of(&request), Right::CallbacksManage).await?;
-    let id = delivery_id(&id)?;
+    let id = delivery_id(&segments(path)?)?;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
         .finish_strict()?;

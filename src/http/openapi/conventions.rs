@@ -40,25 +40,27 @@ impl Modify for Conventions {
         <Envelope<'_> as ToSchema>::schemas(&mut schemas);
         components.schemas.extend(schemas);
         for (path, item) in &mut document.paths.paths {
-            for operation in operations(item) {
-                describe(path, operation);
+            for (operation, changes) in operations(item) {
+                describe(path, operation, changes);
             }
         }
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// The operations of a path, and whether each is one that changes something, and so may come with a body.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
     let all = [
-        &mut item.get,
-        &mut item.post,
-        &mut item.put,
-        &mut item.patch,
-        &mut item.delete,
+        (&mut item.get, false),
+        (&mut item.post, true),
+        (&mut item.put, true),
+        (&mut item.patch, true),
+        (&mut item.delete, true),
     ];
-    all.into_iter().filter_map(Option::as_mut)
+    all.into_iter()
+        .filter_map(|(operation, changes)| operation.as_mut().map(|operation| (operation, changes)))
 }
 
-fn describe(path: &str, operation: &mut Operation) {
+fn describe(path: &str, operation: &mut Operation, changes: bool) {
     let onedata = path.starts_with("/api/v3/");
     let requirement = |scheme| SecurityRequirement::new(scheme, Vec::<String>::new());
     operation.security = Some(if onedata {
@@ -74,7 +76,7 @@ fn describe(path: &str, operation: &mut Operation) {
         for parameter in parameters {
             if let RefOr::T(parameter) = parameter {
                 found |= parameter.name == name;
-                if parameter.parameter_in == ParameterIn::Path {
+                if parameter.parameter_in == ParameterIn::Path && !is_uuid(parameter.schema.as_ref()) {
                     parameter.schema = Some(segment(&parameter.name).into());
                 }
             }
@@ -93,8 +95,7 @@ fn describe(path: &str, operation: &mut Operation) {
         if takes_parameters {
             common.push(("400", "A value is wrong; the error names it"));
         }
-        // A command takes a body, if only an empty one.
-        if repeatable || operation.request_body.is_some() {
+        if changes {
             common.push(("408", "The body did not arrive in time"));
             common.push(("413", "The body is too large"));
             common.push(("415", "The body is not declared as JSON in UTF-8"));
@@ -152,6 +153,10 @@ fn complete(status: &str, response: &mut Response) {
             .content
             .insert("application/json".to_owned(), content.into());
     }
+}
+
+fn is_uuid(schema: Option<&RefOr<Schema>>) -> bool {
+    matches!(schema, Some(RefOr::T(Schema::Object(object))) if object.format.is_some())
 }
 
 /// What a segment of a path may be.

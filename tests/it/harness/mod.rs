@@ -9,7 +9,7 @@ pub mod postgres;
 pub mod process;
 pub mod receiver;
 pub mod s3;
-#[expect(dead_code, reason = "its users come with the first route")]
+#[expect(dead_code, reason = "some of its helpers wait for the tests of clusters")]
 pub mod server;
 
 mod smoke;
