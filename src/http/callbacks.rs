@@ -1,7 +1,7 @@
 //! `/api/admin/callbacks`: the delivery log of callbacks, and replay.
 
 use super::body::{EmptyBody, Fields, Text};
-use super::caller::{Head, Segments, SharedApi, entity_type, segments};
+use super::caller::{Head, Segments, SharedApi, entity_type, segments, uuid};
 use super::error::ApiError;
 use super::ocore::timestamp;
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
@@ -332,13 +332,6 @@ fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, b
     Ok((filter, read_cursor(cursor.as_deref())?, dry_run))
 }
 
-fn delivery_id(text: &str) -> Result<Uuid, ApiError> {
-    Some(text)
-        .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
-        .and_then(|text| Uuid::try_parse(text).ok())
-        .ok_or_else(|| ApiError::BadValueIdentifier { key: "id".into() })
-}
-
 /// Deliveries of callbacks, newest first.
 ///
 /// # Errors
@@ -399,7 +392,7 @@ pub async fn get(
     api.admit(Head::of(&request), Right::CallbacksManage).await?;
     let found = api
         .callbacks
-        .get(delivery_id(&segments(path)?)?)
+        .get(uuid(&segments(path)?, "id")?)
         .await
         .map_err(LedgerError::Store)?;
     let DeliveryView { row, url, attempts } = found.ok_or(ApiError::NotFound)?;
@@ -429,7 +422,7 @@ pub async fn replay(
     request: Request,
 ) -> Result<(StatusCode, Json<Replayed>), ApiError> {
     api.admit(Head::of(&request), Right::CallbacksManage).await?;
-    let id = delivery_id(&segments(path)?)?;
+    let id = uuid(&segments(path)?, "id")?;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
         .finish_strict()?;

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -244,6 +245,17 @@ fn unknown_type() -> ApiError {
         key: Key::from("entity_type"),
         allowed: EntityType::ALL.into_iter().map(EntityType::as_str).collect(),
     }
+}
+
+/// The id of something of ours in a path: a UUID as answers write it, hyphenated, in either case.
+///
+/// # Errors
+/// [`ApiError::BadValueIdentifier`] naming `key`.
+pub fn uuid(text: &str, key: &'static str) -> Result<Uuid, ApiError> {
+    Some(text)
+        .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
+        .and_then(|text| Uuid::try_parse(text).ok())
+        .ok_or_else(|| ApiError::BadValueIdentifier { key: key.into() })
 }
 
 /// The entity type of a path.

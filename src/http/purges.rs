@@ -1,7 +1,7 @@
 //! `/api/admin/purges`: the purges that are owed, what each of them still owes, and another try.
 
 use super::body::EmptyBody;
-use super::caller::{Head, Segments, SharedApi, segments};
+use super::caller::{Head, Segments, SharedApi, segments, uuid};
 use super::error::ApiError;
 use super::ocore::timestamp;
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
@@ -238,9 +238,7 @@ pub async fn retry(
     request: Request,
 ) -> Result<(StatusCode, Json<Retry>), ApiError> {
     let caller = api.admit(Head::of(&request), Right::ArchivedPurge).await?;
-    let purge_id = Uuid::try_parse(&segments(path)?).map_err(|_| ApiError::BadValueIdentifier {
-        key: "purge_id".into(),
-    })?;
+    let purge_id = uuid(&segments(path)?, "purge_id")?;
     let mut context = caller.command()?;
     // The purge's id makes a retry happen once: repeated, it names no purge that is owed.
     context.idempotency_key = None;

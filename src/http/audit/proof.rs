@@ -1,12 +1,11 @@
 //! `GET /api/ledger/proofs/{event_id}`: the proof that one event is in the log.
 
 use super::{current_text, when_covered};
-use crate::http::caller::{Head, Segments, SharedApi, segments};
-use crate::http::error::{ApiError, Key};
+use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::error::ApiError;
 use crate::http::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use uuid::Uuid;
 
 /// The entry goes along as the proof's extra data: whoever checks it hashes it itself.
 ///
@@ -29,10 +28,7 @@ pub async fn handler(
     request: Request,
 ) -> Result<Response, ApiError> {
     api.admit(Head::of(&request), Right::AuditRead).await?;
-    let event_id = segments(path)?;
-    let event_id: Uuid = event_id.parse().map_err(|_| ApiError::BadValueIdentifier {
-        key: Key::from("event_id"),
-    })?;
+    let event_id = uuid(&segments(path)?, "event_id")?;
     let proof = when_covered(|| api.proofs.proof(event_id)).await?;
     Ok(current_text(proof.to_string()))
 }

@@ -6,7 +6,7 @@
 use crate::http::envelope::Envelope;
 use archive_ledger_domain::EntityType;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -76,7 +76,8 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
         for parameter in parameters {
             if let RefOr::T(parameter) = parameter {
                 found |= parameter.name == name;
-                if parameter.parameter_in == ParameterIn::Path && !is_uuid(parameter.schema.as_ref()) {
+                let entity = ["entity_type", "id", "aid"].contains(&parameter.name.as_str());
+                if entity && !is_uuid(parameter.schema.as_ref()) {
                     parameter.schema = Some(segment(&parameter.name).into());
                 }
             }

@@ -275,7 +275,7 @@ fn bad_bodies() -> Vec<(Vec<u8>, &'static str, Option<&'static str>)> {
 }
 
 /// The routes that read a body.
-fn body_routes() -> [(&'static str, String); 8] {
+fn body_routes() -> [(&'static str, String); 9] {
     [
         ("POST", format!("{ARCHIVED}/backups")),
         ("POST", format!("{ARCHIVED}/backups/{ID}/restore")),
@@ -285,6 +285,7 @@ fn body_routes() -> [(&'static str, String); 8] {
         ("POST", "/api/admin/callbacks/replay".to_owned()),
         ("POST", format!("/api/admin/callbacks/{ID}/replay")),
         ("POST", format!("{ARCHIVED}/archives")),
+        ("POST", format!("/api/admin/purges/{ID}/retry")),
     ]
 }
 
@@ -467,7 +468,7 @@ async fn every_header(api: &Api) {
     let keys = ["", "a b", "\u{e9}", "a\tb", long.as_str()];
     for (method, path) in body_routes()
         .into_iter()
-        .filter(|(_, path)| !path.contains("callbacks"))
+        .filter(|(_, path)| !path.contains("callbacks") && !path.contains("purges"))
     {
         let body = if path == ARCHIVES {
             json!({"archiveId": ID, "datasetId": "d", "spaceId": "s"})
@@ -542,6 +543,45 @@ async fn every_path_and_query(api: &Api) {
                 .await
                 .bad("badValueIdentifier", "id");
         }
+        let retry = api.request("POST", &format!("/api/admin/purges/{id}/retry"));
+        answer(retry).await.bad("badValueIdentifier", "purge_id");
+        let proof = api.get(&format!("/api/ledger/proofs/{id}")).await;
+        proof.bad("badValueIdentifier", "event_id");
+    }
+    for (query, id, key) in [
+        ("", "missingRequiredValue", "from"),
+        ("from=x", "badValueInteger", "from"),
+        ("from=-1", "badValueInteger", "from"),
+        ("from=99999999999999999999", "badValueInteger", "from"),
+        ("from=9999999", "badValueNotInRange", "from"),
+        ("from=0&to=9999999", "badValueNotInRange", "to"),
+        ("from=0&from=0", "badData", "from"),
+        ("from=0&form=1", "badData", "form"),
+    ] {
+        let path = format!("/api/ledger/consistency?{query}");
+        api.get(&path).await.bad(id, key);
+    }
+    for path in [
+        "tile/0/x",
+        "tile/0/000.p/0",
+        "tile/0/000.p/257",
+        "tile/64/000",
+        "tile/-1/000",
+        "tile/0/00x",
+        "tile/entries/..",
+        "tile/entries/0",
+    ] {
+        api.get(&format!("/api/ledger/{path}"))
+            .await
+            .refused(404, "notFound");
+    }
+    for (query, id, key) in [
+        ("state=done", "badValueNotAllowed", "state"),
+        ("limit=101", "badValueNotInRange", "limit"),
+        ("cursor=x", "badData", "cursor"),
+        ("state=all&state=all", "badData", "state"),
+    ] {
+        api.get(&format!("/api/admin/purges?{query}")).await.bad(id, key);
     }
     for id in ["a.b", "%00", "%ff", "a%20b", "a%2fb", "%c3%a9", &"x".repeat(129)] {
         for (method, rest) in [("GET", ""), ("POST", "/delete")] {

@@ -6,13 +6,23 @@ use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
 
 /// Every route, with the methods that it has.
-pub const ROUTES: [(&str, &str); 16] = [
+pub const ROUTES: [(&str, &str); 26] = [
     ("/api/admin/archived/summary", "GET"),
     ("/api/admin/archived/{entity_type}", "GET,POST"),
     ("/api/admin/archived/{entity_type}/{id}", "GET"),
     ("/api/admin/archived/{entity_type}/{id}/history", "GET"),
     ("/api/admin/archived/{entity_type}/{id}/restore", "POST"),
     ("/api/admin/archived/{entity_type}/{id}/purge", "DELETE"),
+    ("/api/admin/archived/{entity_type}/{id}/evidence", "GET"),
+    ("/api/admin/purges", "GET"),
+    ("/api/admin/purges/{purge_id}/retry", "POST"),
+    ("/api/ledger/checkpoint", "GET"),
+    ("/api/ledger/vkey", "GET"),
+    ("/api/ledger/fork", "GET"),
+    ("/api/ledger/tile/entries/{number}", "GET"),
+    ("/api/ledger/tile/{level}/{number}", "GET"),
+    ("/api/ledger/proofs/{event_id}", "GET"),
+    ("/api/ledger/consistency", "GET"),
     ("/api/admin/callbacks", "GET"),
     ("/api/admin/callbacks/replay", "POST"),
     ("/api/admin/callbacks/{id}", "GET"),
@@ -30,8 +40,20 @@ pub fn example(pattern: &str) -> String {
     let id = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
     pattern
         .replace("{entity_type}", "backups")
+        .replace("{level}", "0")
+        .replace("{number}", "000")
         .replace("{id}", id)
         .replace("{aid}", id)
+        .replace("{event_id}", id)
+        .replace("{purge_id}", id)
+}
+
+/// A path of the route that would be refused if it were looked at.
+fn spoilt(pattern: &str) -> String {
+    let parts = pattern
+        .split('/')
+        .map(|part| if part.starts_with('{') { "%ff" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 on_both_backends! {
@@ -77,7 +99,7 @@ on_both_backends! {
         let expired = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ4IiwiZXhwIjoxfQ.AAAA";
         for (pattern, methods) in ROUTES.into_iter().filter(|(pattern, _)| pattern.starts_with("/api")) {
             for method in methods.split(',') {
-                for path in [example(pattern), pattern.replace("{entity_type}", "ships").replace("{id}", "%ff").replace("{aid}", "%20")] {
+                for path in [example(pattern), spoilt(pattern)] {
                     let request = || api.bare(method, &path).body("{not json");
                     let none = answer(request()).await;
                     let error = none.refused(401, "unauthorized");

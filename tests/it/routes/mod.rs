@@ -17,6 +17,9 @@ mod seeds;
 mod slow;
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use archive_ledger::clock::{Clock, SystemClock};
@@ -38,7 +41,7 @@ pub const ARCHIVED: &str = "/api/admin/archived";
 /// Where Onedata's routes begin.
 pub const ARCHIVES: &str = "/api/v3/oneprovider/archives";
 
-/// A storage URI that is accepted and never cleaned, so that a purge stays under way: nobody listens at the endpoint.
+/// A storage URI that is accepted and never cleaned, so that a purge stays under way (see [`busy_storage`]).
 pub const HELD: &str = "s3://held/objects/x/";
 
 /// A service, and a way to it that belongs to this test.
@@ -185,11 +188,46 @@ pub fn configured(backend: Backend) -> Builder {
     Server::builder(backend)
         .storage_root("s3://held/objects")
         .arg("--s3-endpoint")
-        .arg("http://127.0.0.1:1")
+        .arg(format!("http://{}", busy_storage()))
+        .arg("--s3-force-path-style=true")
         .arg("--s3-region")
         .arg("us-east-1")
         .envs(credentials.map(|name| (name.to_owned(), "unused".to_owned())))
         .callbacks_to_loopback()
+}
+
+/// The address of an object store whose bucket is there at the service's start and too busy ever after: it lists one object
+/// at a time and nothing else. On a thread of its own, because the service that uses it outlives the test that began it.
+fn busy_storage() -> SocketAddr {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    *ADDRESS.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().map_while(Result::ok) {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    match connection.read(&mut byte) {
+                        Ok(1) => head.push(byte[0]),
+                        Ok(_) | Err(_) => break,
+                    }
+                }
+                let listing = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+                let (status, body) = if String::from_utf8_lossy(&head).contains("max-keys=1&") {
+                    ("200 OK", listing)
+                } else {
+                    ("503 Slow Down", "<Error><Code>SlowDown</Code></Error>")
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                let _ = connection.write_all(answer.as_bytes());
+            }
+        });
+        address
+    })
 }
 
 /// What a token grants.

@@ -9,12 +9,12 @@ use super::{ARCHIVES, Api, Grant, answer, keys};
 use crate::harness::on_both_backends;
 
 /// The routes of the router's own text.
-fn routes_in_the_source() -> BTreeSet<&'static str> {
+fn routes_in_the_source() -> BTreeSet<String> {
     let source = include_str!("../../../src/http/router.rs");
     let calls = source.split(".route(").skip(1);
     calls
-        .map(|call| call.split('"').nth(1).unwrap())
-        .filter(|path| *path != "/")
+        .map(|call| call.split('"').nth(1).unwrap().replace("{*", "{"))
+        .filter(|path| path != "/")
         .collect()
 }
 
@@ -41,9 +41,9 @@ on_both_backends! {
     async fn what_is_documented_is_what_is_served(backend: Backend) {
         let api = Api::shared(backend).await;
         let document = answer(api.bare("GET", "/openapi.json")).await.json(200);
-        let documented: BTreeSet<&str> = keys(&document["paths"]).into_iter().collect();
+        let documented: BTreeSet<String> = keys(&document["paths"]).into_iter().map(str::to_owned).collect();
         assert_eq!(documented, routes_in_the_source());
-        assert_eq!(documented, ROUTES.iter().map(|(path, _)| *path).collect());
+        assert_eq!(documented, ROUTES.iter().map(|(path, _)| (*path).to_owned()).collect());
         for (path, methods) in ROUTES {
             let mut documented: Vec<String> = keys(&document["paths"][path])
                 .into_iter()
@@ -84,7 +84,7 @@ on_both_backends! {
             if method != "GET" {
                 expected.extend(["400", "408", "413", "415"]);
             }
-            if method != "GET" && !path.contains("callbacks") {
+            if method != "GET" && !path.contains("callbacks") && !path.contains("purges") {
                 expected.extend(["409", "412", "422"]);
             }
             for status in expected {

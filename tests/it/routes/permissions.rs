@@ -32,7 +32,7 @@ const fn route(method: &'static str, path: &'static str, needs: Needs) -> Route 
     Route { method, path, needs }
 }
 
-const ROUTES: [Route; 14] = [
+const ROUTES: [Route; 23] = [
     route(
         "GET",
         "/api/admin/archived/summary",
@@ -68,6 +68,31 @@ const ROUTES: [Route; 14] = [
         "/api/admin/archived/users/{id}/purge",
         Needs::Right(Right::ArchivedPurge),
     ),
+    route(
+        "GET",
+        "/api/admin/archived/users/{id}/evidence",
+        Needs::Right(Right::AuditRead),
+    ),
+    route("GET", "/api/admin/purges", Needs::Right(Right::ArchivedRead)),
+    route(
+        "POST",
+        "/api/admin/purges/{id}/retry",
+        Needs::Right(Right::ArchivedPurge),
+    ),
+    route("GET", "/api/ledger/checkpoint", Needs::Right(Right::AuditRead)),
+    route("GET", "/api/ledger/vkey", Needs::Right(Right::AuditRead)),
+    route(
+        "GET",
+        "/api/ledger/consistency?from=0",
+        Needs::Right(Right::AuditRead),
+    ),
+    route("GET", "/api/ledger/tile/999/{id}", Needs::Right(Right::AuditRead)),
+    route(
+        "GET",
+        "/api/ledger/tile/entries/{id}",
+        Needs::Right(Right::AuditRead),
+    ),
+    route("GET", "/api/ledger/proofs/{id}", Needs::Right(Right::AuditRead)),
     route(
         "GET",
         "/api/admin/callbacks",
@@ -195,7 +220,7 @@ async fn ask(api: &Api, route: Route, token: &str, exists: bool) -> Answer {
     let archive = route.path.starts_with(ARCHIVES);
     if exists && archive && route.path != ARCHIVES {
         api.register(&id, "space-1").await;
-    } else if exists && route.path.contains("{id}") && !route.path.contains("callbacks") {
+    } else if exists && route.path.contains("/users/{id}") {
         api.soft_delete("users", &id).await;
     }
     let request = api
@@ -230,7 +255,9 @@ on_both_backends! {
                         continue;
                     }
                     let one = route.path.contains("{id}");
-                    let expected = match (exists && !route.path.contains("callbacks/{id}"), one) {
+                    // Ids of entities name none of these.
+                    let other = ["callbacks/{id}", "purges/{id}", "/ledger/"].iter().any(|part| route.path.contains(part));
+                    let expected = match (exists && !other, one) {
                         (false, true) => 404,
                         _ => match (route.method, route.path) {
                             ("POST", ARCHIVES | "/api/admin/archived/users") => 201,
