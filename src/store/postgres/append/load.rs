@@ -37,37 +37,22 @@ async fn load_events(
     streams: &BTreeMap<String, u64>,
 ) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
     let operation = "load the streams";
-    let known = streams.values().any(|version| *version > 0);
     let ids: Vec<&str> = streams.keys().map(String::as_str).collect();
-    let query = if known {
-        // The sort keeps the inner query from being merged into a join that might read the whole table.
-        sqlx::query(
-            "SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
-             FROM UNNEST ($2::text[], $3::bigint[]) AS asked (id, known)
-             CROSS JOIN LATERAL (
-                 SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM events
-                 WHERE aggregate_type = $1 AND aggregate_id = asked.id AND sequence > asked.known
-                 ORDER BY sequence) e
-             ORDER BY e.aggregate_id, e.sequence",
-        )
-        .bind(AGGREGATE_TYPE)
-        .bind(ids)
-        .bind(
-            streams
-                .values()
-                .map(|version| super::signed(*version))
-                .collect::<Vec<_>>(),
-        )
-    } else {
-        sqlx::query(
-            "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
-             FROM events
-             WHERE aggregate_type = $1 AND aggregate_id = ANY ($2)
-             ORDER BY aggregate_id, sequence",
-        )
-        .bind(AGGREGATE_TYPE)
-        .bind(ids)
-    };
+    let known: Vec<i64> = streams.values().map(|version| super::signed(*version)).collect();
+    // The sort in the inner query keeps it from being merged into a join. As `aggregate_id = ANY ($2)` the same is planned as
+    // a scan of the whole index whose every row is compared with every id, because that comes in the right order.
+    let query = sqlx::query(
+        "SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
+         FROM UNNEST ($2::text[], $3::bigint[]) AS asked (id, known)
+         CROSS JOIN LATERAL (
+             SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM events
+             WHERE aggregate_type = $1 AND aggregate_id = asked.id AND sequence > asked.known
+             ORDER BY sequence) e
+         ORDER BY e.aggregate_id, e.sequence",
+    )
+    .bind(AGGREGATE_TYPE)
+    .bind(ids)
+    .bind(known);
     let rows = query
         .fetch_all(connection)
         .await
