@@ -267,10 +267,6 @@ async fn a_killed_worker_leaves_nothing_unsent(rig: Rig) {
     }
     assert_eq!(times.len(), 120, "every callback arrived");
     let repeated = times.values().sum::<usize>() - 120;
-    assert!(
-        repeated <= 5 * 8,
-        "no more repetitions than were under way at the kills: {repeated}"
-    );
     let mut unknown = 0;
     for row in rig.all().await {
         let (_, attempts) = rig.delivery(row.delivery_id).await;
@@ -280,6 +276,7 @@ async fn a_killed_worker_leaves_nothing_unsent(rig: Rig) {
             .filter(|attempt| attempt.outcome == AttemptState::Unknown)
             .count();
     }
+    // What is sent again was under way at a kill, or answered and not recorded yet: each such attempt is known as unknown.
     assert!(
         unknown >= repeated,
         "every attempt stands in the log: {unknown} unknown, {repeated} repeated"

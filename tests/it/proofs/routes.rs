@@ -1,7 +1,7 @@
 //! The auditor's routes.
 
-use crate::harness::on_both_backends;
 use crate::harness::server::Server;
+use crate::harness::{eventually, on_both_backends};
 use archive_ledger::merkle::checkpoint::Checkpoint;
 use archive_ledger::merkle::note::VerifierKey;
 use archive_ledger::merkle::proofs::{verify_consistency, verify_inclusion};
@@ -11,7 +11,10 @@ use archive_ledger::merkle::{Frontier, leaf_hash};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use std::time::Duration;
 use uuid::Uuid;
+
+const SOON: Duration = Duration::from_secs(10);
 
 const BACKUPS: &str = "/api/admin/archived/backups";
 
@@ -37,11 +40,15 @@ fn rand_byte() -> u8 {
 }
 
 async fn text(server: &Server, path: &str, token: &str) -> String {
-    let answer = server.get(path, token).send().await.unwrap();
-    let status = answer.status();
-    let text = answer.text().await.unwrap();
-    assert_eq!(status, 200, "{path}: {text}");
-    text
+    // Right after the start nothing is signed yet, which is a 503 that asks to come again.
+    eventually(path, SOON, || async {
+        let answer = server.get(path, token).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status == 200 || status == 503, "{path}: {status} {text}");
+        (status == 200).then_some(text)
+    })
+    .await
 }
 
 async fn history(server: &Server, token: &str, id: &str) -> Vec<Value> {

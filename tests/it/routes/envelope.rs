@@ -6,7 +6,7 @@ use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
 
 /// Every route, with the methods that it has.
-pub const ROUTES: [(&str, &str); 26] = [
+pub const ROUTES: [(&str, &str); 28] = [
     ("/api/admin/archived/summary", "GET"),
     ("/api/admin/archived/{entity_type}", "GET,POST"),
     ("/api/admin/archived/{entity_type}/{id}", "GET"),
@@ -30,6 +30,8 @@ pub const ROUTES: [(&str, &str); 26] = [
     ("/api/v3/oneprovider/archives", "POST"),
     ("/api/v3/oneprovider/archives/{aid}", "GET"),
     ("/api/v3/oneprovider/archives/{aid}/delete", "POST"),
+    ("/api/events", "GET"),
+    ("/asyncapi.json", "GET"),
     ("/healthz", "GET"),
     ("/readyz", "GET"),
     ("/metrics", "GET"),
