@@ -1,6 +1,7 @@
 //! Checkpoints, tiles, proofs, the guard, and the command that checks them all.
 
 mod flips;
+mod foreign;
 mod routes;
 mod signing;
 mod verify;
