@@ -59,7 +59,7 @@ impl Disclosures {
     /// Reads a payload file.
     ///
     /// # Errors
-    /// [`PayloadsError`], naming the line.
+    /// `PayloadsError`, naming the line.
     pub fn read(file: impl BufRead) -> Result<Self, PayloadsError> {
         let mut disclosed = BTreeMap::new();
         for (line, text) in (1..).zip(file.lines()) {

@@ -7,7 +7,7 @@
 //!
 //! A process that finds the head where it left it takes no lock and needs two round trips for a command. When somebody else
 //! appends meanwhile, the statement writes nothing, and the batch is decided again under the lock; so are the next
-//! [`LOCKED_BATCHES`], because where two instances append they keep doing so.
+//! `LOCKED_BATCHES`, because where two instances append they keep doing so.
 
 mod changes;
 mod load;
