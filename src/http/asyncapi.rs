@@ -19,6 +19,8 @@ use utoipa::{PartialSchema, ToSchema};
 /// [`ApiError`]: none that a request causes.
 #[utoipa::path(
     get, path = "/asyncapi.json", operation_id = "asyncapi", tag = "events",
+    summary = "The AsyncAPI document",
+    description = "The AsyncAPI document of this service.",
     responses((status = 200, description = "The AsyncAPI 3.0 document", body = Object))
 )]
 pub async fn handler(State(api): State<SharedApi>) -> Result<Json<Value>, ApiError> {

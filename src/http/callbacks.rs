@@ -338,6 +338,8 @@ fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, b
 /// [`ApiError`]: 400, 401, 403, 503.
 #[utoipa::path(
     get, path = "/api/admin/callbacks", operation_id = "listCallbacks", tag = "callbacks",
+    summary = "List callback deliveries",
+    description = "Deliveries of callbacks, newest first.",
     params(
         ("state" = Option<String>, Query, description = "due, delivered or dead"),
         ("host" = Option<String>, Query, description = "The receiver, `host:port`"),
@@ -377,6 +379,8 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/admin/callbacks/{id}", operation_id = "getCallback", tag = "callbacks",
+    summary = "Show one delivery",
+    description = "One delivery with every attempt.",
     params(("id" = Uuid, Path, description = "The delivery")),
     responses(
         (status = 200, description = "The delivery", body = Detail),
@@ -409,6 +413,8 @@ pub async fn get(
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     post, path = "/api/admin/callbacks/{id}/replay", operation_id = "replayCallback", tag = "callbacks",
+    summary = "Replay one delivery",
+    description = "Makes a delivery due now, whatever became of it before. Its id stays, its schedule begins anew.",
     params(("id" = Uuid, Path, description = "The delivery")),
     responses(
         (status = 202, description = "It is due, or under way already", body = Replayed),
@@ -440,6 +446,8 @@ pub async fn replay(
 /// [`ApiError`]: 400, 401, 403, 503; calling again goes on where it stopped.
 #[utoipa::path(
     post, path = "/api/admin/callbacks/replay", operation_id = "replayCallbacks", tag = "callbacks",
+    summary = "Replay deliveries by filter",
+    description = "Makes every delivery due now that matches: dead ones, unless the filter names delivered ones.",
     request_body = BulkRequest,
     responses(
         (status = 200, description = "A dry run: how many match", body = BulkReplayed),

@@ -70,6 +70,8 @@ impl EventStreams {
 /// [`ApiError`]: 400, 401, 403, 503.
 #[utoipa::path(
     get, path = "/api/events", operation_id = "streamEvents", tag = "events",
+    summary = "Follow the events (Server-Sent Events)",
+    description = "Every event after a position, as it is on NATS, and those to come.",
     params(
         ("after" = Option<u64>, Query, description = "The position to begin after; 0 is the beginning. The current head when \
             neither this nor `Last-Event-ID` is given"),

@@ -57,6 +57,8 @@ pub struct Readiness {
 
 /// The process lives; nothing else is asked.
 #[utoipa::path(get, path = "/healthz", tag = "operation", operation_id = "healthz",
+    summary = "Liveness",
+    description = "The process lives; nothing else is asked.",
     responses((status = 200, description = "The process lives", body = Health)))]
 pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
@@ -64,6 +66,8 @@ pub async fn healthz() -> Json<Health> {
 
 /// Whether the service can take work: the store and the bus answer, and it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "readyz",
+    summary = "Readiness",
+    description = "Whether the service can take work: the store and the bus answer, and it is not stopping.",
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness)))]
 pub async fn readyz(State(probes): State<Probes>) -> Response {
     let store = matches!(
@@ -92,6 +96,8 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
 
 /// All metrics in Prometheus's text format.
 #[utoipa::path(get, path = "/metrics", tag = "operation", operation_id = "metrics",
+    summary = "Metrics",
+    description = "All metrics in Prometheus's text format.",
     responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain")))]
 pub async fn metrics(State(probes): State<Probes>) -> Response {
     (

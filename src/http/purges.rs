@@ -178,6 +178,8 @@ fn query(text: Option<&str>) -> Result<(PurgeFilter, u64, u32), ApiError> {
 /// [`ApiError`]: 400, 401, 403, 503.
 #[utoipa::path(
     get, path = "/api/admin/purges", operation_id = "listPurges", tag = "purges",
+    summary = "List owed purges",
+    description = "Purges that are under way or have failed, with what each still owes.",
     params(
         ("state" = Option<String>, Query, description = "purging, failed or all (the default)"),
         ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
@@ -221,6 +223,8 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
 /// [`ApiError`]: 400, 401, 403, 404, 412, 503.
 #[utoipa::path(
     post, path = "/api/admin/purges/{purge_id}/retry", operation_id = "retryPurge", tag = "purges",
+    summary = "Retry a purge",
+    description = "Tries a purge again at once. One that has failed is asked for again, which gives it another id.",
     params(
         ("purge_id" = Uuid, Path, description = "The purge"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have, to ask for a failed purge again"),

@@ -13,6 +13,8 @@ use axum::response::Response;
 /// [`ApiError`]: 401, 403, 503.
 #[utoipa::path(
     get, path = "/api/ledger/checkpoint", operation_id = "ledgerCheckpoint", tag = "ledger",
+    summary = "The newest signed checkpoint",
+    description = "The signed note that covers every event committed up to half a second ago.",
     responses(
         (status = 200, description = "A C2SP tlog-checkpoint, signed by the ledger's key", body = String,
             content_type = "text/plain"),

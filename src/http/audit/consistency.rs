@@ -35,6 +35,8 @@ pub struct ConsistencyProof {
 /// [`ApiError`]: 400, 401, 403, 503.
 #[utoipa::path(
     get, path = "/api/ledger/consistency", operation_id = "ledgerConsistency", tag = "ledger",
+    summary = "Prove consistency of two sizes",
+    description = "Proves that the log of `to` events begins with the log of `from` events.",
     params(
         ("from" = u64, Query, description = "How many events the auditor knows"),
         ("to" = Option<u64>, Query, description = "How many to go on to; those of the last checkpoint when absent"),

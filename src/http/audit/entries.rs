@@ -13,6 +13,8 @@ use axum::response::Response;
 /// [`ApiError`]: 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/ledger/tile/entries/{number}", operation_id = "ledgerEntries", tag = "ledger",
+    summary = "A bundle of entries",
+    description = "Entries hold pseudonyms and commitments, and no personal data.",
     params(("number" = String, Path, description = "The bundle's number, as that of the tile of level 0")),
     responses(
         (status = 200, description = "Up to 256 entries, each behind its length in two bytes", body = Vec<u8>,

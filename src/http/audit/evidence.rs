@@ -17,6 +17,8 @@ use http::header::CACHE_CONTROL;
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/admin/archived/{entity_type}/{id}/evidence", operation_id = "entityEvidence", tag = "ledger",
+    summary = "Evidence of one entity, for checking offline",
+    description = "The bundle that `archive-ledger verify --bundle` checks: entries, what they commit to, inclusion proofs, checkpoint. What a purge erased is not in it.",
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),

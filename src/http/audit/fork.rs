@@ -13,6 +13,8 @@ use axum::response::Response;
 /// [`ApiError`]: 401, 403, 404.
 #[utoipa::path(
     get, path = "/api/ledger/fork", operation_id = "ledgerFork", tag = "ledger",
+    summary = "A forked ledger's statement",
+    description = "Every checkpoint of a forked ledger commits to its statement, which names the last checkpoint before it.",
     responses(
         (status = 200, description = "The statement, a signed note", body = String, content_type = "text/plain"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),

@@ -13,6 +13,8 @@ use axum::response::Response;
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/ledger/proofs/{event_id}", operation_id = "ledgerProof", tag = "ledger",
+    summary = "Prove an event's inclusion",
+    description = "The entry goes along as the proof's extra data: whoever checks it hashes it itself.",
     params(("event_id" = Uuid, Path, description = "The event's id")),
     responses(
         (status = 200, description = "A C2SP tlog-proof", body = String, content_type = "text/plain"),

@@ -13,6 +13,8 @@ use axum::response::Response;
 /// [`ApiError`]: 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/ledger/tile/{level}/{number}", operation_id = "ledgerTile", tag = "ledger",
+    summary = "A tile of hashes",
+    description = "A tile is there as soon as the last checkpoint covers it.",
     params(
         ("level" = u8, Path, description = "The tile's level; 0 holds the leaf hashes"),
         ("number" = String, Path, description = "The tile's number, in groups of three digits, all but the last behind \

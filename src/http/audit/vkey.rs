@@ -13,6 +13,8 @@ use axum::response::Response;
 /// [`ApiError`]: 401, 403.
 #[utoipa::path(
     get, path = "/api/ledger/vkey", operation_id = "ledgerVerifierKey", tag = "ledger",
+    summary = "The key that checkpoints are verified with",
+    description = "An auditor asks for it once, by a way that it trusts, and keeps it.",
     responses(
         (status = 200, description = "`<origin>+<key id>+<base64 of the Ed25519 key>`", body = String,
             content_type = "text/plain"),

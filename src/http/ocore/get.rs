@@ -59,6 +59,8 @@ pub struct Entity {
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/admin/archived/{entity_type}/{id}", operation_id = "getArchived", tag = "archived",
+    summary = "Show one entity",
+    description = "404 for what never existed and for what was purged alike.",
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),

@@ -58,6 +58,8 @@ pub struct History {
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/admin/archived/{entity_type}/{id}/history", operation_id = "entityHistory", tag = "archived",
+    summary = "An entity's history",
+    description = "A purged entity keeps its history; what was sealed in it is gone.",
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),

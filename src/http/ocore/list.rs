@@ -30,6 +30,8 @@ pub struct Page {
 /// [`ApiError`]: 400, 401, 403, 503.
 #[utoipa::path(
     get, path = "/api/admin/archived/{entity_type}", operation_id = "listArchived", tag = "archived",
+    summary = "List what is archived",
+    description = "Deep cursor pages cost what the first one costs.",
     params(
         ("entity_type" = String, Path, description = "backups, environments, instances, projects, organizations, servers, domains, users or archives"),
         ("page" = Option<i64>, Query, minimum = 0, description = "Page number from 1; 0 means the first"),

@@ -33,6 +33,8 @@ pub struct Body {
 /// [`ApiError`]: 400, 401, 403, 404, 409, 412, 503.
 #[utoipa::path(
     delete, path = "/api/admin/archived/{entity_type}/{id}/purge", operation_id = "purgeArchived", tag = "archived",
+    summary = "Purge an entity for good",
+    description = "200 once the purge is committed to: from then on nothing can restore the entity. Its objects are removed from storage behind the answer.",
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),

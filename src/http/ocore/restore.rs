@@ -18,6 +18,8 @@ use http::header::ETAG;
 /// [`ApiError`]: 400, 401, 403, 404, 409, 412, 503.
 #[utoipa::path(
     post, path = "/api/admin/archived/{entity_type}/{id}/restore", operation_id = "restoreArchived", tag = "archived",
+    summary = "Restore an entity",
+    description = "200 once the restore is committed.",
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),

@@ -163,6 +163,8 @@ fn typed_parent(type_name: Option<&str>, id: &str) -> Result<Parent, ApiError> {
 /// [`ApiError`]: 400, 401, 403, 409, 412, 413, 415, 422, 503.
 #[utoipa::path(
     post, path = "/api/admin/archived/{entity_type}", operation_id = "softDelete", tag = "archived",
+    summary = "Soft-delete an entity",
+    description = "201 with the list item once the deletion is committed.",
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),

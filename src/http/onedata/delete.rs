@@ -28,6 +28,8 @@ pub struct Body {
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     post, path = "/api/v3/oneprovider/archives/{aid}/delete", operation_id = "deleteArchive", tag = "archives",
+    summary = "Delete an archive",
+    description = "204 once the purge is committed to. Asked again while it is under way, it is 204 again, and the purge stays one.",
     params(
         ("aid" = String, Path, description = "The archive's id"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),

@@ -38,6 +38,8 @@ pub struct Archive {
 /// [`ApiError`]: 400, 401, 403, 404, 503.
 #[utoipa::path(
     get, path = "/api/v3/oneprovider/archives/{aid}", operation_id = "getArchive", tag = "archives",
+    summary = "Show an archive",
+    description = "404 for what never existed and for what was purged alike.",
     params(("aid" = String, Path, description = "The archive's id")),
     responses(
         (status = 200, description = "The archive", body = Archive,

@@ -57,6 +57,8 @@ pub struct Registered {
 /// [`ApiError`]: 400, 401, 403, 409, 413, 415, 422, 503.
 #[utoipa::path(
     post, path = "/api/v3/oneprovider/archives", operation_id = "registerArchive", tag = "archives",
+    summary = "Register an archive",
+    description = "201 once the registration is committed.",
     params(
         ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),

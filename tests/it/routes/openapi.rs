@@ -38,6 +38,17 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
 }
 
 on_both_backends! {
+    async fn each_operation_says_in_a_few_words_what_it_does(backend: Backend) {
+        let api = Api::shared(backend).await;
+        let document = answer(api.bare("GET", "/openapi.json")).await.json(200);
+        for (path, method, operation) in operations(&document) {
+            let summary = operation["summary"].as_str().unwrap_or_default();
+            assert!((5..=60).contains(&summary.len()), "{method} {path}: {summary:?}");
+            let description = operation["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty() && !description.contains("# "), "{method} {path}: {description:?}");
+        }
+    }
+
     async fn what_is_documented_is_what_is_served(backend: Backend) {
         let api = Api::shared(backend).await;
         let document = answer(api.bare("GET", "/openapi.json")).await.json(200);
