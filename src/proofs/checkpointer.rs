@@ -1,11 +1,15 @@
 //! The checkpointer: signs the tree as it grows.
 //!
-//! - One instance signs, by the lease `checkpointer`. The lease only avoids doing the work twice: a size has one root for
-//!   ever, which the database keeps (`add_checkpoint`), and two instances that read the same log sign the same note.
+//! - Any instance may sign what is committed: a size has one root for ever, which the database keeps (`add_checkpoint`), and
+//!   two instances that read the same log sign the same note. So nobody has to be sure that another one is dead.
+//! - One instance does it, so that the work is not done N times: whoever holds the lease `checkpointer`, or signed last. The
+//!   others only look, and step in when what is committed stays unsigned for `patience`; they do not wait for the lease of an
+//!   instance that was killed. The lease also tells `ledger fork` that the ledger is served.
 //! - Every entry is hashed again as it is read back after its commit; the root is signed only if it is the head's.
 //! - Each instance keeps the last published checkpoint in its own guard file, at most a second later.
 
 use super::guard::Guard;
+use super::identity::fork_name;
 use super::{Identity, ProofError, Started, edge, short, start};
 use crate::bus::{Backoff, CommitSignal};
 use crate::clock::SharedClock;
@@ -29,7 +33,11 @@ pub struct Settings {
     pub every: Duration,
     /// How long a commit of another instance may go unnoticed.
     pub poll: Duration,
-    /// How long the lease stands without being renewed: the longest that a takeover takes.
+    /// How often the instances look that do not sign.
+    pub watch: Duration,
+    /// How long they see what is committed stay unsigned before they sign it.
+    pub patience: Duration,
+    /// How long the lease stands without being renewed.
     pub lease: Duration,
     /// How often it is renewed, and how often the others ask for it.
     pub renew: Duration,
@@ -42,6 +50,8 @@ impl Default for Settings {
         Self {
             every: Duration::from_millis(200),
             poll: Duration::from_millis(200),
+            watch: Duration::from_millis(100),
+            patience: Duration::from_millis(200),
             lease: Duration::from_secs(5),
             renew: Duration::from_millis(1500),
             guard: Duration::from_secs(1),
@@ -76,17 +86,43 @@ pub struct Checkpointer {
     signal: CommitSignal,
     settings: Settings,
     owner: Uuid,
-    leading: Option<Leading>,
+    /// The epoch of the lease, while this instance holds it.
+    holding: Option<u64>,
     asked: Option<Instant>,
+    signing: Option<Signing>,
+    watched: Watched,
     guarded: (u64, Option<Instant>),
 }
 
 /// What the instance that signs knows.
-struct Leading {
-    epoch: u64,
+struct Signing {
     edge: Edge,
     /// Whether a checkpoint of exactly this edge stands.
     signed: bool,
+}
+
+/// What an instance that does not hold the lease has seen: the size of the last checkpoint (`None`: there is none).
+#[derive(Debug, Clone, Copy)]
+enum Watched {
+    /// Everything is signed.
+    Nothing,
+    /// All entries up to here are signed.
+    Signed(u64),
+    /// There are more entries than these, since then.
+    Behind(Option<u64>, Instant),
+}
+
+impl Watched {
+    /// Whether the checkpoint of this size has been too old for too long.
+    fn is_stale(&mut self, size: Option<u64>, patience: Duration) -> bool {
+        match *self {
+            Self::Behind(seen, since) if seen == size => since.elapsed() >= patience,
+            Self::Behind(..) | Self::Signed(_) | Self::Nothing => {
+                *self = Self::Behind(size, Instant::now());
+                false
+            }
+        }
+    }
 }
 
 impl Checkpointer {
@@ -103,8 +139,10 @@ impl Checkpointer {
             guard: parts.started.guard,
             signal: parts.signal,
             settings,
-            leading: None,
+            holding: None,
             asked: None,
+            signing: None,
+            watched: Watched::Nothing,
             guarded: (0, None),
         }
     }
@@ -117,23 +155,27 @@ impl Checkpointer {
         let mut backoff = Backoff::new();
         while !stop.is_cancelled() {
             let began = Instant::now();
-            let pause = match self.round().await {
+            let (pause, poll) = match self.round().await {
                 Ok(()) => {
                     backoff.reset();
-                    self.settings.every
+                    if self.signing.is_some() {
+                        (self.settings.every, self.settings.poll)
+                    } else {
+                        (self.settings.watch, Duration::ZERO)
+                    }
                 }
                 Err(error) if error.is_transient() => {
                     if !backoff.is_failing() {
                         tracing::warn!(error = %telemetry::chain(&error), "the log cannot be signed for now");
                     }
                     // What is known of the edge may be wrong after an answer that never came.
-                    self.leading = None;
+                    self.signing = None;
+                    self.holding = None;
                     self.asked = None;
-                    backoff.next_pause()
+                    (backoff.next_pause(), self.settings.poll)
                 }
                 Err(error) => return Err(error),
             };
-            let poll = self.settings.poll;
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = async {
@@ -164,11 +206,14 @@ impl Checkpointer {
         self.keep_guard().await
     }
 
-    /// Takes or renews the lease when it is time; the edge is loaded afresh by whoever takes it.
+    /// Takes or renews the lease when it is time. Whoever signs without it asks at every round, so that a fork that waits for
+    /// it does not come between.
     async fn keep_lease(&mut self) -> Result<(), ProofError> {
-        if self
-            .asked
-            .is_some_and(|asked| asked.elapsed() < self.settings.renew)
+        let stepped_in = self.signing.is_some() && self.holding.is_none();
+        if !stepped_in
+            && self
+                .asked
+                .is_some_and(|asked| asked.elapsed() < self.settings.renew)
         {
             return Ok(());
         }
@@ -178,59 +223,88 @@ impl Checkpointer {
             .coordination
             .acquire_lease(LEASE, self.owner, now, self.settings.lease)
             .await?;
-        let Some(epoch) = granted else {
-            self.leading = None;
-            return Ok(());
-        };
-        if self
-            .leading
-            .as_ref()
-            .is_some_and(|leading| leading.epoch == epoch)
-        {
-            return Ok(());
+        if granted != self.holding {
+            // Somebody else may have signed meanwhile; whoever goes on takes the edge up afresh.
+            self.holding = granted;
+            self.signing = None;
         }
+        Ok(())
+    }
+
+    /// Whether it is for this instance to sign what is committed.
+    async fn is_due(&mut self, head: u64) -> Result<bool, ProofError> {
+        if self.holding.is_some() {
+            return Ok(true);
+        }
+        if matches!(self.watched, Watched::Signed(size) if size == head) {
+            return Ok(false);
+        }
+        let last = self.store.last_checkpoint(self.identity.ledger()).await?;
+        let size = last.map(|last| last.size);
+        let own = self
+            .signing
+            .as_ref()
+            .is_some_and(|signing| signing.signed && size == Some(signing.edge.size()));
+        if own {
+            return Ok(true);
+        }
+        self.signing = None;
+        if size == Some(head) {
+            self.watched = Watched::Signed(head);
+            return Ok(false);
+        }
+        Ok(self.watched.is_stale(size, self.settings.patience))
+    }
+
+    /// The edge at the last checkpoint, for an instance that begins to sign.
+    async fn take_up(&self) -> Result<Signing, ProofError> {
         let current = Identity::remembered(&*self.store).await?;
         if current.is_none_or(|(origins, _)| origins != self.identity.origins()) {
             return Err(ProofError::Forked);
         }
         let last = start::last_signed(&*self.store, &self.identity).await?;
-        let edge = start::edge_at(&*self.store, last.as_ref()).await?;
-        self.leading = Some(Leading {
-            epoch,
-            edge,
+        Ok(Signing {
+            edge: start::edge_at(&*self.store, last.as_ref()).await?,
             signed: last.is_some(),
-        });
-        Ok(())
+        })
     }
 
-    /// Signs the head, if it has moved.
+    /// Signs the head, if it has moved and nobody else does.
     async fn sign(&mut self) -> Result<(), ProofError> {
-        let Some(leading) = &mut self.leading else {
-            return Ok(());
-        };
-        let head = self.reads.head().await?;
-        if leading.signed && head.position == leading.edge.size() {
+        let mut head = self.reads.head().await?;
+        if !self.is_due(head.position).await? {
             return Ok(());
         }
-        if head.position < leading.edge.size() {
+        // Taken out while it is moved on: what fails half-way is taken up again from what stands.
+        let mut signing = match self.signing.take() {
+            Some(signing) => signing,
+            None => {
+                let signing = self.take_up().await?;
+                // Others may have committed and signed since the head was read.
+                head = self.reads.head().await?;
+                signing
+            }
+        };
+        if head.position < signing.edge.size() {
             return Err(ProofError::Missing {
                 actual: head.position,
-                expected: leading.edge.size(),
+                expected: signing.edge.size(),
             });
         }
-        let mut full = Vec::new();
-        // Moved on a copy: what fails half-way is done again from where it stood.
-        let mut edge = leading.edge.clone();
-        edge::advance(&*self.store, &mut edge, head.position, &mut full).await?;
-        start::same_root(&edge, &head.root)?;
-        let checkpoint = start::sign(&self.identity, edge.size(), edge.root(), &self.clock)?;
-        publish(&*self.store, &checkpoint, &full).await?;
-        leading.edge = edge;
-        leading.signed = true;
-        if let Some(recorded_at) = head.recorded_at {
-            let behind = (self.clock.now() - recorded_at).to_std().unwrap_or_default();
-            metrics::histogram!(telemetry::CHECKPOINT_LAG_SECONDS).record(behind);
+        if head.position > signing.edge.size() || !signing.signed {
+            let mut full = Vec::new();
+            edge::advance(&*self.store, &mut signing.edge, head.position, &mut full).await?;
+            start::same_root(&signing.edge, &head.root)?;
+            let (size, root) = (signing.edge.size(), signing.edge.root());
+            let checkpoint = start::sign(&self.identity, size, root, &self.clock)?;
+            publish(&*self.store, &checkpoint, &full).await?;
+            signing.signed = true;
+            if let Some(recorded_at) = head.recorded_at {
+                let behind = (self.clock.now() - recorded_at).to_std().unwrap_or_default();
+                metrics::histogram!(telemetry::CHECKPOINT_LAG_SECONDS).record(behind);
+            }
         }
+        self.signing = Some(signing);
         Ok(())
     }
 
@@ -252,16 +326,18 @@ impl Checkpointer {
     }
 }
 
-/// Stores a checkpoint, unless one of its size stands that has another root.
+/// Stores a checkpoint, unless one of its size stands that has another root, or its origin has ended.
 ///
 /// # Errors
-/// [`ProofError::Signed`] when another root was signed for this size.
+/// [`ProofError::Signed`] when another root was signed for this size, [`ProofError::Forked`] when the ledger was forked.
 pub async fn publish(
     store: &dyn ProofStore,
     checkpoint: &StoredCheckpoint,
     full: &[TileHash],
 ) -> Result<StoredCheckpoint, ProofError> {
-    let standing = store.add_checkpoint(checkpoint, full).await?;
+    let ended = fork_name(checkpoint.ledger + 1);
+    let standing = store.add_checkpoint(checkpoint, full, &ended).await?;
+    let standing = standing.ok_or(ProofError::Forked)?;
     if standing.root != checkpoint.root {
         return Err(ProofError::Signed {
             size: checkpoint.size,

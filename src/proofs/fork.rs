@@ -17,6 +17,7 @@
 //! Every checkpoint of the new origin commits to the statement (`fork <hash>`), and with it to the old checkpoint: an auditor
 //! sees what was lost, and that the operator said so.
 
+use super::checkpointer::publish;
 use super::identity::{Identity, fork_name, origin_name, signing_key};
 use super::start::{self, edge_of_head};
 use super::{ProofError, guard::Guard};
@@ -211,7 +212,7 @@ async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<(Identity, Statem
     }
     let new = Identity::open(parts.store, parts.seed, parts.domain).await?;
     let first = start::sign(&new, edge.size(), edge.root(), parts.clock)?;
-    let standing = parts.store.add_checkpoint(&first, &full).await?;
+    let standing = publish(parts.store, &first, &full).await?;
     parts.guard.replace(&standing.note)?;
     Ok((new, statement))
 }

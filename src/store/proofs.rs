@@ -118,12 +118,14 @@ pub trait ProofStore: Send + Sync {
     ) -> Result<Vec<StoredCheckpoint>, StoreError>;
 
     /// Stores a checkpoint and the hashes of the tiles that are full in its tree, in one transaction, and returns the
-    /// checkpoint of this size that stands after the commit: `checkpoint`, or the one that was there before.
+    /// checkpoint of this size that stands after the commit: `checkpoint`, or the one that was there before. Nothing is stored,
+    /// and `None` returned, when the ledger remembers something under `unless`: what ended the checkpoint's origin.
     async fn add_checkpoint(
         &self,
         checkpoint: &StoredCheckpoint,
         full: &[TileHash],
-    ) -> Result<StoredCheckpoint, StoreError>;
+        unless: &str,
+    ) -> Result<Option<StoredCheckpoint>, StoreError>;
 
     /// The position of an event.
     async fn locate(&self, event_id: Uuid) -> Result<Option<Position>, StoreError>;

@@ -4,4 +4,5 @@ mod flips;
 mod foreign;
 mod routes;
 mod signing;
+mod takeover;
 mod verify;

@@ -112,11 +112,14 @@ impl ProofStore for PostgresStore {
         &self,
         new: &StoredCheckpoint,
         full: &[TileHash],
-    ) -> Result<StoredCheckpoint, StoreError> {
+        unless: &str,
+    ) -> Result<Option<StoredCheckpoint>, StoreError> {
         let operation = "store a checkpoint";
         let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
-        sqlx::query(
-            "INSERT INTO checkpoints (ledger, size, root, note, created_at) VALUES ($1, $2, $3, $4, $5)
+        let added = sqlx::query(
+            "INSERT INTO checkpoints (ledger, size, root, note, created_at)
+             SELECT $1, $2, $3, $4, $5
+             WHERE NOT EXISTS (SELECT 1 FROM ledger_meta WHERE name = $6)
              ON CONFLICT (ledger, size) DO NOTHING",
         )
         .bind(signed(new.ledger))
@@ -124,9 +127,21 @@ impl ProofStore for PostgresStore {
         .bind(&new.root[..])
         .bind(&new.note)
         .bind(new.created_at)
+        .bind(unless)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
+        if added.rows_affected() == 0 {
+            let refused: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ledger_meta WHERE name = $1)")
+                    .bind(unless)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(StoreError::database(operation))?;
+            if refused {
+                return Ok(None);
+            }
+        }
         if !full.is_empty() {
             let levels: Vec<i16> = full.iter().map(|tile| i16::from(tile.level)).collect();
             let places: Vec<i64> = full.iter().map(|tile| signed(tile.index)).collect();
@@ -152,7 +167,7 @@ impl ProofStore for PostgresStore {
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::database("read a checkpoint back"))?;
-        checkpoint(&row)
+        checkpoint(&row).map(Some)
     }
 
     async fn locate(&self, event_id: Uuid) -> Result<Option<Position>, StoreError> {

@@ -113,15 +113,18 @@ impl ProofStore for SqliteStore {
         &self,
         new: &StoredCheckpoint,
         full: &[TileHash],
-    ) -> Result<StoredCheckpoint, StoreError> {
+        unless: &str,
+    ) -> Result<Option<StoredCheckpoint>, StoreError> {
         let operation = "store a checkpoint";
         let mut connection = self.write.lock().await;
         let mut tx = connection
             .begin()
             .await
             .map_err(StoreError::database(operation))?;
-        sqlx::query(
-            "INSERT INTO checkpoints (ledger, size, root, note, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+        let added = sqlx::query(
+            "INSERT INTO checkpoints (ledger, size, root, note, created_at)
+             SELECT ?1, ?2, ?3, ?4, ?5
+             WHERE NOT EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?6)
              ON CONFLICT (ledger, size) DO NOTHING",
         )
         .bind(signed(new.ledger))
@@ -129,9 +132,21 @@ impl ProofStore for SqliteStore {
         .bind(&new.root[..])
         .bind(&new.note)
         .bind(micros(new.created_at))
+        .bind(unless)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
+        if added.rows_affected() == 0 {
+            let refused: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?1)")
+                    .bind(unless)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(StoreError::database(operation))?;
+            if refused {
+                return Ok(None);
+            }
+        }
         for tile in full {
             sqlx::query(
                 "INSERT INTO tree_hashes (level, place, hash) VALUES (?1, ?2, ?3)
@@ -154,7 +169,7 @@ impl ProofStore for SqliteStore {
         .fetch_one(&self.reads)
         .await
         .map_err(StoreError::database("read a checkpoint back"))?;
-        checkpoint(&row)
+        checkpoint(&row).map(Some)
     }
 
     async fn locate(&self, event_id: Uuid) -> Result<Option<Position>, StoreError> {

@@ -254,6 +254,16 @@ impl Server {
         self.end("TERM").await.expect("the service was not running")
     }
 
+    /// Stops the process where it stands (`SIGSTOP`), as a machine does that is paused or starved.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// Starts the process again: same data, same port, same arguments. A running one is killed first.
     pub async fn restart(&self) {
         self.kill9().await;
@@ -288,6 +298,11 @@ impl Server {
     /// The cluster's NATS server, to watch, stop and restart; panics if there is none.
     pub fn nats(&self) -> &Nats {
         self.place.nats.as_ref().expect("an embedded service has no NATS")
+    }
+
+    fn signal(&self, name: &str) {
+        let mut process = self.process.lock().unwrap();
+        process.as_mut().expect("the service is not running").signal(name);
     }
 
     async fn end(&self, signal: &str) -> Option<i32> {
