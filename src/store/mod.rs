@@ -11,6 +11,7 @@
 //! - What is acknowledged is committed and fsynced, projections included.
 //! - `postgres` and `sqlite` implement the same traits and never import each other; only they hold SQL.
 
+pub mod audit;
 pub mod callbacks;
 pub mod cleanup_jobs;
 #[cfg(feature = "contract")]

@@ -1,6 +1,8 @@
 //! The PostgreSQL backend.
 
 pub mod append;
+pub mod audit;
+mod audit_attempts;
 pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;

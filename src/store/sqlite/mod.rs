@@ -5,6 +5,8 @@
 //! hyphenated text.
 
 pub mod append;
+pub mod audit;
+mod audit_attempts;
 pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;

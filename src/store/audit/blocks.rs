@@ -1,0 +1,156 @@
+//! The index of blocks: which values occur in which 256 positions of the log.
+//!
+//! An index on the events would be paid for by every append. This one is written behind the log, one full block at a time, and
+//! costs a few short rows per block for what repeats (actors, addresses, types, actions). It says where to look, never what is
+//! there: every event it leads to is compared with the filter, and what it does not cover yet is read in the log itself.
+
+use super::{AuditEvent, AuditFilter, AuditStore, Order, Rows};
+use crate::merkle::sha256;
+use crate::store::{Position, StoreError};
+use std::collections::BTreeSet;
+
+/// How many positions a block has.
+pub const BLOCK: u64 = 256;
+
+/// How many blocks are indexed at a time.
+const BATCH: u64 = 4;
+
+/// How many blocks of a field are looked up at a time.
+const LOOKUP: u32 = 4_096;
+
+/// What is indexed.
+#[derive(Clone, Copy)]
+enum Field {
+    Actor,
+    Action,
+    EntityType,
+    RequestId,
+    Ip,
+}
+
+impl Field {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Actor => "actor",
+            Self::Action => "action",
+            Self::EntityType => "entity_type",
+            Self::RequestId => "request_id",
+            Self::Ip => "ip",
+        }
+    }
+
+    /// What stands for a value in the index. Two values may share one: then a block is looked into for nothing.
+    fn token(self, value: &str) -> i64 {
+        let hash = sha256(&[self.as_str().as_bytes(), b"\0", value.as_bytes()]);
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash[..8]);
+        i64::from_be_bytes(first)
+    }
+}
+
+/// The tokens of an event.
+fn tokens_of(event: &AuditEvent) -> impl Iterator<Item = i64> {
+    let metadata = &event.metadata;
+    let present = [
+        (Field::Actor, Some(metadata.actor.as_str())),
+        (Field::Action, Some(event.event.name().as_str())),
+        (Field::EntityType, Some(event.key.entity_type().as_str())),
+        (Field::RequestId, metadata.request_id.as_deref()),
+        (Field::Ip, metadata.ip.as_deref()),
+    ];
+    present
+        .into_iter()
+        .filter_map(|(field, value)| Some(field.token(value?)))
+}
+
+/// The tokens that a filter asks for: any of each list, all lists.
+pub(super) fn tokens(filter: &AuditFilter) -> Vec<Vec<i64>> {
+    let texts = |field: Field, values: &[String]| values.iter().map(|value| field.token(value)).collect();
+    let names = |field: Field, values: &[&str]| values.iter().map(|value| field.token(value)).collect();
+    let types: Vec<&str> = filter.entity_types.iter().map(|one| one.as_str()).collect();
+    let lists: [Vec<i64>; 5] = [
+        texts(Field::Actor, &filter.actors),
+        names(Field::Action, &filter.event_names()),
+        names(Field::EntityType, &types),
+        texts(Field::RequestId, &filter.request_ids),
+        texts(Field::Ip, &filter.ips),
+    ];
+    lists.into_iter().filter(|list| !list.is_empty()).collect()
+}
+
+/// The block of a position.
+pub(super) const fn block_of(position: Position) -> u64 {
+    (position - 1) / BLOCK
+}
+
+/// The first and the last position of a block.
+pub(super) const fn positions(block: u64) -> (Position, Position) {
+    (block * BLOCK + 1, (block + 1) * BLOCK)
+}
+
+/// The blocks between two (both included) in which something of every list occurs, in order; and the last block, in this
+/// order, that the answer covers.
+pub(super) async fn candidates(
+    store: &dyn AuditStore,
+    lists: &[Vec<i64>],
+    low: u64,
+    high: u64,
+    order: Order,
+) -> Result<(Vec<u64>, u64), StoreError> {
+    let mut covered = match order {
+        Order::Ascending => high,
+        Order::Descending => low,
+    };
+    let mut common: Option<BTreeSet<u64>> = None;
+    for tokens in lists {
+        let found = store.blocks_with(tokens, low, high, order, LOOKUP).await?;
+        if let Some(last) = found.get(LOOKUP as usize - 1) {
+            covered = match order {
+                Order::Ascending => covered.min(*last),
+                Order::Descending => covered.max(*last),
+            };
+        }
+        let found: BTreeSet<u64> = found.into_iter().collect();
+        common = Some(match common {
+            Some(common) => common.intersection(&found).copied().collect(),
+            None => found,
+        });
+    }
+    let common = common.unwrap_or_default();
+    let blocks = match order {
+        Order::Ascending => common.into_iter().filter(|block| *block <= covered).collect(),
+        Order::Descending => common.into_iter().rev().filter(|block| *block >= covered).collect(),
+    };
+    Ok((blocks, covered))
+}
+
+/// Indexes the next full blocks, a few at a time; says whether there may be more.
+///
+/// # Errors
+/// [`StoreError`]; the index is as it was then.
+pub async fn index_next(store: &dyn AuditStore) -> Result<bool, StoreError> {
+    let first = store.indexed_blocks().await?;
+    let full = store.audit_snapshot().await?.position / BLOCK;
+    let count = full.saturating_sub(first).min(BATCH);
+    if count == 0 {
+        return Ok(false);
+    }
+    let filter = AuditFilter::default();
+    let rows = Rows {
+        filter: &filter,
+        order: Order::Ascending,
+        limit: u32::MAX,
+    };
+    let (low, _) = positions(first);
+    let (_, high) = positions(first + count - 1);
+    let mut blocks = vec![BTreeSet::new(); usize::try_from(count).unwrap_or_default()];
+    for event in store.audit_events(rows, &[(low, high)]).await? {
+        let block = usize::try_from(block_of(event.position) - first).unwrap_or(usize::MAX);
+        if let Some(tokens) = blocks.get_mut(block) {
+            tokens.extend(tokens_of(&event));
+        }
+    }
+    let blocks: Vec<Vec<i64>> = blocks.into_iter().map(|set| set.into_iter().collect()).collect();
+    store.add_blocks(first, &blocks).await?;
+    Ok(first + count < full)
+}

@@ -1,0 +1,257 @@
+//! PostgreSQL: the audit.
+
+use super::PostgresStore;
+use super::append::signed;
+use super::audit_attempts;
+use super::read::{entity_key, non_negative};
+use crate::store::audit::{
+    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
+    StoredAttempt,
+};
+use crate::store::{Position, StoreError, decode_payload};
+use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
+use std::collections::HashMap;
+
+/// What a filter says of an event: of each list any, all lists that have something. Binds $1 to $5.
+macro_rules! matching {
+    () => {
+        "(cardinality($1::text[]) = 0 OR e.actor = ANY ($1))
+         AND (cardinality($2::text[]) = 0 OR e.event_type = ANY ($2))
+         AND (cardinality($3::text[]) = 0 OR split_part(e.aggregate_id, ':', 1) = ANY ($3))
+         AND (cardinality($4::text[]) = 0 OR e.correlation_id = ANY ($4))
+         AND (cardinality($5::text[]) = 0 OR e.metadata ->> 'ip' = ANY ($5))"
+    };
+}
+
+/// OFFSET 0 keeps the planner from reading the table before the ranges: each is one stretch of it.
+const IN_RANGES: &str = concat!(
+    "SELECT e.*
+     FROM UNNEST ($6::bigint[], $7::bigint[]) AS r (low, high)
+     CROSS JOIN LATERAL (
+         SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text AS payload,
+                e.metadata::text AS metadata, e.event_id, e.recorded_at, e.command_id, e.causation_id, e.actor
+         FROM events e
+         WHERE e.position BETWEEN r.low AND r.high AND ",
+    matching!(),
+    "    OFFSET 0
+     ) AS e
+     ORDER BY e.position * $8 LIMIT $9"
+);
+
+const OF_ENTITIES: &str = concat!(
+    "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text AS payload,
+            e.metadata::text AS metadata, e.event_id, e.recorded_at, e.command_id, e.causation_id, e.actor
+     FROM events e
+     WHERE e.aggregate_type = $9 AND e.aggregate_id = ANY ($6) AND e.position BETWEEN $10 AND $11 AND ",
+    matching!(),
+    " ORDER BY e.position * $7 LIMIT $8"
+);
+
+/// A binary search: positions have no gap, and times never go back along them.
+const POSITION_BEFORE: &str = "
+    WITH RECURSIVE search (low, high) AS (
+        SELECT 0::bigint, $2::bigint
+        UNION ALL
+        SELECT CASE WHEN e.recorded_at < $1 THEN e.position ELSE s.low END,
+               CASE WHEN e.recorded_at < $1 THEN s.high ELSE e.position - 1 END
+        FROM search s
+        JOIN events e ON e.position = (s.low + s.high + 1) / 2
+        WHERE s.low < s.high
+    )
+    SELECT low FROM search WHERE low = high";
+
+#[async_trait]
+impl AuditStore for PostgresStore {
+    async fn audit_snapshot(&self) -> Result<AuditSnapshot, StoreError> {
+        let operation = "read how far the audit goes";
+        // One statement: one snapshot.
+        let row = sqlx::query(
+            "SELECT l.position, a.sequence FROM ledger_head l CROSS JOIN audit_head a WHERE l.id = 1 AND a.id = 1",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(AuditSnapshot {
+            position: non_negative(operation, row.get("position"))?,
+            sequence: non_negative(operation, row.get("sequence"))?,
+        })
+    }
+
+    async fn position_before(&self, time: DateTime<Utc>, last: Position) -> Result<Position, StoreError> {
+        let operation = "find the position of a time";
+        let position: i64 = sqlx::query_scalar(POSITION_BEFORE)
+            .bind(time)
+            .bind(signed(last))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, position)
+    }
+
+    async fn audit_events(
+        &self,
+        rows: Rows<'_>,
+        ranges: &[(Position, Position)],
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let (low, high): (Vec<i64>, Vec<i64>) = ranges
+            .iter()
+            .map(|(low, high)| (signed(*low), signed(*high)))
+            .unzip();
+        let found = bound(sqlx::query(IN_RANGES), rows.filter)
+            .bind(low)
+            .bind(high)
+            .bind(sign(rows.order))
+            .bind(i64::from(rows.limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database("read the audit"))?;
+        found.iter().map(audit_event).collect()
+    }
+
+    async fn audit_entity_events(
+        &self,
+        rows: Rows<'_>,
+        low: Position,
+        high: Position,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let streams: Vec<String> = rows.filter.entities.iter().map(|key| key.stream_id()).collect();
+        let found = bound(sqlx::query(OF_ENTITIES), rows.filter)
+            .bind(streams)
+            .bind(sign(rows.order))
+            .bind(i64::from(rows.limit))
+            .bind(AGGREGATE_TYPE)
+            .bind(signed(low))
+            .bind(signed(high))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database("read the audit of entities"))?;
+        found.iter().map(audit_event).collect()
+    }
+
+    async fn audit_attempts(
+        &self,
+        rows: Rows<'_>,
+        span: AttemptSpan,
+    ) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError> {
+        audit_attempts::read(&self.pool, rows, span).await
+    }
+
+    async fn add_attempts(&self, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
+        audit_attempts::add(&self.pool, write).await
+    }
+
+    async fn indexed_blocks(&self) -> Result<u64, StoreError> {
+        let operation = "read how far the index of blocks goes";
+        let blocks: i64 = sqlx::query_scalar("SELECT blocks FROM audit_indexed WHERE id = 1")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, blocks)
+    }
+
+    async fn blocks_with(
+        &self,
+        tokens: &[i64],
+        low: u64,
+        high: u64,
+        order: Order,
+        limit: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        let operation = "look blocks up";
+        let query = match order {
+            Order::Ascending => sqlx::query_scalar(
+                "SELECT DISTINCT block FROM audit_blocks
+                 WHERE token = ANY ($1) AND block BETWEEN $2 AND $3
+                 ORDER BY block LIMIT $4",
+            ),
+            Order::Descending => sqlx::query_scalar(
+                "SELECT DISTINCT block FROM audit_blocks
+                 WHERE token = ANY ($1) AND block BETWEEN $2 AND $3
+                 ORDER BY block DESC LIMIT $4",
+            ),
+        };
+        let found: Vec<i64> = query
+            .bind(tokens)
+            .bind(signed(low))
+            .bind(signed(high))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database(operation))?;
+        found
+            .into_iter()
+            .map(|block| non_negative(operation, block))
+            .collect()
+    }
+
+    async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
+        let operation = "extend the index of blocks";
+        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        let moved = sqlx::query("UPDATE audit_indexed SET blocks = blocks + $2 WHERE id = 1 AND blocks = $1")
+            .bind(signed(first))
+            .bind(signed(blocks.len() as u64))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        if moved.rows_affected() == 1 {
+            let rows = (signed(first)..).zip(blocks);
+            let (tokens, numbers): (Vec<i64>, Vec<i64>) = rows
+                .flat_map(|(block, tokens)| tokens.iter().map(move |token| (*token, block)))
+                .unzip();
+            sqlx::query(
+                "INSERT INTO audit_blocks (token, block)
+                 SELECT * FROM UNNEST ($1::bigint[], $2::bigint[])
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(tokens)
+            .bind(numbers)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))
+    }
+}
+
+type Unbound<'q> = Query<'q, Postgres, PgArguments>;
+
+/// Binds what [`matching`] asks for.
+fn bound<'q>(query: Unbound<'q>, filter: &'q AuditFilter) -> Unbound<'q> {
+    let types: Vec<&str> = filter.entity_types.iter().map(|one| one.as_str()).collect();
+    // Entities go before their types.
+    let types = if filter.entities.is_empty() { types } else { Vec::new() };
+    query
+        .bind(&filter.actors)
+        .bind(filter.event_names())
+        .bind(types)
+        .bind(&filter.request_ids)
+        .bind(&filter.ips)
+}
+
+const fn sign(order: Order) -> i64 {
+    match order {
+        Order::Ascending => 1,
+        Order::Descending => -1,
+    }
+}
+
+fn audit_event(row: &PgRow) -> Result<AuditEvent, StoreError> {
+    let operation = "read an event of the audit";
+    let metadata: HashMap<String, String> = serde_json::from_str(row.get("metadata"))
+        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
+    Ok(AuditEvent {
+        position: non_negative(operation, row.get("position"))?,
+        event_id: row.get("event_id"),
+        key: entity_key(operation, row.get("aggregate_id"))?,
+        version: non_negative(operation, row.get("sequence"))?,
+        recorded_at: row.get("recorded_at"),
+        event: decode_payload(row.get("event_type"), row.get("event_version"), row.get("payload"))?,
+        metadata: EventMetadata::from_map(row.get("actor"), row.get("causation_id"), metadata),
+        command_id: row.get("command_id"),
+    })
+}

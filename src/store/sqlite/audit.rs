@@ -1,0 +1,255 @@
+//! SQLite: the audit.
+
+use super::append::signed;
+use super::audit_attempts;
+use super::read::{entity_key, non_negative};
+use super::{SqliteStore, micros, time, uuid};
+use crate::store::audit::{
+    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
+    StoredAttempt,
+};
+use crate::store::{Position, StoreError, decode_payload};
+use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::types::Json;
+use sqlx::{Connection, Row, Sqlite};
+use std::collections::HashMap;
+
+/// What a filter says of an event: of each list any, all lists that have something. Binds ?1 to ?5.
+macro_rules! matching {
+    () => {
+        "(json_array_length(?1) = 0 OR e.actor IN (SELECT value FROM json_each(?1)))
+         AND (json_array_length(?2) = 0 OR e.event_type IN (SELECT value FROM json_each(?2)))
+         AND (json_array_length(?3) = 0
+              OR substr(e.aggregate_id, 1, instr(e.aggregate_id, ':') - 1) IN (SELECT value FROM json_each(?3)))
+         AND (json_array_length(?4) = 0 OR e.correlation_id IN (SELECT value FROM json_each(?4)))
+         AND (json_array_length(?5) = 0 OR e.metadata ->> '$.ip' IN (SELECT value FROM json_each(?5)))"
+    };
+}
+
+/// The ranges lead: each is one stretch of the table.
+const IN_RANGES: &str = concat!(
+    "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.event_id,
+            e.recorded_at, e.command_id, e.causation_id, e.actor
+     FROM json_each(?6) AS r
+     CROSS JOIN events e ON e.position BETWEEN r.value ->> 0 AND r.value ->> 1
+     WHERE ",
+    matching!(),
+    " ORDER BY e.position * ?7 LIMIT ?8"
+);
+
+const OF_ENTITIES: &str = concat!(
+    "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.event_id,
+            e.recorded_at, e.command_id, e.causation_id, e.actor
+     FROM json_each(?6) AS asked
+     CROSS JOIN events e ON e.aggregate_type = ?9 AND e.aggregate_id = asked.value
+     WHERE e.position BETWEEN ?10 AND ?11 AND ",
+    matching!(),
+    " ORDER BY e.position * ?7 LIMIT ?8"
+);
+
+/// A binary search: positions have no gap, and times never go back along them.
+const POSITION_BEFORE: &str = "
+    WITH RECURSIVE search (low, high) AS (
+        SELECT 0, ?2
+        UNION ALL
+        SELECT CASE WHEN e.recorded_at < ?1 THEN e.position ELSE s.low END,
+               CASE WHEN e.recorded_at < ?1 THEN s.high ELSE e.position - 1 END
+        FROM search s
+        CROSS JOIN events e ON e.position = (s.low + s.high + 1) / 2
+        WHERE s.low < s.high
+    )
+    SELECT low FROM search WHERE low = high";
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn audit_snapshot(&self) -> Result<AuditSnapshot, StoreError> {
+        let operation = "read how far the audit goes";
+        let row = sqlx::query(
+            "SELECT l.position, a.sequence FROM ledger_head l CROSS JOIN audit_head a WHERE l.id = 1 AND a.id = 1",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(AuditSnapshot {
+            position: non_negative(operation, row.get("position"))?,
+            sequence: non_negative(operation, row.get("sequence"))?,
+        })
+    }
+
+    async fn position_before(&self, time: DateTime<Utc>, last: Position) -> Result<Position, StoreError> {
+        let operation = "find the position of a time";
+        let position: i64 = sqlx::query_scalar(POSITION_BEFORE)
+            .bind(micros(time))
+            .bind(signed(last))
+            .fetch_one(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, position)
+    }
+
+    async fn audit_events(
+        &self,
+        rows: Rows<'_>,
+        ranges: &[(Position, Position)],
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let found = bound(sqlx::query(IN_RANGES), rows.filter)
+            .bind(Json(ranges))
+            .bind(sign(rows.order))
+            .bind(i64::from(rows.limit))
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database("read the audit"))?;
+        found.iter().map(audit_event).collect()
+    }
+
+    async fn audit_entity_events(
+        &self,
+        rows: Rows<'_>,
+        low: Position,
+        high: Position,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let streams: Vec<String> = rows.filter.entities.iter().map(|key| key.stream_id()).collect();
+        let found = bound(sqlx::query(OF_ENTITIES), rows.filter)
+            .bind(Json(streams))
+            .bind(sign(rows.order))
+            .bind(i64::from(rows.limit))
+            .bind(AGGREGATE_TYPE)
+            .bind(signed(low))
+            .bind(signed(high))
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database("read the audit of entities"))?;
+        found.iter().map(audit_event).collect()
+    }
+
+    async fn audit_attempts(
+        &self,
+        rows: Rows<'_>,
+        span: AttemptSpan,
+    ) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError> {
+        audit_attempts::read(&self.reads, rows, span).await
+    }
+
+    async fn add_attempts(&self, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
+        audit_attempts::add(&mut *self.write.lock().await, write).await
+    }
+
+    async fn indexed_blocks(&self) -> Result<u64, StoreError> {
+        let operation = "read how far the index of blocks goes";
+        let blocks: i64 = sqlx::query_scalar("SELECT blocks FROM audit_indexed WHERE id = 1")
+            .fetch_one(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, blocks)
+    }
+
+    async fn blocks_with(
+        &self,
+        tokens: &[i64],
+        low: u64,
+        high: u64,
+        order: Order,
+        limit: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        let operation = "look blocks up";
+        let query = match order {
+            Order::Ascending => sqlx::query_scalar(
+                "SELECT DISTINCT block FROM audit_blocks
+                 WHERE token IN (SELECT value FROM json_each(?1)) AND block BETWEEN ?2 AND ?3
+                 ORDER BY block LIMIT ?4",
+            ),
+            Order::Descending => sqlx::query_scalar(
+                "SELECT DISTINCT block FROM audit_blocks
+                 WHERE token IN (SELECT value FROM json_each(?1)) AND block BETWEEN ?2 AND ?3
+                 ORDER BY block DESC LIMIT ?4",
+            ),
+        };
+        let found: Vec<i64> = query
+            .bind(Json(tokens))
+            .bind(signed(low))
+            .bind(signed(high))
+            .bind(i64::from(limit))
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        found
+            .into_iter()
+            .map(|block| non_negative(operation, block))
+            .collect()
+    }
+
+    async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
+        let operation = "extend the index of blocks";
+        let mut connection = self.write.lock().await;
+        let mut tx = connection.begin().await.map_err(StoreError::database(operation))?;
+        let moved = sqlx::query("UPDATE audit_indexed SET blocks = blocks + ?2 WHERE id = 1 AND blocks = ?1")
+            .bind(signed(first))
+            .bind(signed(blocks.len() as u64))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        if moved.rows_affected() == 1 {
+            let rows = (first..).zip(blocks);
+            let rows: Vec<(i64, u64)> = rows
+                .flat_map(|(block, tokens)| tokens.iter().map(move |token| (*token, block)))
+                .collect();
+            sqlx::query(
+                "INSERT INTO audit_blocks (token, block)
+                 SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(Json(rows))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))
+    }
+}
+
+type Unbound<'q> = Query<'q, Sqlite, SqliteArguments<'q>>;
+
+/// Binds what [`matching`] asks for.
+fn bound<'q>(query: Unbound<'q>, filter: &'q AuditFilter) -> Unbound<'q> {
+    let types: Vec<&str> = filter.entity_types.iter().map(|one| one.as_str()).collect();
+    // Entities go before their types.
+    let types = if filter.entities.is_empty() { types } else { Vec::new() };
+    query
+        .bind(Json(&filter.actors))
+        .bind(Json(filter.event_names()))
+        .bind(Json(types))
+        .bind(Json(&filter.request_ids))
+        .bind(Json(&filter.ips))
+}
+
+const fn sign(order: Order) -> i64 {
+    match order {
+        Order::Ascending => 1,
+        Order::Descending => -1,
+    }
+}
+
+fn audit_event(row: &SqliteRow) -> Result<AuditEvent, StoreError> {
+    let operation = "read an event of the audit";
+    let metadata: &str = row.get("metadata");
+    let metadata: HashMap<String, String> = serde_json::from_str(metadata)
+        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
+    let causation_id = row
+        .get::<Option<&str>, _>("causation_id")
+        .map(|id| uuid(operation, id))
+        .transpose()?;
+    Ok(AuditEvent {
+        position: non_negative(operation, row.get("position"))?,
+        event_id: uuid(operation, row.get("event_id"))?,
+        key: entity_key(operation, row.get("aggregate_id"))?,
+        version: non_negative(operation, row.get("sequence"))?,
+        recorded_at: time(operation, row.get("recorded_at"))?,
+        event: decode_payload(row.get("event_type"), row.get("event_version"), row.get("payload"))?,
+        metadata: EventMetadata::from_map(row.get("actor"), causation_id, metadata),
+        command_id: uuid(operation, row.get("command_id"))?,
+    })
+}
