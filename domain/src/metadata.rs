@@ -17,12 +17,16 @@ pub struct EventMetadata {
     pub causation_id: Option<Uuid>,
     /// The token's issuer.
     pub token_issuer: Option<String>,
-    /// The token's id (`jti`).
+    /// The token's id (`jti`), of events that were recorded before its hash was.
     pub token_id: Option<String>,
+    /// The SHA-256 of the token's id, in hexadecimal.
+    pub token_id_hash: Option<String>,
     /// The caller's address.
     pub ip: Option<String>,
     /// The caller's program.
     pub user_agent: Option<String>,
+    /// Why, as a code of the caller's own: unlike a reason in words it is not sealed, and outlives a purge.
+    pub reason_code: Option<String>,
 }
 
 impl EventMetadata {
@@ -35,8 +39,10 @@ impl EventMetadata {
             causation_id,
             token_issuer: None,
             token_id: None,
+            token_id_hash: None,
             ip: None,
             user_agent: None,
+            reason_code: None,
         }
     }
 
@@ -47,8 +53,10 @@ impl EventMetadata {
             ("request_id", &self.request_id),
             ("token_issuer", &self.token_issuer),
             ("token_id", &self.token_id),
+            ("token_id_hash", &self.token_id_hash),
             ("ip", &self.ip),
             ("user_agent", &self.user_agent),
+            ("reason_code", &self.reason_code),
         ];
         fields
             .into_iter()
@@ -65,8 +73,10 @@ impl EventMetadata {
             causation_id,
             token_issuer: map.remove("token_issuer"),
             token_id: map.remove("token_id"),
+            token_id_hash: map.remove("token_id_hash"),
             ip: map.remove("ip"),
             user_agent: map.remove("user_agent"),
+            reason_code: map.remove("reason_code"),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::clock::SharedClock;
 use crate::config::{Config, Database, Nats};
+use crate::http::audit::events::AuditTrail;
 use crate::http::auth::{AuthConfig, Authenticator};
 use crate::http::caller::Api;
 use crate::http::envelope::{ErrorContext, ServiceInfo};
@@ -88,6 +89,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         body_limit: config.http.body_limit,
         purges: work.purges,
         callbacks: work.callbacks,
+        audit: AuditTrail::new(
+            opened.store.audit(),
+            &opened.keyring.keyed_hash("audit-cursor", b""),
+        ),
         events: EventStreams::new(cloud_event::source(&config.service.id), stop_http.clone()),
         body_timeout: config.http.request_timeout,
     };

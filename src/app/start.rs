@@ -9,6 +9,7 @@ use crate::ledger::{Ledger, Parts};
 use crate::proofs::guard::Guard;
 use crate::proofs::{self, Identity, ProofError, Started};
 use crate::secret_files::{self, SecretFileError};
+use crate::store::audit::AuditStore;
 use crate::store::callbacks::CallbackStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::postgres::PostgresStore;
@@ -182,6 +183,15 @@ impl Store {
     /// Keeps the storage cleanup's jobs.
     #[must_use]
     pub fn cleanup_jobs(&self) -> Arc<dyn CleanupJobStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The audit.
+    #[must_use]
+    pub fn audit(&self) -> Arc<dyn AuditStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),

@@ -1,5 +1,6 @@
 //! Who calls, with which conditions: what every handler asks first.
 
+use super::audit::events::AuditTrail;
 use super::auth::Authenticator;
 use super::body::{EmptyBody, Fields, read_fields};
 use super::error::{ApiError, Key};
@@ -10,6 +11,7 @@ use super::rights::{Principal, Right};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::cleanup::purges::Purges;
 use crate::ledger::{CommandContext, Ledger};
+use crate::merkle::sha256;
 use crate::proofs::Proofs;
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::path::ErrorKind;
@@ -31,6 +33,12 @@ const USER_AGENT_MAX: usize = 256;
 /// The header that makes a command safe to send again.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The header that says why, in a code that outlives a purge.
+pub const X_REASON_CODE: HeaderName = HeaderName::from_static("x-reason-code");
+
+/// The longest such code, in characters.
+const REASON_CODE_MAX: usize = 64;
+
 /// What handlers work with.
 #[derive(Debug)]
 pub struct Api {
@@ -50,6 +58,8 @@ pub struct Api {
     pub callbacks: CallbackAdmin,
     /// Streams of events.
     pub events: EventStreams,
+    /// The audit.
+    pub audit: AuditTrail,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
 }
@@ -117,12 +127,12 @@ impl Api {
             request_id,
             causation_id: None,
             token_issuer: principal.issuer.clone(),
-            token_id: principal.token_id.clone(),
+            // Its hash tells tokens apart and finds one that is known; the id itself may be a bearer's secret elsewhere.
+            token_id: None,
+            token_id_hash: principal.token_id.as_deref().map(token_id_hash),
             ip,
-            user_agent: headers
-                .get(USER_AGENT)
-                .and_then(|value| value.to_str().ok())
-                .map(|agent| agent.chars().take(USER_AGENT_MAX).collect()),
+            user_agent: user_agent(&headers),
+            reason_code: None,
         };
         Ok(Caller {
             principal,
@@ -142,6 +152,18 @@ impl Api {
     }
 }
 
+/// What is recorded of a token's id.
+#[must_use]
+pub fn token_id_hash(token_id: &str) -> String {
+    hex::encode(sha256(&[token_id.as_bytes()]))
+}
+
+/// The caller's program, as far as it is recorded.
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(agent.chars().take(USER_AGENT_MAX).collect())
+}
+
 impl Caller {
     /// Whether the request is to be refused unless the entity exists (`If-Match: *`): said only to the commands that
     /// would take an unknown entity up.
@@ -153,12 +175,15 @@ impl Caller {
     /// The context of the caller's command: who, when the entity has which version, and how to recognize a repetition.
     ///
     /// # Errors
-    /// [`ApiError::BadData`] naming `If-Match` or `Idempotency-Key`.
+    /// [`ApiError::BadData`] naming `If-Match`, `Idempotency-Key` or `X-Reason-Code`.
     pub fn command(self) -> Result<CommandContext, ApiError> {
         Ok(CommandContext {
             expected_version: expected_version(&self.headers)?,
             idempotency_key: idempotency_key(&self.headers)?,
-            metadata: self.metadata,
+            metadata: EventMetadata {
+                reason_code: reason_code(&self.headers)?,
+                ..self.metadata
+            },
         })
     }
 }
@@ -213,6 +238,20 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Err(ApiError::bad_data(
             "Idempotency-Key",
             "must be 1 to 255 visible ASCII characters",
+        ));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn reason_code(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(text) = single(headers, &X_REASON_CODE, "X-Reason-Code")? else {
+        return Ok(None);
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !(1..=REASON_CODE_MAX).contains(&text.len()) || !text.bytes().all(plain) {
+        return Err(ApiError::bad_data(
+            "X-Reason-Code",
+            "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'",
         ));
     }
     Ok(Some(text.to_owned()))

@@ -41,6 +41,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         audit::proof::handler,
         audit::consistency::handler,
         audit::evidence::handler,
+        audit::events::handler,
         events::handler,
         asyncapi::handler,
         health::healthz,
@@ -54,6 +55,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "callbacks", description = "What receivers of callbacks were told, and telling them again"),
         (name = "purges", description = "Purges that are owed, what each still owes, and another try"),
         (name = "ledger", description = "What an auditor checks the log with: a tiled log (C2SP tlog-tiles), proofs, evidence"),
+        (name = "audit", description = "Who did what, when, why and from where; and what was only attempted"),
         (name = "events", description = "Everything that happens, as it happens: CloudEvents over HTTP, and what describes them"),
         (name = "operation", description = "For whoever keeps the service running"),
     )

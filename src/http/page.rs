@@ -142,10 +142,13 @@ impl CursorCodec {
     /// A codec whose key is derived from `secret`, which may serve other purposes as well.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        let derived = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, secret),
-            b"archive-ledger/list-cursor/v1",
-        );
+        Self::with_purpose(secret, b"archive-ledger/list-cursor/v1")
+    }
+
+    /// As [`Self::new`], for cursors of another kind: one kind never passes for the other.
+    #[must_use]
+    pub(super) fn with_purpose(secret: &[u8], purpose: &[u8]) -> Self {
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), purpose);
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
         }
@@ -161,22 +164,31 @@ impl CursorCodec {
             id: cursor.key.id().to_owned(),
         };
         // Strings and integers only, which always serialize.
-        let json = serde_json::to_vec(&payload).unwrap_or_default();
-        let mut sealed = hmac::sign(&self.key, &json).as_ref().to_vec();
-        sealed.extend_from_slice(&json);
+        self.seal_json(&serde_json::to_vec(&payload).unwrap_or_default())
+    }
+
+    /// The text of a cursor that says `json`.
+    pub(super) fn seal_json(&self, json: &[u8]) -> String {
+        let mut sealed = hmac::sign(&self.key, json).as_ref().to_vec();
+        sealed.extend_from_slice(json);
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
-    /// The cursor that `text` stands for, if this codec gave it out for a list of `entity_type`.
-    #[must_use]
-    pub fn open(&self, text: &str, entity_type: EntityType) -> Option<ListCursor> {
+    /// What a cursor says, if this codec gave it out.
+    pub(super) fn open_json(&self, text: &str) -> Option<Vec<u8>> {
         if text.len() > MAX_CURSOR {
             return None;
         }
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (tag, json) = sealed.split_at_checked(hmac::HMAC_SHA256.digest_algorithm().output_len())?;
         hmac::verify(&self.key, json, tag).ok()?;
-        let payload: Payload = serde_json::from_slice(json).ok()?;
+        Some(json.to_vec())
+    }
+
+    /// The cursor that `text` stands for, if this codec gave it out for a list of `entity_type`.
+    #[must_use]
+    pub fn open(&self, text: &str, entity_type: EntityType) -> Option<ListCursor> {
+        let payload: Payload = serde_json::from_slice(&self.open_json(text)?).ok()?;
         if payload.v != CURSOR_VERSION || payload.entity_type != entity_type {
             return None;
         }

@@ -43,6 +43,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             get(audit::evidence::handler),
         )
         .route("/api/events", get(events::handler))
+        .route("/api/admin/audit/events", get(audit::events::handler))
         .route("/api/ledger/checkpoint", get(audit::checkpoint::handler))
         .route("/api/ledger/vkey", get(audit::vkey::handler))
         .route("/api/ledger/fork", get(audit::fork::handler))

@@ -198,8 +198,10 @@ fn context(key: &str) -> CommandContext {
         causation_id: None,
         token_issuer: None,
         token_id: None,
+        token_id_hash: None,
         ip: None,
         user_agent: None,
+        reason_code: None,
     };
     CommandContext {
         idempotency_key: Some(format!("{}-{key}", secret("idempotency"))),

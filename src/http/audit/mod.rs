@@ -5,10 +5,13 @@
 
 pub mod checkpoint;
 pub mod consistency;
+pub mod cursor;
 pub mod entries;
+pub mod events;
 pub mod evidence;
 pub mod fork;
 pub mod proof;
+pub mod query;
 pub mod tile;
 pub mod vkey;
 

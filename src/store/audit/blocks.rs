@@ -119,7 +119,11 @@ pub(super) async fn candidates(
     let common = common.unwrap_or_default();
     let blocks = match order {
         Order::Ascending => common.into_iter().filter(|block| *block <= covered).collect(),
-        Order::Descending => common.into_iter().rev().filter(|block| *block >= covered).collect(),
+        Order::Descending => common
+            .into_iter()
+            .rev()
+            .filter(|block| *block >= covered)
+            .collect(),
     };
     Ok((blocks, covered))
 }

@@ -173,10 +173,19 @@ impl AuditFilter {
         };
         let owned = |name: &str| name.to_owned();
         add("actor", self.actors.clone());
-        add("action", self.actions.iter().map(|one| owned(one.as_str())).collect());
-        add("entity_type", self.entity_types.iter().map(|one| owned(one.as_str())).collect());
+        add(
+            "action",
+            self.actions.iter().map(|one| owned(one.as_str())).collect(),
+        );
+        add(
+            "entity_type",
+            self.entity_types.iter().map(|one| owned(one.as_str())).collect(),
+        );
         add("entity", self.entities.iter().map(EntityKey::stream_id).collect());
-        add("outcome", self.outcomes.iter().map(|one| owned(one.as_str())).collect());
+        add(
+            "outcome",
+            self.outcomes.iter().map(|one| owned(one.as_str())).collect(),
+        );
         add("request_id", self.request_ids.clone());
         add("ip", self.ips.clone());
         let time = |time: Option<DateTime<Utc>>| {
@@ -214,7 +223,10 @@ mod tests {
             actors: actors.iter().map(|actor| (*actor).to_owned()).collect(),
             ..AuditFilter::default()
         };
-        assert_eq!(filter(&["b", "a", "b"]).canonical(), filter(&["a", "b"]).canonical());
+        assert_eq!(
+            filter(&["b", "a", "b"]).canonical(),
+            filter(&["a", "b"]).canonical()
+        );
         let request = AuditFilter {
             request_ids: vec!["a".into()],
             ..AuditFilter::default()

@@ -119,7 +119,9 @@ async fn events(
     let want = rows.limit as usize;
     if !rows.filter.entities.is_empty() {
         let found = store.audit_entity_events(rows, low, high).await?;
-        let reached = found.get(want - 1).map(|event| last_place(rows.order, event.position));
+        let reached = found
+            .get(want - 1)
+            .map(|event| last_place(rows.order, event.position));
         return Ok(Found { rows: found, reached });
     }
     let mut ways = Ways::new(store, rows, low, high).await?;
@@ -217,7 +219,11 @@ impl Ways {
             Order::Ascending => self.low <= self.indexed,
             Order::Descending => self.high <= self.indexed,
         };
-        let way = if led { self.led(store).await? } else { self.window() };
+        let way = if led {
+            self.led(store).await?
+        } else {
+            self.window()
+        };
         match self.order {
             Order::Ascending => self.low = way.end + 1,
             Order::Descending if way.end == 1 => self.done = true,
@@ -239,7 +245,10 @@ impl Ways {
                 }
             }
             Order::Descending => {
-                let end = self.low.max(self.indexed + 1).max(self.high.saturating_sub(width - 1));
+                let end = self
+                    .low
+                    .max(self.indexed + 1)
+                    .max(self.high.saturating_sub(width - 1));
                 Way {
                     ranges: vec![(end, self.high)],
                     end,
@@ -290,7 +299,13 @@ async fn attempts(
     let filter = &query.filter;
     let place = |position, sequence| AuditPlace { position, sequence };
     let mut low = place(filter.pos_from.unwrap_or(0), 0);
-    let mut high = place(filter.pos_to.unwrap_or(i64::MAX.unsigned_abs() - 1).saturating_add(1), 0);
+    let mut high = place(
+        filter
+            .pos_to
+            .unwrap_or(i64::MAX.unsigned_abs() - 1)
+            .saturating_add(1),
+        0,
+    );
     match (query.order, query.after) {
         (_, None) => {}
         (Order::Ascending, Some(after)) => low = low.max(after),
@@ -317,11 +332,7 @@ async fn attempts(
 }
 
 /// Both kinds in one order, as far as both are known.
-fn merge(
-    events: Found<AuditEvent>,
-    attempts: Found<super::StoredAttempt>,
-    query: &AuditQuery,
-) -> AuditPage {
+fn merge(events: Found<AuditEvent>, attempts: Found<super::StoredAttempt>, query: &AuditQuery) -> AuditPage {
     let bound = match (events.reached, attempts.reached) {
         (Some(one), Some(other)) => Some(match query.order {
             Order::Ascending => one.min(other),
@@ -334,8 +345,14 @@ fn merge(
         (Order::Ascending, Some(bound)) => place <= bound,
         (Order::Descending, Some(bound)) => place >= bound,
     };
-    let events = events.rows.into_iter().map(|event| AuditRecord::Event(Box::new(event)));
-    let attempts = attempts.rows.into_iter().map(|stored| AuditRecord::Attempt(Box::new(stored)));
+    let events = events
+        .rows
+        .into_iter()
+        .map(|event| AuditRecord::Event(Box::new(event)));
+    let attempts = attempts
+        .rows
+        .into_iter()
+        .map(|stored| AuditRecord::Attempt(Box::new(stored)));
     let mut records: Vec<AuditRecord> = events
         .chain(attempts)
         .filter(|record| within(record.place()))

@@ -224,7 +224,11 @@ type Unbound<'q> = Query<'q, Postgres, PgArguments>;
 fn bound<'q>(query: Unbound<'q>, filter: &'q AuditFilter) -> Unbound<'q> {
     let types: Vec<&str> = filter.entity_types.iter().map(|one| one.as_str()).collect();
     // Entities go before their types.
-    let types = if filter.entities.is_empty() { types } else { Vec::new() };
+    let types = if filter.entities.is_empty() {
+        types
+    } else {
+        Vec::new()
+    };
     query
         .bind(&filter.actors)
         .bind(filter.event_names())
@@ -250,7 +254,11 @@ fn audit_event(row: &PgRow) -> Result<AuditEvent, StoreError> {
         key: entity_key(operation, row.get("aggregate_id"))?,
         version: non_negative(operation, row.get("sequence"))?,
         recorded_at: row.get("recorded_at"),
-        event: decode_payload(row.get("event_type"), row.get("event_version"), row.get("payload"))?,
+        event: decode_payload(
+            row.get("event_type"),
+            row.get("event_version"),
+            row.get("payload"),
+        )?,
         metadata: EventMetadata::from_map(row.get("actor"), row.get("causation_id"), metadata),
         command_id: row.get("command_id"),
     })

@@ -77,8 +77,20 @@ pub(super) async fn read(
         .bind(filter.outcomes.iter().map(|one| one.as_str()).collect::<Vec<_>>())
         .bind(filter.actions.iter().map(|one| one.as_str()).collect::<Vec<_>>())
         .bind(&filter.actors)
-        .bind(filter.entity_types.iter().map(|one| one.as_str()).collect::<Vec<_>>())
-        .bind(filter.entities.iter().map(EntityKey::stream_id).collect::<Vec<_>>())
+        .bind(
+            filter
+                .entity_types
+                .iter()
+                .map(|one| one.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            filter
+                .entities
+                .iter()
+                .map(EntityKey::stream_id)
+                .collect::<Vec<_>>(),
+        )
         .bind(&filter.request_ids)
         .bind(&filter.ips)
         .bind(filter.from)
@@ -194,8 +206,14 @@ fn stored_attempt(row: &PgRow) -> Result<StoredAttempt, StoreError> {
         }
         _ => None,
     };
-    let outcome: Outcome = row.get::<&str, _>("outcome").parse().map_err(|_| unknown("outcome"))?;
-    let action: AuditAction = row.get::<&str, _>("action").parse().map_err(|_| unknown("action"))?;
+    let outcome: Outcome = row
+        .get::<&str, _>("outcome")
+        .parse()
+        .map_err(|_| unknown("outcome"))?;
+    let action: AuditAction = row
+        .get::<&str, _>("action")
+        .parse()
+        .map_err(|_| unknown("action"))?;
     Ok(StoredAttempt {
         place: place(operation, row)?,
         attempt: Attempt {

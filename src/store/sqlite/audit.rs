@@ -185,7 +185,10 @@ impl AuditStore for SqliteStore {
     async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
         let operation = "extend the index of blocks";
         let mut connection = self.write.lock().await;
-        let mut tx = connection.begin().await.map_err(StoreError::database(operation))?;
+        let mut tx = connection
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
         let moved = sqlx::query("UPDATE audit_indexed SET blocks = blocks + ?2 WHERE id = 1 AND blocks = ?1")
             .bind(signed(first))
             .bind(signed(blocks.len() as u64))
@@ -217,7 +220,11 @@ type Unbound<'q> = Query<'q, Sqlite, SqliteArguments<'q>>;
 fn bound<'q>(query: Unbound<'q>, filter: &'q AuditFilter) -> Unbound<'q> {
     let types: Vec<&str> = filter.entity_types.iter().map(|one| one.as_str()).collect();
     // Entities go before their types.
-    let types = if filter.entities.is_empty() { types } else { Vec::new() };
+    let types = if filter.entities.is_empty() {
+        types
+    } else {
+        Vec::new()
+    };
     query
         .bind(Json(&filter.actors))
         .bind(Json(filter.event_names()))
@@ -248,7 +255,11 @@ fn audit_event(row: &SqliteRow) -> Result<AuditEvent, StoreError> {
         key: entity_key(operation, row.get("aggregate_id"))?,
         version: non_negative(operation, row.get("sequence"))?,
         recorded_at: time(operation, row.get("recorded_at"))?,
-        event: decode_payload(row.get("event_type"), row.get("event_version"), row.get("payload"))?,
+        event: decode_payload(
+            row.get("event_type"),
+            row.get("event_version"),
+            row.get("payload"),
+        )?,
         metadata: EventMetadata::from_map(row.get("actor"), causation_id, metadata),
         command_id: uuid(operation, row.get("command_id"))?,
     })

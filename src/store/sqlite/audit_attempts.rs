@@ -80,8 +80,16 @@ pub(super) async fn read(
         .bind(names(filter.outcomes.iter().map(|one| one.as_str()).collect()))
         .bind(names(filter.actions.iter().map(|one| one.as_str()).collect()))
         .bind(Json(&filter.actors))
-        .bind(names(filter.entity_types.iter().map(|one| one.as_str()).collect()))
-        .bind(Json(filter.entities.iter().map(EntityKey::stream_id).collect::<Vec<_>>()))
+        .bind(names(
+            filter.entity_types.iter().map(|one| one.as_str()).collect(),
+        ))
+        .bind(Json(
+            filter
+                .entities
+                .iter()
+                .map(EntityKey::stream_id)
+                .collect::<Vec<_>>(),
+        ))
         .bind(Json(&filter.request_ids))
         .bind(Json(&filter.ips))
         .bind(filter.from.map(micros))
@@ -118,11 +126,12 @@ pub(super) async fn add(
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(StoreError::database(operation))?;
-    let last: i64 = sqlx::query_scalar("UPDATE audit_head SET sequence = sequence + ?1 WHERE id = 1 RETURNING sequence")
-        .bind(signed(write.added.len() as u64))
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(StoreError::database(operation))?;
+    let last: i64 =
+        sqlx::query_scalar("UPDATE audit_head SET sequence = sequence + ?1 WHERE id = 1 RETURNING sequence")
+            .bind(signed(write.added.len() as u64))
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
     let position: i64 = sqlx::query_scalar("SELECT position FROM ledger_head WHERE id = 1")
         .fetch_one(&mut *tx)
         .await
@@ -194,8 +203,14 @@ fn stored_attempt(row: &SqliteRow) -> Result<StoredAttempt, StoreError> {
         }
         _ => None,
     };
-    let outcome: Outcome = row.get::<&str, _>("outcome").parse().map_err(|_| unknown("outcome"))?;
-    let action: AuditAction = row.get::<&str, _>("action").parse().map_err(|_| unknown("action"))?;
+    let outcome: Outcome = row
+        .get::<&str, _>("outcome")
+        .parse()
+        .map_err(|_| unknown("outcome"))?;
+    let action: AuditAction = row
+        .get::<&str, _>("action")
+        .parse()
+        .map_err(|_| unknown("action"))?;
     Ok(StoredAttempt {
         place: place(operation, row)?,
         attempt: Attempt {

@@ -1,0 +1,274 @@
+//! `GET /api/admin/audit/events`: who did what, when, why and from where; and what was only attempted.
+
+use super::cursor::{AuditCursor, AuditCursors};
+use super::query::EventsQuery;
+use crate::http::caller::{Head, SharedApi, token_id_hash};
+use crate::http::error::ApiError;
+use crate::http::ocore::timestamp;
+use crate::http::rights::Right;
+use crate::ledger::LedgerError;
+use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, AuditStore, StoredAttempt};
+use archive_ledger_projections::facts;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What the routes of the audit share.
+pub struct AuditTrail {
+    /// The audit.
+    pub store: Arc<dyn AuditStore>,
+    /// Gives out cursors.
+    pub cursors: AuditCursors,
+}
+
+impl std::fmt::Debug for AuditTrail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuditTrail").finish_non_exhaustive()
+    }
+}
+
+impl AuditTrail {
+    /// The audit in `store`; cursors are authenticated with `secret`.
+    #[must_use]
+    pub fn new(store: Arc<dyn AuditStore>, secret: &[u8]) -> Self {
+        Self {
+            store,
+            cursors: AuditCursors::new(secret),
+        }
+    }
+}
+
+/// One line of the audit. What does not apply or was not recorded is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditItem)]
+pub struct Item {
+    /// The event's place in the log; of an attempt, the last one when it was written.
+    pub position: u64,
+    /// The attempt's place among those at its position; 0 for an event.
+    pub sequence: u64,
+    /// `allowed`, `denied` or `failed`.
+    pub outcome: &'static str,
+    /// What was done or attempted.
+    pub action: &'static str,
+    /// When it was recorded; of an attempt, the first time. RFC 3339.
+    pub recorded_at: String,
+    /// The last time so far, of an attempt.
+    pub last_at: Option<String>,
+    /// How often so far: alike attempts of a minute are one line.
+    pub count: u64,
+    /// Who acted, as a valid token said.
+    pub actor: Option<String>,
+    /// The token's issuer.
+    pub token_issuer: Option<String>,
+    /// The SHA-256 of the token's id, in hexadecimal.
+    pub token_id_hash: Option<String>,
+    /// The peer's address.
+    pub ip: Option<String>,
+    /// The peer's program.
+    pub user_agent: Option<String>,
+    /// The request; of attempts, the first one.
+    pub request_id: Option<String>,
+    /// Why: the command's `X-Reason-Code`; of an attempt, what it was refused for.
+    pub reason: Option<String>,
+    /// The entity's type.
+    pub entity_type: Option<&'static str>,
+    /// The entity's id.
+    pub entity_id: Option<String>,
+    /// The entity's version after the event.
+    pub version: Option<u64>,
+    /// The event's id.
+    pub event_id: Option<Uuid>,
+    /// The command; events of one command share it.
+    pub command_id: Option<Uuid>,
+    /// The event that made the service issue the command itself.
+    pub causation_id: Option<Uuid>,
+    /// The event's readable facts.
+    #[schema(value_type = Option<Object>)]
+    pub facts: Option<Value>,
+    /// More of an attempt, such as the filters of a read.
+    pub detail: Option<String>,
+}
+
+impl Item {
+    /// The line of a record.
+    #[must_use]
+    pub fn new(record: AuditRecord) -> Self {
+        match record {
+            AuditRecord::Event(event) => Self::event(*event),
+            AuditRecord::Attempt(stored) => Self::attempt(*stored),
+        }
+    }
+
+    fn event(event: AuditEvent) -> Self {
+        let metadata = event.metadata;
+        Self {
+            position: event.position,
+            sequence: 0,
+            outcome: audit::Outcome::Allowed.as_str(),
+            action: event.event.name().as_str(),
+            recorded_at: timestamp(event.recorded_at),
+            last_at: None,
+            count: 1,
+            token_id_hash: metadata
+                .token_id_hash
+                .or_else(|| metadata.token_id.as_deref().map(token_id_hash)),
+            actor: Some(metadata.actor),
+            token_issuer: metadata.token_issuer,
+            ip: metadata.ip,
+            user_agent: metadata.user_agent,
+            request_id: metadata.request_id,
+            reason: metadata.reason_code,
+            entity_type: Some(event.key.entity_type().as_str()),
+            entity_id: Some(event.key.id().to_owned()),
+            version: Some(event.version),
+            event_id: Some(event.event_id),
+            command_id: Some(event.command_id),
+            causation_id: metadata.causation_id,
+            facts: Some(facts(&event.event).facts),
+            detail: None,
+        }
+    }
+
+    fn attempt(stored: StoredAttempt) -> Self {
+        let attempt = stored.attempt;
+        Self {
+            position: stored.place.position,
+            sequence: stored.place.sequence,
+            outcome: attempt.outcome.as_str(),
+            action: attempt.action.as_str(),
+            recorded_at: timestamp(attempt.first_at),
+            last_at: Some(timestamp(attempt.last_at)),
+            count: attempt.count,
+            actor: attempt.actor,
+            token_issuer: attempt.token_issuer,
+            token_id_hash: attempt.token_id_hash,
+            ip: attempt.ip,
+            user_agent: attempt.user_agent,
+            request_id: attempt.request_id,
+            reason: attempt.reason,
+            entity_type: attempt.key.as_ref().map(|key| key.entity_type().as_str()),
+            entity_id: attempt.key.map(|key| key.id().to_owned()),
+            version: None,
+            event_id: None,
+            command_id: None,
+            causation_id: None,
+            facts: None,
+            detail: attempt.detail,
+        }
+    }
+}
+
+/// What a walk stays within.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditSnapshot)]
+pub struct Snapshot {
+    /// The last position of the log.
+    pub position: u64,
+    /// The last sequence of the attempts.
+    pub sequence: u64,
+}
+
+/// A page of the audit.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditPage)]
+pub struct Page {
+    /// The lines, by position, then sequence.
+    pub items: Vec<Item>,
+    /// Whether nothing that matches is left within the snapshot, in this direction. A page ends after a bounded amount of work:
+    /// while this is false, go on with `next_cursor`, even where there are few items or none.
+    pub complete: bool,
+    /// What to give as `cursor` for the next page, with the same filters and order; null when complete.
+    pub next_cursor: Option<String>,
+    /// What the walk stays within: the first page fixes it.
+    pub snapshot: Snapshot,
+    /// The last signed checkpoint, if it covers the snapshot's position; it does not cover attempts.
+    pub checkpoint: Option<String>,
+}
+
+/// Every event and attempt that matches all filters, newest first unless asked otherwise.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/audit/events", operation_id = "auditEvents", tag = "audit",
+    summary = "Search the audit",
+    description = "Every event and attempt that matches all filters, newest first unless asked otherwise.",
+    params(
+        ("actor" = Option<Vec<String>>, Query, description = "Only by this actor; repeatable, as all that are not said to be otherwise"),
+        ("action" = Option<Vec<String>>, Query, description = "Only this event, or attempts at it; `audit_read`, `audit_export`, \
+            `purge_retry`, `callback_replay`, `read`, `other`"),
+        ("entity_type" = Option<Vec<String>>, Query, description = "Only on entities of this type"),
+        ("entity_id" = Option<Vec<String>>, Query, description = "Only on the entity of this id"),
+        ("outcome" = Option<Vec<String>>, Query, description = "Only `allowed`, `denied` or `failed`"),
+        ("request_id" = Option<Vec<String>>, Query, description = "Only by this request"),
+        ("ip" = Option<Vec<String>>, Query, description = "Only from this address"),
+        ("from" = Option<String>, Query, description = "Only at this time or later, RFC 3339; once"),
+        ("to" = Option<String>, Query, description = "Only before this time, RFC 3339; once"),
+        ("pos_from" = Option<u64>, Query, description = "Only at this position or behind it; once"),
+        ("pos_to" = Option<u64>, Query, description = "Only at this position or before it; once"),
+        ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`; once"),
+        ("limit" = Option<u32>, Query, description = "How many at the most, 1 to 1000; 100 when absent or 0"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same filters and order"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page),
+        (status = 400, description = "A parameter is unknown or wrong, or the cursor belongs to another walk"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+    )
+)]
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
+    let query = request.uri().query().map(ToOwned::to_owned);
+    api.admit(Head::of(&request), Right::AuditRead).await?;
+    let EventsQuery {
+        filter,
+        order,
+        limit,
+        cursor,
+    } = EventsQuery::parse(query.as_deref())?;
+    let (store, cursors) = (&*api.audit.store, &api.audit.cursors);
+    let now = store.audit_snapshot().await.map_err(LedgerError::Store)?;
+    let (snapshot, after) = match cursor {
+        None => (now, None),
+        Some(text) => {
+            let cursor = cursors
+                .open(&filter, order, &text)
+                // A database that went back has other records at the places that the cursor knows.
+                .filter(|cursor| {
+                    cursor.snapshot.position <= now.position && cursor.snapshot.sequence <= now.sequence
+                })
+                .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this query"))?;
+            (cursor.snapshot, Some(cursor.after))
+        }
+    };
+    let query = AuditQuery {
+        filter,
+        snapshot,
+        order,
+        after,
+        limit,
+    };
+    let found = audit::page(store, &query).await.map_err(LedgerError::Store)?;
+    let checkpoint = api.proofs.checkpoint().await?;
+    let covering = checkpoint.filter(|last| snapshot.position > 0 && last.size >= snapshot.position);
+    let page = Page {
+        items: found.records.into_iter().map(Item::new).collect(),
+        complete: found.next.is_none(),
+        next_cursor: found
+            .next
+            .map(|after| cursors.seal(&query.filter, order, AuditCursor { snapshot, after })),
+        snapshot: Snapshot {
+            position: snapshot.position,
+            sequence: snapshot.sequence,
+        },
+        checkpoint: covering.map(|last| last.note),
+    };
+    let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((headers, Json(page)).into_response())
+}
