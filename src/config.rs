@@ -35,7 +35,7 @@ pub struct Config {
     pub database_connections: u32,
     /// JetStream; `None` is the in-process bus.
     pub nats: Option<Nats>,
-    /// What may be cleaned, and how S3 is reached.
+    /// What may be cleaned, and how it is reached.
     pub storage: Storage,
     /// How tokens are checked.
     pub auth: Auth,
@@ -66,11 +66,11 @@ pub struct Nats {
     pub replicas: u8,
 }
 
-/// What may be cleaned, and how S3 is reached.
+/// What may be cleaned, and how it is reached.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// The only places whose objects may be deleted: `file:///…` or `s3://bucket/…`, as the operator wrote
-    /// them.
+    /// The only places whose objects may be deleted: `file:///…`, `s3://bucket/…`, `gs://bucket/…` or
+    /// `az://container/…`, as the operator wrote them.
     pub roots: Vec<String>,
     /// `None` is AWS.
     pub s3_endpoint: Option<Url>,
@@ -78,6 +78,12 @@ pub struct Storage {
     pub s3_region: Option<String>,
     /// `http://server/bucket/key` instead of `http://bucket.server/key`.
     pub s3_force_path_style: bool,
+    /// `None` is Google.
+    pub gcs_endpoint: Option<Url>,
+    /// `None` is what the environment says.
+    pub azure_account: Option<String>,
+    /// `None` is Azure.
+    pub azure_endpoint: Option<Url>,
 }
 
 /// How tokens are checked.
@@ -184,6 +190,9 @@ impl Config {
                 s3_endpoint: read.optional("s3_endpoint", values::http_url)?,
                 s3_region: read.optional("s3_region", values::line)?,
                 s3_force_path_style: read.one("s3_force_path_style", values::boolean)?,
+                gcs_endpoint: read.optional("gcs_endpoint", values::http_url)?,
+                azure_account: read.optional("azure_account", values::azure_account)?,
+                azure_endpoint: read.optional("azure_endpoint", values::http_url)?,
             },
             auth: Auth {
                 secret_file: in_data_dir("jwt_secret_file", crate::secret_files::JWT_SECRET)?,

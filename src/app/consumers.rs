@@ -14,7 +14,9 @@ use crate::callbacks::resolve::{Lookup, SystemLookup};
 use crate::callbacks::schedule::Schedule;
 use crate::callbacks::sign::SigningSecrets;
 use crate::callbacks::worker::{CallbackWorker, WorkerOptions, WorkerParts};
-use crate::cleanup::blob::Blobs;
+use crate::cleanup::azure::AzureOptions;
+use crate::cleanup::blob::{Blobs, CloudOptions};
+use crate::cleanup::gcs::GcsOptions;
 use crate::cleanup::purges::Purges;
 use crate::cleanup::s3::S3Options;
 use crate::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
@@ -129,12 +131,21 @@ fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
 }
 
 async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, StartError> {
-    let s3 = S3Options {
-        endpoint: config.storage.s3_endpoint.as_ref().map(ToString::to_string),
-        region: config.storage.s3_region.clone(),
-        force_path_style: config.storage.s3_force_path_style,
+    let clouds = CloudOptions {
+        s3: S3Options {
+            endpoint: config.storage.s3_endpoint.as_ref().map(ToString::to_string),
+            region: config.storage.s3_region.clone(),
+            force_path_style: config.storage.s3_force_path_style,
+        },
+        gcs: GcsOptions {
+            endpoint: config.storage.gcs_endpoint.clone(),
+        },
+        azure: AzureOptions {
+            account: config.storage.azure_account.clone(),
+            endpoint: config.storage.azure_endpoint.clone(),
+        },
     };
-    let blobs = Blobs::connect((*opened.roots).clone(), s3)
+    let blobs = Blobs::connect((*opened.roots).clone(), clouds)
         .await
         .map_err(|error| StartError::option("--storage-root", error))?;
     blobs

@@ -1,9 +1,11 @@
 //! Deleting what a storage URI names, whatever kind of storage it is in.
 
+use super::azure::{AzureOptions, AzureStore};
+use super::gcs::{CloudError, GcsOptions, GcsStore};
 use super::local::LocalStore;
 use super::roots::{RootError, StorageRoots};
 use super::s3::{S3Options, S3Store};
-use super::uri::{Place, StorageUri, UriRefusal};
+use super::uri::{Cloud, Place, StorageUri, UriRefusal};
 use async_trait::async_trait;
 use std::io;
 use std::sync::Arc;
@@ -158,6 +160,19 @@ pub struct Blobs {
     roots: Arc<StorageRoots>,
     local: LocalStore,
     s3: Option<S3Store>,
+    gcs: Option<GcsStore>,
+    azure: Option<AzureStore>,
+}
+
+/// How the clouds are reached that roots name.
+#[derive(Debug, Clone, Default)]
+pub struct CloudOptions {
+    /// S3 and its likes.
+    pub s3: S3Options,
+    /// Google Cloud Storage.
+    pub gcs: GcsOptions,
+    /// Azure Blob Storage.
+    pub azure: AzureOptions,
 }
 
 /// Why storage cannot be used from the start. The text is for the operator and names the root.
@@ -166,32 +181,58 @@ pub enum ConnectError {
     /// A local root is not there.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// An S3 root cannot be listed.
-    #[error("storage root s3://{bucket}/{prefix} cannot be listed: {kind}")]
-    S3 {
-        /// The bucket.
-        bucket: String,
-        /// The prefix in it.
-        prefix: String,
+    /// A root in a bucket cannot be listed.
+    #[error("storage root {root} cannot be listed: {kind}")]
+    Listing {
+        /// The root.
+        root: String,
         /// What stands in the way.
         #[source]
         kind: BlobErrorKind,
     },
+    /// The client of a cloud cannot be made.
+    #[error("the {scheme}:// storage roots cannot be used: {source}")]
+    Cloud {
+        /// The scheme of the roots in that cloud.
+        scheme: &'static str,
+        /// What stands in the way.
+        source: CloudError,
+    },
 }
 
 impl Blobs {
-    /// Prepares the stores that `roots` need. Local roots must exist; S3 is not spoken to yet (see [`Blobs::probe`]).
+    /// Prepares the stores that `roots` need. Local roots must exist; clouds are not spoken to yet (see [`Blobs::probe`]).
     ///
     /// # Errors
-    /// [`ConnectError::Root`] when a local root is no readable folder.
-    pub async fn connect(roots: StorageRoots, s3: S3Options) -> Result<Self, ConnectError> {
+    /// [`ConnectError::Root`] when a local root is no readable folder, [`ConnectError::Cloud`] when a cloud's settings cannot
+    /// be used.
+    pub async fn connect(roots: StorageRoots, options: CloudOptions) -> Result<Self, ConnectError> {
         roots.check_local_roots()?;
-        let s3 = if roots.any_s3() {
-            Some(S3Store::connect(s3).await)
-        } else {
-            None
+        let s3 = match roots.any_bucket(Cloud::S3) {
+            Some(_) => Some(S3Store::connect(options.s3).await),
+            None => None,
         };
-        Ok(Self::with_stores(roots, s3))
+        let failed = |cloud: Cloud| {
+            move |source| ConnectError::Cloud {
+                scheme: cloud.scheme(),
+                source,
+            }
+        };
+        let gcs = roots
+            .any_bucket(Cloud::Gcs)
+            .map(|bucket| GcsStore::connect(options.gcs, bucket))
+            .transpose()
+            .map_err(failed(Cloud::Gcs))?;
+        let azure = roots
+            .any_bucket(Cloud::Azure)
+            .map(|container| AzureStore::connect(options.azure, container))
+            .transpose()
+            .map_err(failed(Cloud::Azure))?;
+        Ok(Self {
+            gcs,
+            azure,
+            ..Self::with_stores(roots, s3)
+        })
     }
 
     /// As [`Blobs::connect`], with an S3 store that was made elsewhere.
@@ -201,6 +242,26 @@ impl Blobs {
             roots: Arc::new(roots),
             local: LocalStore,
             s3,
+            gcs: None,
+            azure: None,
+        }
+    }
+
+    /// With a GCS store that was made elsewhere.
+    #[must_use]
+    pub fn with_gcs(self, gcs: GcsStore) -> Self {
+        Self {
+            gcs: Some(gcs),
+            ..self
+        }
+    }
+
+    /// With an Azure store that was made elsewhere.
+    #[must_use]
+    pub fn with_azure(self, azure: AzureStore) -> Self {
+        Self {
+            azure: Some(azure),
+            ..self
         }
     }
 
@@ -210,20 +271,43 @@ impl Blobs {
         &self.roots
     }
 
-    /// Lists one object under every S3 root, to tell at start what would fail later.
+    /// Lists under every root that is in a bucket, to tell at start what would fail later.
     ///
     /// # Errors
-    /// [`ConnectError::S3`] for the first root that cannot be listed.
+    /// [`ConnectError::Listing`] for the first root that cannot be listed.
     pub async fn probe(&self) -> Result<(), ConnectError> {
-        let Some(s3) = &self.s3 else { return Ok(()) };
-        for (bucket, prefix) in self.roots.s3() {
-            s3.probe(bucket, prefix).await.map_err(|kind| ConnectError::S3 {
-                bucket: bucket.to_owned(),
-                prefix: prefix.to_owned(),
+        for (cloud, bucket, prefix) in self.roots.buckets() {
+            let outcome = match cloud {
+                Cloud::S3 => match &self.s3 {
+                    Some(s3) => s3.probe(bucket, prefix).await,
+                    None => Err(BlobErrorKind::NotConnected),
+                },
+                Cloud::Gcs => match &self.gcs {
+                    Some(gcs) => gcs.probe(bucket, prefix).await,
+                    None => Err(BlobErrorKind::NotConnected),
+                },
+                Cloud::Azure => match &self.azure {
+                    Some(azure) => azure.probe(bucket, prefix).await,
+                    None => Err(BlobErrorKind::NotConnected),
+                },
+            };
+            outcome.map_err(|kind| ConnectError::Listing {
+                root: format!("{}://{bucket}/{prefix}", cloud.scheme()),
                 kind,
             })?;
         }
         Ok(())
+    }
+
+    fn store(&self, uri: &StorageUri) -> Option<&dyn BlobStore> {
+        match uri.place() {
+            Place::Local(_) => Some(&self.local),
+            Place::Bucket(place) => match place.cloud() {
+                Cloud::S3 => self.s3.as_ref().map(|s3| s3 as &dyn BlobStore),
+                Cloud::Gcs => self.gcs.as_ref().map(|gcs| gcs as &dyn BlobStore),
+                Cloud::Azure => self.azure.as_ref().map(|azure| azure as &dyn BlobStore),
+            },
+        }
     }
 
     /// Checks `uri` against the roots once more, then deletes what it names, as [`BlobStore::purge`] promises.
@@ -236,10 +320,9 @@ impl Blobs {
             .await
             .map_err(|_| BlobErrorKind::Interrupted.after(Cleaned::default()))?
             .map_err(|refusal| BlobErrorKind::Refused(refusal).after(Cleaned::default()))?;
-        match (uri.place(), &self.s3) {
-            (Place::Local(_), _) => self.local.purge(&uri, progress).await,
-            (Place::S3(_), Some(s3)) => s3.purge(&uri, progress).await,
-            (Place::S3(_), None) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
+        match self.store(&uri) {
+            Some(store) => store.purge(&uri, progress).await,
+            None => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
         }
     }
 }

@@ -6,16 +6,21 @@
 //!         redrive: what the log owes ───────┘
 //! ```
 //!
-//! `roots` and `uri` decide which storage may be deleted at all; `blob` deletes it, through `local` for folders and `s3`
-//! for objects. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
+//! `roots` and `uri` decide which storage may be deleted at all; `blob` deletes it, through `local` for folders, and `s3`,
+//! `gcs` and `azure` for objects. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
 //! them, and `purges` shows an operator what is owed.
 
+pub mod azure;
+pub mod backoff;
 pub mod blob;
 pub mod consumer;
+pub mod gcs;
 mod job;
 pub mod local;
 pub mod purges;
+mod rest;
 pub mod roots;
+mod rounds;
 pub mod s3;
 pub mod uri;
 pub mod worker;

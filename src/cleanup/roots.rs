@@ -1,6 +1,6 @@
 //! Storage roots: the only places whose objects may ever be deleted.
 
-use super::uri::{LocalPlace, Place, S3Place, Spelled, StorageUri, UriRefusal, spell};
+use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, spell};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,21 @@ pub struct StorageRoots {
 
 #[derive(Debug, Clone)]
 enum Root {
-    Local { components: Vec<String>, path: PathBuf },
-    S3 { bucket: String, prefix: String },
+    Local {
+        components: Vec<String>,
+        path: PathBuf,
+    },
+    Bucket {
+        cloud: Cloud,
+        bucket: String,
+        prefix: String,
+    },
 }
 
 /// Why a storage root is refused. The text is for the operator and names the root, save for credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// Not spelled as `file:///abs/dir` or `s3://bucket[/prefix]`.
+    /// Not spelled as `file:///abs/dir`, `s3://bucket[/prefix]`, `gs://bucket[/prefix]` or `az://container[/prefix]`.
     #[error("storage root {root} is refused: {reason}")]
     Malformed {
         /// The root as it was given.
@@ -34,21 +41,13 @@ pub enum RootError {
         /// Which of the given roots, from 1.
         number: usize,
     },
-    /// `gs://` and `az://`.
-    #[error(
-        "storage root {root} is refused: Google Cloud Storage and Azure are not supported; use file:// or s3://"
-    )]
-    NotSupported {
-        /// The root as it was given.
-        root: String,
-    },
     /// `file:///`: a root that allows everything protects nothing.
     #[error("storage root {root} is refused: it is the whole file system")]
     WholeFileSystem {
         /// The root as it was given.
         root: String,
     },
-    /// A bucket name that S3 does not allow.
+    /// A bucket name that its cloud does not allow.
     #[error("storage root {root} is refused: its bucket name is not valid")]
     BadBucket {
         /// The root as it was given.
@@ -111,17 +110,22 @@ impl StorageRoots {
         self.roots.is_empty()
     }
 
-    /// Whether any root is an S3 bucket.
-    #[must_use]
-    pub fn any_s3(&self) -> bool {
-        self.roots.iter().any(|root| matches!(root, Root::S3 { .. }))
+    /// A bucket that a root lies in, if `cloud` has any.
+    pub(crate) fn any_bucket(&self, cloud: Cloud) -> Option<&str> {
+        self.buckets()
+            .find(|(of, _, _)| *of == cloud)
+            .map(|(_, bucket, _)| bucket)
     }
 
-    /// Bucket and prefix (without a slash at its end, empty for the whole bucket) of every S3 root.
-    pub(crate) fn s3(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Cloud, bucket and prefix (without a slash at its end, empty for the whole bucket) of every root that is none of files.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (Cloud, &str, &str)> {
         self.roots.iter().filter_map(|root| match root {
             Root::Local { .. } => None,
-            Root::S3 { bucket, prefix } => Some((bucket.as_str(), prefix.as_str())),
+            Root::Bucket {
+                cloud,
+                bucket,
+                prefix,
+            } => Some((*cloud, bucket.as_str(), prefix.as_str())),
         })
     }
 
@@ -140,7 +144,7 @@ impl StorageRoots {
                             source,
                         })?
                 }
-                Root::S3 { .. } => {}
+                Root::Bucket { .. } => {}
             }
         }
         Ok(())
@@ -157,11 +161,11 @@ impl StorageRoots {
     pub fn check(&self, uri: &str) -> Result<StorageUri, UriRefusal> {
         let checked = match spell(uri)? {
             Spelled::Local(components) => self.place_local(&components)?,
-            Spelled::S3 { bucket, key } => self.place_s3(bucket, key)?,
+            Spelled::Bucket { cloud, bucket, key } => self.place_key(cloud, bucket, key)?,
         };
         match checked.place() {
             Place::Local(place) => self.resolve(place)?,
-            Place::S3(_) => {}
+            Place::Bucket(_) => {}
         }
         Ok(checked)
     }
@@ -194,15 +198,20 @@ impl StorageRoots {
         ))
     }
 
-    fn place_s3(&self, bucket: String, key: String) -> Result<StorageUri, UriRefusal> {
+    fn place_key(&self, cloud: Cloud, bucket: String, key: String) -> Result<StorageUri, UriRefusal> {
         // Slashes at its end alone do not make a name: `s3://bucket/prefix//` is the root, spelled sloppily.
         let named = key.trim_end_matches('/');
         let mut found: Option<(usize, usize)> = None;
         for (at, root) in self.roots.iter().enumerate() {
-            let Root::S3 { bucket: root, prefix } = root else {
+            let Root::Bucket {
+                cloud: of,
+                bucket: root,
+                prefix,
+            } = root
+            else {
                 continue;
             };
-            if *root != bucket {
+            if *of != cloud || *root != bucket {
                 continue;
             }
             if under(prefix, named).is_some() {
@@ -213,7 +222,8 @@ impl StorageRoots {
             }
         }
         let (at, _) = found.ok_or(UriRefusal::OutsideRoots)?;
-        Ok(StorageUri::new(at, Place::S3(S3Place { bucket, key })))
+        let place = BucketPlace { cloud, bucket, key };
+        Ok(StorageUri::new(at, Place::Bucket(place)))
     }
 
     /// Walks the existing part of a local path and refuses links in it.
@@ -267,7 +277,6 @@ impl Root {
         let given = || root.to_owned();
         match spell(root) {
             Err(UriRefusal::Credentials) => Err(RootError::Credentials { number }),
-            Err(UriRefusal::NotSupported) => Err(RootError::NotSupported { root: given() }),
             Err(reason) => Err(RootError::Malformed {
                 root: given(),
                 reason,
@@ -279,11 +288,13 @@ impl Root {
                 let path = Path::new("/").join(components.iter().collect::<PathBuf>());
                 Ok(Self::Local { components, path })
             }
-            Ok(Spelled::S3 { bucket, key }) => {
+            Ok(Spelled::Bucket { cloud, bucket, key }) => {
                 let named = bucket
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-                if !named || !(3..=63).contains(&bucket.len()) {
+                // Google's names may hold dots between parts of up to 63.
+                let longest = if cloud == Cloud::Gcs { 222 } else { 63 };
+                if !named || !(3..=longest).contains(&bucket.len()) {
                     return Err(RootError::BadBucket { root: given() });
                 }
                 let prefix = key.strip_suffix('/').unwrap_or(&key);
@@ -293,7 +304,8 @@ impl Root {
                         reason: UriRefusal::EmptyComponent,
                     });
                 }
-                Ok(Self::S3 {
+                Ok(Self::Bucket {
+                    cloud,
                     bucket,
                     prefix: prefix.to_owned(),
                 })

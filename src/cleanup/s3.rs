@@ -6,8 +6,9 @@ mod failure;
 mod page;
 mod purge;
 
+pub use super::backoff::Backoff;
 use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
-use super::uri::{Place, StorageUri};
+use super::uri::{Cloud, Place, StorageUri};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -26,36 +27,6 @@ pub struct S3Options {
     pub region: Option<String>,
     /// `http://server/bucket/key` in place of `http://bucket.server/key`, which most other servers need.
     pub force_path_style: bool,
-}
-
-/// The waits between the attempts of one request: `first`, doubled up to `cap`, without jitter, `attempts` in all.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff {
-    /// The first wait.
-    pub first: Duration,
-    /// The longest wait.
-    pub cap: Duration,
-    /// How often a request is sent at most.
-    pub attempts: u32,
-}
-
-impl Default for Backoff {
-    /// Eight attempts over 22.6 s.
-    fn default() -> Self {
-        Self {
-            first: Duration::from_millis(200),
-            cap: Duration::from_secs(10),
-            attempts: 8,
-        }
-    }
-}
-
-impl Backoff {
-    /// The wait after attempt number `attempt` (from 1); none when it was the last.
-    fn after(self, attempt: u32) -> Option<Duration> {
-        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-        (attempt < self.attempts).then(|| self.first.saturating_mul(factor).min(self.cap))
-    }
 }
 
 /// Deletes from S3.
@@ -143,8 +114,11 @@ impl S3Store {
 #[async_trait]
 impl BlobStore for S3Store {
     async fn purge(&self, uri: &StorageUri, progress: Progress<'_>) -> Result<Cleaned, BlobError> {
-        let Place::S3(place) = uri.place() else {
-            return Err(BlobErrorKind::NotConnected.after(Cleaned::default()));
+        let place = match uri.place() {
+            Place::Bucket(place) if place.cloud() == Cloud::S3 => place,
+            Place::Bucket(_) | Place::Local(_) => {
+                return Err(BlobErrorKind::NotConnected.after(Cleaned::default()));
+            }
         };
         let purge = Purge::new(&self.client, self.backoff, place.bucket(), progress);
         let outcome = purge.run(place).await;

@@ -1,7 +1,8 @@
 //! Storage URIs: how they are spelled, and what they name.
 //!
-//! Two schemes are known. `file:///abs/path` names one file or folder. `s3://bucket/key` names the object of exactly that
-//! key and every object under `key/`; `s3://bucket/key/` names only the objects under `key/`.
+//! Four schemes are known. `file:///abs/path` names one file or folder. `s3://bucket/key`, `gs://bucket/key` and
+//! `az://container/key` name the object of exactly that key and every object under `key/`; with a `/` at the end they name
+//! only the objects under `key/`.
 //!
 //! **The one decoding rule:** the path is percent-decoded once, and what comes out is the name: the path components of a
 //! file, the key of an object, byte for byte and never normalised. A `%` that belongs to the name is written `%25`, a `?`
@@ -15,8 +16,8 @@ use std::path::PathBuf;
 /// The longest storage URI, in bytes.
 pub const MAX_URI_BYTES: usize = 2_048;
 
-/// The longest S3 key that a URI may name, in bytes: one less than S3's own 1,024, because the `/` that ends a listing
-/// prefix must still fit.
+/// The longest key that a URI may name, in bytes: one less than the 1,024 of S3, GCS and Azure, because the `/` that ends a
+/// listing prefix must still fit.
 const MAX_KEY_BYTES: usize = 1_023;
 
 /// The longest component of a file path, in bytes (`NAME_MAX` of every file system that the ledger runs on).
@@ -37,8 +38,37 @@ pub struct StorageUri {
 pub enum Place {
     /// A file or a folder with everything in it.
     Local(LocalPlace),
-    /// Objects of an S3 bucket.
-    S3(S3Place),
+    /// Objects of a bucket.
+    Bucket(BucketPlace),
+}
+
+/// Whose protocol a bucket is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloud {
+    /// S3 and its likes.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
+    /// Azure Blob Storage, whose buckets are called containers.
+    Azure,
+}
+
+impl Cloud {
+    /// The scheme of its URIs.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
+            Self::Azure => "az",
+        }
+    }
+
+    fn of_scheme(scheme: &str) -> Option<Self> {
+        [Self::S3, Self::Gcs, Self::Azure]
+            .into_iter()
+            .find(|cloud| cloud.scheme() == scheme)
+    }
 }
 
 /// A file or folder below a local storage root.
@@ -48,9 +78,10 @@ pub struct LocalPlace {
     pub(crate) below: Vec<String>,
 }
 
-/// Objects of an S3 bucket below a storage root.
+/// Objects of a bucket below a storage root.
 #[derive(Clone, PartialEq, Eq)]
-pub struct S3Place {
+pub struct BucketPlace {
+    pub(crate) cloud: Cloud,
     pub(crate) bucket: String,
     pub(crate) key: String,
 }
@@ -72,12 +103,12 @@ impl StorageUri {
         &self.place
     }
 
-    /// `file` or `s3`.
+    /// `file`, `s3`, `gs` or `az`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        match self.place {
+        match &self.place {
             Place::Local(_) => "file",
-            Place::S3(_) => "s3",
+            Place::Bucket(place) => place.cloud.scheme(),
         }
     }
 }
@@ -96,8 +127,14 @@ impl LocalPlace {
     }
 }
 
-impl S3Place {
-    /// The bucket.
+impl BucketPlace {
+    /// Whose bucket it is.
+    #[must_use]
+    pub fn cloud(&self) -> Cloud {
+        self.cloud
+    }
+
+    /// The bucket, or container.
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
@@ -141,11 +178,8 @@ pub enum UriRefusal {
     #[error("it is not a URI with a scheme")]
     NoScheme,
     /// A scheme that no storage has.
-    #[error("its scheme is not one of file and s3, in lower case")]
+    #[error("its scheme is not one of file, s3, gs and az, in lower case")]
     UnknownScheme,
-    /// `gs://` and `az://`.
-    #[error("Google Cloud Storage and Azure are not supported")]
-    NotSupported,
     /// User name or password before the host.
     #[error("it holds credentials")]
     Credentials,
@@ -155,7 +189,7 @@ pub enum UriRefusal {
     /// Not `file:///…`.
     #[error("its path is not absolute")]
     Relative,
-    /// `s3:///…`.
+    /// `s3:///…`, `gs:///…`, `az:///…`.
     #[error("it names no bucket")]
     NoBucket,
     /// `?…` or `#…`.
@@ -210,7 +244,11 @@ pub(crate) enum Spelled {
     /// Decoded components of an absolute path; none at all for `file:///`.
     Local(Vec<String>),
     /// Bucket and decoded key; the key is empty for `s3://bucket` and `s3://bucket/`.
-    S3 { bucket: String, key: String },
+    Bucket {
+        cloud: Cloud,
+        bucket: String,
+        key: String,
+    },
 }
 
 /// Takes a URI apart by the rules at the top of this file.
@@ -232,10 +270,9 @@ pub(crate) fn spell(uri: &str) -> Result<Spelled, UriRefusal> {
     {
         return Err(UriRefusal::NoScheme);
     }
-    match scheme {
-        "file" | "s3" => {}
-        "gs" | "az" => return Err(UriRefusal::NotSupported),
-        _ => return Err(UriRefusal::UnknownScheme),
+    let cloud = Cloud::of_scheme(scheme);
+    if cloud.is_none() && scheme != "file" {
+        return Err(UriRefusal::UnknownScheme);
     }
     if rest.contains(['?', '#']) {
         return Err(UriRefusal::QueryOrFragment);
@@ -248,25 +285,25 @@ pub(crate) fn spell(uri: &str) -> Result<Spelled, UriRefusal> {
     if authority.contains('@') {
         return Err(UriRefusal::Credentials);
     }
-    if scheme == "file" {
+    let Some(cloud) = cloud else {
         if !authority.is_empty() {
             return Err(UriRefusal::Host);
         }
         let path = path.strip_prefix('/').ok_or(UriRefusal::Relative)?;
-        spell_local(path).map(Spelled::Local)
-    } else {
-        if authority.contains(':') {
-            return Err(UriRefusal::Host);
-        }
-        if authority.is_empty() {
-            return Err(UriRefusal::NoBucket);
-        }
-        let key = spell_key(path.strip_prefix('/').unwrap_or(path))?;
-        Ok(Spelled::S3 {
-            bucket: authority.to_owned(),
-            key,
-        })
+        return spell_local(path).map(Spelled::Local);
+    };
+    if authority.contains(':') {
+        return Err(UriRefusal::Host);
     }
+    if authority.is_empty() {
+        return Err(UriRefusal::NoBucket);
+    }
+    let key = spell_key(path.strip_prefix('/').unwrap_or(path))?;
+    Ok(Spelled::Bucket {
+        cloud,
+        bucket: authority.to_owned(),
+        key,
+    })
 }
 
 fn spell_local(path: &str) -> Result<Vec<String>, UriRefusal> {
@@ -294,7 +331,7 @@ fn spell_key(path: &str) -> Result<String, UriRefusal> {
         .split('/')
         .map(|raw| decode(raw, Separators::Slash))
         .collect::<Result<_, _>>()?;
-    // `a//b` is a key of its own in S3, so that empty segments stay.
+    // `a//b` is a key of its own in a bucket, so that empty segments stay.
     let key = segments.join("/");
     if key.len() > MAX_KEY_BYTES {
         return Err(UriRefusal::TooLong);

@@ -29,7 +29,7 @@ fn scene() -> (tempfile::TempDir, StorageRoots) {
 fn local(checked: &StorageUri) -> &[String] {
     match checked.place() {
         Place::Local(place) => place.below(),
-        Place::S3(_) => panic!("not a file"),
+        Place::Bucket(_) => panic!("not a file"),
     }
 }
 
@@ -55,8 +55,15 @@ fn every_path_trick_is_refused_for_its_reason() {
         ("S3://bucket/prefix/x", UnknownScheme),
         ("s3a://bucket/prefix/x", UnknownScheme),
         ("javascript:alert(1)", UnknownScheme),
-        ("gs://bucket/prefix/x", NotSupported),
-        ("az://bucket/prefix/x", NotSupported),
+        ("gcs://bucket/prefix/x", UnknownScheme),
+        ("abfss://bucket/prefix/x", UnknownScheme),
+        ("gs:///prefix/x", NoBucket),
+        ("az://account:secret@bucket/prefix/x", Credentials),
+        ("az://bucket/prefix/x?snapshot=1", QueryOrFragment),
+        ("gs://bucket/prefix/../y", DotSegment),
+        // A bucket of the same name in another cloud is another bucket.
+        ("az://bucket/prefix/x", OutsideRoots),
+        ("gs://whole-bucket/prefix/x", OutsideRoots),
         // Not absolute.
         ("file:root/entity", Relative),
         ("file:./root/entity", Relative),
@@ -253,7 +260,7 @@ fn an_s3_uri_names_one_exact_key_and_the_folder_of_that_name() {
         ("s3://bucket/deep/er/x", Some("deep/er/x"), "deep/er/x/"),
     ] {
         let checked = roots.check(uri).unwrap();
-        let Place::S3(place) = checked.place() else {
+        let Place::Bucket(place) = checked.place() else {
             panic!("{uri}")
         };
         assert_eq!(
@@ -401,8 +408,12 @@ fn bad_roots_are_named_with_their_reason() {
             "storage root number 2 is refused: it holds credentials",
         ),
         (
-            "gs://bucket",
-            "storage root gs://bucket is refused: Google Cloud Storage and Azure are not supported; use file:// or s3://",
+            "gs://ab",
+            "storage root gs://ab is refused: its bucket name is not valid",
+        ),
+        (
+            "az://container/a//b",
+            "storage root az://container/a//b is refused: its path holds an empty component",
         ),
     ] {
         let refused = StorageRoots::parse(&["s3://bucket/fine".to_owned(), root.to_owned()]).unwrap_err();

@@ -183,9 +183,25 @@ pub(super) fn storage_root(text: &str) -> Result<String, Cause> {
         "file" => Err(format!(
             "{text:?} must be absolute and name no host, as file:///srv/backups does"
         )),
-        "s3" if url.host_str().is_some_and(|bucket| !bucket.is_empty()) => Ok(text.to_owned()),
-        "s3" => Err(format!("{text:?} must name a bucket, as s3://bucket/prefix does")),
-        _ => Err(format!("{text:?} must begin with file:/// or s3://")),
+        "s3" | "gs" | "az" if url.host_str().is_some_and(|bucket| !bucket.is_empty()) => Ok(text.to_owned()),
+        scheme @ ("s3" | "gs" | "az") => Err(format!(
+            "{text:?} must name a bucket, as {scheme}://bucket/prefix does"
+        )),
+        _ => Err(format!(
+            "{text:?} must begin with file:///, s3://, gs:// or az://"
+        )),
+    }
+}
+
+/// Reads `azure_account`: 3 to 24 lower-case letters and digits, which become part of a host name.
+pub(super) fn azure_account(text: &str) -> Result<String, Cause> {
+    let named = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if named && (3..=24).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is no storage account: 3 to 24 lower-case letters and digits"
+        ))
     }
 }
 

@@ -9,6 +9,7 @@
 mod bus;
 mod callbacks;
 mod cleanup;
+mod cleanup_clouds;
 mod cleanup_s3;
 mod cli;
 mod coordination;

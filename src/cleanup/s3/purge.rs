@@ -1,7 +1,7 @@
 //! One purge of one S3 place: rounds of listing and deleting, until a round finds nothing.
 
 use super::super::blob::{BlobErrorKind, Cleaned, Progress};
-use super::super::uri::S3Place;
+use super::super::uri::BucketPlace;
 use super::Backoff;
 use super::failure::{Failure, Verdict};
 use super::page::{self, Listing, Marker, Scope, Victim};
@@ -101,7 +101,7 @@ impl<'a> Purge<'a> {
     }
 
     /// Rounds of listing and deleting, until one finds nothing at all.
-    pub(super) async fn run(&self, place: &S3Place) -> Result<(), BlobErrorKind> {
+    pub(super) async fn run(&self, place: &BucketPlace) -> Result<(), BlobErrorKind> {
         let mut scopes = vec![Scope::Folder(place.folder())];
         scopes.extend(place.object().map(|key| Scope::Object(key.to_owned())));
         let (mut last_first, mut repeats) = (None, 0);

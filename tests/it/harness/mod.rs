@@ -2,6 +2,7 @@
 //! callbacks. Nothing here touches a server that it did not start, and nothing that it starts outlives the test
 //! process, however that ends (see [`process`]).
 
+pub mod emulators;
 pub mod ledger;
 pub mod lossy;
 pub mod nats;
