@@ -59,10 +59,12 @@ class Meter:
         self.load = children / seconds
         self.others = max(0.0, (busy - service - database - children) / seconds)
 
-    def fill(self, result):
-        result.service_cpu = self.service if self.services else None
-        result.database_cpu = self.database_cores if self.database else None
-        result.load_cpu, result.others_cpu = self.load, self.others
+    def fill(self, result, active=None):
+        """Puts the figures into the result; `active`: for how many of the seconds there was load."""
+        share = self.seconds / active if active else 1.0
+        result.service_cpu = self.service * share if self.services else None
+        result.database_cpu = self.database_cores * share if self.database else None
+        result.load_cpu, result.others_cpu = self.load * share, self.others * share
         if result.count:
             result.cost_us = (self.service + self.database_cores) * self.seconds / (result.count + result.refused) * 1e6
         if self.services:
@@ -90,7 +92,7 @@ def wrk(name, service, path, mode, token, *, seed=1, connections=256, seconds=4.
     """One run; the warm-up's ids are of another seed, its figures are dropped."""
     def run(duration, seed):
         command = wrk_command(service.address, path, mode, seed, token, connections, duration, count)
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=duration + 90)
         if done.returncode:
             raise BenchError(f"{name}: wrk failed: {done.stderr.strip()}")
         return wrk_answer(name, done.stdout)
@@ -98,7 +100,8 @@ def wrk(name, service, path, mode, token, *, seed=1, connections=256, seconds=4.
         run(warm_up, seed + 500_000)
     with Meter([service], database) as meter:
         answer = run(seconds, seed)
-    return meter.fill(to_result(name, answer))
+    # A run that had less to do than time was over before wrk was.
+    return meter.fill(to_result(name, answer), answer["seconds"])
 
 
 def to_result(name, answer):
@@ -111,20 +114,25 @@ def wrk_together(runs, seconds):
     started = [(run[0], subprocess.Popen(
         wrk_command(run[1].address, run[2], run[3], run[5], run[4], run[6], seconds), stdout=subprocess.PIPE, text=True))
         for run in runs]
-    return [to_result(name, wrk_answer(name, process.communicate()[0])) for name, process in started]
+    return [to_result(name, wrk_answer(name, process.communicate(timeout=seconds + 90)[0])) for name, process in started]
 
 
 def pgbench(name, postgres, database, script, clients, seconds):
     """A prepared script, with the latencies of every transaction."""
     log = os.path.join(postgres.home, f"pgbench-{database}")
+    seconds = max(2, round(seconds))
     with Meter([], postgres) as meter:
         done = subprocess.run(
-            ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(max(1, round(seconds))),
+            ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(seconds),
              "-f", script, "-l", "--sampling-rate", "0.1" if clients > 1 else "1", "--log-prefix", log, database],
-            env=postgres.environment(), capture_output=True, text=True)
+            env={**postgres.environment(), "PGOPTIONS": "-c search_path=public,message_store"}, capture_output=True, text=True,
+            timeout=seconds + 90)
     if done.returncode:
-        raise BenchError(f"{name}: pgbench failed: {done.stderr.strip()}")
-    rate = float(re.search(r"tps = ([0-9.]+) \(without", done.stdout).group(1))
+        raise BenchError(f"{name}: pgbench failed: {done.stderr.strip()[:600]}")
+    found = re.search(r"tps = ([0-9.]+) ", done.stdout)
+    if not found:
+        raise BenchError(f"{name}: pgbench did nothing: {done.stdout.strip()}")
+    rate = float(found.group(1))
     if not re.search(r"number of failed transactions: 0 ", done.stdout):
         raise BenchError(f"{name}: pgbench had failed transactions")
     latencies = []
@@ -134,8 +142,8 @@ def pgbench(name, postgres, database, script, clients, seconds):
             with open(path) as lines:
                 latencies += [int(line.split()[2]) for line in lines]
             os.remove(path)
+    if not latencies:
+        raise BenchError(f"{name}: pgbench logged no transaction")
     latencies.sort()
     at = lambda share: latencies[min(len(latencies) - 1, int(len(latencies) * share))] / 1000
-    return meter.fill(Result(name, rate, at(0.50), at(0.99), count=len(latencies), extra={"clients": clients}))
-
-
+    return meter.fill(Result(name, rate, at(0.50), at(0.99), count=round(rate * seconds), extra={"clients": clients}))

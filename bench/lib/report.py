@@ -56,30 +56,37 @@ def goals_table(goals):
     lines = ["| goal | | measured | wanted | |", "|---|---|---:|---:|---|"]
     for goal in goals:
         wanted = f"{'≥' if goal.at_least else '≤'} {number(goal.limit, 2)} {goal.unit}"
-        measured = goal.why if goal.value is None else f"{number(goal.value, 2)} {goal.unit}"
-        verdict = {None: "not measured", True: "met", False: "**missed**"}[goal.met]
+        measured = (goal.why or "–") if goal.value is None else f"{number(goal.value, 2)} {goal.unit}"
+        verdict = {None: "not measured", True: "PASS", False: "**MISS**"}[goal.met]
         lines.append(f"| {goal.number} | {goal.text} | {measured} | {wanted} | {verdict} |")
     return "\n".join(lines)
 
 
-def write(directory, machine, results, peers, goals, facts, skipped):
+def write(directory, machine, bench, peers, failed, seconds):
     os.makedirs(directory, exist_ok=True)
-    parts = ["# What was measured", machine, table(results, peers), "## Goals", goals_table(goals)]
-    if facts:
+    goals = sorted(bench.goals, key=lambda goal: goal.number)
+    kind = "quick run" if bench.options.quick else "run"
+    about = (f"A {kind} of {seconds / 60:.0f} minutes, {bench.seconds:g} s for each measurement, {bench.scale:,} entities in the "
+             f"filled ledgers. {machine}")
+    parts = ["# What was measured", about, table(bench.results, peers), "## Goals", goals_table(goals)]
+    if bench.facts:
         parts += ["## Sizes and times", "| | |\n|---|---:|\n" + "\n".join(
-            f"| {name} | {number(value, 2)} {unit} |" for name, value, unit in facts)]
-    if skipped:
-        parts += ["## Skipped", "\n".join(f"- {name}: {why}" for name, why in skipped)]
+            f"| {name} | {number(value, 2)} {unit} |" for name, value, unit in bench.facts)]
+    if bench.skipped:
+        parts += ["## Skipped", "\n".join(f"- {name}: {why}" for name, why in bench.skipped)]
+    if failed:
+        parts += ["## Failed", "\n".join(f"- {name}: {why}" for name, why in failed)]
     text = "\n\n".join(parts) + "\n"
     with open(f"{directory}/results.md", "w") as file:
         file.write(text)
     with open(f"{directory}/results.json", "w") as file:
         json.dump({
-            "machine": machine,
-            "results": [dataclasses.asdict(result) for result in results],
+            "machine": machine, "seconds": seconds, "quick": bench.options.quick, "scale": bench.scale,
+            "results": [dataclasses.asdict(result) for result in bench.results],
             "goals": [{**dataclasses.asdict(goal), "met": goal.met} for goal in goals],
-            "facts": [{"name": name, "value": value, "unit": unit} for name, value, unit in facts],
-            "skipped": [{"name": name, "why": why} for name, why in skipped],
+            "facts": [{"name": name, "value": value, "unit": unit} for name, value, unit in bench.facts],
+            "skipped": [{"name": name, "why": why} for name, why in bench.skipped],
+            "failed": [{"name": name, "why": why} for name, why in failed],
         }, file, indent=2)
         file.write("\n")
     return text

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -107,6 +108,14 @@ class Postgres:
         if done.returncode:
             raise BenchError(f"psql failed: {done.stderr.strip()}")
         return done.stdout.strip().split("\n")[0].split("|")[0]
+
+    def dump_schema(self, database):
+        """The SQL that makes the same tables and indexes."""
+        done = subprocess.run([f"{self.bin}/pg_dump", "--schema-only", "--no-owner", database],
+                              env=self.environment(), capture_output=True, text=True)
+        if done.returncode:
+            raise BenchError(f"pg_dump failed: {done.stderr.strip()}")
+        return done.stdout
 
     def cpu(self):
         """Seconds of CPU of the server and of its sessions, ended ones included."""

@@ -85,7 +85,12 @@ async fn summary(State(pool): State<PgPool>) -> Result<Json<Value>, StatusCode> 
     .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(
         rows.iter()
-            .map(|row| (row.get::<String, _>("entity_type"), json!(row.get::<i64, _>("count"))))
+            .map(|row| {
+                (
+                    row.get::<String, _>("entity_type"),
+                    json!(row.get::<i64, _>("count")),
+                )
+            })
             .collect(),
     ))
 }

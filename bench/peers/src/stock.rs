@@ -108,7 +108,12 @@ struct ListRow {
 
 impl View<Entity> for ListRow {
     fn update(&mut self, event: &EventEnvelope<Entity>) {
-        let Event::SoftDeleted { name, metadata, deleted_at, .. } = &event.payload;
+        let Event::SoftDeleted {
+            name,
+            metadata,
+            deleted_at,
+            ..
+        } = &event.payload;
         self.name.clone_from(name);
         self.metadata.clone_from(metadata);
         self.deleted_at = Some(*deleted_at);
@@ -148,7 +153,10 @@ impl Query<Entity> for SummaryQuery {
 pub async fn routes(url: &str) -> Result<Router, Failure> {
     let pool = pool(url).await?;
     pool.execute(SCHEMA).await?;
-    let list = Arc::new(PostgresViewRepository::<ListRow, Entity>::new("archived_list", pool.clone()));
+    let list = Arc::new(PostgresViewRepository::<ListRow, Entity>::new(
+        "archived_list",
+        pool.clone(),
+    ));
     let summary = Arc::new(PostgresViewRepository::new("archived_summary", pool.clone()));
     let queries: Vec<Box<dyn Query<Entity>>> =
         vec![Box::new(GenericQuery::new(list)), Box::new(SummaryQuery(summary))];
