@@ -42,3 +42,35 @@ pub(crate) fn record(changes: &mut BTreeMap<String, ArchivedListChange>, recorde
     };
     changes.insert(recorded.key.stream_id(), change);
 }
+
+/// One row that comes into the order of the list, or leaves it: what page counts follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed<'a> {
+    /// The entity.
+    pub key: &'a EntityKey,
+    /// When it was deleted: with its id, its place in the list.
+    pub deleted_at: DateTime<Utc>,
+    /// 1 where it comes, -1 where it leaves.
+    pub delta: i64,
+}
+
+/// What a row's change does to the list's order. `stood`: since when the row that stood before the batch was deleted.
+pub(crate) fn placed(
+    change: &ArchivedListChange,
+    stood: Option<DateTime<Utc>>,
+) -> impl Iterator<Item = Placed<'_>> {
+    let (key, comes) = match change {
+        ArchivedListChange::Put(entry) => (&entry.key, Some(entry.deleted_at)),
+        ArchivedListChange::Remove(key) => (key, None),
+    };
+    // A row that is replaced at its place neither comes nor leaves.
+    let moves = comes != stood;
+    let place = move |deleted_at: Option<DateTime<Utc>>, delta| {
+        deleted_at.filter(|_| moves).map(|deleted_at| Placed {
+            key,
+            deleted_at,
+            delta,
+        })
+    };
+    place(stood, -1).into_iter().chain(place(comes, 1))
+}

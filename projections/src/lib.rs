@@ -8,7 +8,7 @@ mod archived_summary;
 mod history;
 mod purge_work;
 
-pub use archived_list::{ArchivedEntry, ArchivedListChange};
+pub use archived_list::{ArchivedEntry, ArchivedListChange, Placed};
 pub use archived_summary::SummaryChanges;
 pub use history::{HistoryFacts, facts};
 pub use purge_work::{PurgeWork, PurgeWorkChange};
@@ -41,6 +41,8 @@ pub struct Recorded<'a> {
 pub struct Changes {
     /// Rows of the archived list, by stream id.
     pub archived: BTreeMap<String, ArchivedListChange>,
+    /// When the rows that stood in the archived list before the batch were deleted, of those that change; by stream id.
+    stood: BTreeMap<String, DateTime<Utc>>,
     /// Differences of the counters.
     pub summary: SummaryChanges,
     /// Rows of the purge work, by stream id.
@@ -52,7 +54,21 @@ impl Changes {
     ///
     /// Events must arrive in the order of their positions.
     pub fn record(&mut self, before: &ArchivedEntity, recorded: Recorded<'_>) {
-        self.add(before.state() == State::Archived, recorded);
+        let listed = before.state() == State::Archived;
+        if listed
+            && let Some(deletion) = before.deletion()
+            && !self.archived.contains_key(&recorded.key.stream_id())
+        {
+            self.stood.insert(recorded.key.stream_id(), deletion.deleted_at);
+        }
+        self.add(listed, recorded);
+    }
+
+    /// Which rows come into the archived list's order, and which leave it. Only [`Changes::record`] knows what stood before.
+    pub fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.archived
+            .iter()
+            .flat_map(|(stream_id, change)| archived_list::placed(change, self.stood.get(stream_id).copied()))
     }
 
     /// Adds one event of a replay that keeps no entities: all that a projection asks of the past is whether the archived

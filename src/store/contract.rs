@@ -14,11 +14,12 @@ pub mod erasure;
 pub mod idempotency;
 pub mod list;
 pub mod log;
+pub mod pages;
 pub mod stock;
 
 use super::repository::Repository;
 use super::writer::{CommandError, Decision, Idempotency, Proposal, Receipt, Writer, WriterHandle, writer};
-use super::{AppendBackend, Hash, ReadStore};
+use super::{AppendBackend, Hash, PageSizes, ReadStore};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::keyring::{Details, Keyring};
 use archive_ledger_domain::{CleanupOutcome, Command, EntityKey, EntityType, EventMetadata};
@@ -52,6 +53,12 @@ pub trait Backend: Send + Sync {
     /// The readable salts of the events' commitments to their payloads, in the order of the log.
     async fn salts(&self) -> Vec<Hash>;
 
+    /// How many rows the pages of a type's archived list count.
+    async fn page_counts(&self, entity_type: EntityType) -> Vec<i64>;
+
+    /// How many rows the groups of these pages count.
+    async fn page_group_counts(&self, entity_type: EntityType) -> Vec<i64>;
+
     /// What the tables hold of each stream; one that they hold nothing of is absent.
     async fn traces(&self) -> BTreeMap<String, Traces>;
 }
@@ -80,6 +87,8 @@ pub struct Settings {
     pub clock: SharedClock,
     /// How many commands share a transaction at the most.
     pub max_batch: usize,
+    /// How large the pages of the archived list may become.
+    pub pages: PageSizes,
 }
 
 /// A writer that takes commands into its queue and does not record them yet.
@@ -179,6 +188,7 @@ impl ContractStore {
             keyring: Arc::clone(&self.keyring),
             clock: Arc::clone(&self.clock),
             max_batch: MAX_BATCH,
+            pages: PageSizes::default(),
         }
     }
 

@@ -190,6 +190,27 @@ pub struct BatchWrite {
     pub answers: Vec<IdempotencyRecord>,
 }
 
+/// How large the counted pages of the archived list may become, in rows; a contract makes them small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSizes {
+    /// Beyond it a page is cut in two.
+    pub page: i64,
+    /// Beyond it the first page of a type is closed and a new first one begun: most rows come there.
+    pub first: i64,
+    /// Beyond it a group of pages is cut in two.
+    pub group: i64,
+}
+
+impl Default for PageSizes {
+    fn default() -> Self {
+        Self {
+            page: 2_048,
+            first: 1_024,
+            group: 131_072,
+        }
+    }
+}
+
 /// One append transaction at a time, on a connection of its own.
 ///
 /// What `begin` returns is the truth that the batch is decided on: nobody appends between it and the commit, on any instance.

@@ -20,7 +20,25 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// The projections' tables, in the order in which they are compared.
-pub const TABLES: [&str; 3] = ["archived_entries", "archived_summary", "purge_work"];
+///
+/// The pages of the archived list have no shadow: where they begin is history, and what they count is the list. They are
+/// compared with the live list, and counted anew where they or the list differ.
+pub const TABLES: [&str; 4] = [
+    "archived_entries",
+    "archived_summary",
+    "purge_work",
+    "archived_pages",
+];
+
+/// From here on, the migration that makes the pages fills them; a rebuild fills them by the same statements.
+const FILL_MARK: &str = "-- What is archived already";
+
+/// The statements that count the list's pages into empty tables, from the migration that made the tables.
+pub(super) fn fill_pages(migration: &'static str) -> &'static str {
+    migration
+        .find(FILL_MARK)
+        .map_or("", |at| migration.split_at(at).1)
+}
 
 /// How many differing rows of a table are named.
 pub const EXAMPLES: i64 = 10;

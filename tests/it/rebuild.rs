@@ -23,6 +23,8 @@ async fn content(place: &Place) -> Vec<String> {
         "SELECT 'count ' || entity_type || count FROM archived_summary WHERE count <> 0",
         "SELECT 'purge ' || aggregate_id || purge_id || position || event_id || requested_at || storage_count || state
          FROM purge_work",
+        "SELECT 'page ' || entity_type || entity_id || count FROM archived_pages",
+        "SELECT 'group ' || entity_type || entity_id || count FROM archived_page_groups",
     ] {
         let mut table = place.texts(query).await;
         table.sort();
@@ -135,6 +137,8 @@ on_both_backends! {
             ("UPDATE purge_work SET event_id = '00000000-0000-0000-0000-000000000001'", TABLES[2], DifferenceKind::Different),
             ("UPDATE purge_work SET position = position + 1", TABLES[2], DifferenceKind::Different),
             ("DELETE FROM purge_work", TABLES[2], DifferenceKind::Missing),
+            ("UPDATE archived_pages SET count = count + 1 WHERE entity_type = 'users'", TABLES[3], DifferenceKind::Different),
+            ("UPDATE archived_page_groups SET count = count + 1 WHERE entity_type = 'users'", TABLES[3], DifferenceKind::Different),
             ("INSERT INTO purge_work SELECT 'servers:' || aggregate_id, purge_id, position, event_id, requested_at, storage_count, state FROM purge_work", TABLES[2], DifferenceKind::Surplus),
         ] {
             let changed = place.tamper(statement).await;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use archive_ledger::clock::SharedClock;
 use archive_ledger::store::contract::{
-    Backend, ContractStore, IdleWriter, Settings, Traces, append, erasure, idempotency, list, log, stock,
+    Backend, ContractStore, IdleWriter, Settings, Traces, append, erasure, idempotency, list, log, pages,
+    stock,
 };
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::writer::WriterHandle;
 use archive_ledger::store::{Hash, ReadStore};
+use archive_ledger_domain::EntityType;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -83,7 +85,8 @@ impl Backend for OnPostgres {
     }
 
     async fn writer(&self, settings: Settings) -> IdleWriter {
-        IdleWriter::new(self.store.appender().await.unwrap(), settings)
+        let appender = self.store.appender().await.unwrap().with_pages(settings.pages);
+        IdleWriter::new(appender, settings)
     }
 
     fn repository(&self, handle: WriterHandle, clock: SharedClock) -> Repository {
@@ -96,6 +99,24 @@ impl Backend for OnPostgres {
             .await
             .unwrap();
         salts.into_iter().map(|salt| salt.try_into().unwrap()).collect()
+    }
+
+    async fn page_counts(&self, entity_type: EntityType) -> Vec<i64> {
+        sqlx::query_scalar(
+            "SELECT count FROM archived_pages WHERE entity_type = $1 ORDER BY deleted_at DESC, entity_id",
+        )
+        .bind(entity_type.as_str())
+        .fetch_all(&mut self.look().await)
+        .await
+        .unwrap()
+    }
+
+    async fn page_group_counts(&self, entity_type: EntityType) -> Vec<i64> {
+        sqlx::query_scalar("SELECT count FROM archived_page_groups WHERE entity_type = $1")
+            .bind(entity_type.as_str())
+            .fetch_all(&mut self.look().await)
+            .await
+            .unwrap()
     }
 
     async fn traces(&self) -> BTreeMap<String, Traces> {
@@ -152,7 +173,7 @@ impl Backend for OnSqlite {
 
     async fn writer(&self, settings: Settings) -> IdleWriter {
         let opened = SqliteStore::open(&self.path(), 1).await.unwrap();
-        IdleWriter::new(opened.appender(), settings)
+        IdleWriter::new(opened.appender().with_pages(settings.pages), settings)
     }
 
     fn repository(&self, handle: WriterHandle, clock: SharedClock) -> Repository {
@@ -165,6 +186,24 @@ impl Backend for OnSqlite {
             .await
             .unwrap();
         salts.into_iter().map(|salt| salt.try_into().unwrap()).collect()
+    }
+
+    async fn page_counts(&self, entity_type: EntityType) -> Vec<i64> {
+        sqlx::query_scalar(
+            "SELECT count FROM archived_pages WHERE entity_type = ?1 ORDER BY deleted_at DESC, entity_id",
+        )
+        .bind(entity_type.as_str())
+        .fetch_all(&mut self.look().await)
+        .await
+        .unwrap()
+    }
+
+    async fn page_group_counts(&self, entity_type: EntityType) -> Vec<i64> {
+        sqlx::query_scalar("SELECT count FROM archived_page_groups WHERE entity_type = ?1")
+            .bind(entity_type.as_str())
+            .fetch_all(&mut self.look().await)
+            .await
+            .unwrap()
     }
 
     async fn traces(&self) -> BTreeMap<String, Traces> {
@@ -220,6 +259,7 @@ on_both_stores! {
     list::pages_give_every_row_once_in_one_order,
     list::a_cursor_walk_keeps_its_place_while_rows_come_and_go,
     list::a_page_and_its_total_belong_to_one_snapshot,
+    pages::a_page_number_leads_to_its_rows_whatever_comes_and_goes,
     erasure::a_purge_without_storage_erases_at_once,
     erasure::an_entity_that_is_deleted_and_purged_in_one_batch_leaves_nothing_sealed,
     erasure::a_purge_with_storage_is_owed_until_its_cleanup_is_done,

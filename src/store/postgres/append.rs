@@ -11,14 +11,16 @@
 
 mod changes;
 mod load;
+mod pages;
 mod rare;
 mod write;
 
 pub(super) use changes::write_changes;
 
-use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Position, StoreError};
+use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes, Position, StoreError};
 use super::read::head_from_row;
 use async_trait::async_trait;
+use pages::Upkeep;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
 use uuid::Uuid;
@@ -40,6 +42,10 @@ pub struct PostgresAppend {
     head: Option<KnownHead>,
     /// How many batches are still to take the lock.
     lock_next: u32,
+    /// What the last batch left to do on the list's pages: the next one does it.
+    upkeep: Upkeep,
+    /// How large they may become.
+    pages: PageSizes,
     /// Whether a transaction is open.
     open: bool,
 }
@@ -52,8 +58,17 @@ impl PostgresAppend {
             connection,
             head: None,
             lock_next: 0,
+            upkeep: Upkeep::default(),
+            pages: PageSizes::default(),
             open: false,
         })
+    }
+
+    /// With other sizes of the list's pages.
+    #[must_use]
+    pub const fn with_pages(mut self, pages: PageSizes) -> Self {
+        self.pages = pages;
+        self
     }
 
     /// The head that the batch is decided on: under the lock, or the one that this process left.
@@ -98,7 +113,9 @@ impl PostgresAppend {
             .take()
             .ok_or_else(|| StoreError::inconsistent("write the batch", "no batch was begun"))?;
         let rare = rare::any(batch);
-        if rare && !self.open {
+        // Tried once: should it fail, the batch is tried again without it, and the next one that counts there asks anew.
+        let upkeep = std::mem::take(&mut self.upkeep);
+        if (rare || !upkeep.is_empty()) && !self.open {
             self.connection
                 .execute("BEGIN")
                 .await
@@ -106,10 +123,14 @@ impl PostgresAppend {
             self.open = true;
         }
         // Without an open transaction the statement is one, and its answer is that of the commit.
-        let after = write::write(&mut self.connection, &before, batch).await?;
+        let (after, wanted) = write::write(&mut self.connection, &before, batch, self.pages).await?;
         if rare {
             rare::write(&mut self.connection, batch).await?;
         }
+        if !upkeep.is_empty() {
+            pages::keep_up(&mut self.connection, &upkeep, self.pages).await?;
+        }
+        self.upkeep = wanted.without(&upkeep);
         self.head = Some(after);
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! PostgreSQL: reads.
 
+mod list;
+
 use super::super::{
-    ArchivedPage, ArchivedRow, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore,
-    StoreError, StoredEvent, WrappedKey, decode_event,
+    ArchivedPage, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore, StoreError,
+    StoredEvent, WrappedKey, decode_event,
 };
 use super::PostgresStore;
 use super::append::signed;
@@ -55,69 +57,7 @@ impl ReadStore for PostgresStore {
         page: &ListPage,
         limit: u32,
     ) -> Result<ArchivedPage, StoreError> {
-        let operation = "read the archived list";
-        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
-        // Rows and count belong to one snapshot.
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-        let wanted = i64::from(limit);
-        let rows =
-            match page {
-                ListPage::Offset(skipped) => sqlx::query(
-                    "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
-                     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
-                           WHERE entity_type = $1
-                           ORDER BY deleted_at DESC, entity_id
-                           LIMIT $2 OFFSET $3) a
-                     JOIN events e ON e.position = a.position
-                     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-                     ORDER BY a.deleted_at DESC, a.entity_id",
-                )
-                .bind(entity_type.as_str())
-                .bind(wanted + 1)
-                .bind(signed(*skipped))
-                .fetch_all(&mut *tx)
-                .await,
-                ListPage::After(deleted_at, id) => sqlx::query(
-                    "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
-                     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
-                           WHERE entity_type = $1 AND deleted_at <= $2
-                             AND (deleted_at < $2 OR entity_id > $3)
-                           ORDER BY deleted_at DESC, entity_id
-                           LIMIT $4) a
-                     JOIN events e ON e.position = a.position
-                     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-                     ORDER BY a.deleted_at DESC, a.entity_id",
-                )
-                .bind(entity_type.as_str())
-                .bind(deleted_at)
-                .bind(id)
-                .bind(wanted + 1)
-                .fetch_all(&mut *tx)
-                .await,
-            }
-            .map_err(StoreError::database(operation))?;
-        let total: Option<i64> =
-            sqlx::query_scalar("SELECT count FROM archived_summary WHERE entity_type = $1")
-                .bind(entity_type.as_str())
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(StoreError::database(operation))?;
-        tx.commit().await.map_err(StoreError::database(operation))?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        let rows = rows
-            .iter()
-            .take(limit)
-            .map(|row| archived_row(entity_type, row))
-            .collect::<Result<_, _>>()?;
-        Ok(ArchivedPage {
-            rows,
-            total: non_negative(operation, total.unwrap_or(0))?,
-            more,
-        })
+        list::page(&self.pool, entity_type, page, limit).await
     }
 
     async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError> {
@@ -234,18 +174,6 @@ pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
         frontier: hashes.to_vec(),
         root: hash(operation, &row.get::<Vec<u8>, _>("root"))?,
         recorded_at: row.get("recorded_at"),
-    })
-}
-
-fn archived_row(entity_type: EntityType, row: &PgRow) -> Result<ArchivedRow, StoreError> {
-    let key = EntityKey::new(entity_type, row.get("entity_id"))
-        .map_err(|error| StoreError::inconsistent("read the archived list", error.to_string()))?;
-    Ok(ArchivedRow {
-        key,
-        deleted_at: row.get("deleted_at"),
-        event_id: row.get("event_id"),
-        sealed: row.get("sealed"),
-        data_key: wrapped_key(row),
     })
 }
 

@@ -6,7 +6,7 @@
 
 use super::super::rebuild::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
-    TableDifferences,
+    TableDifferences, fill_pages,
 };
 use super::super::{Position, StoreError};
 use super::PostgresStore;
@@ -67,10 +67,40 @@ FULL JOIN purge_work s ON s.aggregate_id = l.aggregate_id
 WHERE l.aggregate_id IS NULL OR s.aggregate_id IS NULL
    OR (s.purge_id, s.position, s.event_id, s.requested_at, s.storage_count, s.state)
       IS DISTINCT FROM (l.purge_id, l.position, l.event_id, l.requested_at, l.storage_count, l.state);
+
+CREATE TEMP VIEW archived_pages_differences AS
+WITH counted AS MATERIALIZED (
+    SELECT p.entity_type, p.deleted_at, p.entity_id, p.count, p.group_id,
+           (SELECT count(*) FROM live_archived_entries a
+            WHERE a.entity_type = p.entity_type AND a.deleted_at <= p.deleted_at AND a.deleted_at >= p.next_at
+              AND (a.deleted_at < p.deleted_at OR a.entity_id >= p.entity_id)
+              AND (a.deleted_at > p.next_at OR a.entity_id < p.next_id)) AS actual,
+           (SELECT g.id FROM archived_page_groups g
+            WHERE g.entity_type = p.entity_type AND g.deleted_at >= p.deleted_at
+              AND (g.deleted_at > p.deleted_at OR g.entity_id <= p.entity_id)
+            ORDER BY g.deleted_at, g.entity_id DESC LIMIT 1) AS holder
+    FROM (SELECT entity_type, deleted_at, entity_id, count, group_id,
+                 lead(deleted_at, 1, '-infinity') OVER following AS next_at,
+                 lead(entity_id, 1, '') OVER following AS next_id
+          FROM archived_pages
+          WINDOW following AS (PARTITION BY entity_type ORDER BY deleted_at DESC, entity_id)) p
+)
+SELECT 'different' AS kind, entity_type || ':' || entity_id AS entity
+FROM counted WHERE count <> actual OR group_id IS DISTINCT FROM holder
+UNION ALL
+SELECT 'different', g.entity_type || ':' || g.entity_id
+FROM archived_page_groups g
+WHERE g.count <> (SELECT coalesce(sum(p.actual), 0) FROM counted p WHERE p.group_id = g.id)
+   OR NOT EXISTS (SELECT 1 FROM counted p
+                  WHERE p.group_id = g.id AND p.deleted_at = g.deleted_at AND p.entity_id = g.entity_id)
+UNION ALL
+SELECT 'missing', listed.entity_type
+FROM live_archived_summary listed
+WHERE NOT EXISTS (SELECT 1 FROM counted p WHERE p.entity_type = listed.entity_type AND p.deleted_at = 'infinity');
 ";
 
 /// For each of [`TABLES`]: its differences counted by kind, and some of them.
-const COMPARISONS: [(&str, &str, &str); 3] = [
+const COMPARISONS: [(&str, &str, &str); 4] = [
     (
         TABLES[0],
         "SELECT kind, count(*) FROM archived_entries_differences GROUP BY kind",
@@ -86,7 +116,17 @@ const COMPARISONS: [(&str, &str, &str); 3] = [
         "SELECT kind, count(*) FROM purge_work_differences GROUP BY kind",
         "SELECT kind, entity FROM purge_work_differences LIMIT $1",
     ),
+    (
+        TABLES[3],
+        "SELECT kind, count(*) FROM archived_pages_differences GROUP BY kind",
+        "SELECT kind, entity FROM archived_pages_differences LIMIT $1",
+    ),
 ];
+
+/// The migration that made the list's pages.
+const PAGES: &str = include_str!("../../../migrations/postgres/0006_archived_pages.sql");
+
+const CLEAR_PAGES: &str = "DELETE FROM archived_pages; DELETE FROM archived_page_groups";
 
 /// First goes what is wrong, then comes what is missing.
 const REPLACE: [&str; 6] = [
@@ -270,6 +310,15 @@ impl ShadowTables for PostgresShadow {
         let mut tables = Vec::with_capacity(COMPARISONS.len());
         for (table, counts, examples) in COMPARISONS {
             let mut found = TableDifferences::none(table);
+            if table == TABLES[3]
+                && tables
+                    .first()
+                    .is_some_and(|list: &TableDifferences| list.rows() > 0)
+            {
+                // Of a wrong list the pages are counted anew, whatever they say.
+                tables.push(found);
+                continue;
+            }
             let counted: Vec<(String, i64)> = sqlx::query_as(counts)
                 .fetch_all(&mut self.connection)
                 .await
@@ -295,6 +344,10 @@ impl ShadowTables for PostgresShadow {
     async fn replace(&mut self) -> Result<(), StoreError> {
         for statement in REPLACE {
             self.execute("replace the projections", statement).await?;
+        }
+        // The shadow list is what the live one is by now.
+        for statement in [CLEAR_PAGES, fill_pages(PAGES)] {
+            self.execute("count the list's pages", statement).await?;
         }
         // A batch that was decided without the lock and waits for it now has to be decided again.
         let touch = "UPDATE ledger_head SET position = position WHERE id = 1";

@@ -1,8 +1,10 @@
 //! SQLite: the append transaction.
 
+mod pages;
+
 use super::super::{
-    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, IdempotencyRecord, NewEvent, Position,
-    StoreError, StreamSnapshot, WrappedKey, ensure_rows,
+    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, IdempotencyRecord, NewEvent, PageSizes,
+    Position, StoreError, StreamSnapshot, WrappedKey, ensure_rows,
 };
 use super::read::{hash, head_from_row};
 use super::{SqliteStore, micros, time, uuid};
@@ -29,6 +31,8 @@ pub struct SqliteAppend {
     write: Arc<Mutex<SqliteConnection>>,
     /// Held from `begin` to `commit` or `rollback`.
     turn: Option<OwnedMutexGuard<SqliteConnection>>,
+    /// How large the list's pages may become.
+    pages: PageSizes,
 }
 
 impl SqliteAppend {
@@ -37,7 +41,15 @@ impl SqliteAppend {
             options: store.options.clone(),
             write: Arc::clone(&store.write),
             turn: None,
+            pages: PageSizes::default(),
         }
+    }
+
+    /// With other sizes of the list's pages.
+    #[must_use]
+    pub const fn with_pages(mut self, pages: PageSizes) -> Self {
+        self.pages = pages;
+        self
     }
 }
 
@@ -58,7 +70,7 @@ impl AppendBackend for SqliteAppend {
     async fn commit(&mut self, write: &BatchWrite) -> Result<(), StoreError> {
         let mut connection = self.take_turn("commit the batch")?;
         let written = async {
-            write_all(&mut connection, write).await?;
+            write_all(&mut connection, write, self.pages).await?;
             connection
                 .execute("COMMIT")
                 .await
@@ -231,13 +243,18 @@ async fn load_answer(
     .transpose()
 }
 
-async fn write_all(connection: &mut SqliteConnection, write: &BatchWrite) -> Result<(), StoreError> {
+async fn write_all(
+    connection: &mut SqliteConnection,
+    write: &BatchWrite,
+    sizes: PageSizes,
+) -> Result<(), StoreError> {
     insert_events(connection, &write.events).await?;
     insert_keys(connection, &write.keys).await?;
     for (stream_id, position) in &write.erased {
         erase(connection, stream_id, *position).await?;
     }
     write_changes(connection, &write.changes).await?;
+    pages::count(connection, &write.changes, sizes).await?;
     for target in &write.targets {
         sqlx::query(
             "INSERT INTO callback_targets

@@ -1,11 +1,13 @@
 //! SQLite: reads.
 
+mod list;
+
 use super::super::{
-    ArchivedPage, ArchivedRow, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore,
-    StoreError, StoredEvent, WrappedKey, decode_event,
+    ArchivedPage, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore, StoreError,
+    StoredEvent, WrappedKey, decode_event,
 };
 use super::append::signed;
-use super::{SqliteStore, micros, time, uuid};
+use super::{SqliteStore, time, uuid};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
@@ -55,68 +57,7 @@ impl ReadStore for SqliteStore {
         page: &ListPage,
         limit: u32,
     ) -> Result<ArchivedPage, StoreError> {
-        let operation = "read the archived list";
-        // A deferred transaction is one snapshot from its first read on: rows and count belong together.
-        let mut tx = self
-            .reads
-            .begin()
-            .await
-            .map_err(StoreError::database(operation))?;
-        let wanted = i64::from(limit);
-        let rows =
-            match page {
-                ListPage::Offset(skipped) => sqlx::query(
-                    "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
-                     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
-                           WHERE entity_type = ?1
-                           ORDER BY deleted_at DESC, entity_id
-                           LIMIT ?2 OFFSET ?3) a
-                     CROSS JOIN events e ON e.position = a.position
-                     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-                     ORDER BY a.deleted_at DESC, a.entity_id",
-                )
-                .bind(entity_type.as_str())
-                .bind(wanted + 1)
-                .bind(signed(*skipped))
-                .fetch_all(&mut *tx)
-                .await,
-                ListPage::After(deleted_at, id) => sqlx::query(
-                    "SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
-                     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
-                           WHERE entity_type = ?1 AND deleted_at <= ?2 AND (deleted_at < ?2 OR entity_id > ?3)
-                           ORDER BY deleted_at DESC, entity_id
-                           LIMIT ?4) a
-                     CROSS JOIN events e ON e.position = a.position
-                     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-                     ORDER BY a.deleted_at DESC, a.entity_id",
-                )
-                .bind(entity_type.as_str())
-                .bind(micros(*deleted_at))
-                .bind(id)
-                .bind(wanted + 1)
-                .fetch_all(&mut *tx)
-                .await,
-            }
-            .map_err(StoreError::database(operation))?;
-        let total: Option<i64> =
-            sqlx::query_scalar("SELECT count FROM archived_summary WHERE entity_type = ?1")
-                .bind(entity_type.as_str())
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(StoreError::database(operation))?;
-        tx.commit().await.map_err(StoreError::database(operation))?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        let rows = rows
-            .iter()
-            .take(limit)
-            .map(|row| archived_row(entity_type, row))
-            .collect::<Result<_, _>>()?;
-        Ok(ArchivedPage {
-            rows,
-            total: non_negative(operation, total.unwrap_or(0))?,
-            more,
-        })
+        list::page(&self.reads, entity_type, page, limit).await
     }
 
     async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError> {
@@ -235,19 +176,6 @@ pub(super) fn head_from_row(row: &SqliteRow) -> Result<Head, StoreError> {
             .get::<Option<i64>, _>("recorded_at")
             .map(|micros| time(operation, micros))
             .transpose()?,
-    })
-}
-
-fn archived_row(entity_type: EntityType, row: &SqliteRow) -> Result<ArchivedRow, StoreError> {
-    let operation = "read the archived list";
-    let key = EntityKey::new(entity_type, row.get("entity_id"))
-        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
-    Ok(ArchivedRow {
-        key,
-        deleted_at: time(operation, row.get("deleted_at"))?,
-        event_id: uuid(operation, row.get("event_id"))?,
-        sealed: row.get("sealed"),
-        data_key: wrapped_key(operation, row)?,
     })
 }
 

@@ -1,7 +1,8 @@
-//! A batch's one statement: the head, the events, the keys, the list and the counters, all or nothing.
+//! A batch's one statement: the head, the events, the keys, the list, its counters and its pages, all or nothing.
 
+use super::pages::Upkeep;
 use super::signed;
-use crate::store::{BatchWrite, Head, NewEvent, StoreError};
+use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::ArchivedListChange;
 use chrono::{DateTime, Utc};
@@ -60,12 +61,50 @@ const WRITE: &str = "
         FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
         WHERE NOT EXISTS (SELECT 1 FROM archived_summary old WHERE old.entity_type = change.entity_type)
         RETURNING 1
+    ), placed AS MATERIALIZED (
+        SELECT entity_type, deleted_at, entity_id, delta
+        FROM moved, UNNEST ($38::text[], $39::timestamptz[], $40::text[], $41::bigint[])
+             AS change (entity_type, deleted_at, entity_id, delta)
+    ), newest AS MATERIALIZED (
+        SELECT types.entity_type, first.id, second.deleted_at AS since
+        FROM (SELECT DISTINCT entity_type FROM placed) types
+        CROSS JOIN LATERAL (
+            SELECT id FROM archived_pages p WHERE p.entity_type = types.entity_type
+            ORDER BY p.deleted_at DESC, p.entity_id LIMIT 1) first
+        LEFT JOIN LATERAL (
+            SELECT p.deleted_at FROM archived_pages p WHERE p.entity_type = types.entity_type
+            ORDER BY p.deleted_at DESC, p.entity_id OFFSET 1 LIMIT 1) second ON true
+    ), page_counts AS (
+        UPDATE archived_pages page SET count = page.count + change.delta
+        FROM (SELECT id, sum(delta)::bigint AS delta
+              FROM (SELECT placed.delta,
+                           CASE WHEN newest.since IS NULL OR placed.deleted_at > newest.since THEN newest.id
+                           ELSE (SELECT p.id FROM archived_pages p
+                                 WHERE p.entity_type = placed.entity_type AND p.deleted_at >= placed.deleted_at
+                                   AND (p.deleted_at > placed.deleted_at OR p.entity_id <= placed.entity_id)
+                                 ORDER BY p.deleted_at, p.entity_id DESC LIMIT 1)
+                           END AS id
+                    FROM placed JOIN newest ON newest.entity_type = placed.entity_type) found
+              GROUP BY id) change
+        WHERE page.id = change.id
+        RETURNING page.id, page.group_id, page.count, page.deleted_at = 'infinity' AS first, change.delta
+    ), group_counts AS (
+        UPDATE archived_page_groups g SET count = g.count + change.delta
+        FROM (SELECT group_id, sum(delta)::bigint AS delta FROM page_counts GROUP BY group_id) change
+        WHERE g.id = change.group_id
+        RETURNING g.id, g.count, g.deleted_at = 'infinity' AS first, change.delta
     )
-    SELECT version, 1 / CASE WHEN
+    SELECT version,
+        (SELECT array_agg(id) FROM page_counts
+         WHERE count > CASE WHEN first THEN $42 ELSE $43 END OR (count = 0 AND NOT first)) AS pages,
+        (SELECT array_agg(id) FROM group_counts WHERE count > $44 OR (count = 0 AND NOT first)) AS groups,
+        1 / CASE WHEN
         (SELECT count(*) FROM new_events) = cardinality($9::bigint[])
         AND (SELECT count(*) FROM new_keys) = cardinality($25::text[])
         AND (SELECT count(*) FROM listed) = cardinality($29::text[])
         AND (SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($36::text[])
+        AND (SELECT coalesce(sum(delta), 0) FROM page_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
+        AND (SELECT coalesce(sum(delta), 0) FROM group_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
         THEN 1 ELSE 0 END
     FROM moved";
 
@@ -78,7 +117,7 @@ pub(super) struct KnownHead {
     pub(super) version: String,
 }
 
-/// Writes the batch if the head still is `before`; returns it as the batch leaves it.
+/// Writes the batch if the head still is `before`; returns it as the batch leaves it, and what the list's pages want.
 ///
 /// # Errors
 /// [`StoreError::HeadMoved`] when it is not; nothing is written then.
@@ -86,7 +125,8 @@ pub(super) async fn write(
     connection: &mut PgConnection,
     before: &KnownHead,
     write: &BatchWrite,
-) -> Result<KnownHead, StoreError> {
+    sizes: PageSizes,
+) -> Result<(KnownHead, Upkeep), StoreError> {
     let events = EventColumns::from(write.events.as_slice());
     let keys = &write.keys;
     let list = ListColumns::from(write);
@@ -96,6 +136,7 @@ pub(super) async fn write(
         .iter()
         .map(|(entity_type, delta)| (entity_type.as_str(), delta))
         .unzip();
+    let placed: Vec<_> = write.changes.placed().collect();
     let row = sqlx::query(WRITE)
         .bind(signed(write.head.position))
         .bind(write.head.frontier.concat())
@@ -142,14 +183,32 @@ pub(super) async fn write(
         .bind(list.removed_id)
         .bind(types)
         .bind(deltas)
+        .bind(
+            placed
+                .iter()
+                .map(|one| one.key.entity_type().as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(placed.iter().map(|one| one.deleted_at).collect::<Vec<_>>())
+        .bind(placed.iter().map(|one| one.key.id()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|one| one.delta).collect::<Vec<_>>())
+        .bind(sizes.first)
+        .bind(sizes.page)
+        .bind(sizes.group)
         .fetch_optional(connection)
         .await
         .map_err(StoreError::database("write the batch"))?
         .ok_or(StoreError::HeadMoved)?;
-    Ok(KnownHead {
+    let after = KnownHead {
         head: write.head.clone(),
         version: row.get("version"),
-    })
+    };
+    let listed = |column: &str| row.get::<Option<Vec<i64>>, _>(column).unwrap_or_default();
+    let upkeep = Upkeep {
+        pages: listed("pages"),
+        groups: listed("groups"),
+    };
+    Ok((after, upkeep))
 }
 
 /// The changes of the archived list, column by column.
