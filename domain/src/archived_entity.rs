@@ -8,11 +8,13 @@
 //!                                                             PurgeFailed
 //! ```
 //!
+//! From `Purging` and `PurgeFailed` a purge can also be forced to its end: [`Event::PurgeForced`] says what was given up.
+//!
 //! Purge and restore exclude each other: [`Event::PurgeRequested`] is the point of no return.
 
 use crate::{
-    Action, CleanupOutcome, Command, EntityType, Event, PurgeFailed, PurgeRequested, Purged, Registered,
-    Rejection, Restored, SoftDeleted,
+    Action, CleanupOutcome, Command, EntityType, Event, ForcedObligation, PurgeFailed, PurgeForced,
+    PurgeRequested, Purged, Registered, Rejection, Restored, SoftDeleted,
 };
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -149,6 +151,11 @@ impl ArchivedEntity {
                 join,
             } => self.request_purge(purge_id, entity_type, callback, join),
             Command::RecordCleanup { purge_id, outcome } => self.record_cleanup(purge_id, outcome),
+            Command::ForcePurge {
+                purge_id,
+                obligations,
+                reason_sealed,
+            } => self.force_purge(purge_id, obligations, reason_sealed),
         }
     }
 
@@ -222,6 +229,8 @@ impl ArchivedEntity {
                 purge_id,
                 objects: 0,
                 bytes: 0,
+                forced: false,
+                skipped: 0,
             }),
         ])
     }
@@ -242,6 +251,8 @@ impl ArchivedEntity {
                 purge_id,
                 objects,
                 bytes,
+                forced: false,
+                skipped: 0,
             }),
             CleanupOutcome::Failed {
                 objects,
@@ -254,6 +265,43 @@ impl ArchivedEntity {
                 error,
             }),
         }])
+    }
+
+    fn force_purge(
+        &self,
+        purge_id: Uuid,
+        obligations: Vec<ForcedObligation>,
+        reason_sealed: String,
+    ) -> Result<Vec<Event>, Rejection> {
+        match self.state {
+            State::Unknown => return Err(Rejection::Unknown),
+            State::Purged => return Err(Rejection::Purged),
+            State::Live | State::Archived => return Err(self.wrong_state(Action::ForcePurge)),
+            State::Purging | State::PurgeFailed => {}
+        }
+        if self.purge_id != Some(purge_id) {
+            return Err(Rejection::StalePurge);
+        }
+        let skipped = obligations.iter().filter(|one| one.skipped).count();
+        if skipped == 0 {
+            return Err(Rejection::NothingOwed);
+        }
+        let sum = |of: fn(&ForcedObligation) -> u64| obligations.iter().map(of).fold(0, u64::saturating_add);
+        let ended = Purged {
+            purge_id,
+            objects: sum(|one| one.objects),
+            bytes: sum(|one| one.bytes),
+            forced: true,
+            skipped: u32::try_from(skipped).unwrap_or(u32::MAX),
+        };
+        Ok(vec![
+            Event::PurgeForced(PurgeForced {
+                purge_id,
+                obligations,
+                reason_sealed,
+            }),
+            Event::Purged(ended),
+        ])
     }
 
     const fn wrong_state(&self, action: Action) -> Rejection {
@@ -306,6 +354,8 @@ impl Aggregate for ArchivedEntity {
             }
             Event::Purged(_) => self.state = State::Purged,
             Event::PurgeFailed(_) => self.state = State::PurgeFailed,
+            // On its way to the end, which follows in the same commit.
+            Event::PurgeForced(_) => self.state = State::Purging,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can be asked of an entity.
 
-use crate::{EntityType, Parent};
+use crate::{EntityType, ForcedObligation, Parent};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -50,6 +50,15 @@ pub enum Command {
         purge_id: Uuid,
         /// How it ended.
         outcome: CleanupOutcome,
+    },
+    /// Gives up what a purge still owes, and ends it.
+    ForcePurge {
+        /// The purge.
+        purge_id: Uuid,
+        /// What each of its storage URIs has come to.
+        obligations: Vec<ForcedObligation>,
+        /// Why, sealed under the service's own key.
+        reason_sealed: String,
     },
 }
 

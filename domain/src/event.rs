@@ -27,6 +27,8 @@ pub enum Event {
     Purged(Purged),
     /// The storage cleanup gave up.
     PurgeFailed(PurgeFailed),
+    /// Somebody gave up what a purge still owed; [`Event::Purged`] follows in the same commit.
+    PurgeForced(PurgeForced),
 }
 
 /// A live entity was taken up. Sealed beside it: its description and storage URIs.
@@ -79,7 +81,7 @@ pub struct PurgeRequested {
     pub callback: bool,
 }
 
-/// The entity is gone.
+/// The entity is gone: its key and its rows, and its objects unless `forced` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
     /// The purge that ended.
@@ -88,6 +90,28 @@ pub struct Purged {
     pub objects: u64,
     /// Their size, in bytes.
     pub bytes: u64,
+    /// Whether the purge was ended by [`Event::PurgeForced`]: objects may be left.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forced: bool,
+    /// How many storage URIs were given up then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over by reference"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over by reference"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The storage cleanup gave up; the purge can be asked for again.
@@ -103,6 +127,31 @@ pub struct PurgeFailed {
     pub error: String,
 }
 
+/// Somebody gave up what a purge still owed: from here on the service deletes nothing more for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeForced {
+    /// The purge.
+    pub purge_id: Uuid,
+    /// What it owed, one by one.
+    pub obligations: Vec<ForcedObligation>,
+    /// Why, sealed under the service's own key (base64): the entity's key is destroyed by the event that follows, and a
+    /// skip that nobody can explain any more would be worth little.
+    pub reason_sealed: String,
+}
+
+/// What one storage URI of a purge had come to when the rest was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForcedObligation {
+    /// Which of the storage URIs, from 1, in the order in which the log names them.
+    pub ordinal: u32,
+    /// Whether it was given up: objects may be left. Otherwise it was seen empty.
+    pub skipped: bool,
+    /// Objects that are known to be deleted.
+    pub objects: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+}
+
 impl Event {
     /// The event's name.
     #[must_use]
@@ -114,6 +163,7 @@ impl Event {
             Self::PurgeRequested(_) => EventName::PurgeRequested,
             Self::Purged(_) => EventName::Purged,
             Self::PurgeFailed(_) => EventName::PurgeFailed,
+            Self::PurgeForced(_) => EventName::PurgeForced,
         }
     }
 
@@ -126,7 +176,8 @@ impl Event {
             | Self::Restored(_)
             | Self::PurgeRequested(_)
             | Self::Purged(_)
-            | Self::PurgeFailed(_) => "1.0.0",
+            | Self::PurgeFailed(_)
+            | Self::PurgeForced(_) => "1.0.0",
         }
     }
 }
@@ -157,6 +208,8 @@ pub enum EventName {
     Purged,
     /// [`Event::PurgeFailed`].
     PurgeFailed,
+    /// [`Event::PurgeForced`].
+    PurgeForced,
 }
 
 /// A name that no event has.
@@ -166,13 +219,14 @@ pub struct UnknownEvent;
 
 impl EventName {
     /// Every name.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Registered,
         Self::SoftDeleted,
         Self::Restored,
         Self::PurgeRequested,
         Self::Purged,
         Self::PurgeFailed,
+        Self::PurgeForced,
     ];
 
     /// The name as text.
@@ -185,6 +239,7 @@ impl EventName {
             Self::PurgeRequested => "purge_requested",
             Self::Purged => "purged",
             Self::PurgeFailed => "purge_failed",
+            Self::PurgeForced => "purge_forced",
         }
     }
 }

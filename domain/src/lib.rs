@@ -15,7 +15,8 @@ mod upcast;
 pub use archived_entity::{ArchivedEntity, State};
 pub use command::{CleanupOutcome, Command};
 pub use event::{
-    Event, EventName, PurgeFailed, PurgeRequested, Purged, Registered, Restored, SoftDeleted, UnknownEvent,
+    Event, EventName, ForcedObligation, PurgeFailed, PurgeForced, PurgeRequested, Purged, Registered,
+    Restored, SoftDeleted, UnknownEvent,
 };
 pub use ids::{EntityKey, EntityType, InvalidId, Parent};
 pub use metadata::EventMetadata;

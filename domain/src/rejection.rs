@@ -18,6 +18,8 @@ pub enum Action {
     Purge,
     /// [`Command::RecordCleanup`](crate::Command::RecordCleanup).
     RecordCleanup,
+    /// [`Command::ForcePurge`](crate::Command::ForcePurge).
+    ForcePurge,
 }
 
 impl Action {
@@ -30,6 +32,7 @@ impl Action {
             Self::Restore => "restore",
             Self::Purge => "purge",
             Self::RecordCleanup => "record_cleanup",
+            Self::ForcePurge => "force_purge",
         }
     }
 }
@@ -58,7 +61,10 @@ pub enum Rejection {
         /// The state that forbids it.
         state: State,
     },
-    /// The cleanup that reports belongs to a purge that is not the current one.
+    /// The purge that is reported on, or forced, is not the current one.
     #[error("the report belongs to another purge")]
     StalePurge,
+    /// Every storage URI of the purge was seen empty: there is nothing to give up, and the purge ends by itself.
+    #[error("the purge owes nothing that could be given up")]
+    NothingOwed,
 }

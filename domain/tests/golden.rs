@@ -8,8 +8,8 @@
 )]
 
 use archive_ledger_domain::{
-    ArchivedEntity, EntityType, Event, EventName, Parent, PurgeFailed, PurgeRequested, Purged, Registered,
-    Restored, SoftDeleted, upcasters,
+    ArchivedEntity, EntityType, Event, EventName, ForcedObligation, Parent, PurgeFailed, PurgeForced,
+    PurgeRequested, Purged, Registered, Restored, SoftDeleted, upcasters,
 };
 use chrono::DateTime;
 use cqrs_es::persist::SerializedEvent;
@@ -107,6 +107,39 @@ fn golden() -> Vec<(&'static str, Event)> {
                 purge_id: PURGE,
                 objects: 41,
                 bytes: 5_000_000_000,
+                forced: false,
+                skipped: 0,
+            }),
+        ),
+        (
+            "purged.v1.0.0.forced",
+            Event::Purged(Purged {
+                purge_id: PURGE,
+                objects: 48,
+                bytes: 5_000_001_024,
+                forced: true,
+                skipped: 1,
+            }),
+        ),
+        (
+            "purge_forced.v1.0.0",
+            Event::PurgeForced(PurgeForced {
+                purge_id: PURGE,
+                obligations: vec![
+                    ForcedObligation {
+                        ordinal: 1,
+                        skipped: false,
+                        objects: 41,
+                        bytes: 5_000_000_000,
+                    },
+                    ForcedObligation {
+                        ordinal: 2,
+                        skipped: true,
+                        objects: 7,
+                        bytes: 1024,
+                    },
+                ],
+                reason_sealed: "AWJ5dGVzIHRoYXQgb25seSB0aGUga2V5cmluZyBvcGVucw==".into(),
             }),
         ),
         (
@@ -179,6 +212,8 @@ fn a_stored_event_that_lacks_a_fact_is_refused_instead_of_guessed() {
                 (EventName::Registered, "dataset_id" | "space_id")
                     | (EventName::SoftDeleted, "parent")
                     | (EventName::PurgeRequested, "deletion_id")
+                    // Added within the version: an event without them was not forced.
+                    | (EventName::Purged, "forced" | "skipped")
             );
             let read = serde_json::from_value::<Event>(payload);
             assert_eq!(read.is_ok(), optional, "{name} without {field}");
@@ -206,6 +241,7 @@ fn the_aggregate_type_and_the_event_names_are_the_ones_in_every_log_so_far() {
         names.keys().copied().collect::<Vec<_>>(),
         [
             "purge_failed",
+            "purge_forced",
             "purge_requested",
             "purged",
             "registered",

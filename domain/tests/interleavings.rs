@@ -3,7 +3,9 @@
 //! The aggregate decides by its state; the model decides by the last event. What both must keep, whatever the
 //! order of the commands: purge and restore exclude each other, and purged is the end.
 
-use archive_ledger_domain::{ArchivedEntity, CleanupOutcome, Command, EntityType, Event, EventName};
+use archive_ledger_domain::{
+    ArchivedEntity, CleanupOutcome, Command, EntityType, Event, EventName, ForcedObligation,
+};
 use chrono::DateTime;
 use cqrs_es::Aggregate;
 use uuid::Uuid;
@@ -22,9 +24,13 @@ enum Ask {
     CleanupFailed,
     /// About the first purge when there were several, or about one that never was.
     StaleCleanup,
+    /// Of the latest purge.
+    Force,
+    /// Of the first purge when there were several, or of one that never was.
+    StaleForce,
 }
 
-const ASKS: [Ask; 8] = [
+const ASKS: [Ask; 10] = [
     Ask::Register,
     Ask::SoftDelete,
     Ask::Restore,
@@ -33,6 +39,8 @@ const ASKS: [Ask; 8] = [
     Ask::CleanupDone,
     Ask::CleanupFailed,
     Ask::StaleCleanup,
+    Ask::Force,
+    Ask::StaleForce,
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +51,7 @@ struct World {
 
 /// What the model expects: the events that follow, or a refusal.
 fn model(world: World, history: &[Event], ask: Ask) -> Option<&'static [EventName]> {
-    use EventName::{PurgeFailed, PurgeRequested, Purged, Registered, Restored, SoftDeleted};
+    use EventName::{PurgeFailed, PurgeForced, PurgeRequested, Purged, Registered, Restored, SoftDeleted};
     let purge: &[EventName] = if owed(history) == 0 {
         &[PurgeRequested, Purged]
     } else {
@@ -63,6 +71,7 @@ fn model(world: World, history: &[Event], ask: Ask) -> Option<&'static [EventNam
         (Ask::CleanupDone, Some(PurgeRequested)) => Some(&[Purged]),
         (Ask::CleanupFailed, Some(PurgeRequested)) => Some(&[PurgeFailed]),
         (Ask::CleanupDone | Ask::CleanupFailed, Some(Purged | PurgeFailed)) => Some(&[]),
+        (Ask::Force, Some(PurgeRequested | PurgeFailed)) => Some(&[PurgeForced, Purged]),
         _ => None,
     }
 }
@@ -85,7 +94,7 @@ fn no_sequence_of_six_commands_breaks_a_rule() {
             );
         }
     }
-    let sequences: u64 = (1..=LENGTH).map(|length| 8_u64.pow(length as u32)).sum();
+    let sequences: u64 = (1..=LENGTH).map(|length| 10_u64.pow(length as u32)).sum();
     assert_eq!(visited, 4 * sequences);
 }
 
@@ -161,7 +170,11 @@ fn check(world: World, history: &[Event], asked: &[Ask]) {
             context()
         );
     }
-    let ended = count(EventName::PurgeFailed) + count(EventName::Purged);
+    let forced_after_failure = names
+        .windows(2)
+        .filter(|pair| pair == &[EventName::PurgeFailed, EventName::PurgeForced])
+        .count();
+    let ended = count(EventName::PurgeFailed) + count(EventName::Purged) - forced_after_failure;
     assert!(
         (ended..=ended + 1).contains(&count(EventName::PurgeRequested)),
         "purges and their ends do not pair up: {}",
@@ -194,8 +207,20 @@ fn check(world: World, history: &[Event], asked: &[Ask]) {
                 );
                 purge = Some(facts.purge_id);
             }
-            Event::Purged(facts) => assert_eq!(purge, Some(facts.purge_id), "{}", context()),
+            Event::Purged(facts) => {
+                assert_eq!(purge, Some(facts.purge_id), "{}", context());
+                // Whether the end was forced shows in the end itself, and only then.
+                let before = names.len().checked_sub(2).and_then(|at| names.get(at));
+                let forced = before == Some(&EventName::PurgeForced);
+                assert_eq!(
+                    (facts.forced, facts.skipped > 0),
+                    (forced, forced),
+                    "{}",
+                    context()
+                );
+            }
             Event::PurgeFailed(facts) => assert_eq!(purge, Some(facts.purge_id), "{}", context()),
+            Event::PurgeForced(facts) => assert_eq!(purge, Some(facts.purge_id), "{}", context()),
             Event::Registered(_) => {}
         }
     }
@@ -209,7 +234,7 @@ fn owed(history: &[Event]) -> u32 {
             Event::Registered(facts) => registered = facts.storage_count,
             Event::SoftDeleted(facts) => deleted = facts.storage_count,
             Event::Restored(_) => deleted = 0,
-            Event::PurgeRequested(_) | Event::Purged(_) | Event::PurgeFailed(_) => {}
+            Event::PurgeRequested(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => {}
         }
     }
     registered + deleted
@@ -225,13 +250,24 @@ fn command(world: World, ask: Ask, number: usize, history: &[Event]) -> Command 
             | Event::SoftDeleted(_)
             | Event::Restored(_)
             | Event::Purged(_)
-            | Event::PurgeFailed(_) => None,
+            | Event::PurgeFailed(_)
+            | Event::PurgeForced(_) => None,
         })
         .collect();
     let never = Uuid::from_u128(u128::MAX);
     let latest = purges.last().copied().unwrap_or(never);
     let stale = if purges.len() > 1 { purges[0] } else { never };
     let done = CleanupOutcome::Done { objects: 1, bytes: 1 };
+    let force = |purge_id| Command::ForcePurge {
+        purge_id,
+        obligations: vec![ForcedObligation {
+            ordinal: 1,
+            skipped: true,
+            objects: 0,
+            bytes: 0,
+        }],
+        reason_sealed: "c2VhbGVk".into(),
+    };
     let purge = |join| Command::RequestPurge {
         purge_id: Uuid::from_u128(0x1_0000 + number as u128),
         entity_type: world.entity_type,
@@ -270,5 +306,7 @@ fn command(world: World, ask: Ask, number: usize, history: &[Event]) -> Command 
             purge_id: stale,
             outcome: done,
         },
+        Ask::Force => force(latest),
+        Ask::StaleForce => force(stale),
     }
 }

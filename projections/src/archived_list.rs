@@ -38,7 +38,7 @@ pub(crate) fn record(changes: &mut BTreeMap<String, ArchivedListChange>, recorde
             deletion_id: facts.deletion_id,
         }),
         Event::Restored(_) | Event::PurgeRequested(_) => ArchivedListChange::Remove(recorded.key.clone()),
-        Event::Registered(_) | Event::Purged(_) | Event::PurgeFailed(_) => return,
+        Event::Registered(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => return,
     };
     changes.insert(recorded.key.stream_id(), change);
 }

@@ -30,7 +30,7 @@ pub(crate) fn record(changes: &mut SummaryChanges, listed: bool, recorded: Recor
     let delta = match recorded.event {
         Event::SoftDeleted(_) => i64::from(!listed),
         Event::Restored(_) | Event::PurgeRequested(_) => -i64::from(listed),
-        Event::Registered(_) | Event::Purged(_) | Event::PurgeFailed(_) => 0,
+        Event::Registered(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => 0,
     };
     *changes.0.entry(recorded.key.entity_type()).or_default() += delta;
 }

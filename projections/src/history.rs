@@ -45,9 +45,24 @@ pub fn facts(event: &Event) -> HistoryFacts {
                 "callback": facts.callback,
             }),
         ),
+        Event::Purged(facts) if facts.forced => (
+            State::Purged,
+            json!({
+                "purge_id": facts.purge_id,
+                "objects": facts.objects,
+                "bytes": facts.bytes,
+                "forced": true,
+                "skipped": facts.skipped,
+            }),
+        ),
         Event::Purged(facts) => (
             State::Purged,
             json!({ "purge_id": facts.purge_id, "objects": facts.objects, "bytes": facts.bytes }),
+        ),
+        // The reason is sealed; who may read it has it opened beside the facts.
+        Event::PurgeForced(facts) => (
+            State::Purging,
+            json!({ "purge_id": facts.purge_id, "obligations": facts.obligations }),
         ),
         Event::PurgeFailed(facts) => (
             State::PurgeFailed,

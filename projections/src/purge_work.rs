@@ -55,6 +55,8 @@ pub(crate) fn record(changes: &mut BTreeMap<String, PurgeWorkChange>, recorded: 
             PurgeWorkChange::Fail(recorded.key.clone())
         }
         Event::Purged(_) => PurgeWorkChange::Remove(recorded.key.clone()),
+        // `purged` takes the row in the same commit.
+        Event::PurgeForced(_) => return,
         Event::Registered(_) | Event::SoftDeleted(_) | Event::Restored(_) => return,
     };
     changes.insert(recorded.key.stream_id(), change);

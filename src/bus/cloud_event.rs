@@ -127,6 +127,14 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub bytes: Option<u64>,
+    /// True when a purge was forced to its end: objects may be left (`purged`; absent otherwise).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub forced: Option<bool>,
+    /// How many storage URIs were given up (`purge_forced`, and the `purged` behind it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub skipped: Option<u32>,
 }
 
 /// Why a message is no event of the ledger.
@@ -210,6 +218,8 @@ impl Data {
             storage_count: None,
             objects: None,
             bytes: None,
+            forced: None,
+            skipped: None,
         };
         match &stored.event {
             Event::Registered(facts) => data.storage_count = Some(facts.storage_count),
@@ -228,6 +238,19 @@ impl Data {
                 data.purge_id = Some(facts.purge_id);
                 data.objects = Some(facts.objects);
                 data.bytes = Some(facts.bytes);
+                if facts.forced {
+                    data.forced = Some(true);
+                    data.skipped = Some(facts.skipped);
+                }
+            }
+            Event::PurgeForced(facts) => {
+                let owed = &facts.obligations;
+                let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                data.purge_id = Some(facts.purge_id);
+                data.storage_count = Some(count(owed.len()));
+                data.skipped = Some(count(owed.iter().filter(|one| one.skipped).count()));
+                data.objects = Some(owed.iter().map(|one| one.objects).fold(0, u64::saturating_add));
+                data.bytes = Some(owed.iter().map(|one| one.bytes).fold(0, u64::saturating_add));
             }
             Event::PurgeFailed(facts) => {
                 data.purge_id = Some(facts.purge_id);
@@ -252,7 +275,7 @@ const fn state_after(event: &Event) -> State {
     match event {
         Event::Registered(_) | Event::Restored(_) => State::Live,
         Event::SoftDeleted(_) => State::Archived,
-        Event::PurgeRequested(_) => State::Purging,
+        Event::PurgeRequested(_) | Event::PurgeForced(_) => State::Purging,
         Event::Purged(_) => State::Purged,
         Event::PurgeFailed(_) => State::PurgeFailed,
     }

@@ -70,12 +70,17 @@ impl Handler for CallbackConsumer {
 
 /// What an event says of a purge's end, if it ends one.
 fn outcome(event: &BusEvent) -> Option<PurgeOutcome> {
-    let error = match &event.event {
-        Event::Purged(_) => None,
-        Event::PurgeFailed(failed) => Some(failed.error.clone()),
-        Event::Registered(_) | Event::SoftDeleted(_) | Event::Restored(_) | Event::PurgeRequested(_) => {
-            return None;
-        }
+    let (error, over) = match &event.event {
+        // Objects may be left: whoever waits for the storage to be clean must not be told that it is.
+        Event::Purged(purged) if purged.forced => (Some(given_up(purged.skipped)), true),
+        Event::Purged(_) => (None, true),
+        Event::PurgeFailed(failed) => (Some(failed.error.clone()), false),
+        Event::Registered(_)
+        | Event::SoftDeleted(_)
+        | Event::Restored(_)
+        | Event::PurgeRequested(_)
+        // The end follows in the same commit.
+        | Event::PurgeForced(_) => return None,
     };
     Some(PurgeOutcome {
         event_id: event.event_id,
@@ -83,5 +88,15 @@ fn outcome(event: &BusEvent) -> Option<PurgeOutcome> {
         key: event.key.clone(),
         recorded_at: event.recorded_at,
         error,
+        over,
     })
+}
+
+fn given_up(skipped: u32) -> String {
+    let places = if skipped == 1 {
+        "location was"
+    } else {
+        "locations were"
+    };
+    format!("the purge was forced: {skipped} storage {places} given up, and objects may remain there")
 }

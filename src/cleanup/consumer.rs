@@ -68,7 +68,8 @@ fn job(event: &BusEvent) -> Option<NewCleanupJob> {
         | Event::SoftDeleted(_)
         | Event::Restored(_)
         | Event::Purged(_)
-        | Event::PurgeFailed(_) => None,
+        | Event::PurgeFailed(_)
+        | Event::PurgeForced(_) => None,
     }
 }
 

@@ -26,6 +26,9 @@ const POSTPONED: Duration = Duration::from_secs(5);
 const NAMED_FAILURES: usize = 3;
 
 const NOT_ORDERED: &str = "the log orders no such purge";
+/// What the jobs say of a purge that was forced.
+pub(super) const GIVEN_UP: &str = "the purge was forced: what it still owed was given up";
+
 const UNREADABLE: &str = "the storage URIs cannot be opened";
 
 /// What ends an attempt before the purge has an outcome.
@@ -94,6 +97,9 @@ impl Attempt {
             let uri = match self.order().await? {
                 Ok(PurgeOrder::Clean(storage)) => storage.into_iter().nth(index),
                 Ok(PurgeOrder::Done) => return self.finish(JobEnd::Done).await,
+                Ok(PurgeOrder::Forced) => {
+                    return self.finish(JobEnd::Failed(Some(GIVEN_UP.to_owned()))).await;
+                }
                 Ok(PurgeOrder::Failed) => return self.finish(JobEnd::Failed(None)).await,
                 Ok(PurgeOrder::NotOrdered) => return self.disown().await,
                 Err(failure) => {
@@ -133,7 +139,9 @@ impl Attempt {
     }
 
     /// Deletes what one storage URI names, while the lease is held.
-    async fn clean(&mut self, before: Obligation, uri: &str) -> Result<Option<BlobError>, Cut> {
+    async fn clean(&mut self, mut before: Obligation, uri: &str) -> Result<Option<BlobError>, Cut> {
+        // What remains here can still be recognized when the URI is gone with its key.
+        before.storage_hash = self.cleanup.parts.ledger.storage_hash(uri);
         // Proves the lease before the first deletion, and extends it.
         self.record(&before).await?;
         let (tell, told) = watch::channel(Cleaned::default());

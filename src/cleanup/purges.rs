@@ -1,14 +1,22 @@
 //! What an operator sees of the purges that are owed, and can do about them.
 
+use super::job::GIVEN_UP;
 use crate::clock::SharedClock;
-use crate::ledger::{CommandContext, Ledger, LedgerError, Purge};
-use crate::store::cleanup_jobs::{CleanupJobStore, PurgeStatus};
+use crate::ledger::{CommandContext, ForcePurge, Ledger, LedgerError, Purge};
+use crate::store::cleanup_jobs::{
+    CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt, Obligation, ObligationState, PurgeStatus,
+};
 use crate::store::writer::Receipt;
 use crate::store::{Position, StoreError};
-use archive_ledger_domain::State;
+use crate::telemetry;
+use archive_ledger_domain::{EntityKey, ForcedObligation, State};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
+
+/// How long a purge that is being forced stays out of the workers' reach: far longer than a commit takes.
+const SEIZED: Duration = Duration::from_secs(60);
 
 /// Which purges are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +50,7 @@ pub enum Retried {
     UnderWay,
 }
 
-/// Why a purge was not retried.
+/// Why a purge was not retried or forced.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {
     /// There is no such purge, it is done, or another has taken its place.
@@ -51,8 +59,8 @@ pub enum RetryError {
     /// The jobs cannot be read or written.
     #[error("the cleanup's jobs cannot be reached")]
     Jobs(#[from] StoreError),
-    /// The purge could not be asked for again.
-    #[error("the purge could not be requested again")]
+    /// The ledger did not take the command.
+    #[error("the ledger did not take the command")]
     Ledger(#[source] LedgerError),
 }
 
@@ -143,5 +151,134 @@ impl Purges {
             }
             State::Unknown | State::Live | State::Archived | State::Purged => Err(RetryError::NotOwed),
         }
+    }
+
+    /// Gives up what a purge still owes and ends it. Whoever works on it loses the job before the ledger is told, and finds the
+    /// purge over when it looks again: a deletion that is under way in that moment may go on for one heartbeat and is not
+    /// counted.
+    ///
+    /// # Errors
+    /// [`RetryError`]. After [`LedgerError`]s the purge is as it was, and is worked on again.
+    pub async fn force(
+        &self,
+        purge_id: Uuid,
+        reason: String,
+        context: CommandContext,
+    ) -> Result<(EntityKey, Receipt), RetryError> {
+        let Some(purge) = self.find(purge_id).await? else {
+            return self.forced_before(purge_id, reason, context).await;
+        };
+        let key = purge.key.clone();
+        let (lease, obligations) = self.seize(&purge).await?;
+        let request = ForcePurge {
+            purge_id,
+            reason,
+            obligations: obligations.iter().map(forced).collect(),
+        };
+        match self.ledger.force_purge(key.clone(), request, context).await {
+            Ok(receipt) => {
+                let end = JobEnd::Failed(Some(GIVEN_UP.to_owned()));
+                let ended = self.jobs.finish_cleanup_job(&lease, &end, self.clock.now()).await;
+                if let Err(error) = ended {
+                    // The purge is over; a worker finds that out when the lease has run out, and ends the job.
+                    tracing::warn!(entity.key = %key, error = %telemetry::chain(&error), "the job of a forced purge of {key} was not ended");
+                }
+                tracing::warn!(entity.key = %key, purge.id = %purge_id, "the purge of {key} was forced: what it still owed was given up");
+                Ok((key, receipt))
+            }
+            Err(error) => {
+                self.give_back(&purge, &lease).await;
+                Err(RetryError::Ledger(error))
+            }
+        }
+    }
+
+    /// A purge that owes nothing (any more): only a request that is told again has an answer.
+    async fn forced_before(
+        &self,
+        purge_id: Uuid,
+        reason: String,
+        context: CommandContext,
+    ) -> Result<(EntityKey, Receipt), RetryError> {
+        if context.idempotency_key.is_none() {
+            return Err(RetryError::NotOwed);
+        }
+        let Some(key) = self.jobs.purged_entity(purge_id).await? else {
+            return Err(RetryError::NotOwed);
+        };
+        let request = ForcePurge {
+            purge_id,
+            reason,
+            obligations: Vec::new(),
+        };
+        let answer = self.ledger.force_purge(key.clone(), request, context).await;
+        answer.map(|receipt| (key, receipt)).map_err(RetryError::Ledger)
+    }
+
+    /// Takes the purge's job, made for the purpose if it has none, and notes what its storage URIs name while they can still
+    /// be opened.
+    async fn seize(&self, purge: &PurgeStatus) -> Result<(JobLease, Vec<Obligation>), RetryError> {
+        let now = self.clock.now();
+        if purge.job.is_none() {
+            let job = NewCleanupJob {
+                event_id: purge.event_id,
+                position: purge.position,
+                key: purge.key.clone(),
+                purge_id: purge.purge_id,
+                storage_count: purge.storage_count,
+            };
+            self.jobs.insert_cleanup_jobs(&[job], now).await?;
+        }
+        let lease = JobLease {
+            event_id: purge.event_id,
+            token: self.clock.new_id(),
+        };
+        let until = now + SEIZED;
+        let seized = self.jobs.seize_cleanup_job(&lease, until).await?;
+        let obligations = seized.ok_or(RetryError::NotOwed)?;
+        let storage = match self.ledger.purge_storage(&purge.key).await {
+            Ok(storage) => storage,
+            // URIs that cannot be opened are one of the reasons to force a purge.
+            Err(error) => {
+                tracing::warn!(entity.key = %purge.key, error = %telemetry::chain(&error), "the storage URIs of {} cannot be opened: what remains there will not be recognized", purge.key);
+                Vec::new()
+            }
+        };
+        for (obligation, uri) in obligations.iter().zip(storage) {
+            let known = Obligation {
+                storage_hash: self.ledger.storage_hash(&uri),
+                ..obligation.clone()
+            };
+            self.jobs.record_obligation(&lease, &known, now, until).await?;
+        }
+        Ok((lease, obligations))
+    }
+
+    /// Lets the workers have the job again, at once.
+    async fn give_back(&self, purge: &PurgeStatus, lease: &JobLease) {
+        let next = NextAttempt {
+            at: self.clock.now(),
+            attempts: purge.job.as_ref().map_or(0, |job| job.attempts),
+            last_error: None,
+        };
+        match self.jobs.reschedule_cleanup_job(lease, &next).await {
+            Ok(_) => self.wake.notify_one(),
+            // The lease runs out by itself.
+            Err(error) => {
+                tracing::warn!(entity.key = %purge.key, error = %telemetry::chain(&error), "the job of {} was not given back", purge.key);
+            }
+        }
+    }
+}
+
+fn forced(obligation: &Obligation) -> ForcedObligation {
+    ForcedObligation {
+        ordinal: obligation.ordinal,
+        skipped: match obligation.state {
+            ObligationState::Done => false,
+            ObligationState::Owed | ObligationState::Failed => true,
+        },
+        objects: obligation.objects,
+        bytes: obligation.bytes,
     }
 }

@@ -251,6 +251,19 @@ pub(crate) enum Spelled {
     },
 }
 
+/// What a storage URI names, spelled in one way only: what is hashed to recognize it by. Two spellings of a local path name the
+/// same; `s3://bucket/key` and `s3://bucket/key/` do not.
+///
+/// # Errors
+/// [`UriRefusal`] when it is not spelled as a storage URI.
+pub fn canonical_name(uri: &str) -> Result<Vec<u8>, UriRefusal> {
+    Ok(match spell(uri)? {
+        Spelled::Local(components) => format!("file\0/{}", components.join("/")),
+        Spelled::Bucket { cloud, bucket, key } => format!("{}\0{bucket}\0{key}", cloud.scheme()),
+    }
+    .into_bytes())
+}
+
 /// Takes a URI apart by the rules at the top of this file.
 ///
 /// It is done by hand because general URL parsers repair what must be refused here: they resolve dot segments, turn `\`

@@ -132,8 +132,9 @@ const fn summary(name: EventName) -> &'static str {
         EventName::SoftDeleted => "An entity was deleted, reversibly.",
         EventName::Restored => "A deletion was undone.",
         EventName::PurgeRequested => "The point of no return: the entity's storage is being cleaned.",
-        EventName::Purged => "Objects, key and rows are gone.",
+        EventName::Purged => "Objects, key and rows are gone; with `forced`, objects may be left.",
         EventName::PurgeFailed => "The storage cleanup gave up; the purge can be asked for again.",
+        EventName::PurgeForced => "Somebody gave up what a purge still owed; its end follows.",
     }
 }
 

@@ -51,10 +51,16 @@ fn rejected(action: Action, rejection: &Rejection) -> ApiError {
         // To ask for it is to find nothing; to use its id again is a conflict.
         Rejection::Purged => match action {
             Action::Register | Action::SoftDelete => ApiError::EntityPurged,
-            Action::Restore | Action::Purge | Action::RecordCleanup => ApiError::NotFound,
+            Action::Restore | Action::Purge | Action::RecordCleanup | Action::ForcePurge => {
+                ApiError::NotFound
+            }
         },
         Rejection::WrongState { action, state } => wrong_state(*action, *state),
+        // Another purge has taken its place since it was looked up.
+        Rejection::StalePurge if action == Action::ForcePurge => ApiError::NotFound,
         Rejection::StalePurge => ApiError::internal("a cleanup report reached the outside"),
+        // Everything is clean: it ends by itself.
+        Rejection::NothingOwed => ApiError::PurgeInProgress,
     }
 }
 
@@ -64,10 +70,13 @@ fn wrong_state(action: Action, state: State) -> ApiError {
         | (Action::SoftDelete, State::Unknown | State::Live | State::Archived | State::Purged)
         // Restoring what is live: AIP-164.
         | (Action::Restore, State::Unknown | State::Live | State::Archived | State::Purged) => ApiError::AlreadyExists,
-        (Action::SoftDelete | Action::Restore | Action::Purge, State::Purging | State::PurgeFailed) => {
+        (Action::SoftDelete | Action::Restore | Action::Purge | Action::ForcePurge, State::Purging | State::PurgeFailed) => {
             ApiError::PurgeInProgress
         }
-        (Action::Purge, State::Unknown | State::Live | State::Archived | State::Purged) => {
+        (
+            Action::Purge | Action::ForcePurge,
+            State::Unknown | State::Live | State::Archived | State::Purged,
+        ) => {
             ApiError::EntityNotArchived { state: state.as_str().into() }
         }
         (Action::RecordCleanup, _) => ApiError::internal("a cleanup report reached the outside"),

@@ -14,7 +14,7 @@ pub enum Right {
     ArchivedWrite,
     /// `archived:purge`: delete for good.
     ArchivedPurge,
-    /// `archived:purge-force`: purge past a safeguard.
+    /// `archived:purge-force`: give up what a purge still owes.
     ArchivedPurgeForce,
     /// `audit:read`: the ledger's proofs and the audit.
     AuditRead,

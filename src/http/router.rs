@@ -36,7 +36,8 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         );
     let owed = Router::new()
         .route("/api/admin/purges", get(purges::list))
-        .route("/api/admin/purges/{purge_id}/retry", post(purges::retry));
+        .route("/api/admin/purges/{purge_id}/retry", post(purges::retry))
+        .route("/api/admin/purges/{purge_id}/force", post(purges::force));
     let ledger = Router::new()
         .route(
             "/api/admin/archived/{entity_type}/{id}/evidence",

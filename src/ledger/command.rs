@@ -226,7 +226,7 @@ impl Ledger {
         }))
     }
 
-    fn idempotency<T: Serialize>(
+    pub(super) fn idempotency<T: Serialize>(
         &self,
         action: Action,
         context: &CommandContext,
@@ -245,7 +245,7 @@ impl Ledger {
         }))
     }
 
-    fn proposal(
+    pub(super) fn proposal(
         &self,
         key: EntityKey,
         command: Command,
@@ -266,7 +266,7 @@ impl Ledger {
         }
     }
 
-    async fn record(&self, action: Action, proposal: Proposal) -> Result<Receipt, LedgerError> {
+    pub(super) async fn record(&self, action: Action, proposal: Proposal) -> Result<Receipt, LedgerError> {
         let _in_flight = match proposal.idempotency {
             Some(idempotency) => Some(self.enter(idempotency.key)?),
             None => None,

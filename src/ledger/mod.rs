@@ -4,10 +4,12 @@
 //! roots, callback URLs), attaches what is sealed, and hands the command to the writer.
 
 mod command;
+mod force;
 mod purge_order;
 mod view;
 
 pub use command::{CommandContext, Purge, Register, SoftDelete};
+pub use force::ForcePurge;
 pub use purge_order::PurgeOrder;
 pub use view::{ArchivedItem, ArchivedList, EntityView, HistoryItem};
 

@@ -1,8 +1,9 @@
 //! What the log orders the storage cleanup to do.
 
 use super::{Ledger, LedgerError};
-use crate::store::{StoreError, StoredEvent};
-use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, State};
+use crate::cleanup::uri::canonical_name;
+use crate::store::{EntityStream, Hash, StoreError, StoredEvent};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, EventName, State};
 use cqrs_es::Aggregate;
 use uuid::Uuid;
 
@@ -13,6 +14,8 @@ pub enum PurgeOrder {
     Clean(Vec<String>),
     /// It was cleaned.
     Done,
+    /// What was left of it was given up for good: nothing more is deleted.
+    Forced,
     /// The cleanup gave up, and nobody has asked again.
     Failed,
     /// The log has never ordered this purge, or ordered another one since.
@@ -25,6 +28,7 @@ impl std::fmt::Debug for PurgeOrder {
         match self {
             Self::Clean(storage) => write!(f, "Clean({} storage URIs)", storage.len()),
             Self::Done => f.write_str("Done"),
+            Self::Forced => f.write_str("Forced"),
             Self::Failed => f.write_str("Failed"),
             Self::NotOrdered => f.write_str("NotOrdered"),
         }
@@ -50,13 +54,45 @@ impl Ledger {
         }
         match entity.state() {
             State::Purging => {}
+            State::Purged if forced(&stream.events) => return Ok(PurgeOrder::Forced),
             State::Purged => return Ok(PurgeOrder::Done),
             State::PurgeFailed => return Ok(PurgeOrder::Failed),
             State::Unknown | State::Live | State::Archived => return Ok(PurgeOrder::NotOrdered),
         }
+        self.ordered_storage(key, &stream).map(PurgeOrder::Clean)
+    }
+
+    /// The storage URIs that a purge under way or one that has failed orders to be cleaned, in their order; none when the
+    /// entity is in no such state.
+    ///
+    /// # Errors
+    /// As [`Ledger::purge_order`].
+    pub async fn purge_storage(&self, key: &EntityKey) -> Result<Vec<String>, LedgerError> {
+        let Some(stream) = self.reads.stream(key).await? else {
+            return Ok(Vec::new());
+        };
+        let mut entity = ArchivedEntity::default();
+        for event in &stream.events {
+            entity.apply(event.event.clone());
+        }
+        match entity.state() {
+            State::Purging | State::PurgeFailed => self.ordered_storage(key, &stream),
+            State::Unknown | State::Live | State::Archived | State::Purged => Ok(Vec::new()),
+        }
+    }
+
+    /// A hash of what a storage URI names, which tells nothing without the keyring; none for what is no storage URI.
+    #[must_use]
+    pub fn storage_hash(&self, uri: &str) -> Option<Hash> {
+        canonical_name(uri)
+            .ok()
+            .map(|name| self.keyring.keyed_hash(STORAGE_PURPOSE, &name))
+    }
+
+    fn ordered_storage(&self, key: &EntityKey, stream: &EntityStream) -> Result<Vec<String>, LedgerError> {
         let storage = standing_storage(
             &stream.events,
-            self.open_all(key, &stream)?
+            self.open_all(key, stream)?
                 .into_iter()
                 .map(|details| details.map_or_else(Vec::new, |details| details.storage))
                 .collect(),
@@ -67,7 +103,8 @@ impl Ledger {
             | Event::SoftDeleted(_)
             | Event::Restored(_)
             | Event::Purged(_)
-            | Event::PurgeFailed(_) => None,
+            | Event::PurgeFailed(_)
+            | Event::PurgeForced(_) => None,
         });
         if ordered.and_then(|count| usize::try_from(count).ok()) != Some(storage.len()) {
             return Err(StoreError::inconsistent(
@@ -76,8 +113,17 @@ impl Ledger {
             )
             .into());
         }
-        Ok(PurgeOrder::Clean(storage))
+        Ok(storage)
     }
+}
+
+/// Keeps the hashes of storage apart from the keyring's other ones.
+pub(crate) const STORAGE_PURPOSE: &str = "purged-storage";
+
+fn forced(events: &[StoredEvent]) -> bool {
+    events
+        .iter()
+        .any(|event| event.event.name() == EventName::PurgeForced)
 }
 
 /// The storage of the registration and of the deletion that stands, one entry per URI that they named.
@@ -88,7 +134,7 @@ fn standing_storage(events: &[StoredEvent], opened: Vec<Vec<String>>) -> Vec<Str
             Event::Registered(_) => registered = storage,
             Event::SoftDeleted(_) => deleted = storage,
             Event::Restored(_) => deleted = Vec::new(),
-            Event::PurgeRequested(_) | Event::Purged(_) | Event::PurgeFailed(_) => {}
+            Event::PurgeRequested(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => {}
         }
     }
     registered.append(&mut deleted);

@@ -189,19 +189,29 @@ impl Ledger {
             .events
             .iter()
             .any(|event| event.event.name() == EventName::Purged);
-        let items = stream.events.into_iter().zip(opened).map(|(stored, details)| {
+        let mut items = Vec::with_capacity(stream.events.len());
+        for (stored, details) in stream.events.into_iter().zip(opened) {
+            let details = match &stored.event {
+                Event::PurgeForced(forced) => Some(self.open_reason(key, forced)?),
+                Event::Registered(_)
+                | Event::SoftDeleted(_)
+                | Event::Restored(_)
+                | Event::PurgeRequested(_)
+                | Event::Purged(_)
+                | Event::PurgeFailed(_) => details,
+            };
             let readable = facts(&stored.event);
             // The entry remembers that something was sealed when the sealed bytes are gone.
             let sealed = serde_json::from_slice::<Entry>(&stored.entry).is_ok_and(|entry| entry.c.is_some());
-            HistoryItem {
+            items.push(HistoryItem {
                 state: readable.state,
                 facts: readable.facts,
                 erased: purged && sealed && details.is_none(),
                 details,
                 stored,
-            }
-        });
-        Ok(Some(items.collect()))
+            });
+        }
+        Ok(Some(items))
     }
 
     /// The storage URIs that a purge of the entity has to clean: those of its registration and of the deletion that
@@ -251,7 +261,8 @@ fn standing_details(events: &[StoredEvent], opened: Vec<Option<Details>>) -> Det
                 | Event::SoftDeleted(_)
                 | Event::PurgeRequested(_)
                 | Event::Purged(_)
-                | Event::PurgeFailed(_),
+                | Event::PurgeFailed(_)
+                | Event::PurgeForced(_),
                 _,
             ) => {}
         }

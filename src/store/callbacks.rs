@@ -33,8 +33,10 @@ pub struct PurgeOutcome {
     pub key: EntityKey,
     /// When it was recorded.
     pub recorded_at: DateTime<Utc>,
-    /// Why the purge failed; `None` when the entity is gone.
+    /// Why the purge failed, or what it was forced to leave; `None` when the entity is gone with all its objects.
     pub error: Option<String>,
+    /// Whether the purge is over for good: nobody can ask for it again.
+    pub over: bool,
 }
 
 /// Where a delivery stands.

@@ -12,7 +12,7 @@
 //!   somebody else took the job over changes nothing and says so.
 //! - The log decides what may be deleted; a job only says that there is something to look at.
 
-use super::{Position, StoreError};
+use super::{Hash, Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -72,6 +72,9 @@ pub struct Obligation {
     pub bytes: u64,
     /// Why the last attempt failed; holds no path, key or bucket.
     pub last_error: Option<String>,
+    /// A keyed hash of what its storage URI names, once that was opened
+    /// ([`Ledger::storage_hash`](crate::ledger::Ledger::storage_hash)).
+    pub storage_hash: Option<Hash>,
 }
 
 /// The right to work on a job until it runs out.
@@ -210,8 +213,16 @@ pub trait CleanupJobStore: Send + Sync {
     /// instances.
     async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError>;
 
-    /// Writes how far an obligation has come (the counts are its totals, not what is new) and extends the lease to `until`.
-    /// `false`: the lease is lost, and nothing was written.
+    /// Takes a job from whoever holds it, whatever its state: the former holder's lease is lost with it. Returns what the job
+    /// owes; `None` when there is no such job.
+    async fn seize_cleanup_job(
+        &self,
+        lease: &JobLease,
+        until: DateTime<Utc>,
+    ) -> Result<Option<Vec<Obligation>>, StoreError>;
+
+    /// Writes how far an obligation has come (the counts are its totals, not what is new; a hash that is known stays) and
+    /// extends the lease to `until`. `false`: the lease is lost, and nothing was written.
     async fn record_obligation(
         &self,
         lease: &JobLease,
@@ -243,6 +254,9 @@ pub trait CleanupJobStore: Send + Sync {
     /// One purge that the log still owes; `None` when there is none of this id, or when it is done.
     async fn purge_status(&self, purge_id: Uuid) -> Result<Option<PurgeStatus>, StoreError>;
 
+    /// The entity of a purge that had a job, whether or not it is still owed.
+    async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError>;
+
     /// Makes a job that waits for its next attempt due at `now`. `false`: it is not waiting.
     async fn hasten_cleanup_job(&self, event_id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
@@ -260,6 +274,19 @@ pub(super) fn obligation_state(operation: &'static str, text: &str) -> Result<Ob
     .into_iter()
     .find(|state| state.as_str() == text)
     .ok_or_else(|| StoreError::inconsistent(operation, "an unknown state of an obligation"))
+}
+
+/// A keyed hash from its column.
+pub(super) fn storage_hash(
+    operation: &'static str,
+    column: Option<Vec<u8>>,
+) -> Result<Option<Hash>, StoreError> {
+    column
+        .map(|bytes| {
+            Hash::try_from(bytes)
+                .map_err(|_| StoreError::inconsistent(operation, "a hash is not 32 bytes long"))
+        })
+        .transpose()
 }
 
 /// The state of a purge that is owed, from its column.

@@ -1,6 +1,7 @@
 //! Storage cleanup from the purge request to its outcome: jobs, leases, crashes, and what must never be touched.
 
 mod faults;
+mod force;
 mod service;
 mod world;
 

@@ -1,12 +1,13 @@
 //! What the events of each transition say, and what the entity remembers of them.
 
 use super::{
-    DELETION, NEXT_PURGE, PURGE, deleted, done, history, noon, purge, registered, replay, report, restored,
+    DELETION, NEXT_PURGE, PURGE, deleted, done, force, history, noon, obligation, purge, registered, replay,
+    report, restored,
 };
 use State::{Live, PurgeFailed as Failed, Purged as Over, Purging};
 use archive_ledger_domain::{
-    Action, ArchivedEntity, CleanupOutcome, Command, EntityType, Event, Parent, PurgeFailed, PurgeRequested,
-    Purged, Registered, Rejection, Restored, SoftDeleted, State,
+    Action, ArchivedEntity, CleanupOutcome, Command, EntityType, Event, Parent, PurgeFailed, PurgeForced,
+    PurgeRequested, Purged, Registered, Rejection, Restored, SoftDeleted, State,
 };
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;
@@ -144,6 +145,8 @@ fn a_purge_without_storage_is_requested_and_done_in_one_commit() {
                 purge_id: NEXT_PURGE,
                 objects: 0,
                 bytes: 0,
+                forced: false,
+                skipped: 0,
             }),
         ]);
 }
@@ -180,6 +183,8 @@ fn a_cleanup_report_brings_its_counts_into_the_event() {
             purge_id: PURGE,
             objects: 7,
             bytes: u64::from(u32::MAX) + 1,
+            forced: false,
+            skipped: 0,
         })]);
     TestFramework::<ArchivedEntity>::with(())
         .given(history(Purging, 3))
@@ -219,7 +224,55 @@ fn a_purge_asked_for_again_after_a_failure_is_a_new_purge_that_the_old_report_do
             purge_id: NEXT_PURGE,
             objects: 7,
             bytes: 70,
+            forced: false,
+            skipped: 0,
         })]);
+}
+
+#[test]
+fn a_forced_purge_says_what_was_given_up_and_its_end_does_not_pretend_that_the_rest_is_gone() {
+    for state in [Purging, Failed] {
+        TestFramework::<ArchivedEntity>::with(())
+            .given(history(state, 3))
+            .when(force(PURGE, true))
+            .then_expect_events(vec![
+                Event::PurgeForced(PurgeForced {
+                    purge_id: PURGE,
+                    obligations: vec![obligation(1, false), obligation(2, true), obligation(3, true)],
+                    reason_sealed: "c2VhbGVk".into(),
+                }),
+                Event::Purged(Purged {
+                    purge_id: PURGE,
+                    objects: 6,
+                    bytes: 60,
+                    forced: true,
+                    skipped: 2,
+                }),
+            ]);
+    }
+}
+
+#[test]
+fn a_report_that_comes_after_its_purge_was_forced_changes_nothing() {
+    let mut given = history(Purging, 3);
+    let forced = replay(given.clone())
+        .decide(force(PURGE, true))
+        .unwrap_or_default();
+    assert_eq!(forced.len(), 2);
+    given.extend(forced);
+    for outcome in [
+        done(),
+        CleanupOutcome::Failed {
+            objects: 1,
+            bytes: 1,
+            error: "too late".into(),
+        },
+    ] {
+        TestFramework::<ArchivedEntity>::with(())
+            .given(given.clone())
+            .when(report(PURGE, outcome))
+            .then_expect_events(Vec::new());
+    }
 }
 
 #[test]

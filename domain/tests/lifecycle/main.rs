@@ -5,8 +5,8 @@ mod table;
 
 use State::{Archived, Live, PurgeFailed as Failed, Purged as Over, Purging, Unknown};
 use archive_ledger_domain::{
-    ArchivedEntity, CleanupOutcome, Command, EntityType, Event, PurgeFailed, PurgeRequested, Purged,
-    Registered, Restored, SoftDeleted, State,
+    ArchivedEntity, CleanupOutcome, Command, EntityType, Event, ForcedObligation, PurgeFailed,
+    PurgeRequested, Purged, Registered, Restored, SoftDeleted, State,
 };
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -54,6 +54,8 @@ fn history(state: State, storage: u32) -> Vec<Event> {
                 purge_id: PURGE,
                 objects: 7,
                 bytes: 70,
+                forced: false,
+                skipped: 0,
             }),
         ],
     }
@@ -70,6 +72,28 @@ const fn purge(join: bool, entity_type: EntityType) -> Command {
 
 const fn report(purge_id: Uuid, outcome: CleanupOutcome) -> Command {
     Command::RecordCleanup { purge_id, outcome }
+}
+
+/// Gives up what a purge owes: the first storage URI was seen empty, each of the others only if `skipped` says otherwise.
+fn force(purge_id: Uuid, skipped: bool) -> Command {
+    Command::ForcePurge {
+        purge_id,
+        obligations: vec![
+            obligation(1, false),
+            obligation(2, skipped),
+            obligation(3, skipped),
+        ],
+        reason_sealed: "c2VhbGVk".into(),
+    }
+}
+
+fn obligation(ordinal: u32, skipped: bool) -> ForcedObligation {
+    ForcedObligation {
+        ordinal,
+        skipped,
+        objects: u64::from(ordinal),
+        bytes: 10 * u64::from(ordinal),
+    }
 }
 
 const fn done() -> CleanupOutcome {

@@ -1,6 +1,6 @@
 //! The whole table: six states, every command, with storage to clean and without.
 
-use super::{DELETION, PURGE, done, failed, history, noon, purge, replay, report};
+use super::{DELETION, PURGE, done, failed, force, history, noon, purge, replay, report};
 use State::{Archived, Live, PurgeFailed as Failed, Purged as Over, Purging, Unknown};
 use archive_ledger_domain::{
     Action, ArchivedEntity, Command, EntityType, Event, EventName, Rejection, State,
@@ -25,6 +25,10 @@ enum Ask {
     CleanupFailed,
     StaleCleanupDone,
     StaleCleanupFailed,
+    Force,
+    StaleForce,
+    /// When every storage URI was seen empty.
+    ForceOfNothing,
 }
 
 /// What comes of it.
@@ -40,15 +44,17 @@ enum Comes {
     Gone,
     /// [`Rejection::StalePurge`].
     Stale,
+    /// [`Rejection::NothingOwed`].
+    NotOwed,
 }
 
 use Ask::{
-    CleanupDone, CleanupFailed, JoiningPurge, JoiningPurgeOfArchive, Purge, PurgeOfArchive, Register,
-    Restore, SoftDelete, StaleCleanupDone, StaleCleanupFailed,
+    CleanupDone, CleanupFailed, Force, ForceOfNothing, JoiningPurge, JoiningPurgeOfArchive, Purge,
+    PurgeOfArchive, Register, Restore, SoftDelete, StaleCleanupDone, StaleCleanupFailed, StaleForce,
 };
-use Comes::{Gone, Of, Refused, Stale, Unheard};
+use Comes::{Gone, NotOwed, Of, Refused, Stale, Unheard};
 
-const ASKS: [Ask; 11] = [
+const ASKS: [Ask; 14] = [
     Register,
     SoftDelete,
     Restore,
@@ -60,6 +66,9 @@ const ASKS: [Ask; 11] = [
     CleanupFailed,
     StaleCleanupDone,
     StaleCleanupFailed,
+    Force,
+    StaleForce,
+    ForceOfNothing,
 ];
 
 const STATES: [State; 6] = [Unknown, Live, Archived, Purging, Failed, Over];
@@ -68,6 +77,7 @@ const STATES: [State; 6] = [Unknown, Live, Archived, Purging, Failed, Over];
 /// does not compile until its cells are filled in.
 const fn with_storage(state: State, ask: Ask) -> Comes {
     const PURGED: Comes = Of(&[EventName::Purged]);
+    const FORCED: Comes = Of(&[EventName::PurgeForced, EventName::Purged]);
     const FAILED: Comes = Of(&[EventName::PurgeFailed]);
     const REQUESTED: Comes = Of(&[EventName::PurgeRequested]);
     const NOTHING: Comes = Of(&[]);
@@ -100,6 +110,13 @@ const fn with_storage(state: State, ask: Ask) -> Comes {
         (CleanupFailed, Purging) => FAILED,
         // A report that is told again changes nothing, whatever it says.
         (CleanupDone | CleanupFailed, Failed | Over) => NOTHING,
+
+        (Force | StaleForce | ForceOfNothing, Unknown) => Unheard,
+        (Force | StaleForce | ForceOfNothing, Live | Archived) => Refused,
+        (Force | StaleForce | ForceOfNothing, Over) => Gone,
+        (Force, Purging | Failed) => FORCED,
+        (StaleForce, Purging | Failed) => Stale,
+        (ForceOfNothing, Purging | Failed) => NotOwed,
     }
 }
 
@@ -145,6 +162,7 @@ fn every_command_in_every_state_does_what_the_table_says() {
                     (Unheard, Err(refusal)) => assert_eq!(refusal, Rejection::Unknown, "{cell}"),
                     (Gone, Err(refusal)) => assert_eq!(refusal, Rejection::Purged, "{cell}"),
                     (Stale, Err(refusal)) => assert_eq!(refusal, Rejection::StalePurge, "{cell}"),
+                    (NotOwed, Err(refusal)) => assert_eq!(refusal, Rejection::NothingOwed, "{cell}"),
                     (expected, result) => panic!("{cell}: {result:?} instead of {expected:?}"),
                 }
             }
@@ -184,6 +202,9 @@ fn command(ask: Ask, storage: u32) -> Command {
         CleanupFailed => report(PURGE, failed()),
         StaleCleanupDone => report(STALE_PURGE, done()),
         StaleCleanupFailed => report(STALE_PURGE, failed()),
+        Force => force(PURGE, true),
+        StaleForce => force(STALE_PURGE, true),
+        ForceOfNothing => force(PURGE, false),
     }
 }
 
@@ -194,5 +215,6 @@ const fn action(ask: Ask) -> Action {
         Restore => Action::Restore,
         Purge | PurgeOfArchive | JoiningPurge | JoiningPurgeOfArchive => Action::Purge,
         CleanupDone | CleanupFailed | StaleCleanupDone | StaleCleanupFailed => Action::RecordCleanup,
+        Force | StaleForce | ForceOfNothing => Action::ForcePurge,
     }
 }

@@ -3,8 +3,8 @@
 use super::CloudEvent;
 use crate::store::StoredEvent;
 use archive_ledger_domain::{
-    EntityKey, EntityType, Event, EventMetadata, EventName, InvalidId, PurgeFailed, PurgeRequested, Purged,
-    Registered, Restored, SoftDeleted,
+    EntityKey, EntityType, Event, EventMetadata, EventName, ForcedObligation, InvalidId, PurgeFailed,
+    PurgeForced, PurgeRequested, Purged, Registered, Restored, SoftDeleted,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -25,14 +25,15 @@ pub fn example(name: EventName, source: &str) -> Result<CloudEvent, InvalidId> {
         | EventName::Restored
         | EventName::PurgeRequested
         | EventName::Purged
-        | EventName::PurgeFailed => {
+        | EventName::PurgeFailed
+        | EventName::PurgeForced => {
             EntityKey::new(EntityType::Backups, "497f6eca-6276-4993-bfeb-53cbbbba6f08")?
         }
     };
     let sequence = match name {
         EventName::Registered | EventName::SoftDeleted => 1,
         EventName::Restored | EventName::PurgeRequested => 2,
-        EventName::Purged | EventName::PurgeFailed => 3,
+        EventName::Purged | EventName::PurgeFailed | EventName::PurgeForced => 3,
     };
     let stored = StoredEvent {
         position: 41 + sequence,
@@ -76,12 +77,24 @@ fn event(name: EventName, recorded_at: DateTime<Utc>) -> Event {
             purge_id,
             objects: 1_204,
             bytes: 73_014_444_032,
+            forced: false,
+            skipped: 0,
         }),
         EventName::PurgeFailed => Event::PurgeFailed(PurgeFailed {
             purge_id,
             objects: 1_200,
             bytes: 73_014_440_000,
             error: String::new(),
+        }),
+        EventName::PurgeForced => Event::PurgeForced(PurgeForced {
+            purge_id,
+            obligations: vec![ForcedObligation {
+                ordinal: 1,
+                skipped: true,
+                objects: 1_200,
+                bytes: 73_014_440_000,
+            }],
+            reason_sealed: String::new(),
         }),
     }
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use archive_ledger_domain::{
-    EventMetadata, Parent, PurgeFailed, PurgeRequested, Purged, Registered, Restored, SoftDeleted,
+    EventMetadata, ForcedObligation, Parent, PurgeFailed, PurgeForced, PurgeRequested, Purged, Registered,
+    Restored, SoftDeleted,
 };
 use std::path::PathBuf;
 
@@ -80,6 +81,30 @@ fn every_event() -> Vec<StoredEvent> {
                 purge_id: id(4),
                 objects: 12,
                 bytes: 3456,
+                forced: false,
+                skipped: 0,
+            }),
+        ),
+        stored(
+            backup.clone(),
+            5,
+            Event::PurgeForced(PurgeForced {
+                purge_id: id(4),
+                obligations: vec![
+                    ForcedObligation {
+                        ordinal: 1,
+                        skipped: false,
+                        objects: 10,
+                        bytes: 2000,
+                    },
+                    ForcedObligation {
+                        ordinal: 2,
+                        skipped: true,
+                        objects: 1,
+                        bytes: 1000,
+                    },
+                ],
+                reason_sealed: "a text that stays in the ledger".to_owned(),
             }),
         ),
         stored(
@@ -111,6 +136,25 @@ fn every_event_looks_on_the_bus_as_its_golden_file_says() {
         assert_eq!(CloudEvent::decode(golden.as_bytes()).unwrap(), event);
         assert_eq!(CloudEvent::decode(&event.encode().unwrap()).unwrap(), event);
     }
+}
+
+#[test]
+fn the_end_of_a_forced_purge_says_that_objects_may_be_left() {
+    let backup = EntityKey::new(EntityType::Backups, BACKUP).unwrap();
+    let ended = |forced, skipped| {
+        let event = Event::Purged(Purged {
+            purge_id: id(4),
+            objects: 12,
+            bytes: 3456,
+            forced,
+            skipped,
+        });
+        serde_json::to_value(CloudEvent::new(&stored(backup.clone(), 5, event), "/s").data).unwrap()
+    };
+    let forced = ended(true, 2);
+    assert_eq!((&forced["forced"], &forced["skipped"]), (&true.into(), &2.into()));
+    let clean = ended(false, 0);
+    assert_eq!((clean.get("forced"), clean.get("skipped")), (None, None));
 }
 
 #[test]

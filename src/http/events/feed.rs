@@ -53,7 +53,9 @@ impl Filter {
     fn indexed(&self) -> &[EventName] {
         let purges = |name: &EventName| match name {
             EventName::PurgeRequested | EventName::Purged | EventName::PurgeFailed => true,
-            EventName::Registered | EventName::SoftDeleted | EventName::Restored => false,
+            EventName::Registered | EventName::SoftDeleted | EventName::Restored | EventName::PurgeForced => {
+                false
+            }
         };
         if self.names.iter().all(purges) {
             &self.names

@@ -19,7 +19,8 @@ pub struct Event {
     pub position: u64,
     /// Its id.
     pub event_id: Uuid,
-    /// Its name: `registered`, `soft_deleted`, `restored`, `purge_requested`, `purged` or `purge_failed`.
+    /// Its name: `registered`, `soft_deleted`, `restored`, `purge_requested`, `purged`, `purge_failed` or
+    /// `purge_forced`.
     pub event: &'static str,
     /// The entity's version after it.
     pub version: u64,

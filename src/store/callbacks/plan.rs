@@ -42,9 +42,7 @@ pub(in crate::store) fn plan<'a>(
         let concerned: Vec<&TargetRow> = targets
             .iter()
             .filter(|target| target.aggregate_id == stream_id)
-            .filter(|target| {
-                outcome.error.is_none() || target.created_at <= outcome.recorded_at + TARGET_SKEW
-            })
+            .filter(|target| outcome.over || target.created_at <= outcome.recorded_at + TARGET_SKEW)
             .collect();
         let named = concerned.iter().any(|target| !target.registered);
         planned.extend(

@@ -5,10 +5,10 @@ use super::append::signed;
 use super::read::{entity_key, non_negative};
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, JobStatus, NewCleanupJob,
-    NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state,
+    NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
 };
 use crate::store::{Position, StoreError};
-use archive_ledger_domain::State;
+use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -145,6 +145,29 @@ impl CleanupJobStore for PostgresStore {
         Ok(jobs)
     }
 
+    async fn seize_cleanup_job(
+        &self,
+        lease: &JobLease,
+        until: DateTime<Utc>,
+    ) -> Result<Option<Vec<Obligation>>, StoreError> {
+        let operation = "seize a cleanup job";
+        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        let seized =
+            sqlx::query("UPDATE cleanup_jobs SET lease_token = $2, lease_until = $3 WHERE event_id = $1")
+                .bind(lease.event_id)
+                .bind(lease.token)
+                .bind(until)
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::database(operation))?;
+        if seized.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let mut obligations = load_obligations(&mut tx, operation, &[lease.event_id]).await?;
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(Some(obligations.remove(&lease.event_id).unwrap_or_default()))
+    }
+
     async fn record_obligation(
         &self,
         lease: &JobLease,
@@ -167,7 +190,8 @@ impl CleanupJobStore for PostgresStore {
         }
         sqlx::query(
             "UPDATE cleanup_obligations
-             SET state = $3, objects = $4, bytes = $5, last_error = $6, updated_at = $7
+             SET state = $3, objects = $4, bytes = $5, last_error = $6, updated_at = $7,
+                 storage_hash = COALESCE($8, storage_hash)
              WHERE event_id = $1 AND ordinal = $2",
         )
         .bind(lease.event_id)
@@ -177,6 +201,7 @@ impl CleanupJobStore for PostgresStore {
         .bind(signed(obligation.bytes))
         .bind(&obligation.last_error)
         .bind(now)
+        .bind(obligation.storage_hash.as_ref().map(<[u8; 32]>::as_slice))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
@@ -292,6 +317,17 @@ impl CleanupJobStore for PostgresStore {
         Ok(purges(&mut connection, operation, &rows).await?.pop())
     }
 
+    async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {
+        let operation = "look a purge's entity up";
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT aggregate_id FROM cleanup_jobs WHERE purge_id = $1 LIMIT 1")
+                .bind(purge_id)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(StoreError::database(operation))?;
+        found.map(|id| entity_key(operation, &id)).transpose()
+    }
+
     async fn hasten_cleanup_job(&self, event_id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let updated = sqlx::query(
             "UPDATE cleanup_jobs SET next_attempt_at = $2
@@ -332,7 +368,7 @@ async fn load_obligations(
     jobs: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error
+        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash
          FROM cleanup_obligations WHERE event_id = ANY ($1) ORDER BY event_id, ordinal",
     )
     .bind(jobs)
@@ -347,6 +383,7 @@ async fn load_obligations(
             objects: non_negative(operation, row.get("objects"))?,
             bytes: non_negative(operation, row.get("bytes"))?,
             last_error: row.get("last_error"),
+            storage_hash: storage_hash(operation, row.get("storage_hash"))?,
         });
     }
     Ok(found)

@@ -223,6 +223,7 @@ impl Rig {
                 key: key.clone(),
                 recorded_at: self.clock.now(),
                 error: None,
+                over: true,
             })
             .collect();
         let created = self

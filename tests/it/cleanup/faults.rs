@@ -5,7 +5,7 @@ use archive_ledger::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     Obligation, ObligationState, PurgeStatus,
 };
-use archive_ledger_domain::State;
+use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -92,6 +92,14 @@ impl CleanupJobStore for Stepwise {
         self.step(async { Ok(claimed) }).await
     }
 
+    async fn seize_cleanup_job(
+        &self,
+        lease: &JobLease,
+        until: DateTime<Utc>,
+    ) -> Result<Option<Vec<Obligation>>, StoreError> {
+        self.inner.seize_cleanup_job(lease, until).await
+    }
+
     async fn record_obligation(
         &self,
         lease: &JobLease,
@@ -131,6 +139,10 @@ impl CleanupJobStore for Stepwise {
 
     async fn purge_status(&self, purge_id: Uuid) -> Result<Option<PurgeStatus>, StoreError> {
         self.inner.purge_status(purge_id).await
+    }
+
+    async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {
+        self.inner.purged_entity(purge_id).await
     }
 
     async fn hasten_cleanup_job(&self, event_id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {

@@ -275,7 +275,7 @@ fn bad_bodies() -> Vec<(Vec<u8>, &'static str, Option<&'static str>)> {
 }
 
 /// The routes that read a body.
-fn body_routes() -> [(&'static str, String); 9] {
+fn body_routes() -> [(&'static str, String); 10] {
     [
         ("POST", format!("{ARCHIVED}/backups")),
         ("POST", format!("{ARCHIVED}/backups/{ID}/restore")),
@@ -286,6 +286,7 @@ fn body_routes() -> [(&'static str, String); 9] {
         ("POST", format!("/api/admin/callbacks/{ID}/replay")),
         ("POST", format!("{ARCHIVED}/archives")),
         ("POST", format!("/api/admin/purges/{ID}/retry")),
+        ("POST", format!("/api/admin/purges/{ID}/force")),
     ]
 }
 
@@ -468,12 +469,14 @@ async fn every_header(api: &Api) {
     let keys = ["", "a b", "\u{e9}", "a\tb", long.as_str()];
     for (method, path) in body_routes()
         .into_iter()
-        .filter(|(_, path)| !path.contains("callbacks") && !path.contains("purges"))
+        .filter(|(_, path)| !path.contains("callbacks") && !path.ends_with("/retry"))
     {
         let body = if path == ARCHIVES {
             json!({"archiveId": ID, "datasetId": "d", "spaceId": "s"})
         } else if path.ends_with("backups") || path.ends_with("archives") {
             json!({"id": ID, "name": "n"})
+        } else if path.ends_with("/force") {
+            json!({"reason": "r"})
         } else {
             json!({})
         };
@@ -489,6 +492,31 @@ async fn every_header(api: &Api) {
             answer(twice).await.bad("badData", header);
         }
     }
+}
+
+async fn every_reason(api: &Api) {
+    for (body, id, key) in [
+        (json!({}), "missingRequiredValue", "reason"),
+        (json!({"reason": null}), "missingRequiredValue", "reason"),
+        (json!({"reason": ""}), "badValueEmpty", "reason"),
+        (json!({"reason": " \u{a0}"}), "badValueEmpty", "reason"),
+        (json!({"reason": 7}), "badValueString", "reason"),
+        (json!({"reason": "a\nb"}), "badData", "reason"),
+        (
+            json!({"reason": "x".repeat(2_001)}),
+            "badValueTextTooLarge",
+            "reason",
+        ),
+        (json!({"reason": "r", "force": true}), "badData", "force"),
+    ] {
+        let path = format!("/api/admin/purges/{ID}/force");
+        answer(api.request("POST", &path).json(&body)).await.bad(id, key);
+    }
+    let path = format!("/api/admin/purges/{ID}/force");
+    let longest = json!({"reason": "ö".repeat(2_000)});
+    answer(api.request("POST", &path).json(&longest))
+        .await
+        .refused(404, "notFound");
 }
 
 async fn every_path_and_query(api: &Api) {
@@ -545,6 +573,10 @@ async fn every_path_and_query(api: &Api) {
         }
         let retry = api.request("POST", &format!("/api/admin/purges/{id}/retry"));
         answer(retry).await.bad("badValueIdentifier", "purge_id");
+        let force = api.request("POST", &format!("/api/admin/purges/{id}/force"));
+        answer(force.json(&json!({"reason": "r"})))
+            .await
+            .bad("badValueIdentifier", "purge_id");
         let proof = api.get(&format!("/api/ledger/proofs/{id}")).await;
         proof.bad("badValueIdentifier", "event_id");
     }
@@ -646,6 +678,7 @@ on_both_backends! {
         every_size(&api).await;
         every_header(&api).await;
         every_path_and_query(&api).await;
+        every_reason(&api).await;
         // Positions have no gaps: nothing was recorded in between.
         assert_eq!(api.probe().await, before + 1);
         let summary = api.get(&format!("{ARCHIVED}/summary")).await.json(200);

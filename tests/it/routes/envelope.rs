@@ -6,7 +6,7 @@ use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
 
 /// Every route, with the methods that it has.
-pub const ROUTES: [(&str, &str); 28] = [
+pub const ROUTES: [(&str, &str); 29] = [
     ("/api/admin/archived/summary", "GET"),
     ("/api/admin/archived/{entity_type}", "GET,POST"),
     ("/api/admin/archived/{entity_type}/{id}", "GET"),
@@ -16,6 +16,7 @@ pub const ROUTES: [(&str, &str); 28] = [
     ("/api/admin/archived/{entity_type}/{id}/evidence", "GET"),
     ("/api/admin/purges", "GET"),
     ("/api/admin/purges/{purge_id}/retry", "POST"),
+    ("/api/admin/purges/{purge_id}/force", "POST"),
     ("/api/ledger/checkpoint", "GET"),
     ("/api/ledger/vkey", "GET"),
     ("/api/ledger/fork", "GET"),

@@ -32,7 +32,7 @@ const fn route(method: &'static str, path: &'static str, needs: Needs) -> Route 
     Route { method, path, needs }
 }
 
-const ROUTES: [Route; 23] = [
+const ROUTES: [Route; 24] = [
     route(
         "GET",
         "/api/admin/archived/summary",
@@ -78,6 +78,11 @@ const ROUTES: [Route; 23] = [
         "POST",
         "/api/admin/purges/{id}/retry",
         Needs::Right(Right::ArchivedPurge),
+    ),
+    route(
+        "POST",
+        "/api/admin/purges/{id}/force",
+        Needs::Right(Right::ArchivedPurgeForce),
     ),
     route("GET", "/api/ledger/checkpoint", Needs::Right(Right::AuditRead)),
     route("GET", "/api/ledger/vkey", Needs::Right(Right::AuditRead)),
@@ -230,6 +235,7 @@ async fn ask(api: &Api, route: Route, token: &str, exists: bool) -> Answer {
         "/api/admin/archived/users" if route.method == "POST" => json!({"id": id, "name": "n"}),
         ARCHIVES => json!({"archiveId": id, "datasetId": "d", "spaceId": "space-1"}),
         "/api/admin/callbacks/replay" => json!({"dry_run": true}),
+        path if path.ends_with("/force") => json!({"reason": "r"}),
         _ => Value::Null,
     };
     answer(if body.is_null() {
