@@ -4,12 +4,12 @@
 //! |---|---|
 //! | not known yet, or silent the last time | 1 |
 //! | answered the last time, whatever it said | [`ReceiverLimits::per_receiver`] |
-//! | silent [`ReceiverLimits::failures`] times in a row | none for a while, then one probe, the while doubling |
+//! | silent [`ReceiverLimits::failures`] times in a row, or half the time ([`ReceiverLimits::sample`]) | none for a while, then one probe, the while doubling |
 //!
 //! Starting with one attempt keeps a thousand receivers that never answer from filling every slot at once.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// Limits for each receiver.
@@ -19,6 +19,11 @@ pub struct ReceiverLimits {
     pub per_receiver: u32,
     /// Failures to answer in a row that open its circuit.
     pub failures: u32,
+    /// When so many attempts have ended within `window` and half of them or more in silence, that opens it as well: a
+    /// receiver that answers every other time never fails often in a row.
+    pub sample: usize,
+    /// How far back `sample` looks.
+    pub window: Duration,
     /// How long the circuit stays open at first; doubles with each probe that fails.
     pub open_first: Duration,
     /// The longest that it stays open.
@@ -32,6 +37,8 @@ impl Default for ReceiverLimits {
         Self {
             per_receiver: 8,
             failures: 5,
+            sample: 20,
+            window: Duration::from_secs(60),
             open_first: Duration::from_secs(30),
             open_longest: Duration::from_secs(600),
             patience: Duration::from_millis(500),
@@ -41,6 +48,9 @@ impl Default for ReceiverLimits {
 
 /// Receivers that are forgotten first when there are more: those that answer and have nothing under way.
 const REMEMBERED: usize = 10_000;
+
+/// How many attempts are remembered of a receiver at the most: a busy one's last moments are sample enough.
+const SAMPLES_KEPT: usize = 100;
 
 #[derive(Debug, Default)]
 struct Receiver {
@@ -56,6 +66,25 @@ struct Receiver {
     open_until: Option<DateTime<Utc>>,
     /// The attempt under way is the probe of an open circuit.
     probing: bool,
+    /// Attempts that ended lately, oldest first: when, and whether in silence.
+    recent: VecDeque<(DateTime<Utc>, bool)>,
+}
+
+impl Receiver {
+    /// Takes note of an attempt, and says whether half of the sample or more were silent.
+    fn is_flaky(&mut self, limits: &ReceiverLimits, silent: bool, now: DateTime<Utc>) -> bool {
+        let oldest = TimeDelta::from_std(limits.window)
+            .ok()
+            .and_then(|window| now.checked_sub_signed(window));
+        self.recent.push_back((now, silent));
+        while self.recent.len() > SAMPLES_KEPT.max(limits.sample)
+            || self.recent.front().is_some_and(|(at, _)| Some(*at) < oldest)
+        {
+            self.recent.pop_front();
+        }
+        let failed = self.recent.iter().filter(|(_, silent)| *silent).count();
+        self.recent.len() >= limits.sample && failed * 2 >= self.recent.len()
+    }
 }
 
 /// The receivers that the worker knows.
@@ -154,11 +183,18 @@ impl Receivers {
     ) -> Option<Duration> {
         let receiver = self.known.entry(host.to_owned()).or_default();
         receiver.in_flight = receiver.in_flight.saturating_sub(1);
+        let flaky = receiver.is_flaky(&self.limits, answered.is_none(), now);
         if let Some(duration) = answered {
+            let mut recent = std::mem::take(&mut receiver.recent);
+            if receiver.open_until.is_some() {
+                // A circuit that closes begins anew: what opened it does not open it again.
+                recent.clear();
+            }
             *receiver = Receiver {
                 in_flight: receiver.in_flight,
                 answers: true,
                 prompt: duration <= self.limits.patience,
+                recent,
                 ..Receiver::default()
             };
             self.forget_some();
@@ -169,7 +205,7 @@ impl Receivers {
         receiver.failures = receiver.failures.saturating_add(1);
         let open = receiver.open_until.is_some();
         // What was under way when the circuit opened is no news.
-        if (open && !receiver.probing) || (!open && receiver.failures < self.limits.failures) {
+        if (open && !receiver.probing) || (!open && !flaky && receiver.failures < self.limits.failures) {
             return None;
         }
         let pause = self
@@ -179,6 +215,7 @@ impl Receivers {
             .min(self.limits.open_longest);
         receiver.opened = receiver.opened.saturating_add(1);
         receiver.probing = false;
+        receiver.recent.clear();
         receiver.open_until = TimeDelta::from_std(pause)
             .ok()
             .and_then(|pause| now.checked_add_signed(pause));
@@ -277,13 +314,58 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_any_status_between_failures_keeps_the_circuit_closed() {
+    fn an_answer_of_any_status_between_failures_keeps_the_circuit_closed_for_nineteen_attempts() {
         let mut receivers = Receivers::new(ReceiverLimits::default());
-        for _ in 0..5 {
-            for _ in 0..4 {
-                assert_eq!(attempt(&mut receivers, None, at(0)), None);
-            }
-            attempt(&mut receivers, Some(1), at(0));
+        for number in 0..19 {
+            let answered = (number % 5 == 4).then_some(1);
+            assert_eq!(attempt(&mut receivers, answered, at(0)), None);
+        }
+        assert_eq!(
+            attempt(&mut receivers, None, at(0)),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(room(&receivers, at(29)), 0);
+        // The probe that answers forgets what opened the circuit.
+        assert_eq!(attempt(&mut receivers, Some(1), at(30)), None);
+        for _ in 0..4 {
+            assert_eq!(attempt(&mut receivers, None, at(30)), None);
+        }
+    }
+
+    #[test]
+    fn half_of_twenty_attempts_in_a_minute_open_the_circuit() {
+        let mut receivers = Receivers::new(ReceiverLimits::default());
+        let alternating = |number: i64| (number % 2 == 0).then_some(1);
+        for number in 0..19 {
+            assert_eq!(attempt(&mut receivers, alternating(number), at(number)), None);
+        }
+        assert_eq!(
+            attempt(&mut receivers, alternating(19), at(19)),
+            Some(Duration::from_secs(30))
+        );
+    }
+
+    #[test]
+    fn fewer_than_half_or_fewer_than_twenty_in_a_minute_do_not() {
+        let mut receivers = Receivers::new(ReceiverLimits::default());
+        for number in 0..500 {
+            // Two of five are silent.
+            assert_eq!(
+                attempt(&mut receivers, (number % 5 > 1).then_some(1), at(0)),
+                None
+            );
+        }
+        let mut receivers = Receivers::new(ReceiverLimits::default());
+        for number in 0..500 {
+            // Every other one is, and nineteen come in a minute.
+            assert_eq!(
+                attempt(
+                    &mut receivers,
+                    (number % 2 == 0).then_some(1),
+                    at(number * 60 / 18)
+                ),
+                None
+            );
         }
     }
 }
