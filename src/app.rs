@@ -5,6 +5,7 @@ mod ledger;
 mod serve;
 mod start;
 mod tasks;
+mod tidy;
 
 pub use ledger::{fork, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};

@@ -110,6 +110,8 @@ pub struct Callbacks {
     pub schedule: Vec<Duration>,
     /// The longest that one attempt may take.
     pub timeout: Duration,
+    /// How long finished deliveries are kept.
+    pub retention: Duration,
     /// Whether an answer of 410 ends the attempts.
     pub stop_on_gone: bool,
     /// Whether the proxy of the environment is used.
@@ -292,6 +294,9 @@ impl Reader {
             schedule,
             timeout: self.one("callback_timeout", |text| {
                 values::duration(text, Duration::from_millis(100), longest_attempt)
+            })?,
+            retention: self.one("delivery_retention", |text| {
+                values::duration(text, DAY, DAY.saturating_mul(36_500))
             })?,
             stop_on_gone: self.one("callback_stop_on_gone", values::boolean)?,
             proxy_from_env: self.one("callback_proxy_from_env", values::boolean)?,

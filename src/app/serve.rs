@@ -1,13 +1,13 @@
 //! Runs the service until it is told to stop.
 
 use super::consumers;
-use super::start::{self, Opened, StartError, Store};
+use super::start::{self, Opened, StartError};
 use super::tasks::{TaskError, Tasks};
+use super::tidy::tidy;
 use crate::bus::CommitSignal;
 use crate::bus::cloud_event;
 use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
-use crate::clock::SharedClock;
 use crate::config::{Config, Database, Nats};
 use crate::http::audit::events::AuditTrail;
 use crate::http::auth::{AuthConfig, Authenticator};
@@ -20,8 +20,7 @@ use crate::http::{router, server};
 use crate::proofs::Proofs;
 use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::secret_files;
-use crate::telemetry::{self, Metrics};
-use chrono::TimeDelta;
+use crate::telemetry::Metrics;
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::sync::Arc;
@@ -32,12 +31,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the metrics' histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-
-/// How long the answer to an idempotency key is remembered.
-const ANSWERS_KEPT: TimeDelta = TimeDelta::days(7);
-
-/// How often what has expired is removed.
-const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// Why the service did not start or did not stay.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +70,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let upkeep_stop = tasks.stop();
     tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
-    let tidying = tidy(opened.store.clone(), Arc::clone(&opened.clock), tasks.stop());
+    let (kept, clock) = (config.callbacks.retention, Arc::clone(&opened.clock));
+    let tidying = tidy(opened.store.clone(), kept, clock, tasks.stop());
     tasks.spawn("the tidying", tidying);
     let checkpointer = checkpointer(&opened).run(tasks.stop());
     tasks.spawn("the checkpointer", checkpointer);
@@ -159,23 +153,6 @@ async fn upkeep(metrics: Metrics, stop: CancellationToken) -> Result<(), Infalli
         metrics.upkeep();
     }
     Ok(())
-}
-
-/// Removes what has expired. What fails is tried again at the next round.
-async fn tidy(store: Store, clock: SharedClock, stop: CancellationToken) -> Result<(), Infallible> {
-    loop {
-        let expired = clock.now() - ANSWERS_KEPT;
-        match store.tidy(expired).await {
-            Ok(0) => {}
-            Ok(count) => tracing::debug!(count, "answers to idempotency keys expired"),
-            Err(error) => {
-                tracing::warn!(error = %telemetry::chain(&error), "what has expired could not be removed")
-            }
-        }
-        if tokio::time::timeout(TIDY_EVERY, stop.cancelled()).await.is_ok() {
-            return Ok(());
-        }
-    }
 }
 
 fn checkpointer(opened: &Opened) -> Checkpointer {

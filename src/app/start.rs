@@ -16,10 +16,10 @@ use crate::store::postgres::PostgresStore;
 use crate::store::proofs::ProofStore;
 use crate::store::rebuild::RebuildStore;
 use crate::store::repository::Repository;
+use crate::store::retention::RetentionStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::writer::{WriterHandle, writer};
 use crate::store::{AppendBackend, CoordinationStore, ReadStore, StoreError};
-use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -225,19 +225,23 @@ impl Store {
         }
     }
 
-    /// Removes what has expired: answers to idempotency keys stored before `expired` (returns how many), and in SQLite what
-    /// lingers in the write-ahead log.
+    /// Removes what is finished.
+    #[must_use]
+    pub fn retention(&self) -> Arc<dyn RetentionStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Removes what lingers in SQLite's write-ahead log.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn tidy(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn empty_write_ahead_log(&self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(store) => store.forget_answers(expired).await,
-            Self::Sqlite(store) => {
-                let forgotten = store.forget_answers(expired).await?;
-                store.empty_write_ahead_log().await?;
-                Ok(forgotten)
-            }
+            Self::Postgres(_) => Ok(()),
+            Self::Sqlite(store) => store.empty_write_ahead_log().await,
         }
     }
 

@@ -101,6 +101,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("callback_secret_file", "callback-secret-file", Kind::Text, "FILE", CALLBACKS, "Keys that sign callbacks [default: callback-secrets in the data directory, created when absent]"),
     option("callback_schedule", "callback-schedule", Kind::List, "DURATION", CALLBACKS, "Pause before the next attempt; can be repeated, and the last one recurs until day 30"),
     option("callback_timeout", "callback-timeout", Kind::Text, "DURATION", CALLBACKS, "The longest that one attempt may take"),
+    option("delivery_retention", "delivery-retention", Kind::Text, "DURATION", CALLBACKS, "How long finished callback deliveries are kept"),
     option("callback_stop_on_gone", "callback-stop-on-gone", Kind::Bool, "true|false", CALLBACKS, "End the attempts at an answer of 410 Gone"),
     option("callback_proxy_from_env", "callback-proxy-from-env", Kind::Bool, "true|false", CALLBACKS, "Send callbacks through the proxy of HTTP_PROXY and HTTPS_PROXY, which then answers for private addresses"),
 ];

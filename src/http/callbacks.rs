@@ -31,7 +31,8 @@ const REPLAYABLE: [DeliveryState; 2] = [DeliveryState::Dead, DeliveryState::Deli
 pub struct Delivery {
     /// Its id, which the receiver sees as `webhook-id`.
     pub id: Uuid,
-    /// `due` (now or later), `delivered`, or `dead`: given up, until it is replayed.
+    /// `due` (now or later), `delivered`, `dead`: given up, until it is replayed, or `superseded`: a failure that was not
+    /// told before the purge succeeded, and is not told any more.
     pub state: &'static str,
     /// Whether an attempt is under way.
     pub under_way: bool,
@@ -61,7 +62,7 @@ pub struct Delivery {
     pub created_at: String,
     /// When it is attempted next; null when it is finished or under way.
     pub next_attempt_at: Option<String>,
-    /// When it was delivered or given up.
+    /// When it was delivered, given up or superseded.
     pub finished_at: Option<String>,
 }
 
@@ -306,7 +307,12 @@ fn query(text: Option<&str>) -> Result<(DeliveryFilter, Option<DeliveryCursor>, 
         // In range, as just checked.
         limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
     };
-    let states = [DeliveryState::Due, DeliveryState::Delivered, DeliveryState::Dead];
+    let states = [
+        DeliveryState::Due,
+        DeliveryState::Delivered,
+        DeliveryState::Dead,
+        DeliveryState::Superseded,
+    ];
     Ok((filter.read(&states)?, read_cursor(cursor.as_deref())?, limit))
 }
 
@@ -341,7 +347,7 @@ fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, b
     summary = "List callback deliveries",
     description = "Deliveries of callbacks, newest first.",
     params(
-        ("state" = Option<String>, Query, description = "due, delivered or dead"),
+        ("state" = Option<String>, Query, description = "due, delivered, dead or superseded"),
         ("host" = Option<String>, Query, description = "The receiver, `host:port`"),
         ("entity_type" = Option<String>, Query, description = "The entity's type, together with `entity_id`"),
         ("entity_id" = Option<String>, Query, description = "The entity's id, together with `entity_type`"),

@@ -6,6 +6,8 @@
 //!                        ▲                                      │                         │                  │
 //!                        ├─────────── the lease ends ───────────┘                         │                  │
 //!                        └──────────────────────────────── replay ────────────────────────┴──────────────────┘
+//!
+//! due or dead, of a purge that failed ──the entity is purged, the same target is told──▶ superseded
 //! ```
 
 mod plan;
@@ -48,11 +50,14 @@ pub enum DeliveryState {
     Delivered,
     /// Given up, until somebody replays it.
     Dead,
+    /// It tells of a purge that failed, and by now the entity is gone and the same receiver is told so: not attempted any
+    /// more.
+    Superseded,
 }
 
 /// A text that names no [`DeliveryState`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a delivery is 'due', 'delivered' or 'dead'")]
+#[error("a delivery is 'due', 'delivered', 'dead' or 'superseded'")]
 pub struct UnknownDeliveryState;
 
 impl DeliveryState {
@@ -63,6 +68,7 @@ impl DeliveryState {
             Self::Due => "due",
             Self::Delivered => "delivered",
             Self::Dead => "dead",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -77,7 +83,7 @@ impl FromStr for DeliveryState {
     type Err = UnknownDeliveryState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Due, Self::Delivered, Self::Dead]
+        [Self::Due, Self::Delivered, Self::Dead, Self::Superseded]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or(UnknownDeliveryState)
@@ -446,6 +452,10 @@ pub trait CallbackStore: CallbackLog {
     /// Creates the deliveries that follow from outcomes, in one transaction: one for each target that a purge request of the
     /// entity named, or, when none did, for each that came with its registration. Telling an outcome twice changes
     /// nothing. Returns how many were created; ids and times come from `clock`.
+    ///
+    /// Whoever is told that an entity is gone is not told afterwards that its purge failed: in the same transaction, whatever
+    /// order the outcomes are told in, undelivered failures for the same target become `superseded`, and when an attempt at
+    /// one is under way, the first attempt at the success waits until that attempt's lease has ended.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was created then.

@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod proofs;
 pub mod rebuild;
 pub mod repository;
+pub mod retention;
 pub mod sqlite;
 pub mod writer;
 

@@ -12,9 +12,9 @@ use super::read::{entity_key, non_negative};
 use crate::clock::Clock;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -31,7 +31,9 @@ impl CallbackStore for PostgresStore {
         let targets: Vec<TargetRow> = sqlx::query(
             "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
              FROM callback_targets WHERE aggregate_id = ANY ($1)
-             ORDER BY aggregate_id, target_id",
+             ORDER BY aggregate_id, target_id
+             -- Of two consumers that tell of one entity, the second sees what the first created.
+             FOR UPDATE",
         )
         .bind(streams(outcomes))
         .map(|row: PgRow| TargetRow {
@@ -77,6 +79,7 @@ impl CallbackStore for PostgresStore {
         .execute(&mut *tx)
         .await
         .map_err(failed(operation))?;
+        supersede(&mut tx, operation, &streams(outcomes), clock.now()).await?;
         tx.commit().await.map_err(failed(operation))?;
         Ok(inserted.rows_affected())
     }
@@ -209,7 +212,7 @@ impl CallbackStore for PostgresStore {
              SET state = made.state, next_attempt_at = coalesce(made.next_attempt_at, made.finished_at),
                  gone = made.gone, lease_token = NULL, last_status = made.status, last_error = made.error,
                  finished_at = CASE WHEN made.state = 'due' THEN NULL ELSE made.finished_at END
-             FROM made WHERE d.delivery_id = made.delivery_id AND d.lease_token = made.token",
+             FROM made WHERE d.delivery_id = made.delivery_id AND d.lease_token = made.token AND d.state = 'due'",
         )
         .bind(columns.delivery_id)
         .bind(columns.token)
@@ -295,4 +298,43 @@ impl<'a> From<&'a [AttemptRecord]> for RecordColumns<'a> {
         }
         columns
     }
+}
+
+/// Keeps failures from being told after the success of the same entity, as [`CallbackStore::create_deliveries`] promises.
+async fn supersede(
+    tx: &mut PgConnection,
+    operation: &'static str,
+    streams: &[String],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    // The lease's token stays: it tells of the attempt under way, whose outcome changes the delivery no more.
+    let rows = sqlx::query(
+        "UPDATE callback_deliveries d SET state = 'superseded', finished_at = $2
+         WHERE d.aggregate_id = ANY ($1) AND d.state IN ('due', 'dead') AND d.error IS NOT NULL
+           AND EXISTS (SELECT 1 FROM callback_deliveries success
+                       WHERE success.aggregate_id = d.aggregate_id AND success.target_id = d.target_id
+                         AND success.error IS NULL AND success.position > d.position)
+         RETURNING d.target_id, d.lease_token, d.next_attempt_at",
+    )
+    .bind(streams)
+    .bind(now)
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::database(operation))?;
+    for row in rows {
+        if row.get::<Option<Uuid>, _>("lease_token").is_none() {
+            continue;
+        }
+        sqlx::query(
+            "UPDATE callback_deliveries SET next_attempt_at = greatest(next_attempt_at, $2)
+             WHERE aggregate_id = ANY ($3) AND target_id = $1 AND error IS NULL AND state = 'due' AND attempts = 0",
+        )
+        .bind(row.get::<Uuid, _>("target_id"))
+        .bind(row.get::<DateTime<Utc>, _>("next_attempt_at"))
+        .bind(streams)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+    }
+    Ok(())
 }

@@ -10,9 +10,9 @@ pub mod coordination;
 pub mod proofs;
 pub mod read;
 mod rebuild;
+mod retention;
 
 use super::StoreError;
-use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
@@ -66,19 +66,6 @@ impl PostgresStore {
     /// [`StoreError::Migrate`].
     pub async fn migrate(&self) -> Result<(), StoreError> {
         MIGRATIONS.run(&self.pool).await.map_err(StoreError::Migrate)
-    }
-
-    /// Removes the answers to idempotency keys that were stored before `expired`; returns how many there were.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn forget_answers(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
-        let removed = sqlx::query("DELETE FROM idempotency_answers WHERE recorded_at < $1")
-            .bind(expired)
-            .execute(&self.pool)
-            .await
-            .map_err(StoreError::database("remove expired answers"))?;
-        Ok(removed.rows_affected())
     }
 
     /// Whether the schema is exactly that of this version. Nothing is changed, and a database that holds no ledger says no.

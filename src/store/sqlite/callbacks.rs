@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use sqlx::{Connection, Row};
+use sqlx::{Connection, Row, SqliteConnection};
 
 #[async_trait]
 impl CallbackStore for SqliteStore {
@@ -78,6 +78,7 @@ impl CallbackStore for SqliteStore {
             .map_err(failed(operation))?
             .rows_affected();
         }
+        supersede(&mut tx, operation, &streams(outcomes), now).await?;
         tx.commit().await.map_err(failed(operation))?;
         Ok(created)
     }
@@ -190,7 +191,7 @@ impl CallbackStore for SqliteStore {
                 "UPDATE callback_deliveries
                  SET state = ?3, next_attempt_at = ?4, gone = ?5, lease_token = NULL, last_status = ?6, last_error = ?7,
                      finished_at = CASE WHEN ?3 = 'due' THEN NULL ELSE ?8 END
-                 WHERE delivery_id = ?1 AND lease_token = ?2",
+                 WHERE delivery_id = ?1 AND lease_token = ?2 AND state = 'due'",
             )
             .bind(&delivery_id)
             .bind(record.token.to_string())
@@ -225,6 +226,47 @@ impl CallbackStore for SqliteStore {
             oldest_due: next.first.into_iter().chain(next.retry).min(),
         })
     }
+}
+
+/// Keeps failures from being told after the success of the same entity, as [`CallbackStore::create_deliveries`] promises.
+async fn supersede(
+    tx: &mut SqliteConnection,
+    operation: &'static str,
+    streams: &[String],
+    now: i64,
+) -> Result<(), StoreError> {
+    // The lease's token stays: it tells of the attempt under way, whose outcome changes the delivery no more.
+    let rows = sqlx::query(
+        "UPDATE callback_deliveries SET state = 'superseded', finished_at = ?2
+         WHERE aggregate_id IN (SELECT value FROM json_each(?1)) AND state IN ('due', 'dead') AND error IS NOT NULL
+           AND EXISTS (SELECT 1 FROM callback_deliveries success
+                       WHERE success.aggregate_id = callback_deliveries.aggregate_id
+                         AND success.target_id = callback_deliveries.target_id
+                         AND success.error IS NULL AND success.position > callback_deliveries.position)
+         RETURNING target_id, lease_token, next_attempt_at",
+    )
+    .bind(Json(streams))
+    .bind(now)
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::database(operation))?;
+    for row in rows {
+        if row.get::<Option<&str>, _>("lease_token").is_none() {
+            continue;
+        }
+        sqlx::query(
+            "UPDATE callback_deliveries SET next_attempt_at = max(next_attempt_at, ?2)
+             WHERE target_id = ?1 AND error IS NULL AND state = 'due' AND attempts = 0
+               AND aggregate_id IN (SELECT value FROM json_each(?3))",
+        )
+        .bind(row.get::<&str, _>("target_id"))
+        .bind(row.get::<i64, _>("next_attempt_at"))
+        .bind(Json(streams))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+    }
+    Ok(())
 }
 
 impl SqliteStore {

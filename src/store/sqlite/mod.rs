@@ -14,6 +14,7 @@ pub mod coordination;
 pub mod proofs;
 pub mod read;
 mod rebuild;
+mod retention;
 mod side_file;
 
 use super::StoreError;
@@ -85,20 +86,6 @@ impl SqliteStore {
             .run(&mut *connection)
             .await
             .map_err(StoreError::Migrate)
-    }
-
-    /// Removes the answers to idempotency keys that were stored before `expired`; returns how many there were.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn forget_answers(&self, expired: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut connection = self.write.lock().await;
-        let removed = sqlx::query("DELETE FROM idempotency_answers WHERE recorded_at < ?1")
-            .bind(micros(expired))
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::database("remove expired answers"))?;
-        Ok(removed.rows_affected())
     }
 
     /// Moves the write-ahead log into the database file and empties it, so that keys and sealed details which a purge

@@ -21,6 +21,7 @@ use archive_ledger::store::callbacks::{
 };
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
+use archive_ledger::store::retention::RetentionStore;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::writer::{WriterHandle, writer};
 use archive_ledger::store::{ReadStore, StoreError};
@@ -39,6 +40,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 pub struct Rig {
     pub store: Arc<dyn CallbackStore>,
+    pub retention: Arc<dyn RetentionStore>,
     pub ledger: Ledger,
     pub clock: Arc<ManualClock>,
     pub keyring: Arc<Keyring>,
@@ -82,7 +84,7 @@ impl Rig {
         let spawn = |stop| drop(tokio::spawn(task.run(stop)));
         Self::new(
             home,
-            (store.clone(), store),
+            (store.clone(), store.clone(), store),
             (clock, keyring),
             (handle, repository),
             spawn,
@@ -104,7 +106,7 @@ impl Rig {
         let spawn = |stop| drop(tokio::spawn(task.run(stop)));
         Self::new(
             home(),
-            (store.clone(), store),
+            (store.clone(), store.clone(), store),
             (clock, keyring),
             (handle, repository),
             spawn,
@@ -113,7 +115,11 @@ impl Rig {
 
     fn new(
         home: TempDir,
-        (reads, store): (Arc<dyn ReadStore>, Arc<dyn CallbackStore>),
+        (reads, store, retention): (
+            Arc<dyn ReadStore>,
+            Arc<dyn CallbackStore>,
+            Arc<dyn RetentionStore>,
+        ),
         (clock, keyring): (Arc<ManualClock>, Arc<Keyring>),
         (writer, repository): (WriterHandle, Repository),
         spawn: impl FnOnce(CancellationToken),
@@ -133,6 +139,7 @@ impl Rig {
         });
         Self {
             store,
+            retention,
             ledger,
             clock,
             keyring,

@@ -1,0 +1,78 @@
+//! Removes what nobody needs any more: expired answers, finished deliveries, and what lingers in SQLite's write-ahead log. Every instance does so; they do not get in each other's way.
+
+use super::start::Store;
+use crate::clock::SharedClock;
+use crate::store::StoreError;
+use crate::store::retention::PRUNED_AT_ONCE;
+use crate::telemetry;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long the answer to an idempotency key is remembered.
+const ANSWERS_KEPT: TimeDelta = TimeDelta::days(7);
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Between two batches, so that commands get their turns.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Answers,
+    Deliveries,
+}
+
+/// Removes what has expired until `stop`. What fails is tried again at the next round.
+pub(super) async fn tidy(
+    store: Store,
+    kept: Duration,
+    clock: SharedClock,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    // Longer ago than time itself goes: nothing is.
+    let kept = TimeDelta::from_std(kept).unwrap_or(TimeDelta::MAX);
+    loop {
+        let round = async {
+            for (what, kept) in [(What::Answers, ANSWERS_KEPT), (What::Deliveries, kept)] {
+                let Some(before) = clock.now().checked_sub_signed(kept) else {
+                    continue;
+                };
+                let removed = prune(&store, what, before).await?;
+                if removed > 0 {
+                    tracing::debug!(?what, removed, "finished work was removed");
+                }
+            }
+            store.empty_write_ahead_log().await
+        };
+        tokio::select! {
+            // Each batch is a transaction of its own: what is cut off here is done another time.
+            () = stop.cancelled() => return Ok(()),
+            outcome = round => if let Err(error) = outcome {
+                tracing::warn!(error = %telemetry::chain(&error), "what has expired could not be removed");
+            }
+        }
+        if tokio::time::timeout(EVERY, stop.cancelled()).await.is_ok() {
+            return Ok(());
+        }
+    }
+}
+
+/// Batch after batch, until one finds less than it could take.
+async fn prune(store: &Store, what: What, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    let store = store.retention();
+    let mut all = 0;
+    loop {
+        let removed = match what {
+            What::Answers => store.prune_answers(before).await?,
+            What::Deliveries => store.prune_deliveries(before).await?,
+        };
+        all += removed;
+        if removed < u64::from(PRUNED_AT_ONCE) {
+            return Ok(all);
+        }
+        tokio::time::sleep(BETWEEN_BATCHES).await;
+    }
+}
