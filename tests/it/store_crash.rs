@@ -13,6 +13,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::harness::eventually;
+use crate::harness::holding::Holding;
 use crate::harness::lossy::Lossy;
 use crate::harness::postgres::Postgres;
 use crate::store_contract::{OnPostgres, OnSqlite};
@@ -240,6 +241,46 @@ async fn a_commit_whose_answer_is_lost_is_found_and_one_that_never_arrived_is_re
     for (key, receipt) in &acknowledged {
         assert_eq!(events_of(&log, key), recorded(receipt), "{key}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_arrives_after_its_connection_was_given_up_comes_to_nothing() {
+    let server = Postgres::shared().await;
+    let url = server.create_database().await;
+    let mut holding = Holding::before(server.port()).await;
+    let direct = ContractStore::new(Arc::new(OnPostgres::open(url.clone()).await));
+    let through = url.replace(&format!(":{}/", server.port()), &format!(":{}/", holding.port()));
+    let mut store = ContractStore::new(Arc::new(OnPostgres::connect(through).await));
+    store.keyring = Arc::clone(&direct.keyring);
+    let writer = store.writer().await;
+    // From the second command on, the writer knows the head, takes no lock and sends the batch as one statement.
+    for _ in 0..3 {
+        let known = fresh_key(EntityType::Domains);
+        writer.handle.submit(soft_delete(&known, 0)).await.unwrap();
+    }
+    let mut look = PgConnection::connect(&url).await.unwrap();
+    let position = "SELECT position FROM ledger_head";
+    let before: i64 = sqlx::query_scalar(position).fetch_one(&mut look).await.unwrap();
+
+    let key = fresh_key(EntityType::Domains);
+    holding.hold(&[key.id(), "deletion_id"]);
+    let (handle, wanted) = (writer.handle.clone(), soft_delete(&key, 0));
+    let submitted = tokio::spawn(async move { handle.submit(wanted).await });
+    let held = holding.held().await;
+    // The writer has reconnected, has found that the batch is not there, and is about to send it anew.
+    holding.looked_up().await;
+    let answer = held.arrive().await;
+    assert!(
+        answer.windows(8).any(|window| window == b"SELECT 0"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    let now: i64 = sqlx::query_scalar(position).fetch_one(&mut look).await.unwrap();
+    assert_eq!(now, before, "the late statement has written");
+    holding.open();
+    let receipt = submitted.await.unwrap().unwrap();
+    writer.stop().await;
+    assert_eq!(events_of(&verified(&direct).await, &key), recorded(&receipt));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 //! process, however that ends (see [`process`]).
 
 pub mod emulators;
+pub mod holding;
 pub mod ledger;
 pub mod lossy;
 pub mod nats;
