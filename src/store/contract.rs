@@ -10,6 +10,7 @@
 )]
 
 pub mod append;
+pub mod audit;
 pub mod erasure;
 pub mod idempotency;
 pub mod list;
@@ -17,6 +18,7 @@ pub mod log;
 pub mod pages;
 pub mod stock;
 
+use super::audit::AuditStore;
 use super::repository::Repository;
 use super::writer::{CommandError, Decision, Idempotency, Proposal, Receipt, Writer, WriterHandle, writer};
 use super::{AppendBackend, Hash, PageSizes, ReadStore};
@@ -43,6 +45,9 @@ const QUEUE_LIMIT: usize = 10_000;
 pub trait Backend: Send + Sync {
     /// Reads.
     fn reads(&self) -> Arc<dyn ReadStore>;
+
+    /// The audit.
+    fn audit(&self) -> Arc<dyn AuditStore>;
 
     /// A writer on a connection of its own, as another instance would have it.
     async fn writer(&self, settings: Settings) -> IdleWriter;

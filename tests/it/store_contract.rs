@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use archive_ledger::clock::SharedClock;
+use archive_ledger::store::audit::AuditStore;
 use archive_ledger::store::contract::{
-    Backend, ContractStore, IdleWriter, Settings, Traces, append, erasure, idempotency, list, log, pages,
-    stock,
+    Backend, ContractStore, IdleWriter, Settings, Traces, append, audit, erasure, idempotency, list, log,
+    pages, stock,
 };
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
@@ -81,6 +82,10 @@ impl OnPostgres {
 #[async_trait]
 impl Backend for OnPostgres {
     fn reads(&self) -> Arc<dyn ReadStore> {
+        Arc::new(self.store.clone())
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(self.store.clone())
     }
 
@@ -168,6 +173,10 @@ impl OnSqlite {
 #[async_trait]
 impl Backend for OnSqlite {
     fn reads(&self) -> Arc<dyn ReadStore> {
+        Arc::new(self.store.clone())
+    }
+
+    fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(self.store.clone())
     }
 
@@ -265,6 +274,11 @@ on_both_stores! {
     erasure::a_purge_with_storage_is_owed_until_its_cleanup_is_done,
     erasure::purge_work_folds_within_a_batch,
     erasure::nothing_is_sealed_for_an_erased_entity_again,
+    audit::walks_beside_writers_miss_and_double_nothing,
+    audit::filters_find_what_matches_however_much_is_indexed,
+    audit::attempts_have_no_gap_and_stand_where_they_were_written,
+    audit::a_time_finds_its_positions_however_many_share_it,
+    audit::the_context_of_an_event_outlives_its_purge,
     stock::the_stock_event_store_loads_what_the_writer_wrote,
     stock::a_commit_that_conflicts_stores_nothing,
     stock::all_events_stream_in_the_order_of_their_positions,

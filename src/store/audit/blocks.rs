@@ -15,8 +15,11 @@ pub const BLOCK: u64 = 256;
 /// How many blocks are indexed at a time.
 const BATCH: u64 = 4;
 
-/// How many blocks of a field are looked up at a time.
-const LOOKUP: u32 = 4_096;
+/// How many blocks of a field are looked up at first: what a value that occurs everywhere needs.
+pub(super) const FIRST_LOOKUP: u32 = 256;
+
+/// How many are looked up at a time at the most.
+pub(super) const LAST_LOOKUP: u32 = 4_096;
 
 /// What is indexed.
 #[derive(Clone, Copy)]
@@ -89,13 +92,14 @@ pub(super) const fn positions(block: u64) -> (Position, Position) {
 }
 
 /// The blocks between two (both included) in which something of every list occurs, in order; and the last block, in this
-/// order, that the answer covers.
+/// order, that the answer covers. `lookup` blocks of each list are looked up.
 pub(super) async fn candidates(
     store: &dyn AuditStore,
     lists: &[Vec<i64>],
     low: u64,
     high: u64,
     order: Order,
+    lookup: u32,
 ) -> Result<(Vec<u64>, u64), StoreError> {
     let mut covered = match order {
         Order::Ascending => high,
@@ -103,8 +107,8 @@ pub(super) async fn candidates(
     };
     let mut common: Option<BTreeSet<u64>> = None;
     for tokens in lists {
-        let found = store.blocks_with(tokens, low, high, order, LOOKUP).await?;
-        if let Some(last) = found.get(LOOKUP as usize - 1) {
+        let found = store.blocks_with(tokens, low, high, order, lookup).await?;
+        if let Some(last) = found.get(lookup as usize - 1) {
             covered = match order {
                 Order::Ascending => covered.min(*last),
                 Order::Descending => covered.max(*last),
@@ -128,17 +132,15 @@ pub(super) async fn candidates(
     Ok((blocks, covered))
 }
 
-/// Indexes the next full blocks, a few at a time; says whether there may be more.
+/// The tokens of `count` full blocks from `first` on.
 ///
 /// # Errors
-/// [`StoreError`]; the index is as it was then.
-pub async fn index_next(store: &dyn AuditStore) -> Result<bool, StoreError> {
-    let first = store.indexed_blocks().await?;
-    let full = store.audit_snapshot().await?.position / BLOCK;
-    let count = full.saturating_sub(first).min(BATCH);
-    if count == 0 {
-        return Ok(false);
-    }
+/// [`StoreError`].
+pub async fn block_tokens(
+    store: &dyn AuditStore,
+    first: u64,
+    count: u64,
+) -> Result<Vec<Vec<i64>>, StoreError> {
     let filter = AuditFilter::default();
     let rows = Rows {
         filter: &filter,
@@ -154,7 +156,21 @@ pub async fn index_next(store: &dyn AuditStore) -> Result<bool, StoreError> {
             tokens.extend(tokens_of(&event));
         }
     }
-    let blocks: Vec<Vec<i64>> = blocks.into_iter().map(|set| set.into_iter().collect()).collect();
+    Ok(blocks.into_iter().map(|set| set.into_iter().collect()).collect())
+}
+
+/// Indexes the next full blocks, a few at a time; says whether there may be more.
+///
+/// # Errors
+/// [`StoreError`]; the index is as it was then.
+pub async fn index_next(store: &dyn AuditStore) -> Result<bool, StoreError> {
+    let first = store.indexed_blocks().await?;
+    let full = store.audit_snapshot().await?.position / BLOCK;
+    let count = full.saturating_sub(first).min(BATCH);
+    if count == 0 {
+        return Ok(false);
+    }
+    let blocks = block_tokens(store, first, count).await?;
     store.add_blocks(first, &blocks).await?;
     Ok(first + count < full)
 }

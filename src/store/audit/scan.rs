@@ -181,6 +181,7 @@ struct Ways {
     covered: u64,
     width: u64,
     blocks: usize,
+    lookup: u32,
     done: bool,
 }
 
@@ -207,6 +208,7 @@ impl Ways {
             covered: 0,
             width: u64::from(rows.limit).clamp(1, WINDOW),
             blocks: FIRST_BLOCKS,
+            lookup: blocks::FIRST_LOOKUP,
             done: false,
         })
     }
@@ -262,9 +264,11 @@ impl Ways {
         let (low, high) = (self.low, self.high.min(self.indexed));
         if self.pending.is_empty() {
             let (first, last) = (blocks::block_of(low), blocks::block_of(high));
-            let (found, covered) = blocks::candidates(store, &self.lists, first, last, self.order).await?;
+            let (found, covered) =
+                blocks::candidates(store, &self.lists, first, last, self.order, self.lookup).await?;
             self.pending = found.into();
             self.covered = covered;
+            self.lookup = (self.lookup * 4).min(blocks::LAST_LOOKUP);
         }
         let count = self.blocks.min(self.pending.len());
         self.blocks = (self.blocks * 2).min(usize::try_from(WINDOW / blocks::BLOCK).unwrap_or(usize::MAX));
