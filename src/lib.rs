@@ -3,6 +3,7 @@
 //! `docs/ARCHITECTURE.md` walks a soft-delete, a purge and a rebuild through these modules, file by file.
 
 pub mod app;
+pub mod audit;
 pub mod bus;
 pub mod callbacks;
 pub mod cleanup;

@@ -83,10 +83,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         body_limit: config.http.body_limit,
         purges: work.purges,
         callbacks: work.callbacks,
-        audit: AuditTrail::new(
-            opened.store.audit(),
-            &opened.keyring.keyed_hash("audit-cursor", b""),
-        ),
+        audit: audit_trail(&mut tasks, &opened),
         events: EventStreams::new(cloud_event::source(&config.service.id), stop_http.clone()),
         body_timeout: config.http.request_timeout,
     };
@@ -165,6 +162,19 @@ fn checkpointer(opened: &Opened) -> Checkpointer {
         signal: CommitSignal::new(opened.ledger.committed()),
     };
     Checkpointer::new(parts, checkpointer::Settings::default())
+}
+
+/// The audit, and what is written for it behind the requests.
+fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
+    let store = opened.store.audit();
+    let attempts = Arc::new(crate::audit::attempts::Attempts::new(Arc::clone(&opened.clock)));
+    let recording = crate::audit::record(Arc::clone(&attempts), Arc::clone(&store), tasks.stop());
+    tasks.spawn("the record of attempts", recording);
+    tasks.spawn(
+        "the index of the audit",
+        crate::audit::index(Arc::clone(&store), tasks.stop()),
+    );
+    AuditTrail::new(store, attempts, &opened.keyring.keyed_hash("audit-cursor", b""))
 }
 
 async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {

@@ -148,6 +148,33 @@ pub enum AuthError {
     KeysUnavailable(#[source] JwksError),
 }
 
+impl AuthError {
+    /// What the audit says of it.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "token_missing",
+            Self::UnsupportedScheme => "scheme_unsupported",
+            Self::RepeatedHeader => "token_repeated",
+            Self::ConflictingTokens => "token_conflicting",
+            Self::TooLong => "token_too_long",
+            Self::Malformed => "token_malformed",
+            Self::UnsupportedAlgorithm => "token_algorithm",
+            Self::UnsupportedType => "token_type",
+            Self::ForbiddenHeader { .. } => "token_header",
+            Self::UnknownKey => "token_key_unknown",
+            Self::BadSignature => "token_signature",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::WrongIssuer => "token_issuer",
+            Self::WrongAudience => "token_audience",
+            Self::MissingClaim { .. } => "token_claim_missing",
+            Self::ClaimType { .. } => "token_claim_type",
+            Self::KeysUnavailable(_) => "keys_unavailable",
+        }
+    }
+}
+
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         match error {

@@ -1,5 +1,6 @@
 //! Who calls, with which conditions: what every handler asks first.
 
+use super::attempts::Trail;
 use super::audit::events::AuditTrail;
 use super::auth::Authenticator;
 use super::body::{EmptyBody, Fields, read_fields};
@@ -72,6 +73,8 @@ pub type SharedApi = Arc<Api>;
 pub struct Caller {
     /// What its token grants.
     pub principal: Arc<Principal>,
+    /// What the audit is told of the request.
+    pub trail: Trail,
     metadata: EventMetadata,
     headers: HeaderMap,
 }
@@ -82,6 +85,7 @@ pub struct Head {
     headers: HeaderMap,
     request_id: Option<String>,
     ip: Option<String>,
+    trail: Trail,
 }
 
 impl Head {
@@ -93,6 +97,7 @@ impl Head {
             headers: request.headers().clone(),
             request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
             ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
+            trail: request.extensions().get::<Trail>().cloned().unwrap_or_default(),
         }
     }
 }
@@ -120,8 +125,11 @@ impl Api {
             headers,
             request_id,
             ip,
+            trail,
         } = head;
-        let principal = self.auth.authenticate(&headers, onedata).await?;
+        let authenticated = self.auth.authenticate(&headers, onedata).await;
+        let principal = authenticated.inspect_err(|error| trail.is_denied_for(error.reason()))?;
+        trail.is_from(&principal);
         let metadata = EventMetadata {
             actor: principal.subject.clone(),
             request_id,
@@ -136,6 +144,7 @@ impl Api {
         };
         Ok(Caller {
             principal,
+            trail,
             metadata,
             headers,
         })

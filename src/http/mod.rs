@@ -5,6 +5,7 @@
 //! `error.rs` knows status codes of failures.
 
 pub mod asyncapi;
+pub mod attempts;
 pub mod audit;
 pub mod auth;
 pub mod body;

@@ -4,7 +4,7 @@ use super::caller::{Api, SharedApi};
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::observe::observe;
-use super::{asyncapi, audit, callbacks, events, ocore, onedata, openapi, purges};
+use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
@@ -14,6 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
 pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
+    let gathered = Arc::clone(&api.audit.attempts);
     let api: SharedApi = Arc::new(api);
     let archived = Router::new()
         .route("/api/admin/archived/summary", get(ocore::summary::handler))
@@ -82,6 +83,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(operation)
         .merge(pages)
         .layer(CatchPanicLayer::custom(panic_response))
+        .layer(axum::middleware::from_fn_with_state(gathered, attempts::watch))
         .layer(axum::middleware::from_fn_with_state(clock, observe));
     with_envelope(routes, errors)
 }

@@ -2,6 +2,7 @@
 
 use super::cursor::{AuditCursor, AuditCursors};
 use super::query::EventsQuery;
+use crate::audit::attempts::Attempts;
 use crate::http::caller::{Head, SharedApi, token_id_hash};
 use crate::http::error::ApiError;
 use crate::http::ocore::timestamp;
@@ -26,6 +27,8 @@ pub struct AuditTrail {
     pub store: Arc<dyn AuditStore>,
     /// Gives out cursors.
     pub cursors: AuditCursors,
+    /// What the log does not hold, on its way to the store.
+    pub attempts: Arc<Attempts>,
 }
 
 impl std::fmt::Debug for AuditTrail {
@@ -37,10 +40,11 @@ impl std::fmt::Debug for AuditTrail {
 impl AuditTrail {
     /// The audit in `store`; cursors are authenticated with `secret`.
     #[must_use]
-    pub fn new(store: Arc<dyn AuditStore>, secret: &[u8]) -> Self {
+    pub fn new(store: Arc<dyn AuditStore>, attempts: Arc<Attempts>, secret: &[u8]) -> Self {
         Self {
             store,
             cursors: AuditCursors::new(secret),
+            attempts,
         }
     }
 }
@@ -225,13 +229,14 @@ pub struct Page {
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    let caller = api.admit(Head::of(&request), Right::AuditRead).await?;
     let EventsQuery {
         filter,
         order,
         limit,
         cursor,
     } = EventsQuery::parse(query.as_deref())?;
+    caller.trail.reads(filter.canonical());
     let (store, cursors) = (&*api.audit.store, &api.audit.cursors);
     let now = store.audit_snapshot().await.map_err(LedgerError::Store)?;
     let (snapshot, after) = match cursor {

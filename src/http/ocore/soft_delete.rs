@@ -187,8 +187,10 @@ pub async fn handler(
     let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
     let entity_type = entity_type(&segments(path)?)?;
     let must_exist = caller.demands_existence();
+    let trail = caller.trail.clone();
     let context = caller.command()?;
     let body = parse(entity_type, api.fields(request, EmptyBody::IsRefused).await?)?;
+    trail.concerns(&body.key);
     if must_exist && api.ledger.load(&body.key).await?.0.state() == EntityState::Unknown {
         return Err(ApiError::PreconditionFailed);
     }

@@ -91,6 +91,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         return Err(ApiError::Forbidden);
     }
     let must_exist = caller.demands_existence();
+    let trail = caller.trail.clone();
     let context = caller.command()?;
     let archive_id = archive_id.unwrap_or_else(|| match &context.idempotency_key {
         // The same request has to name the same archive, or its repetition would be another request.
@@ -101,6 +102,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         None => api.ledger.clock().new_id().simple().to_string(),
     });
     let key = archive_key(&archive_id)?;
+    trail.concerns(&key);
     if must_exist && api.ledger.load(&key).await?.0.state() == EntityState::Unknown {
         return Err(ApiError::PreconditionFailed);
     }

@@ -6,12 +6,12 @@
 use crate::http::envelope::Envelope;
 use archive_ledger_domain::EntityType;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Required, Response};
 use utoipa::{Modify, PartialSchema, ToSchema};
 
 /// The ids of archives and of everything else, as a path takes them.
@@ -85,6 +85,18 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
         found
     };
     let (conditional, repeatable) = (has("If-Match"), has("Idempotency-Key"));
+    if conditional {
+        let code = ParameterBuilder::new()
+            .name("X-Reason-Code")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "Why, as a code that outlives a purge: 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`",
+            ))
+            .schema(Some(Object::with_type(Type::String)));
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(code.build().into());
+    }
     let takes_parameters = operation.parameters.is_some() || operation.request_body.is_some();
     if path.starts_with("/api/") {
         let mut common = vec![

@@ -1,0 +1,240 @@
+//! What a request leaves in the audit beside the log: that it was denied, that its command failed, or that it read the audit.
+
+use super::caller::{token_id_hash, user_agent};
+use super::error::ApiError;
+use super::observe::RequestId;
+use super::rights::Principal;
+use crate::audit::attempts::Attempts;
+use crate::store::audit::{Attempt, AuditAction, Outcome};
+use archive_ledger_domain::{EntityKey, EntityType, EventName};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use chrono::DateTime;
+use http::{Method, StatusCode};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use uuid::Uuid;
+
+/// What handlers tell of a request while it is handled.
+#[derive(Debug, Clone, Default)]
+pub struct Trail(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    principal: Option<Arc<Principal>>,
+    reason: Option<&'static str>,
+    key: Option<EntityKey>,
+    read: Option<String>,
+}
+
+impl Trail {
+    fn tell(&self, tell: impl FnOnce(&mut Seen)) {
+        tell(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Who it is from: a valid token said so.
+    pub fn is_from(&self, principal: &Arc<Principal>) {
+        self.tell(|seen| seen.principal = Some(Arc::clone(principal)));
+    }
+
+    /// What is wrong with its token.
+    pub fn is_denied_for(&self, reason: &'static str) {
+        self.tell(|seen| seen.reason = Some(reason));
+    }
+
+    /// Which entity it is about, where its path does not say so.
+    pub fn concerns(&self, key: &EntityKey) {
+        self.tell(|seen| seen.key = Some(key.clone()));
+    }
+
+    /// That it reads the audit, and what of it.
+    pub fn reads(&self, what: String) {
+        self.tell(|seen| seen.read = Some(what));
+    }
+}
+
+/// A request under way. Dropped before it is answered, a command leaves that its client went away; it may have been recorded.
+struct UnderWay {
+    attempts: Arc<Attempts>,
+    trail: Trail,
+    action: AuditAction,
+    path_key: Option<EntityKey>,
+    command: bool,
+    ip: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+    answered: bool,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.answered && self.command {
+            self.leave(Outcome::Failed, Some("client_gone".to_owned()));
+        }
+    }
+}
+
+impl UnderWay {
+    fn new(attempts: Arc<Attempts>, trail: Trail, request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map_or_else(String::new, |route| route.as_str().to_owned());
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        Self {
+            attempts,
+            trail,
+            action: action(request.method(), &route),
+            path_key: path_key(request.uri().path()),
+            command: ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()),
+            ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
+            user_agent: user_agent(request.headers()),
+            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
+            answered: false,
+        }
+    }
+
+    fn answered(mut self, response: &Response) {
+        self.answered = true;
+        let status = response.status();
+        let denied = status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN;
+        if denied {
+            let reason = self.trail.0.lock().unwrap_or_else(PoisonError::into_inner).reason;
+            self.leave(
+                Outcome::Denied,
+                Some(reason.unwrap_or("right_missing").to_owned()),
+            );
+        } else if self.command && (status.is_client_error() || status.is_server_error()) {
+            let error = response.extensions().get::<Arc<ApiError>>();
+            let reason = error.map_or("unknown", |error| error.describe(Uuid::nil()).id);
+            self.leave(Outcome::Failed, Some(reason.to_owned()));
+        } else if status.is_success() {
+            self.leave(Outcome::Allowed, None);
+        }
+    }
+
+    fn leave(&self, outcome: Outcome, reason: Option<String>) {
+        let seen = self.trail.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, detail) = match outcome {
+            // What nobody vouches for is neither compared nor kept.
+            Outcome::Denied => (None, None),
+            Outcome::Failed if seen.principal.is_none() => return,
+            Outcome::Failed => (seen.key.clone().or_else(|| self.path_key.clone()), None),
+            Outcome::Allowed => {
+                let Some(read) = &seen.read else { return };
+                (
+                    seen.key.clone().or_else(|| self.path_key.clone()),
+                    Some(read.clone()),
+                )
+            }
+        };
+        let action = match (outcome, self.action) {
+            (Outcome::Allowed, AuditAction::Read) => AuditAction::AuditRead,
+            (_, action) => action,
+        };
+        let principal = seen.principal.as_deref();
+        self.attempts.add(Attempt {
+            outcome,
+            action,
+            reason,
+            actor: principal.map(|principal| principal.subject.clone()),
+            token_issuer: principal.and_then(|principal| principal.issuer.clone()),
+            token_id_hash: principal.and_then(|principal| principal.token_id.as_deref().map(token_id_hash)),
+            ip: self.ip.clone(),
+            user_agent: self.user_agent.clone(),
+            request_id: self.request_id.clone(),
+            key,
+            detail,
+            // Set where it is taken up.
+            first_at: DateTime::UNIX_EPOCH,
+            last_at: DateTime::UNIX_EPOCH,
+            count: 1,
+        });
+    }
+}
+
+/// Watches how requests end.
+pub async fn watch(State(attempts): State<Arc<Attempts>>, mut request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with("/api/") {
+        return next.run(request).await;
+    }
+    let trail = Trail::default();
+    request.extensions_mut().insert(trail.clone());
+    let under_way = UnderWay::new(attempts, trail, &request);
+    let response = next.run(request).await;
+    under_way.answered(&response);
+    response
+}
+
+/// What a request asks for. A command goes by the name of its event.
+fn action(method: &Method, route: &str) -> AuditAction {
+    match (method.as_str(), route) {
+        ("GET" | "HEAD", "/api/admin/audit/events") => AuditAction::AuditRead,
+        (_, route) if route.starts_with("/api/admin/audit/export") => AuditAction::AuditExport,
+        ("GET" | "HEAD", _) => AuditAction::Read,
+        ("POST", "/api/admin/archived/{entity_type}") => AuditAction::Event(EventName::SoftDeleted),
+        ("POST", "/api/admin/archived/{entity_type}/{id}/restore") => AuditAction::Event(EventName::Restored),
+        ("DELETE", "/api/admin/archived/{entity_type}/{id}/purge")
+        | ("POST", "/api/v3/oneprovider/archives/{aid}/delete") => {
+            AuditAction::Event(EventName::PurgeRequested)
+        }
+        ("POST", "/api/v3/oneprovider/archives") => AuditAction::Event(EventName::Registered),
+        ("POST", "/api/admin/purges/{purge_id}/retry") => AuditAction::PurgeRetry,
+        ("POST", route) if route.starts_with("/api/admin/callbacks/") => AuditAction::CallbackReplay,
+        _ => AuditAction::Other,
+    }
+}
+
+/// The entity that a path names.
+fn path_key(path: &str) -> Option<EntityKey> {
+    let mut segments = if let Some(rest) = path.strip_prefix("/api/admin/archived/") {
+        rest.split('/')
+    } else {
+        let id = path
+            .strip_prefix("/api/v3/oneprovider/archives/")?
+            .split('/')
+            .next()?;
+        return EntityKey::new(EntityType::Archives, id).ok();
+    };
+    let entity_type = segments.next()?.parse().ok()?;
+    EntityKey::new(entity_type, segments.next()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_goes_by_the_name_of_its_event() {
+        let of = |method: &str, route: &str| action(&method.parse().unwrap(), route).as_str();
+        assert_eq!(
+            of("DELETE", "/api/admin/archived/{entity_type}/{id}/purge"),
+            "purge_requested"
+        );
+        assert_eq!(of("POST", "/api/admin/archived/{entity_type}"), "soft_deleted");
+        assert_eq!(of("GET", "/api/admin/archived/{entity_type}"), "read");
+        assert_eq!(of("GET", "/api/admin/audit/events"), "audit_read");
+        assert_eq!(of("POST", "/api/admin/audit/exports"), "audit_export");
+        assert_eq!(of("PUT", "/api/admin/archived/{entity_type}"), "other");
+    }
+
+    #[test]
+    fn a_path_names_its_entity_only_where_it_is_one() {
+        let of = |path: &str| path_key(path).map(|key| key.stream_id());
+        let id = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
+        assert_eq!(
+            of(&format!("/api/admin/archived/users/{id}/purge")),
+            Some(format!("users:{id}"))
+        );
+        assert_eq!(
+            of("/api/v3/oneprovider/archives/a-1/delete").as_deref(),
+            Some("archives:a-1")
+        );
+        for path in [
+            "/api/admin/archived/users",
+            "/api/admin/archived/users/x/purge",
+            "/api/events",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}
