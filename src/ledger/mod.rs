@@ -5,11 +5,13 @@
 
 mod command;
 mod force;
+mod past;
 mod purge_order;
 mod view;
 
 pub use command::{CommandContext, Purge, Register, SoftDelete};
 pub use force::ForcePurge;
+pub use past::{AsOf, PastEntity, Versions};
 pub use purge_order::PurgeOrder;
 pub use view::{ArchivedItem, ArchivedList, EntityView, HistoryItem};
 

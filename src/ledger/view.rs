@@ -143,37 +143,8 @@ impl Ledger {
             return Ok(None);
         };
         let opened = self.open_all(key, &stream)?;
-        let mut entity = ArchivedEntity::default();
-        for event in &stream.events {
-            entity.apply(event.event.clone());
-        }
-        let (Some(first), Some(last)) = (stream.events.first(), stream.events.last()) else {
-            return Ok(None);
-        };
-        if entity.state() == State::Purged {
-            return Ok(None);
-        }
-        let deleted_by = stream
-            .events
-            .iter()
-            .rev()
-            .find(|event| event.event.name() == EventName::SoftDeleted && entity.deletion().is_some())
-            .map(|event| event.metadata.actor.clone());
-        Ok(Some(EntityView {
-            key: key.clone(),
-            state: entity.state(),
-            version: last.sequence,
-            deletion_id: entity.deletion().map(|deletion| deletion.deletion_id),
-            deleted_at: entity.deletion().map(|deletion| deletion.deleted_at),
-            deleted_by,
-            parent: entity.deletion().and_then(|deletion| deletion.parent.clone()),
-            purge_id: entity.purge_id(),
-            dataset_id: entity.dataset_id().map(ToOwned::to_owned),
-            space_id: entity.space_id().map(ToOwned::to_owned),
-            created_at: first.recorded_at,
-            updated_at: last.recorded_at,
-            details: standing_details(&stream.events, opened),
-        }))
+        let view = view(key, &stream.events, opened);
+        Ok(view.filter(|view| view.state != State::Purged))
     }
 
     /// An entity's whole history, oldest first; `None` when the ledger has never heard of it.
@@ -245,6 +216,39 @@ impl Ledger {
             })
             .collect()
     }
+}
+
+/// What events made of an entity; `None` without any. `opened` is what is sealed beside each of them.
+pub(super) fn view(
+    key: &EntityKey,
+    events: &[StoredEvent],
+    opened: Vec<Option<Details>>,
+) -> Option<EntityView> {
+    let (first, last) = (events.first()?, events.last()?);
+    let mut entity = ArchivedEntity::default();
+    for event in events {
+        entity.apply(event.event.clone());
+    }
+    let deleted_by = events
+        .iter()
+        .rev()
+        .find(|event| event.event.name() == EventName::SoftDeleted && entity.deletion().is_some())
+        .map(|event| event.metadata.actor.clone());
+    Some(EntityView {
+        key: key.clone(),
+        state: entity.state(),
+        version: last.sequence,
+        deletion_id: entity.deletion().map(|deletion| deletion.deletion_id),
+        deleted_at: entity.deletion().map(|deletion| deletion.deleted_at),
+        deleted_by,
+        parent: entity.deletion().and_then(|deletion| deletion.parent.clone()),
+        purge_id: entity.purge_id(),
+        dataset_id: entity.dataset_id().map(ToOwned::to_owned),
+        space_id: entity.space_id().map(ToOwned::to_owned),
+        created_at: first.recorded_at,
+        updated_at: last.recorded_at,
+        details: standing_details(events, opened),
+    })
 }
 
 /// The details of the deletion that stands, over those of the registration; the storage of both.

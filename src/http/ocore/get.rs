@@ -1,14 +1,17 @@
 //! `GET /api/admin/archived/{entity_type}/{id}`: one entity, whatever its state.
 
 use super::soft_delete::TypedParent;
-use super::{entity_tag, timestamp};
-use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
+use super::{asks_for, entity_tag, parameter, timestamp};
+use crate::http::audit::query::position;
+use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
+use crate::ledger::{AsOf, EntityView, LedgerError};
 use archive_ledger_domain::Parent;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use http::header::ETAG;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,7 +26,7 @@ pub struct Entity {
     /// The entity's type.
     #[serde(rename = "type")]
     pub entity_type: &'static str,
-    /// `live`, `archived`, `purging` or `purge_failed`.
+    /// `live`, `archived`, `purging` or `purge_failed`; `purged` only as of a point in the past.
     pub state: &'static str,
     /// The entity's version, which is also its `ETag`.
     pub version: u64,
@@ -51,6 +54,68 @@ pub struct Entity {
     pub created_at: String,
     /// When the ledger last recorded something of it.
     pub updated_at: String,
+    /// With `as_of` only: which point this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Point>,
+}
+
+/// A point in the past.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AsOf)]
+pub struct Point {
+    /// The position of the entity's last event up to it.
+    pub position: u64,
+    /// Whether name, metadata, reason and storage are gone for good: the entity was purged since.
+    pub erased: bool,
+}
+
+impl Entity {
+    /// What is shown of an entity.
+    #[must_use]
+    pub fn new(view: EntityView) -> Self {
+        Self {
+            id: view.key.id().to_owned(),
+            entity_type: view.key.entity_type().as_str(),
+            state: view.state.as_str(),
+            version: view.version,
+            name: view.details.name,
+            metadata: view.details.metadata,
+            deleted_at: view.deleted_at.map(timestamp),
+            deleted_by: view.deleted_by,
+            deletion_id: view.deletion_id,
+            reason: view.details.reason,
+            parent: view.parent,
+            storage: view.details.storage,
+            purge_id: view.purge_id,
+            created_at: timestamp(view.created_at),
+            updated_at: timestamp(view.updated_at),
+            as_of: None,
+        }
+    }
+}
+
+/// A position, or a time as in RFC 3339; not in the future, which may still turn out otherwise.
+async fn as_of(api: &Api, text: &str) -> Result<AsOf, ApiError> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let at = position("as_of", text)?;
+        let head = api.ledger.reads().head().await.map_err(LedgerError::Store)?;
+        if at > head.position {
+            return Err(ApiError::BadValueTooHigh {
+                key: "as_of".into(),
+                limit: i64::try_from(head.position).unwrap_or(i64::MAX),
+            });
+        }
+        return Ok(AsOf::Position(at));
+    }
+    let at = DateTime::parse_from_rfc3339(text)
+        .ok()
+        .filter(|_| text.len() <= 64)
+        .map(|time| time.with_timezone(&Utc))
+        .ok_or_else(|| ApiError::bad_data("as_of", "must be a position, or a time as in RFC 3339"))?;
+    if at > api.ledger.clock().now() {
+        return Err(ApiError::bad_data("as_of", "lies in the future"));
+    }
+    Ok(AsOf::Time(at))
 }
 
 /// 404 for what never existed and for what was purged alike.
@@ -64,12 +129,14 @@ pub struct Entity {
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),
+        ("as_of" = Option<String>, Query, description = "As it was after this position, or at this time (RFC 3339), whatever \
+            became of it; needs `audit:read` instead, and gives no `ETag`"),
     ),
     responses(
         (status = 200, description = "The entity, with its version as `ETag`", body = Entity,
             headers(("ETag" = String, description = "The entity's version"))),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
-        (status = 404, description = "Never existed, or purged"),
+        (status = 404, description = "Never existed, or purged; with `as_of`: not recorded yet then"),
     )
 )]
 pub async fn handler(
@@ -77,27 +144,33 @@ pub async fn handler(
     path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    let query = request.uri().query().map(ToOwned::to_owned);
+    let past = asks_for(query.as_deref(), "as_of");
+    let right = if past {
+        Right::AuditRead
+    } else {
+        Right::ArchivedRead
+    };
+    let caller = api.admit(Head::of(&request), right).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
+    if let Some(text) = parameter(query.as_deref(), "as_of")? {
+        let as_of = as_of(&api, &text).await?;
+        caller.trail.reads(format!("as_of={text}"));
+        let found = api.ledger.entity_as_of(&key, as_of).await?;
+        let found = found.ok_or(ApiError::NotFound)?;
+        let point = Point {
+            position: found.position,
+            erased: found.erased,
+        };
+        let entity = Entity {
+            as_of: Some(point),
+            ..Entity::new(found.view)
+        };
+        // No tag: a command is not to be made to depend on what was.
+        return Ok(Json(entity).into_response());
+    }
     let view = api.ledger.entity(&key).await?.ok_or(ApiError::NotFound)?;
     let etag = entity_tag(view.version).map_err(ApiError::internal)?;
-    let entity = Entity {
-        id: view.key.id().to_owned(),
-        entity_type: view.key.entity_type().as_str(),
-        state: view.state.as_str(),
-        version: view.version,
-        name: view.details.name,
-        metadata: view.details.metadata,
-        deleted_at: view.deleted_at.map(timestamp),
-        deleted_by: view.deleted_by,
-        deletion_id: view.deletion_id,
-        reason: view.details.reason,
-        parent: view.parent,
-        storage: view.details.storage,
-        purge_id: view.purge_id,
-        created_at: timestamp(view.created_at),
-        updated_at: timestamp(view.updated_at),
-    };
-    Ok(([(ETAG, etag)], Json(entity)).into_response())
+    Ok(([(ETAG, etag)], Json(Entity::new(view))).into_response())
 }

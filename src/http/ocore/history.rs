@@ -1,12 +1,14 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history`: everything that happened to one entity.
 
-use super::timestamp;
+use super::diff::diff;
+use super::{asks_for, parameter, timestamp};
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
 use crate::ledger::HistoryItem;
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -42,6 +44,12 @@ pub struct Event {
     pub details: Option<Value>,
     /// Whether what was sealed with it is gone for good.
     pub erased: bool,
+    /// Why, as a code (`X-Reason-Code`): it outlives a purge.
+    pub reason_code: Option<String>,
+    /// Its leaf of the log's Merkle tree (RFC 6962), in hexadecimal: what the proof proves.
+    pub leaf_hash: String,
+    /// Where its proof is.
+    pub proof: String,
 }
 
 /// The events of one entity.
@@ -64,6 +72,8 @@ pub struct History {
     params(
         ("entity_type" = String, Path, description = "The entity's type"),
         ("id" = String, Path, description = "The entity's id"),
+        ("diff" = Option<String>, Query, description = "Instead, what changed between two of its versions, as in `3..5`; 0 is \
+            before the ledger heard of it. Needs `audit:read` instead; gives `from`, `to`, `changes`, `erased`"),
     ),
     responses(
         (status = 200, description = "Every event of the entity, oldest first", body = History),
@@ -75,16 +85,29 @@ pub async fn handler(
     State(api): State<SharedApi>,
     path: Segments<(String, String)>,
     request: Request,
-) -> Result<Json<History>, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+) -> Result<Response, ApiError> {
+    let query = request.uri().query().map(ToOwned::to_owned);
+    let compared = asks_for(query.as_deref(), "diff");
+    let right = if compared {
+        Right::AuditRead
+    } else {
+        Right::ArchivedRead
+    };
+    let caller = api.admit(Head::of(&request), right).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
+    if let Some(text) = parameter(query.as_deref(), "diff")? {
+        let found = diff(&api, &key, &text).await?;
+        caller.trail.reads(format!("diff={text}"));
+        return Ok(Json(found).into_response());
+    }
     let history = api.ledger.history(&key).await?.ok_or(ApiError::NotFound)?;
     let items = history.into_iter().map(event).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(History {
+    let history = History {
         total_count: items.len(),
         items,
-    }))
+    };
+    Ok(Json(history).into_response())
 }
 
 fn event(item: HistoryItem) -> Result<Event, ApiError> {
@@ -100,6 +123,9 @@ fn event(item: HistoryItem) -> Result<Event, ApiError> {
         version: item.stored.sequence,
         state: item.state.as_str(),
         recorded_at: timestamp(item.stored.recorded_at),
+        reason_code: item.stored.metadata.reason_code,
+        leaf_hash: hex::encode(item.stored.leaf),
+        proof: format!("/api/ledger/proofs/{}", item.stored.event_id),
         actor: item.stored.metadata.actor,
         request_id: item.stored.metadata.request_id,
         command_id: item.stored.command_id,

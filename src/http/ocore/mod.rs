@@ -1,5 +1,6 @@
 //! oCore's *Archived* admin API (seed 000), and what it needs beside it.
 
+pub mod diff;
 pub mod get;
 pub mod history;
 pub mod list;
@@ -8,6 +9,7 @@ pub mod restore;
 pub mod soft_delete;
 pub mod summary;
 
+use crate::http::error::ApiError;
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::HeaderValue;
@@ -63,6 +65,22 @@ pub struct Message {
 #[must_use]
 pub fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// Whether a query has a parameter: what decides which right a read needs, before anything else is looked at.
+pub(super) fn asks_for(query: Option<&str>, name: &str) -> bool {
+    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.any(|(found, _)| found == name)
+}
+
+/// The one value of a parameter; other parameters are not looked at.
+pub(super) fn parameter(query: Option<&str>, name: &'static str) -> Result<Option<String>, ApiError> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(std::borrow::Cow::into_owned)),
+        (_, Some(_)) => Err(ApiError::bad_data(name, "given more than once")),
+    }
 }
 
 /// A version as an entity tag.
