@@ -179,6 +179,7 @@ fn action(method: &Method, route: &str) -> AuditAction {
         }
         ("POST", "/api/v3/oneprovider/archives") => AuditAction::Event(EventName::Registered),
         ("POST", "/api/admin/purges/{purge_id}/retry") => AuditAction::PurgeRetry,
+        ("POST", "/api/admin/purges/{purge_id}/force") => AuditAction::Event(EventName::PurgeForced),
         ("POST", route) if route.starts_with("/api/admin/callbacks/") => AuditAction::CallbackReplay,
         _ => AuditAction::Other,
     }

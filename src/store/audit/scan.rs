@@ -20,7 +20,10 @@ const ATTEMPTS_SCANNED: u32 = 20_000;
 const WINDOW: u64 = 4_096;
 
 /// How many blocks are read by the first statement of a step that the index leads.
-const FIRST_BLOCKS: usize = 4;
+const FIRST_BLOCKS: usize = 16;
+
+/// How often a step looks into the index at the most.
+const LOOKUPS: u32 = 6;
 
 /// How many records an export reads at a time.
 const EXPORT_PAGE: u32 = 2_000;
@@ -141,7 +144,7 @@ async fn events(
             Order::Ascending => way.end >= high,
             Order::Descending => way.end <= low,
         };
-        if !ended && scanned >= EVENTS_SCANNED {
+        if !ended && (scanned >= EVENTS_SCANNED || ways.spent()) {
             let reached = Some(last_place(rows.order, way.end));
             return Ok(Found { rows: found, reached });
         }
@@ -182,6 +185,7 @@ struct Ways {
     width: u64,
     blocks: usize,
     lookup: u32,
+    lookups: u32,
     done: bool,
 }
 
@@ -209,6 +213,7 @@ impl Ways {
             width: u64::from(rows.limit).clamp(1, WINDOW),
             blocks: FIRST_BLOCKS,
             lookup: blocks::FIRST_LOOKUP,
+            lookups: 0,
             done: false,
         })
     }
@@ -232,6 +237,11 @@ impl Ways {
             Order::Descending => self.high = way.end - 1,
         }
         Ok(Some(way))
+    }
+
+    /// Whether the index was looked into as often as a step may, and what it named was read.
+    fn spent(&self) -> bool {
+        self.lookups >= LOOKUPS && self.pending.is_empty()
     }
 
     /// The next positions, without the index.
@@ -268,6 +278,7 @@ impl Ways {
                 blocks::candidates(store, &self.lists, first, last, self.order, self.lookup).await?;
             self.pending = found.into();
             self.covered = covered;
+            self.lookups += 1;
             self.lookup = (self.lookup * 4).min(blocks::LAST_LOOKUP);
         }
         let count = self.blocks.min(self.pending.len());

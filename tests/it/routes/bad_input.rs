@@ -480,7 +480,12 @@ async fn every_header(api: &Api) {
         } else {
             json!({})
         };
-        for (header, values) in [("If-Match", &tags[..]), ("Idempotency-Key", &keys[..])] {
+        let codes = ["", "a b", "a/b", "\u{e9}", "a,b", &long[..65]];
+        for (header, values) in [
+            ("If-Match", &tags[..]),
+            ("Idempotency-Key", &keys[..]),
+            ("X-Reason-Code", &codes[..]),
+        ] {
             for value in values {
                 let request = api.request(method, &path).json(&body);
                 answer(request.header(header, value.as_bytes()))
@@ -642,6 +647,57 @@ async fn every_path_and_query(api: &Api) {
         ("cursor=%ff", "badData", "cursor"),
     ] {
         api.get(&format!("{ARCHIVED}/backups?{query}")).await.bad(id, key);
+    }
+    for (query, id, key) in [
+        ("after=x", "badValueInteger", "after"),
+        ("after=-1", "badValueInteger", "after"),
+        ("after=", "badValueInteger", "after"),
+        ("after=99999999999999999999", "badValueInteger", "after"),
+        ("after=999999999999", "badValueTooHigh", "after"),
+        ("after=0&after=0", "badData", "after"),
+        ("entity_type=ships", "badValueNotAllowed", "entity_type"),
+        ("event=deleted", "badValueNotAllowed", "event"),
+        ("from=0", "badData", "from"),
+    ] {
+        api.get(&format!("/api/events?{query}")).await.bad(id, key);
+    }
+    for last in ["", "x", "-1", "1.5", "999999999999"] {
+        let request = api.request("GET", "/api/events").header("Last-Event-ID", last);
+        let key = if last.len() == 12 {
+            "after"
+        } else {
+            "Last-Event-ID"
+        };
+        let id = if last.len() == 12 {
+            "badValueTooHigh"
+        } else {
+            "badValueInteger"
+        };
+        answer(request).await.bad(id, key);
+    }
+    let backwards = api
+        .request("GET", "/api/events?after=2")
+        .header("Last-Event-ID", "1");
+    answer(backwards).await.bad("badData", "Last-Event-ID");
+    for (query, id, key) in [
+        ("actr=x", "badData", "actr"),
+        ("actor=", "badValueEmpty", "actor"),
+        ("actor=%00", "badData", "actor"),
+        ("action=deleted", "badValueNotAllowed", "action"),
+        ("entity_type=ships", "badValueNotAllowed", "entity_type"),
+        ("entity_type=users&entity_id=x", "badValueIdentifier", "entity_id"),
+        ("outcome=ok", "badValueNotAllowed", "outcome"),
+        ("ip=localhost", "badData", "ip"),
+        ("from=yesterday", "badData", "from"),
+        ("pos_from=-1", "badValueInteger", "pos_from"),
+        ("pos_to=99999999999999999999", "badValueInteger", "pos_to"),
+        ("limit=1001", "badValueNotInRange", "limit"),
+        ("order=newest", "badValueNotAllowed", "order"),
+        ("cursor=", "badData", "cursor"),
+    ] {
+        api.get(&format!("/api/admin/audit/events?{query}"))
+            .await
+            .bad(id, key);
     }
     for (query, id, key) in [
         ("state=lost", "badValueNotAllowed", "state"),

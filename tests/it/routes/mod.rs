@@ -3,6 +3,7 @@
 //! Tests of one backend share one service (see [`Api::shared`]), so they work on entities of their own and count nothing
 //! that another test could change; a test that must be alone starts a service for itself.
 
+mod audit;
 mod bad_input;
 mod envelope;
 mod idempotency;
