@@ -163,18 +163,16 @@ pub(super) async fn add(pool: &PgPool, write: &AttemptsWrite) -> Result<Vec<u64>
         sequences.push(non_negative(operation, sequence)?);
     }
     if !write.grown.is_empty() {
-        let grown = write.grown.iter();
-        let columns: (Vec<i64>, (Vec<i64>, Vec<DateTime<Utc>>)) = grown
-            .map(|(sequence, more, last_at)| (signed(*sequence), (signed(*more), *last_at)))
-            .unzip();
-        let (grown_sequences, (more, last_at)) = columns;
+        let sequence: Vec<i64> = write.grown.iter().map(|grown| signed(grown.0)).collect();
+        let more: Vec<i64> = write.grown.iter().map(|grown| signed(grown.1)).collect();
+        let last_at: Vec<DateTime<Utc>> = write.grown.iter().map(|grown| grown.2).collect();
         let updated = sqlx::query(
             "UPDATE audit_attempts old
              SET count = old.count + new.more, last_at = greatest(old.last_at, new.last_at)
              FROM UNNEST ($1::bigint[], $2::bigint[], $3::timestamptz[]) AS new (sequence, more, last_at)
              WHERE old.sequence = new.sequence",
         )
-        .bind(grown_sequences)
+        .bind(sequence)
         .bind(more)
         .bind(last_at)
         .execute(&mut *tx)
