@@ -9,8 +9,12 @@ mod tidy;
 
 pub use ledger::{fork, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
-pub use start::{Opened, StartError, Store, open};
+pub use start::{Opened, StartError, Store, existing_keyring, open};
 
+pub(crate) use serve::lock;
+
+use crate::cleanup::blob::Blobs;
+use crate::cleanup::roots::StorageRoots;
 use crate::config::{Config, Database};
 
 /// Connects to a ledger that exists, with the schema of this version; makes neither.
@@ -36,6 +40,17 @@ pub async fn existing(config: &Config) -> Result<Store, StartError> {
             "the schema is not that of this version: run `archive-ledger migrate`",
         ))
     }
+}
+
+/// The storage under the configured roots, which is there and can be listed.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault.
+pub async fn blobs(config: &Config) -> Result<Blobs, StartError> {
+    let roots = StorageRoots::parse(&config.storage.roots)
+        .and_then(|roots| roots.protecting(&config.data_dir))
+        .map_err(StartError::Root)?;
+    consumers::blobs(roots, config).await
 }
 
 /// Brings the schema up to date.

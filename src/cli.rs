@@ -4,6 +4,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod ledger;
 pub(crate) mod rebuild;
+pub(crate) mod reconcile;
 pub(crate) mod token;
 pub(crate) mod verify;
 
@@ -58,6 +59,14 @@ pub(crate) enum Command {
     /// replaced, in one transaction. Nothing is locked while they are right, and nothing is published or called.
     #[command(display_name = "archive-ledger rebuild", after_help = rebuild::AFTER_HELP)]
     Rebuild(rebuild::Arguments),
+
+    /// Compare the storage under the roots with the ledger
+    ///
+    /// Tells of storage that entities name and that is gone, and of objects that a purge ordered to be deleted and that are
+    /// there. With --fix the latter are deleted, and nothing else.
+    #[command(display_name = "archive-ledger reconcile", after_help = reconcile::AFTER_HELP)]
+    Reconcile(reconcile::Arguments),
+
     /// Check that a log is what its ledger signed
     ///
     /// Rebuilds every root from the entries and trusts no tile. It checks a served log (--url), an exported one (--dir), one
@@ -138,6 +147,7 @@ impl Cli {
             Command::Export(arguments) => std::mem::take(&mut arguments.flags),
             Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
             Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
+            Command::Reconcile(arguments) => std::mem::take(&mut arguments.options.flags),
             Command::Import(arguments) => std::mem::take(&mut arguments.options.flags),
         };
         Ok((self.flags.joined(after)?, command))

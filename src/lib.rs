@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod merkle;
 pub mod proofs;
 pub mod rebuild;
+pub mod reconcile;
 pub mod relay;
 pub mod secret_files;
 pub mod store;

@@ -43,6 +43,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(arguments) => cli::token::run(&config, arguments),
         Command::Migrate(_) => work(&config, app::migrate(&config)),
         Command::Rebuild(arguments) => work(&config, cli::rebuild::run(&config, arguments)),
+        Command::Reconcile(arguments) => work(&config, cli::reconcile::run(&config, arguments)),
         Command::Verify(arguments) => work(&config, cli::verify::run(&config, arguments)),
         Command::Export(arguments) => work(&config, cli::export::run(&config, arguments)),
         Command::Ledger(arguments) => work(&config, cli::ledger::run(&config, arguments)),

@@ -18,6 +18,7 @@ use crate::cleanup::azure::AzureOptions;
 use crate::cleanup::blob::{Blobs, CloudOptions};
 use crate::cleanup::gcs::GcsOptions;
 use crate::cleanup::purges::Purges;
+use crate::cleanup::roots::StorageRoots;
 use crate::cleanup::s3::S3Options;
 use crate::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
 use crate::config::Config;
@@ -130,7 +131,8 @@ fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
     }
 }
 
-async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, StartError> {
+/// The storage under these roots, which is there and can be listed.
+pub(super) async fn blobs(roots: StorageRoots, config: &Config) -> Result<Blobs, StartError> {
     let clouds = CloudOptions {
         s3: S3Options {
             endpoint: config.storage.s3_endpoint.as_ref().map(ToString::to_string),
@@ -145,13 +147,18 @@ async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, Sta
             endpoint: config.storage.azure_endpoint.clone(),
         },
     };
-    let blobs = Blobs::connect((*opened.roots).clone(), clouds)
+    let blobs = Blobs::connect(roots, clouds)
         .await
         .map_err(|error| StartError::option("--storage-root", error))?;
     blobs
         .probe()
         .await
         .map_err(|error| StartError::option("--storage-root", error))?;
+    Ok(blobs)
+}
+
+async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, StartError> {
+    let blobs = blobs((*opened.roots).clone(), config).await?;
     let parts = CleanupParts {
         ledger: Arc::clone(&opened.ledger),
         jobs: opened.store.cleanup_jobs(),

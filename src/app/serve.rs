@@ -188,7 +188,7 @@ async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {
 }
 
 /// An embedded ledger is served by one process: two would clean and call back twice. The lock ends with the process.
-fn lock(config: &Config) -> Result<Option<File>, StartError> {
+pub(crate) fn lock(config: &Config) -> Result<Option<File>, StartError> {
     let Database::Sqlite { path } = &config.database else {
         return Ok(None);
     };

@@ -15,6 +15,7 @@ use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::proofs::ProofStore;
 use crate::store::rebuild::RebuildStore;
+use crate::store::reconcile::ReconcileStore;
 use crate::store::repository::Repository;
 use crate::store::retention::RetentionStore;
 use crate::store::sqlite::SqliteStore;
@@ -201,6 +202,15 @@ impl Store {
     /// What proofs are made of.
     #[must_use]
     pub fn proofs(&self) -> Arc<dyn ProofStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What a comparison of the storage with the ledger reads.
+    #[must_use]
+    pub fn reconcile(&self) -> Arc<dyn ReconcileStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),
@@ -452,6 +462,35 @@ impl Start<'_> {
         );
         (handle, tokio::spawn(task.run(self.stop.clone())))
     }
+}
+
+/// The keyring that a ledger which exists was sealed with; makes and remembers none.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault.
+pub async fn existing_keyring(config: &Config, store: &Store) -> Result<Keyring, StartError> {
+    let expected = store
+        .recall(KEYRING_META)
+        .await
+        .map_err(|source| blame(store_option(config), source))?
+        .unwrap_or_default();
+    let path = &config.keyring_file;
+    let content = secret_files::load(path).map_err(|source| StartError::SecretFile {
+        option: "--keyring-file",
+        source,
+    })?;
+    let Some(content) = content else {
+        return Err(StartError::KeyringMissing {
+            path: path.display().to_string(),
+            expected,
+        });
+    };
+    let keyring = Keyring::parse(&content).map_err(StartError::Keyring)?;
+    let actual = keyring.fingerprint();
+    if expected != actual {
+        return Err(StartError::OtherKeyring { expected, actual });
+    }
+    Ok(keyring)
 }
 
 /// The keyring that this ledger was sealed with; a new one only for a ledger that was never sealed.

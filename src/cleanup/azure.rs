@@ -9,7 +9,8 @@ use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
 use super::gcs::CloudError;
 use super::rest::{Answer, Rest, from_status};
 use super::rounds::{self, Container, Failure, Page, Victim};
-use super::uri::{Cloud, Place, StorageUri};
+use super::survey::{Met, Unread};
+use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use async_trait::async_trait;
 use object_store::azure::{AzureAuthorizer, AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::client::HttpRequestBody;
@@ -19,6 +20,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use url::Url;
 
 /// The version of the protocol, <https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services>.
@@ -123,6 +125,22 @@ impl AzureStore {
 
     fn container<'a>(&'a self, name: &'a str) -> AzureContainer<'a> {
         AzureContainer { store: self, name }
+    }
+
+    /// Whether the object or anything in the folder is there, in its current version.
+    pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
+        let bucket = place.bucket();
+        rounds::holds(&self.container(bucket), self.backoff, place).await
+    }
+
+    /// Everything under a prefix, with every version, in the order of the names.
+    pub(crate) async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        tell: &mpsc::Sender<Result<Met, Unread>>,
+    ) -> Result<(), BlobErrorKind> {
+        rounds::walk(&self.container(bucket), self.backoff, prefix, tell).await
     }
 
     async fn send(

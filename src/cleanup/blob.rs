@@ -157,11 +157,11 @@ pub trait BlobStore: Send + Sync {
 
 /// Every storage that the roots name, behind one door.
 pub struct Blobs {
-    roots: Arc<StorageRoots>,
+    pub(super) roots: Arc<StorageRoots>,
     local: LocalStore,
-    s3: Option<S3Store>,
-    gcs: Option<GcsStore>,
-    azure: Option<AzureStore>,
+    pub(super) s3: Option<S3Store>,
+    pub(super) gcs: Option<GcsStore>,
+    pub(super) azure: Option<AzureStore>,
 }
 
 /// How the clouds are reached that roots name.

@@ -7,13 +7,15 @@ use super::backoff::Backoff;
 use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
 use super::rest::{Answer, Rest, from_status};
 use super::rounds::{self, Container, Failure, Page, Victim};
-use super::uri::{Cloud, Place, StorageUri};
+use super::survey::{Met, Unread};
+use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use async_trait::async_trait;
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::Method;
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use url::Url;
 
 const ADDRESS: &str = "https://storage.googleapis.com";
@@ -114,6 +116,22 @@ impl GcsStore {
 
     fn bucket<'a>(&'a self, bucket: &'a str) -> Bucket<'a> {
         Bucket { store: self, bucket }
+    }
+
+    /// Whether the object or anything in the folder is there, in its current version.
+    pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
+        let bucket = place.bucket();
+        rounds::holds(&self.bucket(bucket), self.backoff, place).await
+    }
+
+    /// Everything under a prefix, with every version, in the order of the names.
+    pub(crate) async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        tell: &mpsc::Sender<Result<Met, Unread>>,
+    ) -> Result<(), BlobErrorKind> {
+        rounds::walk(&self.bucket(bucket), self.backoff, prefix, tell).await
     }
 
     async fn send(&self, method: Method, url: Url) -> Result<Answer, Failure> {

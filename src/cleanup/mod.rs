@@ -8,7 +8,7 @@
 //!
 //! `roots` and `uri` decide which storage may be deleted at all; `blob` deletes it, through `local` for folders, and `s3`,
 //! `gcs` and `azure` for objects. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
-//! them, and `purges` shows an operator what is owed.
+//! them, and `purges` shows an operator what is owed. `survey` only looks, for a comparison with the ledger.
 
 pub mod azure;
 pub mod backoff;
@@ -22,6 +22,7 @@ mod rest;
 pub mod roots;
 mod rounds;
 pub mod s3;
+pub mod survey;
 pub mod uri;
 pub mod worker;
 

@@ -1,5 +1,6 @@
 //! Storage roots: the only places whose objects may ever be deleted.
 
+use super::survey::Tree;
 use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, spell};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,33 @@ impl StorageRoots {
                 prefix,
             } => Some((*cloud, bucket.as_str(), prefix.as_str())),
         })
+    }
+
+    /// The roots as they are walked, none of them inside another.
+    pub(crate) fn trees(&self) -> Vec<Tree> {
+        let trees: Vec<Tree> = self
+            .roots
+            .iter()
+            .map(|root| match root {
+                Root::Local { components, .. } => Tree::Local(format!("/{}", components.join("/"))),
+                Root::Bucket {
+                    cloud,
+                    bucket,
+                    prefix,
+                } => Tree::Bucket {
+                    cloud: *cloud,
+                    bucket: bucket.clone(),
+                    prefix: prefix.clone(),
+                },
+            })
+            .collect();
+        let mut apart: Vec<Tree> = Vec::new();
+        for tree in &trees {
+            if !apart.contains(tree) && !trees.iter().any(|outer| outer.holds(tree)) {
+                apart.push(tree.clone());
+            }
+        }
+        apart
     }
 
     /// Opens every local root once, to tell at start what would fail later.

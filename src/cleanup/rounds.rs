@@ -5,9 +5,11 @@
 
 use super::backoff::Backoff;
 use super::blob::{BlobError, BlobErrorKind, Cleaned, Progress};
+use super::survey::{Met, Unread};
 use super::uri::BucketPlace;
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
 
 /// How many single deletions of one purge run at the same time.
 const IN_FLIGHT: usize = 16;
@@ -251,6 +253,81 @@ fn settle(tally: &mut Tally, victim: Victim, outcome: Result<(), Failure>) -> Re
         Err(Failure::Stands(kind)) => return Err(kind),
     }
     Ok(cleaned)
+}
+
+/// Whether there is a current object at the place, or below it.
+pub(super) async fn holds(
+    container: &dyn Container,
+    backoff: Backoff,
+    place: &BucketPlace,
+) -> Result<bool, BlobErrorKind> {
+    if let Some(key) = place.object() {
+        let page = patiently(backoff, || container.list(key, None))
+            .await
+            .map_err(Failure::kind)?;
+        if page
+            .victims
+            .iter()
+            .any(|found| found.current && found.name == key)
+        {
+            return Ok(true);
+        }
+    }
+    let folder = place.folder();
+    let mut from: Option<String> = None;
+    loop {
+        let page = patiently(backoff, || container.list(&folder, from.as_deref()))
+            .await
+            .map_err(Failure::kind)?;
+        if page
+            .victims
+            .iter()
+            .any(|found| found.current && found.name.starts_with(&folder))
+        {
+            return Ok(true);
+        }
+        from = match page.next {
+            Some(next) => Some(next),
+            None => return Ok(false),
+        };
+    }
+}
+
+/// Tells of everything under a prefix, until nobody listens.
+pub(super) async fn walk(
+    container: &dyn Container,
+    backoff: Backoff,
+    prefix: &str,
+    tell: &mpsc::Sender<Result<Met, Unread>>,
+) -> Result<(), BlobErrorKind> {
+    let folder = if prefix.is_empty() {
+        String::new()
+    } else {
+        format!("{prefix}/")
+    };
+    let mut from: Option<String> = None;
+    loop {
+        let page = patiently(backoff, || container.list(&folder, from.as_deref()))
+            .await
+            .map_err(Failure::kind)?;
+        for found in page
+            .victims
+            .into_iter()
+            .filter(|found| found.name.starts_with(&folder))
+        {
+            let met = Met {
+                name: found.name,
+                bytes: found.bytes,
+            };
+            if tell.send(Ok(met)).await.is_err() {
+                return Ok(());
+            }
+        }
+        from = match page.next {
+            Some(next) => Some(next),
+            None => return Ok(()),
+        };
+    }
 }
 
 /// Sends a request until it is answered, as long as the backoff has attempts left.

@@ -1,10 +1,11 @@
 //! S3 and servers that speak its protocol: every version, every delete marker, every unfinished upload, by exact key.
 //!
-//! This file configures the client; `purge` deletes and decides when it is over, `page` lists, `failure` reads errors.
+//! This file configures the client; `purge` deletes and decides when it is over, `page` lists, `failure` reads errors, `survey` only looks.
 
 mod failure;
 mod page;
 mod purge;
+mod survey;
 
 pub use super::backoff::Backoff;
 use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};

@@ -258,10 +258,19 @@ pub(crate) enum Spelled {
 /// [`UriRefusal`] when it is not spelled as a storage URI.
 pub fn canonical_name(uri: &str) -> Result<Vec<u8>, UriRefusal> {
     Ok(match spell(uri)? {
-        Spelled::Local(components) => format!("file\0/{}", components.join("/")),
-        Spelled::Bucket { cloud, bucket, key } => format!("{}\0{bucket}\0{key}", cloud.scheme()),
-    }
-    .into_bytes())
+        Spelled::Local(components) => local_name(&components.join("/")),
+        Spelled::Bucket { cloud, bucket, key } => bucket_name(cloud, &bucket, &key),
+    })
+}
+
+/// The name of a local path, given without the slash at its beginning.
+pub(crate) fn local_name(path: &str) -> Vec<u8> {
+    format!("file\0/{path}").into_bytes()
+}
+
+/// The name of a key.
+pub(crate) fn bucket_name(cloud: Cloud, bucket: &str, key: &str) -> Vec<u8> {
+    format!("{}\0{bucket}\0{key}", cloud.scheme()).into_bytes()
 }
 
 /// Takes a URI apart by the rules at the top of this file.

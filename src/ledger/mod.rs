@@ -13,6 +13,7 @@ pub use command::{CommandContext, Purge, Register, SoftDelete};
 pub use force::ForcePurge;
 pub use past::{AsOf, PastEntity, Versions};
 pub use purge_order::PurgeOrder;
+pub(crate) use purge_order::{STORAGE_PURPOSE, standing_storage};
 pub use view::{ArchivedItem, ArchivedList, EntityView, HistoryItem};
 
 use crate::callbacks::target::{CallbackPolicy, TargetRefusal};

@@ -127,7 +127,7 @@ fn forced(events: &[StoredEvent]) -> bool {
 }
 
 /// The storage of the registration and of the deletion that stands, one entry per URI that they named.
-fn standing_storage(events: &[StoredEvent], opened: Vec<Vec<String>>) -> Vec<String> {
+pub(crate) fn standing_storage(events: &[StoredEvent], opened: Vec<Vec<String>>) -> Vec<String> {
     let (mut registered, mut deleted) = (Vec::new(), Vec::new());
     for (event, storage) in events.iter().zip(opened) {
         match &event.event {

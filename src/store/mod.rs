@@ -20,6 +20,7 @@ pub mod error;
 pub mod postgres;
 pub mod proofs;
 pub mod rebuild;
+pub mod reconcile;
 pub mod repository;
 pub mod retention;
 pub mod sqlite;

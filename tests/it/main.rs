@@ -45,6 +45,7 @@ mod harness;
 mod import;
 mod proofs;
 mod rebuild;
+mod reconcile;
 mod relay;
 mod routes;
 mod sealing;

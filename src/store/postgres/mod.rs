@@ -10,6 +10,7 @@ pub mod coordination;
 pub mod proofs;
 pub mod read;
 mod rebuild;
+pub mod reconcile;
 mod retention;
 
 use super::StoreError;

@@ -14,7 +14,9 @@ pub mod coordination;
 pub mod proofs;
 pub mod read;
 mod rebuild;
+pub mod reconcile;
 mod retention;
+pub mod scratch;
 mod side_file;
 
 use super::StoreError;

@@ -1,0 +1,64 @@
+//! What an entity that is not purged names as its storage.
+
+use crate::keyring::Keyring;
+use crate::ledger::{LedgerError, standing_storage};
+use crate::store::ReadStore;
+use archive_ledger_domain::{ArchivedEntity, EntityKey, State};
+use cqrs_es::Aggregate;
+use std::sync::Arc;
+
+/// An entity's storage.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Claimed {
+    pub(super) state: State,
+    /// What a purge would clean.
+    pub(super) standing: Vec<String>,
+    /// Everything that it ever named. A deletion that was undone leaves its storage to the entity, though no purge of it would
+    /// clean that.
+    pub(super) ever: Vec<String>,
+}
+
+/// Opens what is sealed.
+pub(super) struct Claims<'a> {
+    reads: Arc<dyn ReadStore>,
+    keyring: &'a Keyring,
+}
+
+impl<'a> Claims<'a> {
+    pub(super) const fn new(reads: Arc<dyn ReadStore>, keyring: &'a Keyring) -> Self {
+        Self { reads, keyring }
+    }
+
+    /// What the entity names; `None` when it was purged, or never had anything sealed.
+    pub(super) async fn of(&self, key: &EntityKey) -> Result<Option<Claimed>, LedgerError> {
+        let Some(stream) = self.reads.stream(key).await? else {
+            return Ok(None);
+        };
+        let mut entity = ArchivedEntity::default();
+        for event in &stream.events {
+            entity.apply(event.event.clone());
+        }
+        let (State::Live | State::Archived | State::Purging | State::PurgeFailed, Some(wrapped)) =
+            (entity.state(), &stream.data_key)
+        else {
+            return Ok(None);
+        };
+        let stream_id = key.stream_id();
+        let data_key = self.keyring.unwrap(&stream_id, wrapped)?;
+        let opened = stream
+            .events
+            .iter()
+            .map(|event| match &event.sealed {
+                Some(sealed) => data_key
+                    .open_details(&stream_id, event.event_id, sealed)
+                    .map(|(details, _)| details.storage),
+                None => Ok(Vec::new()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Claimed {
+            state: entity.state(),
+            ever: opened.concat(),
+            standing: standing_storage(&stream.events, opened),
+        }))
+    }
+}

@@ -1,0 +1,258 @@
+//! The places that an object lies in, and the hashes that they are recognized by.
+
+use crate::cleanup::survey::Tree;
+use crate::cleanup::uri::{Spelled, bucket_name, local_name, spell};
+use crate::keyring::Keyring;
+use crate::ledger::STORAGE_PURPOSE;
+use crate::store::Hash;
+use crate::store::sqlite::scratch::Claim;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// What a storage URI must not hold as it is; the rest of a name may stand for itself.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'%')
+    .add(b'?')
+    .add(b'#')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\');
+
+/// A place in a storage root: a folder or an object, by its absolute path or its key.
+///
+/// In a bucket a folder has two names: `s3://bucket/key`, which is the object `key` and everything under `key/`, and
+/// `s3://bucket/key/`, which is the latter only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spot {
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing but the object of that name.
+    Object,
+    /// A folder, and in a bucket the object of the same name.
+    Both,
+    /// A folder of a bucket by the name that ends in a slash.
+    Folder,
+}
+
+impl Spot {
+    pub(super) fn root(tree: &Tree) -> Self {
+        let name = match tree {
+            Tree::Local(root) => root.clone(),
+            Tree::Bucket { prefix, .. } => prefix.clone(),
+        };
+        Self {
+            name,
+            kind: Kind::Both,
+        }
+    }
+
+    pub(super) const fn is_object(&self) -> bool {
+        matches!(self.kind, Kind::Object)
+    }
+
+    pub(super) fn hash(&self, tree: &Tree, keyring: &Keyring) -> Hash {
+        let name = match tree {
+            Tree::Local(_) => local_name(self.name.trim_start_matches('/')),
+            Tree::Bucket { cloud, bucket, .. } => bucket_name(*cloud, bucket, &self.spelled()),
+        };
+        keyring.keyed_hash(STORAGE_PURPOSE, &name)
+    }
+
+    /// As its URI ends.
+    fn spelled(&self) -> String {
+        match self.kind {
+            Kind::Object | Kind::Both => self.name.clone(),
+            Kind::Folder => format!("{}/", self.name),
+        }
+    }
+
+    pub(super) fn uri(&self, tree: &Tree) -> String {
+        uri(tree, &self.spelled())
+    }
+
+    /// Whether an object of that name lies in it.
+    pub(super) fn covers(&self, name: &str) -> bool {
+        let below = name
+            .strip_prefix(&self.name)
+            .is_some_and(|rest| rest.starts_with('/'));
+        match self.kind {
+            Kind::Object => name == self.name,
+            Kind::Both => below || name == self.name,
+            Kind::Folder => below,
+        }
+    }
+
+    /// Whether both are names of one folder or object.
+    pub(super) fn names_same(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+
+    /// Itself by each of its names, and every folder above it below the root.
+    pub(super) fn with_folders(&self, tree: &Tree) -> Vec<Self> {
+        // An object below it lies in exactly these.
+        spots(tree, &format!("{}/x", self.name))
+            .into_iter()
+            .filter(|spot| !spot.is_object())
+            .collect()
+    }
+}
+
+/// The URI of an absolute path or a key.
+pub(super) fn uri(tree: &Tree, name: &str) -> String {
+    let escaped = utf8_percent_encode(name, ESCAPED);
+    match tree {
+        Tree::Local(_) => format!("file://{escaped}"),
+        Tree::Bucket { cloud, bucket, .. } => format!("{}://{bucket}/{escaped}", cloud.scheme()),
+    }
+}
+
+/// Every place below the root that an object lies in, outermost first, and the object itself at the end.
+pub(super) fn spots(tree: &Tree, name: &str) -> Vec<Spot> {
+    let (start, kinds): (usize, &[Kind]) = match tree {
+        Tree::Local(root) => (root.len() + 1, &[Kind::Both]),
+        Tree::Bucket { prefix, .. } if prefix.is_empty() => (0, &[Kind::Both, Kind::Folder]),
+        Tree::Bucket { prefix, .. } => (prefix.len() + 1, &[Kind::Both, Kind::Folder]),
+    };
+    let mut found = Vec::new();
+    for (slash, _) in name.match_indices('/').filter(|(slash, _)| *slash >= start) {
+        found.extend(kinds.iter().map(|kind| Spot {
+            name: name[..slash].to_owned(),
+            kind: *kind,
+        }));
+    }
+    if !name.ends_with('/') {
+        found.push(Spot {
+            name: name.to_owned(),
+            kind: Kind::Object,
+        });
+    }
+    found
+}
+
+/// What an entity claims by its storage URIs: what they name, and that something is stored below every folder above it.
+pub(super) fn claims(keyring: &Keyring, storage: &[String]) -> Vec<(Hash, Claim)> {
+    let mut claims = Vec::new();
+    let mut claim = |name: Vec<u8>, claim| claims.push((keyring.keyed_hash(STORAGE_PURPOSE, &name), claim));
+    for uri in storage {
+        match spell(uri) {
+            Ok(Spelled::Local(components)) => {
+                let path = components.join("/");
+                for (slash, _) in path.match_indices('/') {
+                    claim(local_name(&path[..slash]), Claim::Below);
+                }
+                claim(local_name(&path), Claim::Own);
+            }
+            Ok(Spelled::Bucket { cloud, bucket, key }) => {
+                let base = key.strip_suffix('/').unwrap_or(&key);
+                for (slash, _) in base.match_indices('/') {
+                    claim(bucket_name(cloud, &bucket, &base[..slash]), Claim::Below);
+                    claim(bucket_name(cloud, &bucket, &base[..=slash]), Claim::Below);
+                }
+                let whole = if base == key { Claim::Own } else { Claim::Below };
+                claim(bucket_name(cloud, &bucket, base), whole);
+                claim(bucket_name(cloud, &bucket, &format!("{base}/")), Claim::Own);
+            }
+            // It was checked when it came in; what cannot be spelled any more can name nothing.
+            Err(_) => {}
+        }
+    }
+    claims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cleanup::uri::Cloud;
+    use uuid::Uuid;
+
+    fn tree() -> Tree {
+        Tree::Bucket {
+            cloud: Cloud::S3,
+            bucket: "b".into(),
+            prefix: "root".into(),
+        }
+    }
+
+    #[test]
+    fn an_object_lies_in_every_folder_below_the_root_by_both_names() {
+        let found: Vec<String> = spots(&tree(), "root/a/b/c")
+            .iter()
+            .map(|spot| spot.uri(&tree()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "s3://b/root/a",
+                "s3://b/root/a/",
+                "s3://b/root/a/b",
+                "s3://b/root/a/b/",
+                "s3://b/root/a/b/c"
+            ]
+        );
+        let local = Tree::Local("/srv/x".into());
+        let found: Vec<String> = spots(&local, "/srv/x/a b/100%")
+            .iter()
+            .map(|spot| spot.uri(&local))
+            .collect();
+        assert_eq!(found, ["file:///srv/x/a%20b", "file:///srv/x/a%20b/100%25"]);
+    }
+
+    #[test]
+    fn a_folder_covers_what_is_below_it_and_not_its_sibling() {
+        let spots = spots(&tree(), "root/a/b");
+        let (both, folder) = (&spots[0], &spots[1]);
+        assert!(both.covers("root/a") && !folder.covers("root/a"));
+        for spot in [both, folder] {
+            assert!(spot.covers("root/a/z") && !spot.covers("root/a-sibling/z"));
+        }
+    }
+
+    #[test]
+    fn a_claim_is_recognized_by_the_name_of_the_folder_and_below_it_by_those_above() {
+        let keyring = Keyring::parse(&Keyring::generate(Uuid::from_u128(1)).unwrap()).unwrap();
+        let claimed = claims(&keyring, &["s3://b/root/a/b".into(), "file:///srv/x/one/".into()]);
+        let of = |spot: &Spot, tree: &Tree| {
+            let hash = spot.hash(tree, &keyring);
+            claimed
+                .iter()
+                .filter(|(one, _)| *one == hash)
+                .map(|(_, claim)| *claim)
+                .max()
+        };
+        let path = spots(&tree(), "root/a/b/c");
+        let found: Vec<_> = path.iter().map(|spot| of(spot, &tree())).collect();
+        assert_eq!(
+            found,
+            [
+                Some(Claim::Below),
+                Some(Claim::Below),
+                Some(Claim::Own),
+                Some(Claim::Own),
+                None
+            ]
+        );
+        let local = Tree::Local("/srv/x".into());
+        assert_eq!(of(&spots(&local, "/srv/x/one/1")[0], &local), Some(Claim::Own));
+        assert_eq!(of(&spots(&local, "/srv/x/one")[0], &local), Some(Claim::Own));
+    }
+
+    #[test]
+    fn every_uri_that_is_told_can_be_given_back() {
+        for name in ["root/a b", "root/ü/%41", "root/a?b#c", "root/x/"] {
+            let told = uri(&tree(), name);
+            assert_eq!(
+                spell(&told),
+                Ok(Spelled::Bucket {
+                    cloud: Cloud::S3,
+                    bucket: "b".into(),
+                    key: name.into()
+                })
+            );
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! SQLite: what a comparison of the storage with the ledger reads.
+
+use super::read::entity_key;
+use super::{SqliteStore, uuid};
+use crate::store::StoreError;
+use crate::store::cleanup_jobs::storage_hash;
+use crate::store::reconcile::{PurgedCursor, PurgedStorage, ReconcileStore};
+use archive_ledger_domain::EntityKey;
+use async_trait::async_trait;
+use sqlx::Row;
+
+#[async_trait]
+impl ReconcileStore for SqliteStore {
+    async fn sealed_entities(&self, after: &str, limit: u32) -> Result<Vec<EntityKey>, StoreError> {
+        let operation = "list the sealed entities";
+        let found: Vec<String> = sqlx::query_scalar(
+            "SELECT aggregate_id FROM entity_keys WHERE aggregate_id > ?1 ORDER BY aggregate_id LIMIT ?2",
+        )
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        found.iter().map(|id| entity_key(operation, id)).collect()
+    }
+
+    async fn purged_storage(
+        &self,
+        after: PurgedCursor,
+        limit: u32,
+    ) -> Result<Vec<PurgedStorage>, StoreError> {
+        let operation = "list the purged storage";
+        let rows = sqlx::query(
+            "SELECT o.event_id, o.ordinal, o.state, o.storage_hash, j.aggregate_id, j.purge_id
+             FROM cleanup_obligations o
+             JOIN cleanup_jobs j ON j.event_id = o.event_id
+             JOIN erasures e ON e.aggregate_id = j.aggregate_id
+             WHERE (o.event_id, o.ordinal) > (?1, ?2) AND o.storage_hash IS NOT NULL
+             ORDER BY o.event_id, o.ordinal
+             LIMIT ?3",
+        )
+        .bind(after.0.to_string())
+        .bind(i64::from(after.1))
+        .bind(i64::from(limit))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                let missing = || StoreError::inconsistent(operation, "a hash or number is missing");
+                Ok(PurgedStorage {
+                    event_id: uuid(operation, row.get("event_id"))?,
+                    ordinal: u32::try_from(row.get::<i64, _>("ordinal")).map_err(|_| missing())?,
+                    key: entity_key(operation, row.get("aggregate_id"))?,
+                    purge_id: uuid(operation, row.get("purge_id"))?,
+                    given_up: row.get::<&str, _>("state") != "done",
+                    hash: storage_hash(operation, row.get("storage_hash"))?.ok_or_else(missing)?,
+                })
+            })
+            .collect()
+    }
+}

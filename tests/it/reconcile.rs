@@ -1,0 +1,263 @@
+//! The storage compared with the ledger: the real binary, its findings, and what `--fix` touches.
+
+use crate::harness::s3::S3;
+use crate::harness::server::{Backend, Server};
+use crate::harness::{eventually, on_both_backends};
+use serde_json::{Value, json};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn fill(path: &Path, files: usize) {
+    std::fs::create_dir_all(path).unwrap();
+    for number in 0..files {
+        std::fs::write(path.join(number.to_string()), "0123456789").unwrap();
+    }
+}
+
+/// A service, its storage root, and the administrator's token.
+struct Scene {
+    server: Server,
+    root: String,
+    admin: String,
+}
+
+impl Scene {
+    async fn start(backend: Backend, root: String, env: Vec<(String, String)>) -> Self {
+        let server = Server::builder(backend)
+            .envs(env)
+            .env("ARCHIVE_LEDGER_STORAGE_ROOT", root.clone())
+            .start()
+            .await;
+        let admin = server.token(&["--role", "admin"]).await;
+        Self { server, root, admin }
+    }
+
+    /// Soft-deletes the backup of that number, which stores at these places below the root.
+    async fn delete(&self, number: u8, places: &[&str]) -> String {
+        let id = format!("00000000-0000-4000-8000-0000000000{number:02}");
+        let storage: Vec<String> = places
+            .iter()
+            .map(|place| format!("{}/{place}", self.root))
+            .collect();
+        let body = json!({"id": id, "name": "n", "storage": storage});
+        let answer = self
+            .server
+            .post("/api/admin/archived/backups", &self.admin, &body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+        id
+    }
+
+    async fn purge(&self, id: &str) {
+        let path = format!("/api/admin/archived/backups/{id}");
+        let asked = self
+            .server
+            .delete(&format!("{path}/purge"), &self.admin)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(asked.status(), 200);
+    }
+
+    async fn gone(&self, id: &str) {
+        let path = format!("/api/admin/archived/backups/{id}");
+        eventually("the entity is purged", SOON, || async {
+            let answer = self.server.get(&path, &self.admin).send().await.unwrap();
+            (answer.status() == 404).then_some(())
+        })
+        .await;
+    }
+
+    async fn run(&self, args: &[&str]) -> Output {
+        self.server.run_command(&[&["reconcile"], args].concat()).await
+    }
+
+    /// The findings, without the summary; the summary; the exit code.
+    async fn told(&self, args: &[&str]) -> (Vec<Value>, Value, i32) {
+        let output = self.run(&[&["--format", "ndjson"], args].concat()).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let summary = lines
+            .pop()
+            .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(summary["kind"], "summary");
+        (lines, summary, output.status.code().unwrap())
+    }
+
+    /// Where `--fix` may run: an embedded ledger that nobody serves.
+    async fn stop_if_embedded(&self) {
+        match self.server.backend() {
+            Backend::Embedded => assert_eq!(self.server.terminate().await, 0),
+            Backend::Clustered => {}
+        }
+    }
+}
+
+/// The findings of one kind as (id, storage, uri below the root, objects).
+fn of(kind: &str, root: &str, found: &[Value]) -> Vec<(String, u64, String, u64)> {
+    let mut found: Vec<_> = found
+        .iter()
+        .filter(|finding| finding["kind"] == kind)
+        .map(|finding| {
+            let uri = finding["uri"].as_str().unwrap();
+            let below = uri
+                .strip_prefix(root)
+                .unwrap_or_else(|| panic!("{uri} is not below {root}"));
+            (
+                finding["id"].as_str().unwrap_or("").to_owned(),
+                finding["storage"].as_u64().unwrap_or(0),
+                below.to_owned(),
+                finding["objects"].as_u64().unwrap_or(0),
+            )
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+on_both_backends! {
+    async fn what_is_missing_and_what_is_left_is_told_and_only_what_is_left_is_deleted(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("root");
+        for (place, files) in [("kept", 2), ("lost", 1), ("done", 3), ("around", 1), ("around/inside", 2), ("nobody", 4)] {
+            fill(&root.join(place), files);
+        }
+        let scene = Scene::start(backend, format!("file://{}", root.display()), Vec::new()).await;
+        scene.delete(1, &["kept"]).await;
+        let lost = scene.delete(2, &["kept/0", "lost"]).await;
+        let done = scene.delete(3, &["done", "done-two"]).await;
+        let around = scene.delete(4, &["around"]).await;
+        for id in [&done, &around] {
+            scene.purge(id).await;
+        }
+        for id in [&done, &around] {
+            scene.gone(id).await;
+        }
+        let (found, summary, code) = scene.told(&[]).await;
+        assert_eq!((found, code), (Vec::new(), 0), "{summary}");
+        assert_eq!((&summary["entities"], &summary["purged"], &summary["unclaimed"]), (&json!(2), &json!(3), &json!(4)));
+
+        std::fs::remove_dir_all(root.join("lost")).unwrap();
+        fill(&root.join("done/deep"), 2);
+        fill(&root.join("done-sibling"), 1);
+        fill(&root.join("around"), 1);
+        fill(&root.join("around/inside"), 2);
+        // Somebody stores inside a place that was purged.
+        scene.delete(5, &["around/inside"]).await;
+
+        let (found, summary, code) = scene.told(&["--unclaimed"]).await;
+        assert_eq!(code, 3, "{summary}");
+        assert_eq!(of("missing", &scene.root, &found), [(lost.clone(), 2, "/lost".to_owned(), 0)]);
+        let leftovers = [(done.clone(), 1, "/done".to_owned(), 2), (around.clone(), 1, "/around".to_owned(), 1)];
+        assert_eq!(of("leftover", &scene.root, &found), leftovers);
+        let unclaimed = [("/done-sibling", 1), ("/nobody", 4)].map(|(place, count)| (String::new(), 0, place.to_owned(), count));
+        assert_eq!(of("unclaimed", &scene.root, &found), unclaimed);
+        let table = scene.run(&[]).await;
+        let text = String::from_utf8(table.stdout).unwrap();
+        assert_eq!(table.status.code(), Some(3));
+        assert!(text.starts_with("KIND ") && text.contains(&format!("backups/{done}")) && text.lines().count() == 5, "{text}");
+
+        if scene.server.backend() == Backend::Embedded {
+            let refused = scene.run(&["--fix"]).await;
+            let line = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(2), "{line}");
+            assert!(line.contains("another process serves this ledger"), "{line}");
+            assert!(root.join("done/deep").exists());
+        }
+        scene.stop_if_embedded().await;
+        let (found, summary, code) = scene.told(&["--fix"]).await;
+        assert_eq!((code, &summary["fixed"], &summary["leftover"]), (1, &json!(1), &json!(1)), "{found:?}");
+        let kept: Vec<&Value> = found.iter().filter(|finding| finding["fixed"] == false).collect();
+        assert_eq!(kept[0]["error"], "an entity that is not purged stores there too");
+        assert!(!root.join("done").exists());
+        for (place, files) in [("kept", 2), ("done-sibling", 1), ("around", 2), ("around/inside", 2), ("nobody", 4)] {
+            assert_eq!(std::fs::read_dir(root.join(place)).unwrap().count(), files, "{place}");
+        }
+        std::fs::remove_file(root.join("around/0")).unwrap();
+        fill(&root.join("lost"), 1);
+        let (found, _, code) = scene.told(&["--fix"]).await;
+        assert_eq!((found, code), (Vec::new(), 0));
+    }
+
+    async fn what_a_forced_purge_gave_up_is_recognized_and_can_be_removed_later(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let (root, aside) = (home.path().join("root"), home.path().join("aside"));
+        fill(&root.join("stuck"), 3);
+        let scene = Scene::start(backend, format!("file://{}", root.display()), Vec::new()).await;
+        let id = scene.delete(1, &["stuck"]).await;
+        std::fs::rename(root.join("stuck"), &aside).unwrap();
+        symlink(&aside, root.join("stuck")).unwrap();
+        scene.purge(&id).await;
+        let purge_id = eventually("the purge has failed", SOON, || async {
+            let page = scene.server.get("/api/admin/purges?state=failed", &scene.admin).send().await.unwrap();
+            let page: Value = page.json().await.unwrap();
+            page["items"][0]["purge_id"].as_str().map(str::to_owned)
+        })
+        .await;
+        let force = format!("/api/admin/purges/{purge_id}/force");
+        let forced = scene.server.post(&force, &scene.admin, &json!({"reason": "r"})).send().await.unwrap();
+        assert_eq!(forced.status(), 200);
+        std::fs::remove_file(root.join("stuck")).unwrap();
+        std::fs::rename(&aside, root.join("stuck")).unwrap();
+        let (found, _, code) = scene.told(&[]).await;
+        assert_eq!(of("leftover", &scene.root, &found), [(id, 1, "/stuck".to_owned(), 3)]);
+        assert_eq!((code, &found[0]["given_up"], &found[0]["purge_id"]), (3, &json!(true), &json!(purge_id)));
+        scene.stop_if_embedded().await;
+        let (found, _, code) = scene.told(&["--fix"]).await;
+        assert_eq!((code, &found[0]["fixed"]), (0, &json!(true)), "{found:?}");
+        assert!(!root.join("stuck").exists());
+    }
+
+    async fn a_root_that_is_away_is_trouble_and_not_an_empty_one(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("root");
+        fill(&root.join("kept"), 1);
+        let scene = Scene::start(backend, format!("file://{}", root.display()), Vec::new()).await;
+        scene.delete(1, &["kept"]).await;
+        std::fs::rename(&root, home.path().join("away")).unwrap();
+        let refused = scene.run(&[]).await;
+        let line = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{line}");
+        assert!(line.contains("--storage-root"), "{line}");
+        assert!(refused.stdout.is_empty());
+    }
+
+    async fn objects_in_s3_are_compared_by_key_with_every_version(backend: Backend) {
+        let s3 = S3::shared().await;
+        let bucket = s3.create_versioned_bucket().await;
+        for key in ["root/kept/1", "root/done", "root/done/1", "root/folder/1", "root/nobody/1"] {
+            s3.put(&bucket, key, b"0123456789").await;
+        }
+        let scene = Scene::start(backend, format!("s3://{bucket}/root"), s3.env()).await;
+        scene.delete(1, &["kept/"]).await;
+        let lost = scene.delete(2, &["never"]).await;
+        let done = scene.delete(3, &["done", "folder/"]).await;
+        scene.purge(&done).await;
+        scene.gone(&done).await;
+        for key in ["root/done", "root/done/1", "root/done/1", "root/done-sibling", "root/folder/x/1", "root/folder"] {
+            s3.put(&bucket, key, b"0123456789").await;
+        }
+        let (found, summary, code) = scene.told(&["--unclaimed"]).await;
+        assert_eq!(code, 3, "{summary}");
+        assert_eq!(of("missing", &scene.root, &found), [(lost, 1, "/never".to_owned(), 0)]);
+        let leftovers = [(1, "/done", 1), (1, "/done", 2), (2, "/folder/", 1)];
+        let leftovers = leftovers.map(|(storage, place, count)| (done.clone(), storage, place.to_owned(), count));
+        assert_eq!(of("leftover", &scene.root, &found), leftovers);
+        scene.stop_if_embedded().await;
+        let (found, _, code) = scene.told(&["--fix"]).await;
+        assert_eq!(code, 3, "{found:?}");
+        assert!(found.iter().all(|finding| finding["kind"] == "missing" || finding["fixed"] == true), "{found:?}");
+        let left = s3.keys(&bucket, "").await;
+        assert_eq!(left, ["root/done-sibling", "root/folder", "root/kept/1", "root/nobody/1"]);
+        assert_eq!(s3.versions(&bucket, "root/done/").await, 0);
+    }
+}
