@@ -215,8 +215,7 @@ impl Backoff {
 
 /// The log's events at the given positions, those that exist; of the given names only, when there are any.
 ///
-/// Positions come from messages, so they may be anything. Mostly they come in runs without gaps, so one read from the lowest
-/// position finds nearly all of them.
+/// Positions come from messages, so they may be anything.
 pub(crate) async fn find_in_log(
     reads: &dyn ReadStore,
     names: &[EventName],
@@ -224,7 +223,6 @@ pub(crate) async fn find_in_log(
 ) -> Result<HashMap<Position, BusEvent>, StoreError> {
     /// What a database column can hold.
     const POSSIBLE: RangeInclusive<Position> = 1..=i64::MAX as Position;
-    let mut found = HashMap::new();
     let mut wanted: Vec<Position> = positions
         .iter()
         .copied()
@@ -232,24 +230,14 @@ pub(crate) async fn find_in_log(
         .collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let Some(lowest) = wanted.first() else {
-        return Ok(found);
-    };
-    let limit = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-    for stored in reads.log_after(lowest - 1, names, limit).await? {
-        found.insert(stored.position, BusEvent::from(stored));
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
     }
-    for position in wanted {
-        if found.contains_key(&position) {
-            continue;
-        }
-        for stored in reads.log_after(position - 1, &[], 1).await? {
-            if stored.position == position && (names.is_empty() || names.contains(&stored.event.name())) {
-                found.insert(position, BusEvent::from(stored));
-            }
-        }
-    }
-    Ok(found)
+    let found = reads.log_at(&wanted).await?.into_iter();
+    Ok(found
+        .filter(|stored| names.is_empty() || names.contains(&stored.event.name()))
+        .map(|stored| (stored.position, BusEvent::from(stored)))
+        .collect())
 }
 
 /// Counts and logs an event of the log that its consumer cannot handle.

@@ -328,6 +328,9 @@ pub trait ReadStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
+    /// The events at these positions, in order; those that do not exist are left out.
+    async fn log_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, StoreError>;
+
     /// Purges whose storage cleanup is owed, oldest first: the projection `purge_work`.
     async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError>;
 }

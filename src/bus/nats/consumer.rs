@@ -1,7 +1,7 @@
 //! Durable pull consumers: one per handler and event name, because a 2.9 server filters by one subject only.
 //!
 //! ```text
-//! message ─▶ decode ─▶ the log's event at that position, with that id? ─▶ Handler ─▶ double_ack
+//! message ─▶ decode ─▶ the log's event at that position, with that id? ─▶ Handler ─▶ acknowledged
 //!              └─ no ─────────────┴─ no ─▶ parked: logged, counted, terminated; nothing else happens
 //! ```
 
@@ -17,7 +17,7 @@ use async_nats::jetstream::consumer::pull::{Config, Stream as Messages};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use metrics::counter;
 use std::error::Error;
 use std::sync::Arc;
@@ -202,13 +202,7 @@ impl NatsConsumer {
                 answers.push((message, answer));
             }
         }
-        let told = answers
-            .iter()
-            .map(|(message, answer)| message.double_ack_with(*answer));
-        for failed in join_all(told).await.into_iter().filter_map(Result::err) {
-            // The message comes again, and its handler knows it.
-            tracing::debug!(consumer = self.handler.name(), error = %telemetry::chain(failed.as_ref()), "an acknowledgement was lost");
-        }
+        acknowledge(self.handler.name(), answers).await;
         Ok(())
     }
 
@@ -303,5 +297,24 @@ impl NatsConsumer {
             reason,
             "message {sequence} of the stream is parked: {reason}"
         );
+    }
+}
+
+/// Tells the server what became of the messages, and returns when it has heard.
+///
+/// It reads one connection in order, so that its answer to the last one stands for all: a request of its own for each would
+/// cost it and this side a subscription. An acknowledgement that is lost all the same only brings its message again, and its
+/// handler knows it.
+async fn acknowledge(consumer: &'static str, mut answers: Vec<(Message, AckKind)>) {
+    let Some((last, answer)) = answers.pop() else {
+        return;
+    };
+    let mut lost = None;
+    for (message, answer) in answers {
+        lost = message.ack_with(answer).await.err().or(lost);
+    }
+    lost = last.double_ack_with(answer).await.err().or(lost);
+    if let Some(error) = lost {
+        tracing::debug!(consumer, error = %telemetry::chain(error.as_ref()), "an acknowledgement was lost");
     }
 }

@@ -279,4 +279,17 @@ pub async fn the_log_is_read_in_order_page_by_page_and_by_name(store: ContractSt
     assert!(store.reads.log_after(u64::MAX, &[], 10).await.unwrap().is_empty());
     let none = [EventName::Registered];
     assert!(store.reads.log_after(0, &none, 10).await.unwrap().is_empty());
+    for (asked, expected) in [
+        (vec![], vec![]),
+        (vec![20, 3, 4, 3], vec![3, 4, 20]),
+        (vec![22, 21, u64::MAX, 0], vec![21]),
+    ] {
+        let found = store.reads.log_at(&asked).await.unwrap();
+        for event in &found {
+            let same = &log[event.position as usize - 1];
+            assert_eq!((event.event_id, event.leaf), (same.event_id, same.leaf));
+        }
+        let found: Vec<u64> = found.iter().map(|event| event.position).collect();
+        assert_eq!(found, expected, "{asked:?}");
+    }
 }

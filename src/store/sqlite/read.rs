@@ -124,6 +124,20 @@ impl ReadStore for SqliteStore {
         rows.iter().map(stored_event).collect()
     }
 
+    async fn log_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, StoreError> {
+        let positions: Vec<i64> = positions.iter().map(|position| signed(*position)).collect();
+        let rows = sqlx::query(
+            "SELECT position, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
+                    recorded_at, command_id, causation_id, actor, sealed, entry, leaf
+             FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position",
+        )
+        .bind(Json(positions))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database("read events of the log"))?;
+        rows.iter().map(stored_event).collect()
+    }
+
     async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError> {
         let operation = "read the purge work";
         let rows = sqlx::query(

@@ -90,6 +90,10 @@ impl ReadStore for Stalling {
         Ok(page)
     }
 
+    async fn log_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, StoreError> {
+        self.store.log_at(positions).await
+    }
+
     async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError> {
         self.store.owed_purges(after, limit).await
     }
