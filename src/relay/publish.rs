@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 /// How many events are read at once.
 const PAGE: u32 = 512;
 
-/// How often the cursor is written while there is something to publish.
+/// How often the cursor is written while it moves. It only matters once nothing is left on the stream.
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 /// How often the connection is looked at while an acknowledgement is awaited.
@@ -169,10 +169,16 @@ impl Publisher {
             stream,
             ..
         } = place;
+        let (mut signal, poll) = (self.signal.clone(), self.settings.poll);
         loop {
             let events = self.log.reads.log_after(position, &[], PAGE).await?;
             if events.is_empty() {
-                self.settle_all(window).await;
+                // What is committed meanwhile does not wait for acknowledgements of what was sent before.
+                tokio::select! {
+                    biased;
+                    () = self.settle_all(window) => {}
+                    () = signal.wait(poll) => {}
+                }
             }
             for event in events {
                 while window.is_full_for(&event, self.settings.window) {
@@ -197,15 +203,20 @@ impl Publisher {
             if window.broken.is_some() {
                 return Ok(End::Refused);
             }
-            let idle = window.acks.is_empty();
-            if idle || self.saved_at.elapsed() >= SAVE_EVERY {
+            let since_saved = self.saved_at.elapsed();
+            if since_saved >= SAVE_EVERY {
                 self.save().await?;
             }
-            if idle {
+            if window.acks.is_empty() {
                 gauge!(telemetry::RELAY_LAG_POSITIONS).set(0.0);
+                let pause = if self.published() > self.saved {
+                    SAVE_EVERY.saturating_sub(since_saved).min(poll)
+                } else {
+                    poll
+                };
                 tokio::select! {
                     () = shutdown.cancelled() => {}
-                    () = self.signal.wait(self.settings.poll) => {}
+                    () = signal.wait(pause) => {}
                 }
             }
         }
@@ -252,7 +263,8 @@ impl Publisher {
         }
     }
 
-    /// Awaits the oldest acknowledgement. All of them are polled together, so that their timers run together.
+    /// Awaits the oldest acknowledgement. All of them are polled together, so that their timers run together. Dropped before
+    /// its end, it has changed nothing.
     async fn settle(&mut self, window: &mut Window) {
         let (sent, answer) = loop {
             tokio::select! {
