@@ -8,7 +8,7 @@ use crate::store::proofs::{ProofStore, StoredCheckpoint};
 use crate::store::{Hash, StoreError};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
 /// The answer to a question about an event.
@@ -42,6 +42,7 @@ pub struct Consistency {
 pub struct Proofs {
     store: Arc<dyn ProofStore>,
     identity: Arc<Identity>,
+    tiles: Arc<TileCache>,
 }
 
 impl std::fmt::Debug for Proofs {
@@ -56,7 +57,11 @@ impl Proofs {
     /// Reads what `store` holds of the ledger.
     #[must_use]
     pub fn new(store: Arc<dyn ProofStore>, identity: Arc<Identity>) -> Self {
-        Self { store, identity }
+        Self {
+            store,
+            identity,
+            tiles: Arc::default(),
+        }
     }
 
     /// Who signs.
@@ -95,7 +100,7 @@ impl Proofs {
     /// # Errors
     /// [`ProofError::Store`].
     pub async fn inclusion(&self, indexes: &[u64], size: u64) -> Result<Vec<Vec<Hash>>, ProofError> {
-        let mut tree = StoredTree::new(&*self.store, size);
+        let mut tree = StoredTree::new(&*self.store, &self.tiles, size);
         let mut proofs = Vec::with_capacity(indexes.len());
         for index in indexes {
             proofs.push(tree.roots(inclusion_path(*index, size)).await?);
@@ -131,7 +136,7 @@ impl Proofs {
     /// # Errors
     /// [`ProofError::Store`].
     pub async fn consistency(&self, from: u64, to: u64) -> Result<Consistency, ProofError> {
-        let mut tree = StoredTree::new(&*self.store, to);
+        let mut tree = StoredTree::new(&*self.store, &self.tiles, to);
         Ok(Consistency {
             from,
             from_root: tree.root(0..from).await?,
@@ -174,17 +179,48 @@ fn cut_short(tile: Tile) -> StoreError {
     StoreError::inconsistent("read a tile", format!("{tile} is cut short"))
 }
 
+/// Tiles that many proofs go through: those above the leaves, and the one at the right edge. A full tile never changes, and a
+/// partial one is kept under its width.
+#[derive(Default)]
+struct TileCache(Mutex<HashMap<(u8, u64, u32), Arc<[Hash]>>>);
+
+impl TileCache {
+    /// 2 MiB of hashes.
+    const MOST: usize = 256;
+
+    fn get(&self, tile: (u8, u64, u32)) -> Option<Arc<[Hash]>> {
+        let tiles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tiles.get(&tile).cloned()
+    }
+
+    fn keep(&self, tile: (u8, u64, u32), hashes: &Arc<[Hash]>) {
+        let (level, _, width) = tile;
+        let shared = level > 0 || width < u32::from(TILE_WIDTH);
+        if !shared || hashes.len() != width as usize {
+            return;
+        }
+        let mut tiles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tiles.len() >= Self::MOST {
+            // Mostly edges of the past.
+            tiles.clear();
+        }
+        tiles.insert(tile, Arc::clone(hashes));
+    }
+}
+
 /// A tree of which every tile is read at most once.
 struct StoredTree<'a> {
     store: &'a dyn ProofStore,
+    cache: &'a TileCache,
     size: u64,
-    tiles: HashMap<(u8, u64), Vec<Hash>>,
+    tiles: HashMap<(u8, u64), Arc<[Hash]>>,
 }
 
 impl<'a> StoredTree<'a> {
-    fn new(store: &'a dyn ProofStore, size: u64) -> Self {
+    fn new(store: &'a dyn ProofStore, cache: &'a TileCache, size: u64) -> Self {
         Self {
             store,
+            cache,
             size,
             tiles: HashMap::new(),
         }
@@ -216,15 +252,26 @@ impl<'a> StoredTree<'a> {
             let start = tile * wide;
             let width = (hashes_at(level, self.size) - start).min(wide);
             let limit = u32::try_from(width).unwrap_or(0);
-            let hashes = if level == 0 {
-                self.store.leaves(start, limit).await?
-            } else {
-                self.store.tree_hashes(level, start, limit).await?
+            let hashes = match self.cache.get((level, tile, limit)) {
+                Some(hashes) => hashes,
+                None => {
+                    let read = if level == 0 {
+                        self.store.leaves(start, limit).await?
+                    } else {
+                        self.store.tree_hashes(level, start, limit).await?
+                    };
+                    let hashes = Arc::from(read);
+                    self.cache.keep((level, tile, limit), &hashes);
+                    hashes
+                }
             };
             self.tiles.insert((level, tile), hashes);
         }
         let offset = usize::try_from(first % wide).unwrap_or(0);
-        let hashes = self.tiles.get(&(level, tile)).map_or(&[][..], Vec::as_slice);
+        let hashes = self
+            .tiles
+            .get(&(level, tile))
+            .map_or(&[][..], |hashes| &hashes[..]);
         let within = hashes.get(offset..offset + (1 << height)).ok_or_else(|| {
             StoreError::inconsistent(
                 "read a tile",

@@ -137,6 +137,36 @@ pub trait ProofStore: Send + Sync {
     async fn disclosures(&self, stream_id: &str) -> Result<Vec<Disclosure>, StoreError>;
 }
 
+/// A run of hashes that the database put together: one row costs a fraction of what as many rows as hashes cost.
+pub(super) struct Run {
+    /// The first one's number; absent when there are none.
+    pub(super) first: Option<i64>,
+    /// The last one's number.
+    pub(super) last: Option<i64>,
+    /// How many there are.
+    pub(super) count: i64,
+    /// All of them, one behind the other.
+    pub(super) bytes: Vec<u8>,
+    /// Whether each is as long as a hash.
+    pub(super) whole: Option<bool>,
+}
+
+impl Run {
+    /// The hashes, if they are what they should be: whole, and without a gap from `first` on. `None` leaves it to the reader of
+    /// single rows to say what is wrong.
+    pub(super) fn from(self, first: u64) -> Option<Vec<Hash>> {
+        let (Some(lowest), Some(last)) = (self.first, self.last) else {
+            return (self.count == 0).then(Vec::new);
+        };
+        let sound = u64::try_from(lowest) == Ok(first)
+            && last.checked_sub(lowest) == self.count.checked_sub(1)
+            && self.whole == Some(true);
+        let (hashes, rest) = self.bytes.as_chunks::<32>();
+        let complete = rest.is_empty() && i64::try_from(hashes.len()) == Ok(self.count);
+        (sound && complete).then(|| hashes.to_vec())
+    }
+}
+
 /// Checks that numbered rows follow each other from `first` on, and drops the numbers.
 ///
 /// # Errors

@@ -4,7 +4,9 @@ use super::PostgresStore;
 use super::append::signed;
 use super::read::{hash, non_negative};
 use crate::merkle::tree::TileHash;
-use crate::store::proofs::{Disclosure, ProofStore, RawEvent, StoredCheckpoint, StoredEntry, without_gap};
+use crate::store::proofs::{
+    Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
+};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
@@ -25,6 +27,20 @@ impl ProofStore for PostgresStore {
 
     async fn leaves(&self, after: Position, limit: u32) -> Result<Vec<Hash>, StoreError> {
         let operation = "read the leaves";
+        let row = sqlx::query(
+            "SELECT min(position) AS first, max(position) AS last, count(*) AS count,
+                    bool_and(octet_length(leaf) = 32) AS whole,
+                    coalesce(string_agg(leaf, ''::bytea ORDER BY position), ''::bytea) AS bytes
+             FROM (SELECT position, leaf FROM events WHERE position > $1 ORDER BY position LIMIT $2) run",
+        )
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if let Some(leaves) = run(&row).from(after + 1) {
+            return Ok(leaves);
+        }
         let rows =
             sqlx::query("SELECT position, leaf FROM events WHERE position > $1 ORDER BY position LIMIT $2")
                 .bind(signed(after))
@@ -61,6 +77,21 @@ impl ProofStore for PostgresStore {
 
     async fn tree_hashes(&self, level: u8, from: u64, limit: u32) -> Result<Vec<Hash>, StoreError> {
         let operation = "read the tiles' hashes";
+        let row = sqlx::query(
+            "SELECT min(place) AS first, max(place) AS last, count(*) AS count,
+                    bool_and(octet_length(hash) = 32) AS whole,
+                    coalesce(string_agg(hash, ''::bytea ORDER BY place), ''::bytea) AS bytes
+             FROM (SELECT place, hash FROM tree_hashes WHERE level = $1 AND place >= $2 ORDER BY place LIMIT $3) run",
+        )
+        .bind(i16::from(level))
+        .bind(signed(from))
+        .bind(i64::from(limit))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if let Some(hashes) = run(&row).from(from) {
+            return Ok(hashes);
+        }
         let rows = sqlx::query(
             "SELECT place, hash FROM tree_hashes WHERE level = $1 AND place >= $2 ORDER BY place LIMIT $3",
         )
@@ -268,6 +299,16 @@ fn data_key(row: &PgRow) -> Option<WrappedKey> {
         kek_id: row.try_get("kek_id").unwrap_or_default(),
         wrapped: row.try_get("wrapped").unwrap_or_default(),
     })
+}
+
+fn run(row: &PgRow) -> Run {
+    Run {
+        first: row.get("first"),
+        last: row.get("last"),
+        count: row.get("count"),
+        bytes: row.get("bytes"),
+        whole: row.get("whole"),
+    }
 }
 
 fn checkpoint(row: &PgRow) -> Result<StoredCheckpoint, StoreError> {

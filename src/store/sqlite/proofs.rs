@@ -4,7 +4,9 @@ use super::append::signed;
 use super::read::{hash, non_negative};
 use super::{SqliteStore, micros, time};
 use crate::merkle::tree::TileHash;
-use crate::store::proofs::{Disclosure, ProofStore, RawEvent, StoredCheckpoint, StoredEntry, without_gap};
+use crate::store::proofs::{
+    Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
+};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
@@ -26,6 +28,19 @@ impl ProofStore for SqliteStore {
 
     async fn leaves(&self, after: Position, limit: u32) -> Result<Vec<Hash>, StoreError> {
         let operation = "read the leaves";
+        let row = sqlx::query(
+            "SELECT min(position) AS first, max(position) AS last, count(*) AS count,
+                    min(length(leaf) = 32) AS whole, group_concat(hex(leaf), '' ORDER BY position) AS bytes
+             FROM (SELECT position, leaf FROM events WHERE position > ?1 ORDER BY position LIMIT ?2)",
+        )
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if let Some(leaves) = run(&row).from(after + 1) {
+            return Ok(leaves);
+        }
         let rows =
             sqlx::query("SELECT position, leaf FROM events WHERE position > ?1 ORDER BY position LIMIT ?2")
                 .bind(signed(after))
@@ -62,6 +77,20 @@ impl ProofStore for SqliteStore {
 
     async fn tree_hashes(&self, level: u8, from: u64, limit: u32) -> Result<Vec<Hash>, StoreError> {
         let operation = "read the tiles' hashes";
+        let row = sqlx::query(
+            "SELECT min(place) AS first, max(place) AS last, count(*) AS count,
+                    min(length(hash) = 32) AS whole, group_concat(hex(hash), '' ORDER BY place) AS bytes
+             FROM (SELECT place, hash FROM tree_hashes WHERE level = ?1 AND place >= ?2 ORDER BY place LIMIT ?3)",
+        )
+        .bind(i64::from(level))
+        .bind(signed(from))
+        .bind(i64::from(limit))
+        .fetch_one(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if let Some(hashes) = run(&row).from(from) {
+            return Ok(hashes);
+        }
         let rows = sqlx::query(
             "SELECT place, hash FROM tree_hashes WHERE level = ?1 AND place >= ?2 ORDER BY place LIMIT ?3",
         )
@@ -279,6 +308,18 @@ fn data_key(row: &SqliteRow) -> Option<WrappedKey> {
         kek_id: row.try_get("kek_id").unwrap_or_default(),
         wrapped: row.try_get("wrapped").unwrap_or_default(),
     })
+}
+
+/// What cannot be read is left to the reader of single rows.
+fn run(row: &SqliteRow) -> Run {
+    let text: Option<String> = row.try_get("bytes").unwrap_or_default();
+    Run {
+        first: row.try_get("first").unwrap_or_default(),
+        last: row.try_get("last").unwrap_or_default(),
+        count: row.get("count"),
+        bytes: hex::decode(text.unwrap_or_default()).unwrap_or_default(),
+        whole: row.try_get("whole").unwrap_or_default(),
+    }
 }
 
 fn checkpoint(row: &SqliteRow) -> Result<StoredCheckpoint, StoreError> {
