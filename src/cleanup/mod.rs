@@ -68,7 +68,7 @@ pub struct CleanupOptions {
 impl Default for CleanupOptions {
     fn default() -> Self {
         Self {
-            concurrency: 4,
+            concurrency: 16,
             attempts: 8,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(300),
