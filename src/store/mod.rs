@@ -206,9 +206,9 @@ pub struct PageSizes {
 impl Default for PageSizes {
     fn default() -> Self {
         Self {
-            page: 2_048,
-            first: 1_024,
-            group: 131_072,
+            page: 1_024,
+            first: 512,
+            group: 65_536,
         }
     }
 }

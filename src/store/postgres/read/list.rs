@@ -1,9 +1,10 @@
-//! PostgreSQL: the archived list, a page in one statement, and with it in one snapshot.
+//! PostgreSQL: the archived list, a page with its total in one snapshot.
 
 use super::super::append::signed;
 use super::{non_negative, wrapped_key};
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
@@ -15,7 +16,7 @@ const MOST: u32 = 1_000;
 
 /// What follows a row.
 const AFTER: &str = "
-    SELECT counted.total, counted.total AS paged, listed.*
+    SELECT counted.total, listed.*
     FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total) counted
     LEFT JOIN LATERAL (
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
@@ -32,7 +33,7 @@ const AFTER: &str = "
 
 /// What follows so many rows, walked to: right whatever the pages say, and cheap for few.
 const WALKED: &str = "
-    SELECT counted.total, counted.total AS paged, listed.*
+    SELECT counted.total, listed.*
     FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total) counted
     LEFT JOIN LATERAL (
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
@@ -47,34 +48,36 @@ const WALKED: &str = "
     ) listed ON true
     ORDER BY listed.deleted_at DESC, listed.entity_id";
 
-/// What follows so many rows: the group that holds the row, the page in it, and the rest walked from where the page begins.
-const NUMBERED: &str = "
+/// Where the page begins that holds the row after so many, and how many rows are left to walk there.
+const PAGE: &str = "
     WITH grp AS (
-        SELECT id, before FROM (
-            SELECT id, deleted_at, entity_id,
+        SELECT id, before, paged FROM (
+            SELECT id, deleted_at, entity_id, (sum(count) OVER ())::bigint AS paged,
                    (sum(count) OVER (ORDER BY deleted_at DESC, entity_id))::bigint - count AS before
             FROM archived_page_groups WHERE entity_type = $1) summed
-        WHERE before <= $3
+        WHERE before <= $2
         ORDER BY deleted_at, entity_id DESC LIMIT 1
-    ), page AS (
-        SELECT summed.deleted_at, summed.entity_id, $3 - grp.before - summed.before AS skipped
-        FROM grp CROSS JOIN LATERAL (
-            SELECT deleted_at, entity_id,
-                   (sum(count) OVER (ORDER BY deleted_at DESC, entity_id))::bigint - count AS before
-            FROM archived_pages WHERE group_id = grp.id) summed
-        WHERE grp.before + summed.before <= $3
-        ORDER BY summed.deleted_at, summed.entity_id DESC LIMIT 1
     )
-    SELECT counted.total, counted.paged, listed.*
-    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total,
-                 (SELECT coalesce(sum(count), 0) FROM archived_page_groups WHERE entity_type = $1)::bigint AS paged) counted
+    SELECT grp.paged, summed.deleted_at = 'infinity' AS first,
+           CASE WHEN summed.deleted_at = 'infinity' THEN now() ELSE summed.deleted_at END AS deleted_at,
+           summed.entity_id, $2 - grp.before - summed.before AS skipped,
+           coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total
+    FROM grp CROSS JOIN LATERAL (
+        SELECT deleted_at, entity_id,
+               (sum(count) OVER (ORDER BY deleted_at DESC, entity_id))::bigint - count AS before
+        FROM archived_pages WHERE group_id = grp.id) summed
+    WHERE grp.before + summed.before <= $2
+    ORDER BY summed.deleted_at, summed.entity_id DESC LIMIT 1";
+
+/// What stands so many rows from a row on, that row included.
+const FROM: &str = "
+    SELECT counted.total, listed.*
+    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total) counted
     LEFT JOIN LATERAL (
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
-        FROM page CROSS JOIN LATERAL (
-            SELECT entity_id, deleted_at, position FROM archived_entries
-            WHERE entity_type = $1 AND deleted_at <= page.deleted_at
-              AND (deleted_at < page.deleted_at OR entity_id >= page.entity_id)
-            ORDER BY deleted_at DESC, entity_id OFFSET page.skipped LIMIT 1001) a
+        FROM (SELECT entity_id, deleted_at, position FROM archived_entries
+              WHERE entity_type = $1 AND deleted_at <= $3 AND (deleted_at < $3 OR entity_id >= $4)
+              ORDER BY deleted_at DESC, entity_id OFFSET $5 LIMIT 1001) a
         CROSS JOIN LATERAL (
             SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e
         LEFT JOIN LATERAL (
@@ -94,30 +97,76 @@ pub(super) async fn page(
 ) -> Result<ArchivedPage, StoreError> {
     let limit = limit.min(MOST);
     let wanted = i64::from(limit) + 1;
-    let query = |statement| sqlx::query(statement).bind(entity_type.as_str()).bind(wanted);
-    let rows = match page {
-        ListPage::After(deleted_at, id) => query(AFTER).bind(deleted_at).bind(id).fetch_all(pool).await,
-        ListPage::Offset(skipped) if *skipped <= NEAR => {
-            query(WALKED).bind(signed(*skipped)).fetch_all(pool).await
+    let skipped = match page {
+        ListPage::After(deleted_at, id) => {
+            let rows = sqlx::query(AFTER)
+                .bind(entity_type.as_str())
+                .bind(wanted)
+                .bind(deleted_at)
+                .bind(id)
+                .fetch_all(pool)
+                .await
+                .map_err(StoreError::database(OPERATION))?;
+            return read(entity_type, &rows, limit);
         }
-        ListPage::Offset(skipped) => query(NUMBERED).bind(signed(*skipped)).fetch_all(pool).await,
-    }
-    .map_err(StoreError::database(OPERATION))?;
-    let found = read(entity_type, &rows, limit)?;
-    let paged: i64 = rows.first().map_or(0, |row| row.get("paged"));
-    if let ListPage::Offset(skipped) = page
-        && non_negative(OPERATION, paged)? != found.total
-    {
-        // An instance of an earlier version has appended, which counts no pages; `rebuild` counts them again.
-        tracing::warn!(%entity_type, paged, total = found.total, "the list's pages are not counted right; run `archive-ledger rebuild`");
-        let rows = query(WALKED)
-            .bind(signed(*skipped))
-            .fetch_all(pool)
+        ListPage::Offset(skipped) => *skipped,
+    };
+    if skipped > NEAR
+        && let Some(rows) = numbered(pool, entity_type, signed(skipped), wanted)
             .await
-            .map_err(StoreError::database(OPERATION))?;
+            .map_err(StoreError::database(OPERATION))?
+    {
         return read(entity_type, &rows, limit);
     }
-    Ok(found)
+    let rows = sqlx::query(WALKED)
+        .bind(entity_type.as_str())
+        .bind(wanted)
+        .bind(signed(skipped))
+        .fetch_all(pool)
+        .await
+        .map_err(StoreError::database(OPERATION))?;
+    read(entity_type, &rows, limit)
+}
+
+/// The rows, by way of the pages; `None` where the list has to be walked.
+async fn numbered(
+    pool: &PgPool,
+    entity_type: EntityType,
+    skipped: i64,
+    wanted: i64,
+) -> Result<Option<Vec<PgRow>>, sqlx::Error> {
+    // In one statement, the planner would know nothing of where the page begins, and would sort the rest of the list.
+    let mut tx = pool
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let page = sqlx::query(PAGE)
+        .bind(entity_type.as_str())
+        .bind(skipped)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(page) = page else {
+        return Ok(None);
+    };
+    let (paged, total): (i64, i64) = (page.get("paged"), page.get("total"));
+    if paged != total {
+        // An instance of an earlier version has appended, which counts no pages; `rebuild` counts them again.
+        tracing::warn!(%entity_type, paged, total, "the list's pages are not counted right; run `archive-ledger rebuild`");
+        return Ok(None);
+    }
+    if page.get("first") {
+        return Ok(None);
+    }
+    sqlx::query(FROM)
+        // Planned with the values, each time.
+        .persistent(false)
+        .bind(entity_type.as_str())
+        .bind(wanted)
+        .bind(page.get::<DateTime<Utc>, _>("deleted_at"))
+        .bind(page.get::<&str, _>("entity_id"))
+        .bind(page.get::<i64, _>("skipped"))
+        .fetch_all(&mut *tx)
+        .await
+        .map(Some)
 }
 
 /// Each row carries the count; where there are none, one row carries nothing else.

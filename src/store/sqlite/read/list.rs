@@ -20,12 +20,17 @@ const AFTER: &str = "
     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
 
-/// What stands so many rows from a row on, that row included.
+/// What stands so many rows from a row on, that row included. What is skipped is read from the index alone.
 const FROM: &str = "
+    WITH start AS MATERIALIZED (
+        SELECT deleted_at AS at, entity_id AS id FROM archived_entries
+        WHERE entity_type = ?1 AND deleted_at <= ?3 AND (deleted_at < ?3 OR entity_id >= ?4)
+        ORDER BY deleted_at DESC, entity_id LIMIT 1 OFFSET ?5)
     SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
-          WHERE entity_type = ?1 AND deleted_at <= ?3 AND (deleted_at < ?3 OR entity_id >= ?4)
-          ORDER BY deleted_at DESC, entity_id LIMIT ?2 OFFSET ?5) a
+          WHERE entity_type = ?1 AND deleted_at <= (SELECT at FROM start)
+            AND (deleted_at < (SELECT at FROM start) OR entity_id >= (SELECT id FROM start))
+          ORDER BY deleted_at DESC, entity_id LIMIT ?2) a
     CROSS JOIN events e ON e.position = a.position
     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
