@@ -1,19 +1,14 @@
-//! What few batches write beside events, keys and projections: erasures, purge work, callback targets, remembered answers.
+//! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
 
 use super::{rows, signed};
-use crate::store::{BatchWrite, CallbackTarget, IdempotencyRecord, Position, StoreError, ensure_rows};
+use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{Changes, PurgeWork, PurgeWorkChange};
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 /// Whether a batch has anything of this; without it, one statement writes the batch.
 pub(super) fn any(write: &BatchWrite) -> bool {
-    !(write.erased.is_empty()
-        && write.changes.purge_work.is_empty()
-        && write.targets.is_empty()
-        && write.answers.is_empty())
+    !(write.erased.is_empty() && write.changes.purge_work.is_empty() && write.targets.is_empty())
 }
 
 /// Writes it.
@@ -24,9 +19,6 @@ pub(super) async fn write(connection: &mut PgConnection, write: &BatchWrite) -> 
     write_purge_work(connection, &write.changes).await?;
     for target in &write.targets {
         insert_target(connection, target).await?;
-    }
-    if !write.answers.is_empty() {
-        insert_answers(connection, &write.answers).await?;
     }
     Ok(())
 }
@@ -136,26 +128,4 @@ async fn put_purge_work(
     .await
     .map_err(StoreError::database("write the purge work"))?;
     Ok(())
-}
-
-async fn insert_answers(
-    connection: &mut PgConnection,
-    answers: &[IdempotencyRecord],
-) -> Result<(), StoreError> {
-    let keys: Vec<&[u8]> = answers.iter().map(|answer| answer.key.as_slice()).collect();
-    let requests: Vec<&[u8]> = answers.iter().map(|answer| answer.request.as_slice()).collect();
-    let values: Vec<Json<&serde_json::Value>> = answers.iter().map(|answer| Json(&answer.answer)).collect();
-    let times: Vec<DateTime<Utc>> = answers.iter().map(|answer| answer.recorded_at).collect();
-    let inserted = sqlx::query(
-        "INSERT INTO idempotency_answers (key, request, answer, recorded_at)
-         SELECT * FROM UNNEST ($1::bytea[], $2::bytea[], $3::json[], $4::timestamptz[])",
-    )
-    .bind(keys)
-    .bind(requests)
-    .bind(values)
-    .bind(times)
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("insert the answers"))?;
-    ensure_rows("insert the answers", rows(answers), inserted.rows_affected())
 }

@@ -1,4 +1,5 @@
-//! A batch's one statement: the head, the events, the keys, the list, its counters and its pages, all or nothing.
+//! A batch's one statement: the head, the events, the keys, the list, its counters and its pages,
+//! and the answers to idempotency keys, all or nothing.
 
 use super::pages::Upkeep;
 use super::signed;
@@ -93,6 +94,12 @@ const WRITE: &str = "
         FROM (SELECT group_id, sum(delta)::bigint AS delta FROM page_counts GROUP BY group_id) change
         WHERE g.id = change.group_id
         RETURNING g.id, g.count, g.deleted_at = 'infinity' AS first, change.delta
+    ), new_answers AS (
+        INSERT INTO idempotency_answers (key, request, answer, recorded_at)
+        SELECT new.key, new.request, new.answer, new.recorded_at
+        FROM moved, UNNEST ($45::bytea[], $46::bytea[], $47::json[], $48::timestamptz[])
+             AS new (key, request, answer, recorded_at)
+        RETURNING 1
     )
     SELECT version,
         (SELECT array_agg(id) FROM page_counts
@@ -103,6 +110,7 @@ const WRITE: &str = "
         AND (SELECT count(*) FROM new_keys) = cardinality($25::text[])
         AND (SELECT count(*) FROM listed) = cardinality($29::text[])
         AND (SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($36::text[])
+        AND (SELECT count(*) FROM new_answers) = cardinality($45::bytea[])
         AND (SELECT coalesce(sum(delta), 0) FROM page_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
         AND (SELECT coalesce(sum(delta), 0) FROM group_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
         THEN 1 ELSE 0 END
@@ -137,6 +145,7 @@ pub(super) async fn write(
         .map(|(entity_type, delta)| (entity_type.as_str(), delta))
         .unzip();
     let placed: Vec<_> = write.changes.placed().collect();
+    let answers = &write.answers;
     let row = sqlx::query(WRITE)
         .bind(signed(write.head.position))
         .bind(write.head.frontier.concat())
@@ -195,6 +204,15 @@ pub(super) async fn write(
         .bind(sizes.first)
         .bind(sizes.page)
         .bind(sizes.group)
+        .bind(answers.iter().map(|one| one.key.as_slice()).collect::<Vec<_>>())
+        .bind(
+            answers
+                .iter()
+                .map(|one| one.request.as_slice())
+                .collect::<Vec<_>>(),
+        )
+        .bind(answers.iter().map(|one| Json(&one.answer)).collect::<Vec<_>>())
+        .bind(answers.iter().map(|one| one.recorded_at).collect::<Vec<_>>())
         .fetch_optional(connection)
         .await
         .map_err(StoreError::database("write the batch"))?
