@@ -59,16 +59,24 @@ impl SqliteStore {
             // A destroyed key is overwritten where it stood, not only unlinked.
             .pragma("secure_delete", "ON")
             .pragma("cache_size", "-32768")
+            // 32 MiB, and not 4: a page that batches write again and again goes to the file once.
+            .pragma("wal_autocheckpoint", "8000")
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
         // The writer comes first: it makes the file and turns write-ahead logging on.
         let write = SqliteConnection::connect_with(&options)
             .await
             .map_err(StoreError::database("open the database"))?;
+        let reading = options
+            .clone()
+            .read_only(true)
+            .create_if_missing(false)
+            // Each has one of its own, and what they read again is in the system's cache.
+            .pragma("cache_size", "-4096");
         let reads = SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options.clone().read_only(true).create_if_missing(false))
+            .connect_with(reading)
             .await
             .map_err(StoreError::database("open the database for reading"))?;
         Ok(Self {
