@@ -179,21 +179,24 @@ fn cut_short(tile: Tile) -> StoreError {
     StoreError::inconsistent("read a tile", format!("{tile} is cut short"))
 }
 
+/// A tile: its level, its index, and how many hashes it has.
+type TileKey = (u8, u64, u32);
+
 /// Tiles that many proofs go through: those above the leaves, and the one at the right edge. A full tile never changes, and a
 /// partial one is kept under its width.
 #[derive(Default)]
-struct TileCache(Mutex<HashMap<(u8, u64, u32), Arc<[Hash]>>>);
+struct TileCache(Mutex<HashMap<TileKey, Arc<[Hash]>>>);
 
 impl TileCache {
     /// 2 MiB of hashes.
     const MOST: usize = 256;
 
-    fn get(&self, tile: (u8, u64, u32)) -> Option<Arc<[Hash]>> {
+    fn get(&self, tile: TileKey) -> Option<Arc<[Hash]>> {
         let tiles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tiles.get(&tile).cloned()
     }
 
-    fn keep(&self, tile: (u8, u64, u32), hashes: &Arc<[Hash]>) {
+    fn keep(&self, tile: TileKey, hashes: &Arc<[Hash]>) {
         let (level, _, width) = tile;
         let shared = level > 0 || width < u32::from(TILE_WIDTH);
         if !shared || hashes.len() != width as usize {

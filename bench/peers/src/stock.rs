@@ -73,6 +73,10 @@ impl Aggregate for Entity {
     type Error = AlreadyDeleted;
     type Services = ();
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "by the book: the aggregate reads the time itself"
+    )]
     async fn handle(
         &mut self,
         (entity_type, body): Self::Command,
