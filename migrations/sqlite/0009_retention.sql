@@ -32,10 +32,12 @@ CREATE TABLE callback_deliveries_widened (
     last_status     INTEGER,
     last_error      TEXT,
     finished_at     INTEGER,
+    -- The last word about the entity: its purge is over for good, with all its objects gone or forced to leave some.
+    final           INTEGER NOT NULL DEFAULT 0,
     UNIQUE (event_id, target_id)
 );
 
-INSERT INTO callback_deliveries_widened SELECT * FROM callback_deliveries;
+INSERT INTO callback_deliveries_widened SELECT *, error IS NULL FROM callback_deliveries;
 DROP TABLE callback_deliveries;
 ALTER TABLE callback_deliveries_widened RENAME TO callback_deliveries;
 
@@ -47,4 +49,4 @@ CREATE INDEX callback_deliveries_newest ON callback_deliveries (created_at, deli
 CREATE INDEX callback_deliveries_entity ON callback_deliveries (aggregate_id);
 
 -- The last word about an entity, by the time at which its receiver had it.
-CREATE INDEX callback_deliveries_told ON callback_deliveries (finished_at) WHERE state = 'delivered' AND error IS NULL;
+CREATE INDEX callback_deliveries_told ON callback_deliveries (finished_at) WHERE state = 'delivered' AND final;

@@ -50,8 +50,8 @@ pub enum DeliveryState {
     Delivered,
     /// Given up, until somebody replays it.
     Dead,
-    /// It tells of a purge that failed, and by now the entity is gone and the same receiver is told so: not attempted any
-    /// more.
+    /// It tells of a purge that failed, and by now the purge is over for good and the same receiver is told so: not
+    /// attempted any more.
     Superseded,
 }
 

@@ -56,15 +56,16 @@ impl CallbackStore for PostgresStore {
         let events: Vec<Uuid> = planned.iter().map(|new| new.outcome.event_id).collect();
         let positions: Vec<i64> = planned.iter().map(|new| signed(new.outcome.position)).collect();
         let errors: Vec<Option<&str>> = planned.iter().map(|new| new.outcome.error.as_deref()).collect();
+        let finals: Vec<bool> = planned.iter().map(|new| new.outcome.over).collect();
         let targets: Vec<Uuid> = planned.iter().map(|new| new.target.target_id).collect();
         let inserted = sqlx::query(
             "INSERT INTO callback_deliveries
                  (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error, state,
-                  retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at)
+                  retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final)
              SELECT new.delivery_id, new.event_id, t.target_id, new.position, t.aggregate_id, t.host, t.url_sealed,
-                    t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6
-             FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[])
-                  AS new (delivery_id, event_id, position, error, target_id)
+                    t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6, new.is_final
+             FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $7::boolean[])
+                  AS new (delivery_id, event_id, position, error, target_id, is_final)
              JOIN callback_targets t ON t.target_id = new.target_id
              -- Two consumers that hear of the same events wait for each other in one order.
              ORDER BY new.event_id, t.target_id
@@ -76,6 +77,7 @@ impl CallbackStore for PostgresStore {
         .bind(errors)
         .bind(targets)
         .bind(clock.now())
+        .bind(finals)
         .execute(&mut *tx)
         .await
         .map_err(failed(operation))?;
@@ -310,10 +312,10 @@ async fn supersede(
     // The lease's token stays: it tells of the attempt under way, whose outcome changes the delivery no more.
     let rows = sqlx::query(
         "UPDATE callback_deliveries d SET state = 'superseded', finished_at = $2
-         WHERE d.aggregate_id = ANY ($1) AND d.state IN ('due', 'dead') AND d.error IS NOT NULL
+         WHERE d.aggregate_id = ANY ($1) AND d.state IN ('due', 'dead') AND NOT d.final
            AND EXISTS (SELECT 1 FROM callback_deliveries success
                        WHERE success.aggregate_id = d.aggregate_id AND success.target_id = d.target_id
-                         AND success.error IS NULL AND success.position > d.position)
+                         AND success.final AND success.position > d.position)
          RETURNING d.target_id, d.lease_token, d.next_attempt_at",
     )
     .bind(streams)
@@ -327,7 +329,7 @@ async fn supersede(
         }
         sqlx::query(
             "UPDATE callback_deliveries SET next_attempt_at = greatest(next_attempt_at, $2)
-             WHERE aggregate_id = ANY ($3) AND target_id = $1 AND error IS NULL AND state = 'due' AND attempts = 0",
+             WHERE aggregate_id = ANY ($3) AND target_id = $1 AND final AND state = 'due' AND attempts = 0",
         )
         .bind(row.get::<Uuid, _>("target_id"))
         .bind(row.get::<DateTime<Utc>, _>("next_attempt_at"))

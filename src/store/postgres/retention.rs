@@ -14,7 +14,7 @@ impl RetentionStore for PostgresStore {
         let mut tx = self.pool.begin().await.map_err(failed(operation))?;
         let mut entities: Vec<String> = sqlx::query_scalar(
             "SELECT DISTINCT told.aggregate_id FROM callback_deliveries told
-             WHERE told.state = 'delivered' AND told.error IS NULL AND told.finished_at < $1
+             WHERE told.state = 'delivered' AND told.final AND told.finished_at < $1
                AND NOT EXISTS (SELECT 1 FROM callback_deliveries d
                                WHERE d.aggregate_id = told.aggregate_id
                                  AND (d.state IN ('due', 'dead') OR d.finished_at >= $1))

@@ -59,8 +59,8 @@ impl CallbackStore for SqliteStore {
             created += sqlx::query(
                 "INSERT INTO callback_deliveries
                      (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error,
-                      state, retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'due', 0, 0, 0, 0, ?10, ?10, ?10)
+                      state, retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'due', 0, 0, 0, 0, ?10, ?10, ?10, ?11)
                  ON CONFLICT (event_id, target_id) DO NOTHING",
             )
             .bind(new.delivery_id.to_string())
@@ -73,6 +73,7 @@ impl CallbackStore for SqliteStore {
             .bind(&new.target.dataset_id)
             .bind(&new.outcome.error)
             .bind(now)
+            .bind(new.outcome.over)
             .execute(&mut *tx)
             .await
             .map_err(failed(operation))?
@@ -238,11 +239,11 @@ async fn supersede(
     // The lease's token stays: it tells of the attempt under way, whose outcome changes the delivery no more.
     let rows = sqlx::query(
         "UPDATE callback_deliveries SET state = 'superseded', finished_at = ?2
-         WHERE aggregate_id IN (SELECT value FROM json_each(?1)) AND state IN ('due', 'dead') AND error IS NOT NULL
+         WHERE aggregate_id IN (SELECT value FROM json_each(?1)) AND state IN ('due', 'dead') AND NOT final
            AND EXISTS (SELECT 1 FROM callback_deliveries success
                        WHERE success.aggregate_id = callback_deliveries.aggregate_id
                          AND success.target_id = callback_deliveries.target_id
-                         AND success.error IS NULL AND success.position > callback_deliveries.position)
+                         AND success.final AND success.position > callback_deliveries.position)
          RETURNING target_id, lease_token, next_attempt_at",
     )
     .bind(Json(streams))
@@ -256,7 +257,7 @@ async fn supersede(
         }
         sqlx::query(
             "UPDATE callback_deliveries SET next_attempt_at = max(next_attempt_at, ?2)
-             WHERE target_id = ?1 AND error IS NULL AND state = 'due' AND attempts = 0
+             WHERE target_id = ?1 AND final AND state = 'due' AND attempts = 0
                AND aggregate_id IN (SELECT value FROM json_each(?3))",
         )
         .bind(row.get::<&str, _>("target_id"))

@@ -408,19 +408,6 @@ async fn purged_at_last(rig: &Rig, id: &str) {
     rig.cleaned(&key, second, None).await;
 }
 
-async fn failure_and_success(rig: &Rig) -> (DeliveryRow, DeliveryRow) {
-    let mut all = rig.all().await;
-    all.sort_by_key(|row| row.position);
-    assert_eq!(all.len(), 2, "{all:?}");
-    let success = all.pop().unwrap();
-    let failure = all.pop().unwrap();
-    assert_eq!(
-        (failure.error.as_deref(), success.error.as_deref()),
-        (Some("Object Lock"), None)
-    );
-    (failure, success)
-}
-
 async fn a_failure_is_not_told_after_the_success(rig: Rig) {
     for end in ["due", "dead", "delivered"] {
         let key = rig.register(end, Some(A)).await;
@@ -493,26 +480,36 @@ async fn a_failure_is_not_told_after_the_success(rig: Rig) {
 }
 
 async fn a_failure_that_is_heard_of_late_is_superseded_at_once(rig: Rig) {
-    let key = rig.register("x", Some(A)).await;
-    let outcome = |position, error: Option<&str>| PurgeOutcome {
-        event_id: Uuid::from_u128(u128::from(position)),
-        position,
-        key: key.clone(),
-        recorded_at: rig.clock.now(),
-        error: error.map(str::to_owned),
-        over: error.is_none(),
-    };
-    let tell = async |outcome| {
-        rig.store
-            .create_deliveries(&[outcome], &*rig.clock)
-            .await
-            .unwrap()
-    };
-    assert_eq!(tell(outcome(9, None)).await, 1);
-    assert_eq!(tell(outcome(5, Some("Object Lock"))).await, 1);
-    let (failure, success) = failure_and_success(&rig).await;
-    assert_eq!(failure.state, DeliveryState::Superseded);
-    assert_eq!(success.state, DeliveryState::Due);
+    // The last word is a success, or that the purge was forced.
+    for (number, last_word) in [(1, None), (2, Some("forced"))] {
+        let key = rig.register(&format!("x{number}"), Some(A)).await;
+        let outcome = |position, error: Option<&str>, over| PurgeOutcome {
+            event_id: Uuid::from_u128(u128::from(position) * 100 + number),
+            position,
+            key: key.clone(),
+            recorded_at: rig.clock.now(),
+            error: error.map(str::to_owned),
+            over,
+        };
+        let tell = async |outcome| {
+            rig.store
+                .create_deliveries(&[outcome], &*rig.clock)
+                .await
+                .unwrap()
+        };
+        assert_eq!(tell(outcome(9, last_word, true)).await, 1);
+        assert_eq!(tell(outcome(5, Some("Object Lock"), false)).await, 1);
+        let rows: Vec<DeliveryRow> = rig.all().await.into_iter().filter(|row| row.key == key).collect();
+        assert_eq!(rows.len(), 2);
+        for row in rows {
+            let state = if row.position == 9 {
+                DeliveryState::Due
+            } else {
+                DeliveryState::Superseded
+            };
+            assert_eq!(row.state, state, "{row:?}");
+        }
+    }
 }
 
 async fn a_success_waits_for_the_failure_that_is_under_way(rig: Rig) {
