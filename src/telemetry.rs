@@ -45,6 +45,8 @@ pub const CALLBACK_OLDEST_DUE_SECONDS: &str = "archive_ledger_callback_oldest_du
 pub const CALLBACK_OPEN_CIRCUITS: &str = "archive_ledger_callback_open_circuits";
 /// Counter: callback attempts by `outcome` (`delivered`, `refused`: another status than 2xx, `unreachable`: no status).
 pub const CALLBACK_ATTEMPTS_TOTAL: &str = "archive_ledger_callback_attempts_total";
+/// Gauge: streams of events (`GET /api/events`) that this instance serves.
+pub const EVENT_STREAMS: &str = "archive_ledger_event_streams";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
 /// Histogram: seconds from a request's head to its answer's head.
@@ -196,6 +198,7 @@ fn describe() {
         "Receivers of callbacks that are left alone because they do not answer"
     );
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
+    describe_gauge!(EVENT_STREAMS, "Streams of events that are open");
     describe_counter!(
         HTTP_REQUESTS_TOTAL,
         "Answered requests by method, route and status"

@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::rights::Right;
 use crate::ledger::LedgerError;
 use crate::store::Position;
+use crate::telemetry;
 use archive_ledger_domain::EventName;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -15,10 +16,11 @@ use feed::{Feed, Filter, Parts};
 use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use metrics::gauge;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// How many streams an instance serves at a time.
@@ -49,6 +51,8 @@ impl EventStreams {
     /// Streams of events of `source` ([`crate::bus::cloud_event::source`]) that end when `stopping` is cancelled.
     #[must_use]
     pub fn new(source: String, stopping: CancellationToken) -> Self {
+        // Shown from the start, not from the first stream on.
+        gauge!(telemetry::EVENT_STREAMS).increment(0.0);
         Self {
             source: source.into(),
             stopping,
@@ -61,6 +65,24 @@ impl EventStreams {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+}
+
+/// One of the streams that are served at a time, for as long as its connection lives.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        gauge!(telemetry::EVENT_STREAMS).increment(1.0);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        gauge!(telemetry::EVENT_STREAMS).decrement(1.0);
     }
 }
 
@@ -122,9 +144,9 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         after: within(after, head)?,
         valid_until: caller.principal.valid_until,
     });
-    let blocks = stream::unfold((feed, permit), |(mut feed, permit)| async move {
+    let blocks = stream::unfold((feed, Open::new(permit)), |(mut feed, open)| async move {
         let block = feed.next().await?;
-        Some((Ok::<_, Infallible>(block), (feed, permit)))
+        Some((Ok::<_, Infallible>(block), (feed, open)))
     });
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

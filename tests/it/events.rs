@@ -12,6 +12,8 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -42,7 +44,7 @@ impl Subscriber {
     async fn ask(server: &Server, token: &str, query: &str, last: Option<u64>) -> Response {
         let mut request = server
             .get(&format!("/api/events{query}"), token)
-            .timeout(PATIENCE);
+            .timeout(5 * PATIENCE);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
@@ -350,4 +352,116 @@ async fn a_stream_tells_what_another_instance_recorded_and_goes_on_there() {
     assert_eq!(subscriber.positions(7).await, [1, 2, 3, 4, 5, 6, 7]);
     let mut again = Subscriber::connect(&other, &token, "", Some(7)).await;
     assert_eq!(again.positions(3).await, [8, 9, 10]);
+}
+
+/// How many streams the service says are open.
+async fn open_streams(server: &Server) -> u64 {
+    let answer = server.client().get(server.url("/metrics")).send().await.unwrap();
+    let metrics = answer.text().await.unwrap();
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("archive_ledger_event_streams "));
+    line.expect("there is no such metric").parse().unwrap()
+}
+
+/// Takes the chunks of an HTTP body apart; whether the last one, which ends a body, is there.
+fn dechunk(mut body: &[u8]) -> (String, bool) {
+    let mut text = Vec::new();
+    while let Some(end) = body.windows(2).position(|pair| pair == b"\r\n") {
+        let size = std::str::from_utf8(&body[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return (String::from_utf8(text).unwrap(), true);
+        }
+        let chunk = &body[end + 2..];
+        if chunk.len() < size + 2 {
+            text.extend_from_slice(&chunk[..size.min(chunk.len())]);
+            break;
+        }
+        text.extend_from_slice(&chunk[..size]);
+        body = &chunk[size + 2..];
+    }
+    (String::from_utf8_lossy(&text).into_owned(), false)
+}
+
+// On one backend: what is proved here lies between the feed and the socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on() {
+    let server = Server::start(Backend::Embedded).await;
+    let token = server.token(&["--role", "admin"]).await;
+    assert_eq!(open_streams(&server).await, 0);
+    let mut steady = Subscriber::connect(&server, &token, "?after=0", None).await;
+    steady.block().await.unwrap();
+
+    // It asks for everything and reads nothing. Its own buffer is small; the service's and the kernel's hold a few megabytes.
+    let address = server
+        .url("")
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut silent = socket.connect(address.parse().unwrap()).await.unwrap();
+    let head = format!(
+        "GET /api/events?after=0 HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    silent.write_all(head.as_bytes()).await.unwrap();
+    eventually("both streams are open", PATIENCE, || async {
+        (open_streams(&server).await == 2).then_some(())
+    })
+    .await;
+
+    let writers = (0..32).map(|writer: u128| {
+        let (server, token) = (&server, &token);
+        async move {
+            for number in 0..63 {
+                purge(server, token, "backups", 1_000 * (writer + 1) + number).await;
+            }
+        }
+    });
+    let written = 32 * 63 * 3;
+    let (_, seen) = tokio::join!(futures::future::join_all(writers), steady.positions(written));
+    let last = written as u64;
+    assert_eq!(seen, (1..=last).collect::<Vec<u64>>());
+
+    eventually("the one that does not read is cut off", 2 * PATIENCE, || async {
+        (open_streams(&server).await == 1).then_some(())
+    })
+    .await;
+    delete(&server, &token, "servers", 1).await;
+    assert_eq!(steady.positions(1).await, [last + 1]);
+
+    // What was on its way is still whole, up to where it breaks off; there is no end that it could take for the stream's.
+    let mut came = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut came)).await;
+    let _ended_or_reset = read.expect("the connection is still there");
+    let body = came.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(came.starts_with(b"HTTP/1.1 200 "));
+    let (text, ended) = dechunk(&came[body..]);
+    assert!(!ended);
+    let (blocks, _torn) = text.rsplit_once("\n\n").unwrap();
+    let told: Vec<u64> = blocks
+        .split("\n\n")
+        .skip(1)
+        .map(|block| {
+            block
+                .strip_prefix("id: ")
+                .unwrap()
+                .lines()
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    let heard = told.len() as u64;
+    assert_eq!(told, (1..=heard).collect::<Vec<u64>>());
+    assert!(heard < last, "it was not cut off");
+    // It comes again and misses nothing.
+    let mut again = Subscriber::connect(&server, &token, "?after=0", Some(heard)).await;
+    let rest = usize::try_from(last + 1 - heard).unwrap();
+    assert_eq!(
+        again.positions(rest).await,
+        (heard + 1..=last + 1).collect::<Vec<u64>>()
+    );
 }
