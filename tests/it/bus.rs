@@ -1,7 +1,8 @@
 //! The bus: one contract on the log and on JetStream, and what JetStream may never do.
 
 use crate::harness::nats::Nats;
-use crate::harness::{eventually, init};
+use crate::harness::server::Backend;
+use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::Handler;
 use archive_ledger::bus::cloud_event::{CloudEvent, source, subject};
@@ -40,8 +41,8 @@ struct Clustered {
 }
 
 impl Clustered {
-    async fn start() -> Self {
-        let (log, nats) = (TestLog::start().await, Nats::start().await);
+    async fn on(backend: Backend) -> Self {
+        let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
         let bus = connect(&nats).await;
         let relay = Relay::new(
             bus.clone(),
@@ -68,7 +69,7 @@ impl BusUnderTest for Clustered {
     }
 
     fn start(&self, handler: Arc<dyn Handler>, shutdown: CancellationToken) -> Running {
-        let consumer = NatsConsumer::new(self.bus.clone(), handler, Arc::new(self.log.store.clone()));
+        let consumer = NatsConsumer::new(self.bus.clone(), handler, self.log.store.reads());
         tokio::spawn(consumer.run(shutdown))
     }
 }
@@ -83,6 +84,7 @@ async fn connect(nats: &Nats) -> NatsBus {
 
 macro_rules! contracts {
     ($($name:ident,)*) => {
+        /// As in a service alone: SQLite, and the log itself.
         mod local {
             use super::*;
 
@@ -92,12 +94,13 @@ macro_rules! contracts {
             })*
         }
 
+        /// As in a cluster: PostgreSQL, the relay, and JetStream.
         mod nats {
             use super::*;
 
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                contract::$name(&Clustered::start().await).await;
+                contract::$name(&Clustered::on(Backend::Clustered).await).await;
             })*
         }
     };
@@ -111,84 +114,84 @@ contracts! {
     consumers_do_not_depend_on_each_other,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_the_log_does_not_confirm_is_never_acted_upon() {
-    let bus = Clustered::start().await;
-    let keys = archives(2, "real");
-    purge_all(&bus, &keys).await;
-    let recorder = Recorder::new("forged", &[EventName::PurgeRequested, EventName::Purged]);
-    let shutdown = CancellationToken::new();
-    let running = bus.start(recorder.clone(), shutdown.clone());
-    recorder.wait_for(4).await;
+on_both_backends! {
+    async fn a_message_that_the_log_does_not_confirm_is_never_acted_upon(backend: Backend) {
+        let bus = Clustered::on(backend).await;
+        let keys = archives(2, "real");
+        purge_all(&bus, &keys).await;
+        let recorder = Recorder::new("forged", &[EventName::PurgeRequested, EventName::Purged]);
+        let shutdown = CancellationToken::new();
+        let running = bus.start(recorder.clone(), shutdown.clone());
+        recorder.wait_for(4).await;
 
-    let requested = bus.log.events().await.remove(1);
-    assert_eq!(requested.event.name(), EventName::PurgeRequested);
-    let real = CloudEvent::new(&requested, &source("test"));
-    let victim = EntityKey::new(keys[0].entity_type(), "victim").unwrap();
-    let forged_subject = subject(&victim, EventName::PurgeRequested);
+        let requested = bus.log.events().await.remove(1);
+        assert_eq!(requested.event.name(), EventName::PurgeRequested);
+        let real = CloudEvent::new(&requested, &source("test"));
+        let victim = EntityKey::new(keys[0].entity_type(), "victim").unwrap();
+        let forged_subject = subject(&victim, EventName::PurgeRequested);
 
-    // Another entity under a real event's id and position; a position beyond the log; an id that is not the log's; another
-    // event's position; text that is no event at all.
-    let mut other_entity = real.clone();
-    other_entity.data.entity_id = "victim".to_owned();
-    let mut beyond = other_entity.clone();
-    (beyond.data.position, beyond.sequence) = (u64::MAX, u64::MAX.to_string());
-    let mut other_id = real.clone();
-    other_id.id = Uuid::from_u128(7);
-    let mut other_position = real.clone();
-    (other_position.data.position, other_position.sequence) = (1, "1".to_owned());
-    let mut nowhere = real.clone();
-    (nowhere.data.position, nowhere.sequence) = (0, "0".to_owned());
-    let client = async_nats::jetstream::new(async_nats::connect(bus.nats.url()).await.unwrap());
-    let mut forged = Vec::new();
-    for message in [&other_entity, &beyond, &other_id, &other_position, &nowhere] {
-        forged.push(message.encode().unwrap());
+        // Another entity under a real event's id and position; a position beyond the log; an id that is not the log's; another
+        // event's position; text that is no event at all.
+        let mut other_entity = real.clone();
+        other_entity.data.entity_id = "victim".to_owned();
+        let mut beyond = other_entity.clone();
+        (beyond.data.position, beyond.sequence) = (u64::MAX, u64::MAX.to_string());
+        let mut other_id = real.clone();
+        other_id.id = Uuid::from_u128(7);
+        let mut other_position = real.clone();
+        (other_position.data.position, other_position.sequence) = (1, "1".to_owned());
+        let mut nowhere = real.clone();
+        (nowhere.data.position, nowhere.sequence) = (0, "0".to_owned());
+        let client = async_nats::jetstream::new(async_nats::connect(bus.nats.url()).await.unwrap());
+        let mut forged = Vec::new();
+        for message in [&other_entity, &beyond, &other_id, &other_position, &nowhere] {
+            forged.push(message.encode().unwrap());
+        }
+        forged.extend([b"{}".to_vec(), b"\xff\xfe".to_vec(), Vec::new()]);
+        for body in forged {
+            let ack = client.publish(forged_subject.clone(), body.into()).await.unwrap();
+            ack.await.unwrap();
+        }
+
+        // What comes after them is handled, so they were dealt with.
+        purge_all(&bus, &archives(1, "later")).await;
+        recorder.wait_for(6).await;
+        let stream = client.get_stream(STREAM).await.unwrap();
+        eventually("every message is settled", SOON, || async {
+            let info = stream.consumer_info("forged-purge_requested").await.unwrap();
+            (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
+        })
+        .await;
+        stop(shutdown, running).await;
+        let seen = recorder.seen();
+        assert_eq!(seen.len(), 6, "{seen:?}");
+        assert!(seen.iter().all(|event| event.key.id() != "victim"));
     }
-    forged.extend([b"{}".to_vec(), b"\xff\xfe".to_vec(), Vec::new()]);
-    for body in forged {
-        let ack = client.publish(forged_subject.clone(), body.into()).await.unwrap();
-        ack.await.unwrap();
+
+    async fn a_deleted_stream_or_consumer_comes_back_and_loses_nothing(backend: Backend) {
+        let bus = Clustered::on(backend).await;
+        let recorder = Recorder::new("resilient", &[EventName::Purged]);
+        let shutdown = CancellationToken::new();
+        let running = bus.start(recorder.clone(), shutdown.clone());
+        purge_all(&bus, &archives(5, "one")).await;
+        recorder.wait_for(5).await;
+
+        let client = async_nats::jetstream::new(async_nats::connect(bus.nats.url()).await.unwrap());
+        let stream = client.get_stream(STREAM).await.unwrap();
+        stream.delete_consumer("resilient-purged").await.unwrap();
+        purge_all(&bus, &archives(5, "two")).await;
+        recorder.wait_for(10).await;
+
+        client.delete_stream(STREAM).await.unwrap();
+        purge_all(&bus, &archives(5, "three")).await;
+        recorder.wait_for(15).await;
+
+        bus.nats.kill9().await;
+        purge_all(&bus, &archives(5, "four")).await;
+        bus.nats.restart().await;
+        recorder.wait_for(20).await;
+        stop(shutdown, running).await;
     }
-
-    // What comes after them is handled, so they were dealt with.
-    purge_all(&bus, &archives(1, "later")).await;
-    recorder.wait_for(6).await;
-    let stream = client.get_stream(STREAM).await.unwrap();
-    eventually("every message is settled", SOON, || async {
-        let info = stream.consumer_info("forged-purge_requested").await.unwrap();
-        (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
-    })
-    .await;
-    stop(shutdown, running).await;
-    let seen = recorder.seen();
-    assert_eq!(seen.len(), 6, "{seen:?}");
-    assert!(seen.iter().all(|event| event.key.id() != "victim"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_stream_or_consumer_comes_back_and_loses_nothing() {
-    let bus = Clustered::start().await;
-    let recorder = Recorder::new("resilient", &[EventName::Purged]);
-    let shutdown = CancellationToken::new();
-    let running = bus.start(recorder.clone(), shutdown.clone());
-    purge_all(&bus, &archives(5, "one")).await;
-    recorder.wait_for(5).await;
-
-    let client = async_nats::jetstream::new(async_nats::connect(bus.nats.url()).await.unwrap());
-    let stream = client.get_stream(STREAM).await.unwrap();
-    stream.delete_consumer("resilient-purged").await.unwrap();
-    purge_all(&bus, &archives(5, "two")).await;
-    recorder.wait_for(10).await;
-
-    client.delete_stream(STREAM).await.unwrap();
-    purge_all(&bus, &archives(5, "three")).await;
-    recorder.wait_for(15).await;
-
-    bus.nats.kill9().await;
-    purge_all(&bus, &archives(5, "four")).await;
-    bus.nats.restart().await;
-    recorder.wait_for(20).await;
-    stop(shutdown, running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,19 +13,22 @@
 //! | a worker that dies between any two steps | `cleanup::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
 //! | a statement that arrives after its connection was given up | `store_crash::a_statement_that_arrives_after_its_connection_was_given_up_comes_to_nothing` | P |
-//! | NATS killed, its stream or consumer deleted, the connection cut | `relay`, `bus` | S |
-//! | a relay leader killed, paused past its lease, or one of two | `relay`; leases and cursors themselves in `coordination` | S; both |
+//! | NATS killed, its stream or consumer deleted | `relay`, `bus` | both |
+//! | the connection to NATS cut, strangers' messages on the stream, a cluster that loses servers | `relay` | S |
+//! | a relay leader killed, paused past its lease, or one of two | `relay`; leases and cursors themselves in `coordination` | both |
+//! | a leader that wakes to another stream than it knew | `relay::a_leader_that_sleeps_through_the_making_of_a_new_stream_is_refused_by_that_one` | both |
 //! | duplicate messages | `cleanup::the_same_request_seen_again_makes_no_second_job`, `callbacks::deliveries` (each consumes the log again and again) | both |
-//! | reordered messages | `callbacks::deliveries::a_failure_that_is_heard_of_late_is_superseded_at_once`, `bus::a_message_that_the_log_does_not_confirm_is_never_acted_upon` | both; S |
-//! | poison messages | the bus contract's `a_poison_event_is_parked_and_holds_nothing_up`, on the log and on NATS (`bus`) | S |
+//! | reordered messages | `callbacks::deliveries::a_failure_that_is_heard_of_late_is_superseded_at_once`, `bus::a_message_that_the_log_does_not_confirm_is_never_acted_upon` | both |
+//! | poison messages | the bus contract's `a_poison_event_is_parked_and_holds_nothing_up`, on the log and on NATS (`bus`) | S; P |
 //! | receivers that are down, to day 30 of simulated time | `callbacks::worker::a_receiver_that_never_recovers_is_tried_to_day_30_then_dead_then_replayed` | both |
 //! | slow-loris and endless receivers | `callbacks::client::tests` (unit), `callbacks::worker::silent_receivers_do_not_delay_the_others` | –; both |
 //! | DNS that changes between check and connect | `callbacks::resolve`, `callbacks::client::tests::dns_that_changes_between_the_check_and_the_connection_changes_nothing` (unit) | – |
 //! | storage that throttles, fails, cuts, lies, refuses single objects | `cleanup_s3::faults`, `cleanup_clouds`; that it reaches the outcome: `cleanup` | –; both |
 //! | slow clients | `routes::slow` | both |
+//! | subscribers that stop reading | `events::a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on` | S |
 //! | a full disk | `disk_full` (root only); PostgreSQL ends with it, which is its crash above | S |
 //!
-//! Not proved: the relay, and the faults of the bus, over PostgreSQL.
+//! Not proved: a PostgreSQL that crashes under the relay.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on says where by panicking"

@@ -6,18 +6,20 @@ mod proxy;
 mod stream;
 
 use crate::harness::nats::Nats;
-use crate::harness::{eventually, init};
+use crate::harness::server::Backend;
+use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
-use archive_ledger::bus::cloud_event::source;
+use archive_ledger::bus::cloud_event::{CloudEvent, source};
 use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
 use archive_ledger::bus::{CommitSignal, LogAccess};
 use archive_ledger::relay::{Relay, RelaySettings};
 use cluster::Cluster;
 use doubles::{EverybodyLeads, Stalling};
+use futures::StreamExt;
 use proxy::Proxy;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -95,33 +97,6 @@ async fn the_stream_is_the_log_in_order_and_a_new_relay_goes_on_where_it_ends() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nats_may_be_killed_and_stay_away_while_the_log_grows() {
-    let (log, nats) = (TestLog::start().await, Nats::start().await);
-    let shutdown = CancellationToken::new();
-    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
-    for round in 0..5 {
-        let growing = async {
-            for _ in 0..10 {
-                log.purge_fresh(40).await;
-            }
-        };
-        let failing = async {
-            tokio::time::sleep(Duration::from_millis(random(300))).await;
-            if round % 2 == 0 {
-                nats.kill9().await;
-            } else {
-                nats.stop().await;
-            }
-            tokio::time::sleep(Duration::from_millis(random(1500))).await;
-            nats.restart().await;
-        };
-        tokio::join!(growing, failing);
-    }
-    stream::is_the_log(&nats.url(), &log.events().await).await;
-    stop(shutdown, running).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_breaks_mid_batch_leaves_no_gap() {
     let (log, nats) = (TestLog::start().await, Nats::start().await);
     let proxy = Proxy::to(&nats.url()).await;
@@ -141,8 +116,8 @@ async fn a_connection_that_breaks_mid_batch_leaves_no_gap() {
 }
 
 /// Ends the leader without any warning at a random moment, `times` times.
-async fn kill_leaders(times: u32) {
-    let (log, nats) = (TestLog::start().await, Nats::start().await);
+async fn kill_leaders(backend: Backend, times: u32) {
+    let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
     for _ in 0..times {
         let shutdown = CancellationToken::new();
         let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
@@ -166,76 +141,42 @@ async fn kill_leaders(times: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_killed_mid_batch_leaves_no_gap_and_no_duplicate() {
-    kill_leaders(50).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: ./test --soak runs it"]
 async fn two_hundred_leaders_that_are_killed_mid_batch_leave_no_gap_and_no_duplicate() {
-    kill_leaders(200).await;
+    kill_leaders(Backend::Embedded, 200).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_stream_is_created_again_and_receives_the_whole_log() {
-    let (log, nats) = (TestLog::start().await, Nats::start().await);
-    let shutdown = CancellationToken::new();
-    let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
-    for _ in 0..3 {
-        log.purge_fresh(300).await;
-        stream::is_the_log(&nats.url(), &log.events().await).await;
-        stream::client(&nats.url())
-            .await
-            .delete_stream(STREAM)
-            .await
-            .unwrap();
-        // Nobody has to write anything for the stream to come back, but somebody may.
-        log.purge_fresh(1).await;
-        stream::is_the_log(&nats.url(), &log.events().await).await;
-    }
-    stop(shutdown, running).await;
+/// What keeps a woken leader from publishing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    /// Its lease has run out.
+    Lease,
+    /// The stream has gone on; by the lease it may publish.
+    Stream,
+    /// The stream that it knew is gone, and another one holds the same; by the lease it may publish.
+    NewStream,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_relays_that_both_believe_to_lead_are_kept_in_order_by_the_stream() {
-    let (log, nats) = (TestLog::start().await, Nats::start().await);
-    let shutdown = CancellationToken::new();
-    let mut running = Vec::new();
-    for _ in 0..3 {
-        let access = LogAccess {
-            coordination: Arc::new(EverybodyLeads(log.store.clone())),
-            ..log.access()
-        };
-        running.push(relay(&nats.url(), access, log.signal(), &shutdown).await);
+/// Stops a leader's whole process, as far as it can tell, while another one publishes, and looks at what it sends when it
+/// wakes.
+async fn pause_leader(backend: Backend, fence: Fence) {
+    let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
+    let (stall, stalled_after) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    // Its connections stop with it.
+    let (mut paused, mut access, mut settings) = (log.own_access().await, log.access(), QUICK);
+    match fence {
+        Fence::Lease => {}
+        Fence::Stream | Fence::NewStream => {
+            settings.lease = SOON * 100;
+            paused.coordination = Arc::new(EverybodyLeads(paused.coordination));
+            access.coordination = Arc::new(EverybodyLeads(access.coordination));
+        }
     }
-    for _ in 0..20 {
-        log.purge_fresh(50).await;
-    }
-    stream::is_the_log(&nats.url(), &log.events().await).await;
-    for running in running {
-        stop(shutdown.clone(), running).await;
-    }
-}
-
-/// Stops a leader's whole process, as far as it can tell, while another one publishes; `everybody` takes the lease away as
-/// well, so that only the server stands between the woken leader and the stream.
-async fn pause_leaders(everybody: bool) {
-    let (log, nats) = (TestLog::start().await, Nats::start().await);
-    let stall = Arc::new(AtomicBool::new(false));
-    let pause = QUICK.lease * 4;
-    let (mut access, mut settings) = (log.access(), QUICK);
-    if everybody {
-        settings.lease = SOON * 100;
-        access.coordination = Arc::new(EverybodyLeads(log.store.clone()));
-    }
-    let stalling = LogAccess {
-        reads: Arc::new(Stalling {
-            store: log.store.clone(),
-            stall: stall.clone(),
-            pause,
-        }),
-        ..access.clone()
-    };
+    paused.reads = Arc::new(Stalling {
+        store: paused.reads,
+        stall: stall.clone(),
+        stalled_after: stalled_after.clone(),
+    });
     let (url, shutdown) = (nats.url(), CancellationToken::new());
     // A runtime of its own on one thread, so that the pause stops its lease, its client and its timers alike.
     let paused = std::thread::spawn({
@@ -246,7 +187,7 @@ async fn pause_leaders(everybody: bool) {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let running = relay_with(settings, &url, stalling, CommitSignal::polling(), &shutdown).await;
+                let running = relay_with(settings, &url, paused, CommitSignal::polling(), &shutdown).await;
                 running.await.unwrap().unwrap();
             });
         }
@@ -255,16 +196,47 @@ async fn pause_leaders(everybody: bool) {
     stream::holds(&nats.url(), log.head().await).await;
     stall.store(true, Ordering::SeqCst);
     log.purge_fresh(100).await;
-    eventually("the leader is paused", SOON, || async {
-        (!stall.load(Ordering::SeqCst)).then_some(())
+    let known = eventually("the leader is paused", SOON, || async {
+        Some(stalled_after.load(Ordering::SeqCst)).filter(|after| *after > 0)
     })
     .await;
 
     let other = relay(&nats.url(), access, log.signal(), &shutdown).await;
     log.purge_fresh(100).await;
     stream::is_the_log(&nats.url(), &log.events().await).await;
-    // It wakes with a page of events that are on the stream already.
-    tokio::time::sleep(pause).await;
+    let client = stream::client(&nats.url()).await;
+    if fence == Fence::NewStream {
+        client.delete_stream(STREAM).await.unwrap();
+        log.purge_fresh(1).await;
+        stream::is_the_log(&nats.url(), &log.events().await).await;
+    }
+    // The other one has nothing to send: what is sent now, the woken one sends.
+    let mut sent = client.client().subscribe("archive.>").await.unwrap();
+    client.client().flush().await.unwrap();
+    stall.store(false, Ordering::SeqCst);
+    match fence {
+        Fence::Lease => {
+            let more = tokio::time::timeout(QUICK.lease * 3, sent.next()).await;
+            assert!(more.is_err(), "{more:?}");
+        }
+        Fence::Stream | Fence::NewStream => {
+            // It goes on with the page that it read before, behind the sequence that was the last one then.
+            let stale = async {
+                while let Some(message) = sent.next().await {
+                    let event = CloudEvent::decode(&message.payload).unwrap();
+                    let headers = message.headers.unwrap();
+                    let follows = headers.get("Nats-Expected-Last-Sequence").unwrap().as_str();
+                    if event.data.position == known + 1 && follows == known.to_string() {
+                        return true;
+                    }
+                }
+                false
+            };
+            assert!(tokio::time::timeout(SOON, stale).await.unwrap());
+        }
+    }
+    stream::is_the_log(&nats.url(), &log.events().await).await;
+    // And both go on.
     log.purge_fresh(100).await;
     stream::is_the_log(&nats.url(), &log.events().await).await;
     stop(shutdown, other).await;
@@ -273,14 +245,87 @@ async fn pause_leaders(everybody: bool) {
         .unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_paused_past_its_lease_stops_by_itself_when_it_wakes() {
-    pause_leaders(false).await;
-}
+on_both_backends! {
+    async fn nats_may_be_killed_and_stay_away_while_the_log_grows(backend: Backend) {
+        let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
+        let shutdown = CancellationToken::new();
+        let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+        for round in 0..5 {
+            let growing = async {
+                for _ in 0..10 {
+                    log.purge_fresh(40).await;
+                }
+            };
+            let failing = async {
+                tokio::time::sleep(Duration::from_millis(random(300))).await;
+                if round % 2 == 0 {
+                    nats.kill9().await;
+                } else {
+                    nats.stop().await;
+                }
+                tokio::time::sleep(Duration::from_millis(random(1500))).await;
+                nats.restart().await;
+            };
+            tokio::join!(growing, failing);
+        }
+        stream::is_the_log(&nats.url(), &log.events().await).await;
+        stop(shutdown, running).await;
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_paused_and_believes_to_lead_is_refused_by_the_stream() {
-    pause_leaders(true).await;
+    async fn a_deleted_stream_is_created_again_and_receives_the_whole_log(backend: Backend) {
+        let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
+        let shutdown = CancellationToken::new();
+        let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
+        for _ in 0..3 {
+            log.purge_fresh(300).await;
+            stream::is_the_log(&nats.url(), &log.events().await).await;
+            stream::client(&nats.url())
+                .await
+                .delete_stream(STREAM)
+                .await
+                .unwrap();
+            // Nobody has to write anything for the stream to come back, but somebody may.
+            log.purge_fresh(1).await;
+            stream::is_the_log(&nats.url(), &log.events().await).await;
+        }
+        stop(shutdown, running).await;
+    }
+
+    async fn two_relays_that_both_believe_to_lead_are_kept_in_order_by_the_stream(backend: Backend) {
+        let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
+        let shutdown = CancellationToken::new();
+        let mut running = Vec::new();
+        for _ in 0..3 {
+            let access = LogAccess {
+                coordination: Arc::new(EverybodyLeads(log.store.coordination())),
+                ..log.access()
+            };
+            running.push(relay(&nats.url(), access, log.signal(), &shutdown).await);
+        }
+        for _ in 0..20 {
+            log.purge_fresh(50).await;
+        }
+        stream::is_the_log(&nats.url(), &log.events().await).await;
+        for running in running {
+            stop(shutdown.clone(), running).await;
+        }
+    }
+
+    async fn a_leader_that_is_killed_mid_batch_leaves_no_gap_and_no_duplicate(backend: Backend) {
+        kill_leaders(backend, 25).await;
+    }
+
+    async fn a_leader_that_is_paused_past_its_lease_stops_by_itself_when_it_wakes(backend: Backend) {
+        pause_leader(backend, Fence::Lease).await;
+    }
+
+    async fn a_leader_that_is_paused_and_believes_to_lead_is_refused_by_the_stream(backend: Backend) {
+        pause_leader(backend, Fence::Stream).await;
+    }
+
+    async fn a_leader_that_sleeps_through_the_making_of_a_new_stream_is_refused_by_that_one(backend: Backend) {
+        pause_leader(backend, Fence::NewStream).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

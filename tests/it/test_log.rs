@@ -1,11 +1,16 @@
-//! A ledger's log without the service around it: SQLite, the writer, and commands that need no HTTP.
+//! A ledger's log without the service around it: the store, the writer, and commands that need no HTTP.
 
+use crate::harness::init;
+use crate::harness::postgres::Postgres;
+use crate::harness::server::Backend;
+use archive_ledger::app::Store;
 use archive_ledger::bus::{BusError, CommitSignal, Handler, LogAccess};
 use archive_ledger::clock::{SharedClock, SystemClock};
 use archive_ledger::keyring::{Details, Keyring};
+use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::writer::{Decision, Proposal, WriterHandle, writer};
-use archive_ledger::store::{ReadStore, StoredEvent};
+use archive_ledger::store::{AppendBackend, StoredEvent};
 use archive_ledger_domain::{Command, EntityKey, EntityType, EventMetadata};
 use chrono::DateTime;
 use std::sync::Arc;
@@ -19,43 +24,64 @@ pub type Running = JoinHandle<Result<(), BusError>>;
 
 /// A log of the test's own.
 pub struct TestLog {
-    pub store: SqliteStore,
+    pub store: Store,
     pub clock: SharedClock,
     handle: WriterHandle,
     _stop: DropGuard,
-    _home: TempDir,
+    home: TempDir,
+    database_url: Option<String>,
 }
 
 impl TestLog {
-    /// An empty log, with its writer running.
+    /// An empty log in SQLite, with its writer running.
     pub async fn start() -> Self {
+        Self::on(Backend::Embedded).await
+    }
+
+    /// An empty log in the backend's database, with its writer running.
+    pub async fn on(backend: Backend) -> Self {
+        init();
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-log-")
             .tempdir()
             .unwrap();
-        let store = SqliteStore::open(&home.path().join("ledger.db"), 4)
-            .await
-            .unwrap();
+        let database_url = match backend {
+            Backend::Embedded => None,
+            Backend::Clustered => Some(Postgres::shared().await.create_database().await),
+        };
+        let store = open(&home, database_url.as_deref()).await;
         store.migrate().await.unwrap();
         let clock: SharedClock = Arc::new(SystemClock);
         let keyring = Keyring::parse(&Keyring::generate(clock.new_id()).unwrap()).unwrap();
-        let (writer, handle) = writer(store.appender(), Arc::new(keyring), clock.clone(), 512, 100_000);
         let stop = CancellationToken::new();
-        tokio::spawn(writer.run(stop.clone()));
+        let handle = match &store {
+            Store::Sqlite(store) => write(store.appender(), keyring, &clock, &stop),
+            Store::Postgres(store) => write(store.appender().await.unwrap(), keyring, &clock, &stop),
+        };
         Self {
             store,
             clock,
             handle,
             _stop: stop.drop_guard(),
-            _home: home,
+            home,
+            database_url,
         }
     }
 
     /// What consumers and the relay read.
     pub fn access(&self) -> LogAccess {
+        self.access_by(&self.store)
+    }
+
+    /// The same over connections that nobody else uses: for those who stop with a query under way.
+    pub async fn own_access(&self) -> LogAccess {
+        self.access_by(&open(&self.home, self.database_url.as_deref()).await)
+    }
+
+    fn access_by(&self, store: &Store) -> LogAccess {
         LogAccess {
-            reads: Arc::new(self.store.clone()),
-            coordination: Arc::new(self.store.clone()),
+            reads: store.reads(),
+            coordination: store.coordination(),
             clock: self.clock.clone(),
         }
     }
@@ -104,13 +130,13 @@ impl TestLog {
 
     /// The last position.
     pub async fn head(&self) -> u64 {
-        self.store.head().await.unwrap().position
+        self.store.reads().head().await.unwrap().position
     }
 
     /// The whole log.
     pub async fn events(&self) -> Vec<StoredEvent> {
         let head = u32::try_from(self.head().await).unwrap();
-        self.store.log_after(0, &[], head).await.unwrap()
+        self.store.reads().log_after(0, &[], head).await.unwrap()
     }
 
     /// Runs the in-process bus.
@@ -118,4 +144,26 @@ impl TestLog {
         let consumer = archive_ledger::bus::local::LogConsumer::direct(handler, self.access(), self.signal());
         tokio::spawn(consumer.run(shutdown))
     }
+}
+
+async fn open(home: &TempDir, database_url: Option<&str>) -> Store {
+    match database_url {
+        None => Store::Sqlite(
+            SqliteStore::open(&home.path().join("ledger.db"), 4)
+                .await
+                .unwrap(),
+        ),
+        Some(url) => Store::Postgres(PostgresStore::connect(url, 4).await.unwrap()),
+    }
+}
+
+fn write<B: AppendBackend + 'static>(
+    backend: B,
+    keyring: Keyring,
+    clock: &SharedClock,
+    stop: &CancellationToken,
+) -> WriterHandle {
+    let (writer, handle) = writer(backend, Arc::new(keyring), clock.clone(), 512, 100_000);
+    tokio::spawn(writer.run(stop.clone()));
+    handle
 }

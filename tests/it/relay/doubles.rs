@@ -1,6 +1,5 @@
 //! Stores that lie or stall, to bring the relay into states that only bad luck brings about.
 
-use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::{
     ArchivedPage, CoordinationStore, EntityStream, Head, ListPage, OwedPurge, Position, ReadStore,
     StoreError, StoredEvent,
@@ -10,12 +9,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
 /// Grants every lease to everybody: each relay believes for ever that it leads.
-pub struct EverybodyLeads(pub SqliteStore);
+pub struct EverybodyLeads(pub Arc<dyn CoordinationStore>);
 
 #[async_trait]
 impl CoordinationStore for EverybodyLeads {
@@ -42,12 +41,13 @@ impl CoordinationStore for EverybodyLeads {
     }
 }
 
-/// Stops the whole thread after a page of the log was read, for as long as it is told to: what SIGSTOP does to a process.
+/// Stops the whole thread after a page of the log was read, until it is told to go on: what SIGSTOP does to a process.
 pub struct Stalling {
-    pub store: SqliteStore,
-    /// Set by the test; the reader clears it when the pause begins.
+    pub store: Arc<dyn ReadStore>,
+    /// The pause lasts for as long as the test has this set.
     pub stall: Arc<AtomicBool>,
-    pub pause: Duration,
+    /// Set once it has begun: the position behind which the page was read.
+    pub stalled_after: Arc<AtomicU64>,
 }
 
 #[async_trait]
@@ -84,8 +84,9 @@ impl ReadStore for Stalling {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let page = self.store.log_after(position, names, limit).await?;
-        if page.len() > 1 && self.stall.swap(false, Ordering::SeqCst) {
-            std::thread::sleep(self.pause);
+        while page.len() > 1 && self.stall.load(Ordering::SeqCst) {
+            self.stalled_after.store(position, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(page)
     }
