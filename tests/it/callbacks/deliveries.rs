@@ -509,6 +509,12 @@ async fn a_failure_that_is_heard_of_late_is_superseded_at_once(rig: Rig) {
             };
             assert_eq!(row.state, state, "{row:?}");
         }
+        // Once it is told, nothing of the entity is kept.
+        let claimed = rig.claim(Lane::First, 9, &[], 9).await.pop().unwrap();
+        assert!(rig.record(&claimed, Disposition::Delivered).await);
+        let later = rig.clock.now() + TimeDelta::days(1);
+        assert_eq!(rig.retention.prune_deliveries(later).await.unwrap(), 1);
+        assert_eq!(rig.all().await, []);
     }
 }
 
