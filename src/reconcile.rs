@@ -17,7 +17,11 @@
 //! it is done only after the log was asked once more, and only where nothing is stored by an entity that is not purged.
 
 mod claims;
+mod findings;
+mod fix;
 mod names;
+
+pub use findings::{Finding, Summary};
 
 use crate::app::{self, StartError};
 use crate::cleanup::blob::{Blobs, Cleaned};
@@ -28,10 +32,9 @@ use crate::ledger::LedgerError;
 use crate::store::reconcile::ReconcileStore;
 use crate::store::sqlite::scratch::{Claim, Ordered, Scratch};
 use crate::store::{Position, ReadStore, StoreError};
-use archive_ledger_domain::{Event, EventName, State};
+use archive_ledger_domain::State;
 use claims::Claims;
 use names::{Spot, spots};
-use serde::Serialize;
 use std::io;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -46,92 +49,6 @@ pub struct Options {
     pub fix: bool,
     /// Tell of objects that no entity names, too.
     pub unclaimed: bool,
-}
-
-/// Something that is not as the ledger says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Finding {
-    /// An entity that is not purged names a storage URI at which there is nothing.
-    Missing {
-        /// The entity's type.
-        #[serde(rename = "type")]
-        entity_type: &'static str,
-        /// The entity's id.
-        id: String,
-        /// `live` or `archived`.
-        state: &'static str,
-        /// Which of its storage URIs, from 1.
-        storage: usize,
-        /// The URI.
-        uri: String,
-    },
-    /// Objects that a purge ordered to be deleted and that are there.
-    Leftover {
-        /// The purged entity's type.
-        #[serde(rename = "type")]
-        entity_type: &'static str,
-        /// The purged entity's id.
-        id: String,
-        /// The purge.
-        purge_id: Uuid,
-        /// Which of its storage URIs, from 1.
-        storage: u32,
-        /// Whether the purge was forced and gave this URI up.
-        given_up: bool,
-        /// Where they are.
-        uri: String,
-        /// How many there are.
-        objects: u64,
-        /// Their size, in bytes.
-        bytes: u64,
-        /// Whether they were deleted now.
-        fixed: bool,
-        /// Why they were not, although that was asked for.
-        error: Option<String>,
-    },
-    /// Objects right in a folder that no entity names, and no purge as far as is known.
-    Unclaimed {
-        /// The folder.
-        uri: String,
-        /// How many there are.
-        objects: u64,
-        /// Their size, in bytes.
-        bytes: u64,
-    },
-    /// Something that could not be looked at.
-    Unchecked {
-        /// The entity's type, where it is about one.
-        #[serde(rename = "type")]
-        entity_type: Option<&'static str>,
-        /// The entity's id, where it is about one.
-        id: Option<String>,
-        /// Where.
-        uri: Option<String>,
-        /// Why.
-        error: String,
-    },
-}
-
-/// What a comparison came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// Entities that are not purged and have something sealed.
-    pub entities: u64,
-    /// Storage URIs of purges that are over, whose hashes were kept.
-    pub purged: u64,
-    /// Objects that were met.
-    pub objects: u64,
-    /// [`Finding::Missing`].
-    pub missing: u64,
-    /// [`Finding::Leftover`] that are left.
-    pub leftover: u64,
-    /// [`Finding::Leftover`] that were deleted.
-    pub fixed: u64,
-    /// Objects that nobody names.
-    pub unclaimed: u64,
-    /// [`Finding::Unchecked`], and leftovers that could not be deleted.
-    pub failed: u64,
 }
 
 /// Why a comparison ended early.
@@ -424,78 +341,5 @@ impl Comparison<'_> {
             error,
         };
         self.tell(&finding)
-    }
-
-    /// Deletes what a purge ordered to be deleted; why not, when it must not or cannot be.
-    async fn fix(
-        &mut self,
-        tree: &Tree,
-        spot: &Spot,
-        ordered: &Ordered,
-        uri: &str,
-    ) -> Result<Option<String>, ReconcileError> {
-        if !self.is_ordered(ordered).await? {
-            return Ok(Some("the log orders no such purge, or it is not over".to_owned()));
-        }
-        self.catch_up().await?;
-        // Somebody may have stored there since, around it or inside it.
-        for place in spot.with_folders(tree) {
-            let known = self.scratch.look(&place.hash(tree, self.keyring)).await?;
-            let taken = match known.claim {
-                Claim::None => false,
-                Claim::Below => place.names_same(spot),
-                Claim::Own => true,
-            };
-            if taken {
-                return Ok(Some("an entity that is not purged stores there too".to_owned()));
-            }
-        }
-        Ok(match self.blobs.purge(uri, &|_| {}).await {
-            Ok(_) => None,
-            Err(error) => Some(error.to_string()),
-        })
-    }
-
-    /// Whether the log has ordered the purge, and says that it is over.
-    async fn is_ordered(&self, ordered: &Ordered) -> Result<bool, ReconcileError> {
-        let Some(stream) = self.reads.stream(&ordered.key).await? else {
-            return Ok(false);
-        };
-        let requested = stream.events.iter().any(|event| match &event.event {
-            Event::PurgeRequested(facts) => facts.purge_id == ordered.purge_id,
-            Event::Registered(_)
-            | Event::SoftDeleted(_)
-            | Event::Restored(_)
-            | Event::Purged(_)
-            | Event::PurgeFailed(_)
-            | Event::PurgeForced(_) => false,
-        });
-        let over = stream
-            .events
-            .last()
-            .is_some_and(|event| event.event.name() == EventName::Purged);
-        Ok(requested && over)
-    }
-
-    /// Notes what was claimed since the comparison began.
-    async fn catch_up(&mut self) -> Result<(), ReconcileError> {
-        let head = self.reads.head().await?.position;
-        while self.seen < head {
-            let names = [EventName::Registered, EventName::SoftDeleted];
-            let page = self.reads.log_after(self.seen, &names, PAGE).await?;
-            for event in &page {
-                if let Some(claimed) = self.claims.of(&event.key).await? {
-                    self.scratch
-                        .claim(&names::claims(self.keyring, &claimed.ever))
-                        .await?;
-                }
-            }
-            let full = page.len() >= PAGE as usize;
-            self.seen = match page.last() {
-                Some(last) if full => last.position,
-                Some(_) | None => head,
-            };
-        }
-        Ok(())
     }
 }
