@@ -1,5 +1,5 @@
 //! A log of 70,000 events, exported and served, checked by tools that share nothing with this project: Python's pymerkle and
-//! cryptography, Go's sumdb, and the crate ct-merkle.
+//! cryptography, Go's sumdb, npm's @sigstore/verify (checkpoint and inclusion), and the crate ct-merkle.
 
 use crate::harness::ledger::{context, deletion, entity};
 use crate::harness::server::{Backend, Server};
@@ -65,7 +65,7 @@ impl Audit {
     }
 
     /// Whether each of the tools finds the log sound.
-    async fn verdicts(&self, go: &Path) -> [(&'static str, bool, String); 3] {
+    async fn verdicts(&self, go: &Path) -> [(&'static str, bool, String); 4] {
         let said = |output: Output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             (
@@ -81,15 +81,18 @@ impl Audit {
             .env("TOKEN", &self.token);
         let mut go_command = Command::new(go);
         go_command.args(self.arguments()).env("TOKEN", &self.token);
-        let both = tokio::task::spawn_blocking(move || {
-            (python_command.output().unwrap(), go_command.output().unwrap())
-        });
-        let (python, go) = both.await.unwrap();
-        let (python, go) = (said(python), said(go));
+        let mut node_command = sigstore();
+        node_command.args(self.arguments()).env("TOKEN", &self.token);
+        let [python, go, node] = tokio::task::spawn_blocking(move || {
+            [python_command, go_command, node_command].map(|mut command| said(command.output().unwrap()))
+        })
+        .await
+        .unwrap();
         let ct_merkle = self.check_with_ct_merkle().await;
         [
             ("pymerkle", python.0, python.1),
             ("sumdb", go.0, go.1),
+            ("sigstore", node.0, node.1),
             ("ct-merkle", ct_merkle.is_ok(), format!("{ct_merkle:?}")),
         ]
     }
@@ -165,7 +168,8 @@ fn open(note: &str, vkey: &str) -> Result<(u64, [u8; 32]), String> {
     Ok((size, root.try_into().map_err(|_| "no root")?))
 }
 
-fn python() -> PathBuf {
+/// The python that ./test has prepared.
+pub(super) fn python() -> PathBuf {
     let named = std::env::var_os("ARCHIVE_LEDGER_FOREIGN_PYTHON").map(PathBuf::from);
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/foreign/bin/python");
     let python = named.unwrap_or(own);
@@ -175,6 +179,23 @@ fn python() -> PathBuf {
         python.display()
     );
     python
+}
+
+/// node, about to check with the package that ./test has installed.
+fn sigstore() -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let modules = std::env::var_os("ARCHIVE_LEDGER_FOREIGN_NODE_MODULES").map(PathBuf::from);
+    let modules = modules.unwrap_or_else(|| root.join("target/tools/sigstore/node_modules"));
+    assert!(
+        modules.exists(),
+        "{} is missing: ./test installs it",
+        modules.display()
+    );
+    let mut command = Command::new("node");
+    command
+        .arg(root.join("tests/it/foreign/verify_sigstore.js"))
+        .env("NODE_PATH", modules);
+    command
 }
 
 /// Builds the tool from Debian's packages.
@@ -234,7 +255,7 @@ fn put_together(entries: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_foreign_tools_find_seventy_thousand_events_sound_and_every_tampering() {
+async fn foreign_tools_find_seventy_thousand_events_sound_and_every_tampering() {
     let server = Server::start(Backend::Embedded).await;
     let token = server.token(&["--role", "auditor"]).await;
     server.terminate().await;
