@@ -7,7 +7,7 @@ mod start;
 mod tasks;
 mod tidy;
 
-pub use ledger::{fork, sign_what_is_committed, verifier_key};
+pub use ledger::{export_source, fork, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, existing_keyring, open};
 

@@ -74,8 +74,8 @@ pub(crate) enum Command {
     #[command(display_name = "archive-ledger verify", after_help = verify::AFTER_HELP)]
     Verify(verify::Arguments),
 
-    /// Write the log as files that any static host serves (C2SP tlog-tiles)
-    #[command(display_name = "archive-ledger export")]
+    /// Write the log as files: a tiled log that any static host serves (C2SP tlog-tiles), or its events
+    #[command(display_name = "archive-ledger export", after_help = export::AFTER_HELP)]
     Export(export::Arguments),
 
     /// Show the key that auditors check the ledger with, or go on from a restored copy

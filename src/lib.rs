@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod audit_export;
 pub mod bus;
 pub mod callbacks;
 pub mod cleanup;

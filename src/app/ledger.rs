@@ -1,9 +1,11 @@
 //! Who the ledger is to an auditor, without serving it.
 
 use super::start::{self, StartError, Store};
+use crate::audit_export::Source;
 use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
+use crate::keyring::Keyring;
 use crate::merkle::note::VerifierKey;
 use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::proofs::fork::{self, Statement};
@@ -49,6 +51,38 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Statement, StartError
     let forked: Result<_, ProofError> = fork::fork(&parts, reason).await;
     let (_, statement) = forked.map_err(|error| start::refuse(config, error))?;
     Ok(statement)
+}
+
+/// What exports of events read from; what is committed is signed first, where that may be done. With `details`, the keyring is
+/// taken along if it is at hand.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault.
+pub async fn export_source(config: &Config, details: bool) -> Result<Source, StartError> {
+    let store = super::existing(config).await?;
+    sign_what_is_committed(config, &store).await?;
+    let proofs = store.proofs();
+    let remembered = Identity::remembered(&*proofs).await;
+    let remembered = remembered.map_err(|error| start::refuse(config, error))?;
+    let origins = remembered.map(|(origins, _)| origins).unwrap_or_default();
+    let keyring = if details { keyring(config)? } else { None };
+    Ok(Source {
+        store: proofs,
+        ledger: u64::try_from(origins.len()).unwrap_or(u64::MAX),
+        vkey: origins.last().map(ToString::to_string).unwrap_or_default(),
+        keyring: keyring.map(Arc::new),
+    })
+}
+
+/// The ledger's keyring, if it is at hand.
+fn keyring(config: &Config) -> Result<Option<Keyring>, StartError> {
+    let failed = |source| StartError::option("--keyring-file", source);
+    let content = secret_files::load(&config.keyring_file).map_err(|error| StartError::SecretFile {
+        option: "--keyring-file",
+        source: error,
+    })?;
+    let keyring = content.map(|content| Keyring::parse(&content)).transpose();
+    keyring.map_err(failed)
 }
 
 /// Signs what is committed and not signed, when the ledger's key is at hand and nobody serves the ledger; an instance that

@@ -10,6 +10,7 @@ use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::config::{Config, Database, Nats};
 use crate::http::audit::events::AuditTrail;
+use crate::http::audit::export::MAX_EXPORTS;
 use crate::http::auth::{AuthConfig, Authenticator};
 use crate::http::caller::Api;
 use crate::http::envelope::{ErrorContext, ServiceInfo};
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How often the metrics' histograms are folded.
@@ -85,6 +87,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         callbacks: work.callbacks,
         audit: audit_trail(&mut tasks, &opened),
         events: EventStreams::new(cloud_event::source(&config.service.id), stop_http.clone()),
+        exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         body_timeout: config.http.request_timeout,
     };
     let service = ServiceInfo::new(&config.service.id, &config.service.domain);

@@ -23,6 +23,7 @@ use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// The longest idempotency key, in characters.
@@ -61,6 +62,8 @@ pub struct Api {
     pub events: EventStreams,
     /// The audit.
     pub audit: AuditTrail,
+    /// How many exports may begin.
+    pub exports: Arc<Semaphore>,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
 }

@@ -43,6 +43,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         audit::consistency::handler,
         audit::evidence::handler,
         audit::events::handler,
+        audit::export::handler,
+        audit::export::manifest,
         events::handler,
         asyncapi::handler,
         health::healthz,

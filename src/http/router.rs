@@ -44,6 +44,8 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             "/api/admin/archived/{entity_type}/{id}/evidence",
             get(audit::evidence::handler),
         )
+        .route("/api/admin/audit/export", get(audit::export::handler))
+        .route("/api/admin/audit/export/manifest", get(audit::export::manifest))
         .route("/api/events", get(events::handler))
         .route("/api/admin/audit/events", get(audit::events::handler))
         .route("/api/ledger/checkpoint", get(audit::checkpoint::handler))

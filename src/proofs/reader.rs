@@ -76,6 +76,12 @@ impl Proofs {
         &*self.store
     }
 
+    /// The same, to be shared.
+    #[must_use]
+    pub fn shared_store(&self) -> Arc<dyn ProofStore> {
+        Arc::clone(&self.store)
+    }
+
     /// The last checkpoint; `None` until the first is signed.
     ///
     /// # Errors

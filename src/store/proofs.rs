@@ -133,6 +133,9 @@ pub trait ProofStore: Send + Sync {
     /// The rows of the log after a position, in order, `limit` at the most, as they stand.
     async fn raw_events(&self, after: Position, limit: u32) -> Result<Vec<RawEvent>, StoreError>;
 
+    /// The same rows, without what costs most to read: entry, leaf hash, sealed details and data key are left empty.
+    async fn readable_events(&self, after: Position, limit: u32) -> Result<Vec<RawEvent>, StoreError>;
+
     /// What the payload commitments of a stream's entries are made of, in its order.
     async fn disclosures(&self, stream_id: &str) -> Result<Vec<Disclosure>, StoreError>;
 }

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::merkle::entry::{NotCanonical, Payload, details_commitment, payload_commitment};
 use crate::merkle::entry_view::EntryView;
+use crate::proofs::evidence::DisclosedDetails;
 use crate::store::Hash;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,8 +13,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 
 /// A line of a payload file (`--payloads`, NDJSON).
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
 pub struct PayloadLine {
     /// The event's position.
     pub position: u64,
@@ -26,8 +26,67 @@ pub struct PayloadLine {
     /// Who acted.
     pub actor: String,
     /// Personal details, when they are disclosed too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<crate::proofs::evidence::DisclosedDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<DisclosedDetails>,
+}
+
+/// The same as it is read. A line of an NDJSON export says more, which is compared with the entry too; to which entity an
+/// event belongs and what caused it stands in no entry in a readable form.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadLine {
+    position: u64,
+    salt: String,
+    payload: Value,
+    metadata: Value,
+    actor: String,
+    #[serde(default)]
+    details: Option<DisclosedDetails>,
+    #[serde(default)]
+    event_id: Option<String>,
+    #[serde(default)]
+    event: Option<String>,
+    #[serde(default)]
+    event_version: Option<String>,
+    #[serde(default)]
+    version: Option<u64>,
+    #[serde(default)]
+    recorded_at: Option<String>,
+    #[serde(default)]
+    command_id: Option<String>,
+    #[serde(default)]
+    erased: Option<bool>,
+    #[serde(default)]
+    request_id: Option<String>,
+    #[serde(default)]
+    ip: Option<String>,
+    #[serde(default, rename = "entity_type")]
+    _entity_type: Option<String>,
+    #[serde(default, rename = "entity_id")]
+    _entity_id: Option<String>,
+    #[serde(default, rename = "causation_id")]
+    _causation_id: Option<String>,
+}
+
+/// What a line leads to.
+#[derive(Debug)]
+struct Disclosed {
+    payload: Hash,
+    details: Option<Hash>,
+    /// What else it says.
+    said: Option<Said>,
+}
+
+/// What an export says of an event that its entry says too.
+#[derive(Debug)]
+struct Said {
+    event_id: Box<str>,
+    event: Box<str>,
+    event_version: Box<str>,
+    version: u64,
+    recorded_at: Box<str>,
+    command_id: Box<str>,
+    sealed: Option<bool>,
 }
 
 /// Why a payload file cannot be used.
@@ -53,7 +112,7 @@ pub enum PayloadsError {
 
 /// The commitments of disclosed payloads, by position.
 #[derive(Debug, Default)]
-pub struct Disclosures(BTreeMap<u64, (Hash, Option<Hash>)>);
+pub struct Disclosures(BTreeMap<u64, Disclosed>);
 
 impl Disclosures {
     /// Reads a payload file.
@@ -68,11 +127,12 @@ impl Disclosures {
                 continue;
             }
             let refuse = |reason: String| PayloadsError::Line { line, reason };
-            let parsed: PayloadLine = serde_json::from_str(&text)
+            let parsed: ReadLine = serde_json::from_str(&text)
                 .map_err(|error| refuse(format!("not as it must be at column {}", error.column())))?;
-            let commitments = commitments(&parsed).map_err(refuse)?;
-            if disclosed.insert(parsed.position, commitments).is_some() {
-                return Err(refuse(format!("position {} stands there twice", parsed.position)));
+            let position = parsed.position;
+            let found = disclose(parsed).map_err(refuse)?;
+            if disclosed.insert(position, found).is_some() {
+                return Err(refuse(format!("position {position} stands there twice")));
             }
         }
         Ok(Self(disclosed))
@@ -92,16 +152,34 @@ impl Disclosures {
 
     /// Compares an entry with what is disclosed of its event.
     pub(super) fn compare(&self, position: u64, view: &EntryView<'_>) -> Result<(), String> {
-        let Some((payload, details)) = self.0.get(&position) else {
+        let Some(disclosed) = self.0.get(&position) else {
             return Ok(());
         };
-        if *payload != view.p {
+        if disclosed.payload != view.p {
             return Err("the disclosed payload is not what the entry commits to".into());
         }
-        if details.is_some() && *details != view.c {
+        if disclosed.details.is_some() && disclosed.details != view.c {
             return Err("the disclosed details are not what the entry commits to".into());
         }
-        Ok(())
+        let Some(said) = &disclosed.said else {
+            return Ok(());
+        };
+        let fits = [
+            ("event_id", *said.event_id == *view.eid),
+            ("event", *said.event == *view.et),
+            ("event_version", *said.event_version == *view.ev),
+            ("version", said.version == view.rev),
+            ("recorded_at", *said.recorded_at == *view.at),
+            ("command_id", *said.command_id == *view.cid),
+            (
+                "erased",
+                said.sealed.is_none_or(|sealed| sealed == view.c.is_some()),
+            ),
+        ];
+        match fits.into_iter().find(|(_, fits)| !fits) {
+            Some((field, _)) => Err(format!("the exported {field} is not what the entry says")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the log has all that is disclosed.
@@ -116,10 +194,47 @@ impl Disclosures {
     }
 }
 
-fn commitments(line: &PayloadLine) -> Result<(Hash, Option<Hash>), String> {
+fn disclose(line: ReadLine) -> Result<Disclosed, String> {
+    for (name, said) in [("request_id", &line.request_id), ("ip", &line.ip)] {
+        if said.is_some() && line.metadata.get(name).and_then(Value::as_str) != said.as_deref() {
+            return Err(format!("its {name} is not that of its metadata"));
+        }
+    }
     let payload = disclosed_payload(&line.salt, &line.payload, &line.metadata, &line.actor)?;
     let details = line.details.as_ref().map(disclosed_details).transpose()?;
-    Ok((payload, details))
+    let said = match (
+        line.event_id,
+        line.event,
+        line.event_version,
+        line.version,
+        line.recorded_at,
+        line.command_id,
+    ) {
+        (None, None, None, None, None, None) => None,
+        (
+            Some(event_id),
+            Some(event),
+            Some(event_version),
+            Some(version),
+            Some(recorded_at),
+            Some(command_id),
+        ) => Some(Said {
+            event_id: event_id.into(),
+            event: event.into(),
+            event_version: event_version.into(),
+            version,
+            recorded_at: recorded_at.into(),
+            command_id: command_id.into(),
+            // With details, the export says of every event whether something was sealed with it.
+            sealed: line.erased.map(|erased| erased || line.details.is_some()),
+        }),
+        _ => return Err("an export's line has all of its fields".into()),
+    };
+    Ok(Disclosed {
+        payload,
+        details,
+        said,
+    })
 }
 
 /// The commitment that a disclosed payload leads to.
@@ -138,7 +253,7 @@ pub(super) fn disclosed_payload(
 }
 
 /// The commitment that disclosed details lead to.
-pub(super) fn disclosed_details(details: &crate::proofs::evidence::DisclosedDetails) -> Result<Hash, String> {
+pub(super) fn disclosed_details(details: &DisclosedDetails) -> Result<Hash, String> {
     let salt = decode_salt(&details.salt)?;
     Ok(details_commitment(&salt, details.content.as_bytes()))
 }

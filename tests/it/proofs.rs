@@ -1,5 +1,6 @@
 //! Checkpoints, tiles, proofs, the guard, and the command that checks them all.
 
+mod export;
 mod flips;
 mod foreign;
 mod routes;

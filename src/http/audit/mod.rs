@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod entries;
 pub mod events;
 pub mod evidence;
+pub mod export;
 pub mod fork;
 pub mod proof;
 pub mod query;

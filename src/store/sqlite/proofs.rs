@@ -232,31 +232,29 @@ impl ProofStore for SqliteStore {
         rows.iter()
             .map(|row| {
                 Ok(RawEvent {
-                    position: non_negative(operation, row.get("position"))?,
-                    stream_id: text(row, "aggregate_id"),
-                    aggregate_type: text(row, "aggregate_type"),
-                    sequence: number(operation, row, "sequence")?,
-                    event_type: text(row, "event_type"),
-                    event_version: text(row, "event_version"),
-                    payload: text(row, "payload"),
-                    metadata: text(row, "metadata"),
-                    event_id: text(row, "event_id"),
-                    recorded_at: row
-                        .try_get("recorded_at")
-                        .ok()
-                        .and_then(DateTime::from_timestamp_micros),
-                    command_id: text(row, "command_id"),
-                    correlation_id: optional_text(row, "correlation_id"),
-                    causation_id: optional_text(row, "causation_id"),
-                    actor: text(row, "actor"),
-                    salt: row.try_get("salt").unwrap_or_default(),
                     sealed: row.try_get("sealed").unwrap_or_else(|_| Some(Vec::new())),
                     entry: row.try_get("entry").unwrap_or_default(),
                     leaf: row.try_get("leaf").unwrap_or_default(),
                     data_key: data_key(row),
+                    ..readable(operation, row)?
                 })
             })
             .collect()
+    }
+
+    async fn readable_events(&self, after: Position, limit: u32) -> Result<Vec<RawEvent>, StoreError> {
+        let operation = "read the readable parts of the rows";
+        let rows = sqlx::query(
+            "SELECT position, aggregate_id, aggregate_type, sequence, event_type, event_version, payload, metadata,
+                    event_id, recorded_at, command_id, correlation_id, causation_id, actor, salt
+             FROM events WHERE position > ?1 ORDER BY position LIMIT ?2",
+        )
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter().map(|row| readable(operation, row)).collect()
     }
 
     async fn disclosures(&self, stream_id: &str) -> Result<Vec<Disclosure>, StoreError> {
@@ -281,6 +279,34 @@ impl ProofStore for SqliteStore {
             })
             .collect()
     }
+}
+
+/// The part of a row that needs no key.
+fn readable(operation: &'static str, row: &SqliteRow) -> Result<RawEvent, StoreError> {
+    Ok(RawEvent {
+        position: non_negative(operation, row.get("position"))?,
+        stream_id: text(row, "aggregate_id"),
+        aggregate_type: text(row, "aggregate_type"),
+        sequence: number(operation, row, "sequence")?,
+        event_type: text(row, "event_type"),
+        event_version: text(row, "event_version"),
+        payload: text(row, "payload"),
+        metadata: text(row, "metadata"),
+        event_id: text(row, "event_id"),
+        recorded_at: row
+            .try_get("recorded_at")
+            .ok()
+            .and_then(DateTime::from_timestamp_micros),
+        command_id: text(row, "command_id"),
+        correlation_id: optional_text(row, "correlation_id"),
+        causation_id: optional_text(row, "causation_id"),
+        actor: text(row, "actor"),
+        salt: row.try_get("salt").unwrap_or_default(),
+        sealed: None,
+        entry: Vec::new(),
+        leaf: Vec::new(),
+        data_key: None,
+    })
 }
 
 /// A text that may have been made none: what does not decode reads as empty, and the caller finds that it does not fit.

@@ -6,7 +6,7 @@ use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
 
 /// Every route, with the methods that it has.
-pub const ROUTES: [(&str, &str); 30] = [
+pub const ROUTES: [(&str, &str); 32] = [
     ("/api/admin/archived/summary", "GET"),
     ("/api/admin/archived/{entity_type}", "GET,POST"),
     ("/api/admin/archived/{entity_type}/{id}", "GET"),
@@ -15,6 +15,8 @@ pub const ROUTES: [(&str, &str); 30] = [
     ("/api/admin/archived/{entity_type}/{id}/purge", "DELETE"),
     ("/api/admin/archived/{entity_type}/{id}/evidence", "GET"),
     ("/api/admin/audit/events", "GET"),
+    ("/api/admin/audit/export", "GET"),
+    ("/api/admin/audit/export/manifest", "GET"),
     ("/api/admin/purges", "GET"),
     ("/api/admin/purges/{purge_id}/retry", "POST"),
     ("/api/admin/purges/{purge_id}/force", "POST"),

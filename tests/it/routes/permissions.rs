@@ -32,7 +32,7 @@ const fn route(method: &'static str, path: &'static str, needs: Needs) -> Route 
     Route { method, path, needs }
 }
 
-const ROUTES: [Route; 26] = [
+const ROUTES: [Route; 28] = [
     route(
         "GET",
         "/api/admin/archived/summary",
@@ -90,6 +90,16 @@ const ROUTES: [Route; 26] = [
         "POST",
         "/api/admin/purges/{id}/force",
         Needs::Right(Right::ArchivedPurgeForce),
+    ),
+    route(
+        "GET",
+        "/api/admin/audit/export?format=csv",
+        Needs::Right(Right::AuditRead),
+    ),
+    route(
+        "GET",
+        "/api/admin/audit/export/manifest?format=csv",
+        Needs::Right(Right::AuditRead),
     ),
     route("GET", "/api/ledger/checkpoint", Needs::Right(Right::AuditRead)),
     route("GET", "/api/ledger/vkey", Needs::Right(Right::AuditRead)),

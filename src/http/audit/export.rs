@@ -1,0 +1,209 @@
+//! `GET /api/admin/audit/export`: the log's events as a file, and the manifest of the very same bytes.
+
+use super::RETRY_AFTER;
+use super::query::filters;
+use crate::audit_export::{Encoding, Export, ExportError, Manifest, Request as Wanted, Source};
+use crate::http::caller::{Api, Head, SharedApi};
+use crate::http::error::ApiError;
+use crate::http::rights::Right;
+use crate::ledger::LedgerError;
+use crate::telemetry;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
+use http::{HeaderName, HeaderValue};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How many exports an instance serves at a time: what bounds their memory and their share of the database.
+pub const MAX_EXPORTS: usize = 4;
+
+/// The last position of the snapshot.
+const SNAPSHOT: HeaderName = HeaderName::from_static("archive-ledger-snapshot");
+
+/// Streamed, whatever its size. `Archive-Ledger-Snapshot` names the last position that it looks at: the same request with it as
+/// `pos_to` gives the same bytes again, and `Link` leads to their manifest. An export that breaks off is cut off: a whole one
+/// ends as HTTP says that it does.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/audit/export", operation_id = "exportEvents", tag = "audit",
+    summary = "Export the log's events",
+    description = "Streamed, whatever its size. `Archive-Ledger-Snapshot` names the last position that it looks at: the same request \
+        with it as `pos_to` gives the same bytes again, and `Link` leads to their manifest. An export that breaks off is cut off: a \
+        whole one ends as HTTP says that it does.",
+    params(
+        ("format" = String, Query, description = "ndjson, csv or parquet"),
+        ("details" = Option<bool>, Query, description = "Whether sealed details are opened; what was erased is said to be"),
+        ("actor" = Option<Vec<String>>, Query, description = "Who acted; repeatable, as all of these filters but the last four"),
+        ("action" = Option<Vec<String>>, Query, description = "The event's name"),
+        ("entity_type" = Option<Vec<String>>, Query, description = "The entity's type"),
+        ("entity_id" = Option<Vec<String>>, Query, description = "The entity's id"),
+        ("outcome" = Option<Vec<String>>, Query, description = "`allowed`: every event of the log is; the others give nothing"),
+        ("request_id" = Option<Vec<String>>, Query, description = "The request"),
+        ("ip" = Option<Vec<String>>, Query, description = "From where"),
+        ("from" = Option<String>, Query, description = "Recorded at this time or later, RFC 3339"),
+        ("to" = Option<String>, Query, description = "Recorded before this time, RFC 3339"),
+        ("pos_from" = Option<u64>, Query, description = "At this position or behind it"),
+        ("pos_to" = Option<u64>, Query, description = "At this position or before it: the snapshot. Absent: the \
+            last one that is signed"),
+    ),
+    responses(
+        (status = 200, description = "The events, oldest first", content(
+            (String = "application/x-ndjson"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet"))),
+        (status = 400, description = "A parameter is wrong or unknown, or no checkpoint covers `pos_to` yet"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+        (status = 503, description = "Too many exports, or nothing is signed yet"),
+    )
+)]
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
+    let (export, permit) = begin(&api, request).await?;
+    let wanted = export.request();
+    let header = |value: String| HeaderValue::try_from(value).map_err(ApiError::internal);
+    let encoding = wanted.encoding;
+    let file = format!(
+        "attachment; filename=\"events-{}.{}\"",
+        export.pos_to(),
+        encoding.as_str()
+    );
+    let manifest = format!(
+        "</api/admin/audit/export/manifest?{}>; rel=\"describedby\"; type=\"application/json\"",
+        wanted.query()
+    );
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(encoding.media_type())),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (CONTENT_DISPOSITION, header(file)?),
+        (SNAPSHOT, HeaderValue::from(export.pos_to())),
+        (LINK, header(manifest)?),
+    ];
+    let chunks = stream::unfold(Some((export, permit)), |state| async move {
+        let (mut export, permit) = state?;
+        match export.next().await {
+            Ok(Some(chunk)) => Some((Ok(chunk), Some((export, permit)))),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::error!(error = %telemetry::chain(&error), "an export broke off");
+                Some((Err(error), None))
+            }
+        }
+    });
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// Takes the export's parameters, goes through the same events, and says what the export comes to. Without `pos_to` it is of the
+/// export that would begin now.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/audit/export/manifest", operation_id = "exportManifest", tag = "audit",
+    summary = "Get the manifest of an export",
+    description = "Takes the export's parameters, goes through the same events, and says what the export comes to. Without `pos_to` it \
+        is of the export that would begin now.",
+    params(
+        ("format" = String, Query, description = "As the export's"),
+        ("details" = Option<bool>, Query, description = "As the export's"),
+        ("actor" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("action" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("entity_type" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("entity_id" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("outcome" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("request_id" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("ip" = Option<Vec<String>>, Query, description = "As the export's"),
+        ("from" = Option<String>, Query, description = "As the export's"),
+        ("to" = Option<String>, Query, description = "As the export's"),
+        ("pos_from" = Option<u64>, Query, description = "As the export's"),
+        ("pos_to" = Option<u64>, Query, description = "The export's `Archive-Ledger-Snapshot`"),
+    ),
+    responses(
+        (status = 200, description = "Count, positions, SHA-256 and checkpoint", body = Manifest),
+        (status = 400, description = "A parameter is wrong or unknown, or no checkpoint covers `pos_to` yet"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+        (status = 503, description = "Too many exports, or nothing is signed yet"),
+    )
+)]
+pub async fn manifest(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
+    let (export, _permit) = begin(&api, request).await?;
+    let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((headers, Json(export.manifest().await?)).into_response())
+}
+
+async fn begin(api: &Api, request: Request) -> Result<(Export, OwnedSemaphorePermit), ApiError> {
+    let query = request.uri().query().map(ToOwned::to_owned);
+    api.admit(Head::of(&request), Right::AuditRead).await?;
+    let wanted = wanted(query.as_deref())?;
+    let permit = Arc::clone(&api.exports).try_acquire_owned();
+    let permit = permit.map_err(|_| ApiError::TemporaryFailure {
+        retry_after: RETRY_AFTER,
+        cause: Some("too many exports".into()),
+    })?;
+    let source = Source {
+        store: api.proofs.shared_store(),
+        ledger: api.proofs.identity().ledger(),
+        vkey: api.proofs.identity().verifier().to_string(),
+        keyring: Some(Arc::clone(api.ledger.keyring())),
+    };
+    Ok((Export::begin(source, wanted).await?, permit))
+}
+
+/// What is asked for.
+fn wanted(query: Option<&str>) -> Result<Wanted, ApiError> {
+    let (mut encoding, mut details) = (None, None);
+    let filter = filters(query, |name, value| {
+        let twice = match name {
+            "format" => encoding.replace(format(&value)?).is_some(),
+            "details" => details.replace(flag(&value)?).is_some(),
+            _ => return Ok(false),
+        };
+        if twice {
+            return Err(ApiError::bad_data(name.to_owned(), "given more than once"));
+        }
+        Ok(true)
+    })?;
+    Ok(Wanted {
+        encoding: encoding.ok_or(ApiError::MissingRequiredValue { key: "format".into() })?,
+        details: details.unwrap_or(false),
+        filter,
+    })
+}
+
+fn format(value: &str) -> Result<Encoding, ApiError> {
+    value.parse().map_err(|_| ApiError::BadValueNotAllowed {
+        key: "format".into(),
+        allowed: Encoding::ALL.map(Encoding::as_str).to_vec(),
+    })
+}
+
+fn flag(value: &str) -> Result<bool, ApiError> {
+    value.parse().map_err(|_| ApiError::BadValueNotAllowed {
+        key: "details".into(),
+        allowed: vec!["true", "false"],
+    })
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Store(error) => LedgerError::Store(error).into(),
+            ExportError::Proof(error) => error.into(),
+            ExportError::Unsigned => Self::TemporaryFailure {
+                retry_after: RETRY_AFTER,
+                cause: Some("the first checkpoint is not signed yet".into()),
+            },
+            ExportError::NotCovered { signed, .. } => Self::BadValueTooHigh {
+                key: "pos_to".into(),
+                limit: i64::try_from(signed).unwrap_or(i64::MAX),
+            },
+            error @ (ExportError::NoKeyring
+            | ExportError::Keyring(_)
+            | ExportError::Row(_)
+            | ExportError::Encode(_)
+            | ExportError::Reader(_)) => Self::internal(error),
+        }
+    }
+}
