@@ -14,6 +14,7 @@ use archive_ledger_domain::{CleanupOutcome, EntityKey, Event, PurgeForced, State
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The event that gave a purge up, and whether the end that follows says so.
@@ -80,10 +81,8 @@ on_both_backends! {
             world.deliver().await;
             let jobs = Stepwise::new(world.jobs.clone(), step, side);
             let worker = run(&world.cleanup_over(jobs.clone(), OPTIONS));
-            tokio::select! {
-                () = jobs.reached.notified() => {}
-                () = world.idle() => panic!("{side:?} step {step} was not reached"),
-            }
+            let reached = tokio::time::timeout(Duration::from_secs(30), jobs.reached.notified()).await;
+            assert!(reached.is_ok(), "{side:?} step {step} was not reached");
             let over = world.state(&key).await == State::Purged;
             let outcome = world.cleanup().purges().force(purge_id, "stuck".into(), context()).await;
             let before = world.reads.head().await.unwrap().position;

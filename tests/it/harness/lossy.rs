@@ -10,6 +10,26 @@ use tokio::task::JoinHandle;
 /// How a client of PostgreSQL sends a bare `COMMIT`: a simple query, its length, its text.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
+/// What the one statement holds that writes and commits a batch of soft-deletions.
+const EVENT: &[u8] = b"soft_deleted";
+
+/// Whether a message commits: a `COMMIT`; or the values of a batch's one statement, where no transaction is open around it.
+fn commits(bytes: &[u8], open: &mut bool) -> bool {
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    match bytes.first() {
+        Some(b'Q') if bytes == COMMIT => {
+            *open = false;
+            true
+        }
+        Some(b'Q') => {
+            *open |= holds(b"BEGIN");
+            false
+        }
+        Some(b'B') => !*open && holds(EVENT),
+        _ => false,
+    }
+}
+
 /// Forwards to a PostgreSQL server; dropping it ends it.
 pub struct Lossy {
     port: u16,
@@ -63,12 +83,13 @@ impl Drop for Lossy {
 
 async fn forward(mut client: TcpStream, mut server: TcpStream, lost: Arc<Lost>) {
     let (mut from_client, mut from_server) = ([0; 16_384], [0; 16_384]);
+    let mut open = false;
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Some(bytes) = received(read, &from_client) else { return };
                 // A client waits for the answer before it commits, so a commit comes alone.
-                if bytes == COMMIT {
+                if commits(bytes, &mut open) {
                     let number = lost.commits.fetch_add(1, Ordering::Relaxed);
                     if number % 4 == 3 {
                         lost.requests.fetch_add(1, Ordering::Relaxed);
