@@ -8,7 +8,7 @@ use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::s3::S3Store;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
+use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use futures::stream::{self, StreamExt as _};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -46,14 +46,7 @@ impl Scene {
 
     async fn with_object_lock() -> Self {
         let server = S3::shared().await;
-        let bucket = format!("{}-locked", server.create_bucket().await);
-        let request = server
-            .client()
-            .create_bucket()
-            .bucket(&bucket)
-            .object_lock_enabled_for_bucket(true);
-        request.send().await.unwrap();
-        Self::on(server, bucket)
+        Self::on(server, server.create_lockable_bucket().await)
     }
 
     fn on(server: &S3, bucket: String) -> Self {
@@ -353,22 +346,13 @@ async fn unfinished_uploads_are_aborted() {
 
 #[tokio::test]
 async fn locked_objects_are_reported_and_keep_nothing_else_alive() {
-    let scene = Scene::with_object_lock().await;
-    let hold = async |key: &str, status: ObjectLockLegalHoldStatus| {
-        let hold = ObjectLockLegalHold::builder().status(status).build();
-        let request = scene
-            .client
-            .put_object_legal_hold()
-            .bucket(&scene.bucket)
-            .key(key)
-            .legal_hold(hold);
-        request.send().await.unwrap();
-    };
+    let (server, scene) = (S3::shared().await, Scene::with_object_lock().await);
     for i in 0..20 {
         let key = format!("root/entity/{i}");
         scene.put(&key).await;
         if i % 7 == 0 {
-            hold(&key, ObjectLockLegalHoldStatus::On).await;
+            let hold = ObjectLockLegalHoldStatus::On;
+            server.hold(&scene.bucket, &key, hold).await;
         }
     }
     let error = scene
@@ -394,7 +378,8 @@ async fn locked_objects_are_reported_and_keep_nothing_else_alive() {
         .unwrap();
     assert_eq!((left.versions().len(), left.delete_markers().len()), (3, 0));
     for version in left.versions() {
-        hold(version.key().unwrap(), ObjectLockLegalHoldStatus::Off).await;
+        let release = ObjectLockLegalHoldStatus::Off;
+        server.hold(&scene.bucket, version.key().unwrap(), release).await;
     }
     assert_eq!(scene.purge("entity").await.unwrap().objects, 3);
 }

@@ -1,8 +1,10 @@
 //! The storage compared with the ledger: the real binary, its findings, and what `--fix` touches.
 
+use crate::harness::emulators::{Azurite, GcsEmulator};
 use crate::harness::s3::S3;
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
+use aws_sdk_s3::types::ObjectLockLegalHoldStatus as Hold;
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -259,5 +261,92 @@ on_both_backends! {
         let left = s3.keys(&bucket, "").await;
         assert_eq!(left, ["root/done-sibling", "root/folder", "root/kept/1", "root/nobody/1"]);
         assert_eq!(s3.versions(&bucket, "root/done/").await, 0);
+    }
+
+    async fn blobs_in_google_cloud_storage_and_azure_are_purged_and_compared_by_name(backend: Backend) {
+        const BLOBS: [&str; 5] = ["root/kept/1", "root/done/1", "root/done/a//b", "root/done/a b%+é", "root/nobody/1"];
+        const WRITTEN: [&str; 4] = ["root/done", "root/done/x//y", "root/done-sibling/1", "root/done/é"];
+        let (gcs, azure) = (GcsEmulator::start("archive").await, Azurite::start().await);
+        azure.create_container("archive").await;
+        for cloud in ["gs", "az"] {
+            let put = async |names: &[&str]| {
+                for name in names {
+                    match cloud {
+                        "gs" => gcs.put("archive", name, b"0123456789").await,
+                        _ => azure.put("archive", name, b"0123456789").await,
+                    }
+                }
+            };
+            put(&BLOBS).await;
+            let env = if cloud == "gs" { gcs.env() } else { azure.env() };
+            let scene = Scene::start(backend, format!("{cloud}://archive/root"), env).await;
+            scene.delete(1, &["kept/"]).await;
+            let lost = scene.delete(2, &["never"]).await;
+            let done = scene.delete(3, &["done"]).await;
+            scene.purge(&done).await;
+            scene.gone(&done).await;
+            put(&WRITTEN).await;
+            let (found, summary, code) = scene.told(&["--unclaimed"]).await;
+            assert_eq!(code, 3, "{cloud}: {summary}");
+            assert_eq!(of("missing", &scene.root, &found), [(lost, 1, "/never".to_owned(), 0)], "{cloud}");
+            let left = of("leftover", &scene.root, &found);
+            let objects: u64 = left.iter().map(|(id, storage, _, objects)| {
+                assert_eq!((id, *storage), (&done, 1), "{cloud}: {left:?}");
+                objects
+            }).sum();
+            assert_eq!(objects, 3, "{cloud}: {left:?}");
+            let unclaimed = ["/done-sibling", "/nobody"].map(|place| (String::new(), 0, place.to_owned(), 1));
+            let told: Vec<_> = of("unclaimed", &scene.root, &found)
+                .into_iter()
+                .map(|(id, storage, place, objects)| (id, storage, place.trim_end_matches('/').to_owned(), objects))
+                .collect();
+            assert_eq!(told, unclaimed, "{cloud}");
+            scene.stop_if_embedded().await;
+            let (found, _, code) = scene.told(&["--fix"]).await;
+            assert_eq!(code, 3, "{cloud}: {found:?}");
+            assert!(found.iter().all(|finding| finding["kind"] == "missing" || finding["fixed"] == true), "{cloud}: {found:?}");
+            let (found, summary, _) = scene.told(&["--unclaimed"]).await;
+            assert_eq!(of("leftover", &scene.root, &found), [], "{cloud}");
+            assert_eq!((&summary["unclaimed"], &summary["missing"]), (&json!(2), &json!(1)), "{cloud}: {summary}");
+        }
+    }
+
+    async fn an_object_under_a_legal_hold_is_given_up_by_force_and_removed_once_the_hold_is_off(backend: Backend) {
+        let s3 = S3::shared().await;
+        let bucket = s3.create_lockable_bucket().await;
+        for key in ["root/entity/free", "root/entity/held"] {
+            s3.put(&bucket, key, b"0123456789").await;
+        }
+        s3.hold(&bucket, "root/entity/held", Hold::On).await;
+        let scene = Scene::start(backend, format!("s3://{bucket}/root"), s3.env()).await;
+        let id = scene.delete(1, &["entity"]).await;
+        scene.purge(&id).await;
+        let failed = eventually("the purge has failed", SOON, || async {
+            let page = scene.server.get("/api/admin/purges?state=failed", &scene.admin).send().await.unwrap();
+            let page: Value = page.json().await.unwrap();
+            page["items"].get(0).filter(|purge| purge["last_error"].is_string()).cloned()
+        })
+        .await;
+        let error = failed["last_error"].as_str().unwrap();
+        assert!(error.contains("objects are under Object Lock: 1 remain"), "{error}");
+        let force = format!("/api/admin/purges/{}/force", failed["purge_id"].as_str().unwrap());
+        let forced = scene.server.post(&force, &scene.admin, &json!({"reason": "held by the court"})).send().await.unwrap();
+        assert_eq!(forced.status(), 200);
+        scene.gone(&id).await;
+        let path = format!("/api/admin/archived/backups/{id}/history");
+        let history: Value = scene.server.get(&path, &scene.admin).send().await.unwrap().json().await.unwrap();
+        let [.., event, end] = &history["items"].as_array().unwrap()[..] else { panic!("{history}") };
+        let owed = json!([{"ordinal": 1, "skipped": true, "objects": 1, "bytes": 10}]);
+        assert_eq!((&event["event"], &event["facts"]["obligations"]), (&json!("purge_forced"), &owed));
+        assert_eq!((&end["facts"]["forced"], &end["facts"]["skipped"]), (&json!(true), &json!(1)));
+        assert_eq!(s3.keys(&bucket, "").await, ["root/entity/held"]);
+
+        scene.stop_if_embedded().await;
+        let (found, _, code) = scene.told(&["--fix"]).await;
+        assert_eq!((code, &found[0]["given_up"], &found[0]["fixed"]), (1, &json!(true), &json!(false)), "{found:?}");
+        s3.hold(&bucket, "root/entity/held", Hold::Off).await;
+        let (found, _, code) = scene.told(&["--fix"]).await;
+        assert_eq!((code, &found[0]["fixed"]), (0, &json!(true)), "{found:?}");
+        assert_eq!(s3.versions(&bucket, "").await, 0);
     }
 }

@@ -106,6 +106,18 @@ impl Azurite {
         format!("http://127.0.0.1:{}/{ACCOUNT}", self.0.port)
     }
 
+    /// The variables that point the service at this server, for [`super::server::Builder::envs`].
+    pub fn env(&self) -> Vec<(String, String)> {
+        let variables = [
+            ("ARCHIVE_LEDGER_AZURE_ACCOUNT", ACCOUNT),
+            ("ARCHIVE_LEDGER_AZURE_ENDPOINT", &self.endpoint()),
+            ("AZURE_STORAGE_ACCOUNT_KEY", KEY),
+        ];
+        variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
     /// The cleanup, with one storage root.
     pub fn blobs(&self, root: &str) -> Blobs {
         let options = AzureOptions {
@@ -170,6 +182,11 @@ impl GcsEmulator {
 
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.0.port)
+    }
+
+    /// The variables that point the service at this server, for [`super::server::Builder::envs`].
+    pub fn env(&self) -> Vec<(String, String)> {
+        vec![("ARCHIVE_LEDGER_GCS_ENDPOINT".to_owned(), self.endpoint())]
     }
 
     pub async fn put(&self, bucket: &str, name: &str, body: &[u8]) {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, ObjectLockLegalHold, ObjectLockLegalHoldStatus, VersioningConfiguration,
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -99,6 +101,21 @@ impl S3 {
         let request = self.client().put_bucket_versioning().bucket(&name);
         request.versioning_configuration(versioning).send().await.unwrap();
         name
+    }
+
+    /// Creates an empty bucket whose objects can be held, and returns its name.
+    pub async fn create_lockable_bucket(&self) -> String {
+        let name = format!("{}-locked", self.create_bucket().await);
+        let request = self.client().create_bucket().bucket(&name);
+        request.object_lock_enabled_for_bucket(true).send().await.unwrap();
+        name
+    }
+
+    /// Puts a legal hold on an object, or takes it off.
+    pub async fn hold(&self, bucket: &str, key: &str, status: ObjectLockLegalHoldStatus) {
+        let hold = ObjectLockLegalHold::builder().status(status).build();
+        let request = self.client().put_object_legal_hold().bucket(bucket).key(key);
+        request.legal_hold(hold).send().await.unwrap();
     }
 
     /// Writes one object.
