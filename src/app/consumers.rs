@@ -100,7 +100,8 @@ fn log(opened: &Opened) -> LogAccess {
 fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, handler: Arc<dyn Handler>) {
     match bus {
         BusHealth::InProcess => {
-            let signal = CommitSignal::new(opened.ledger.committed());
+            // Both handlers ask for nothing but events of purges.
+            let signal = CommitSignal::new(opened.ledger.purges());
             let consumer = LogConsumer::direct(handler, log(opened), signal);
             tasks.spawn("a consumer of the log", consumer.run(tasks.stop()));
         }

@@ -21,7 +21,9 @@ use crate::store::retention::RetentionStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::writer::{WriterHandle, writer};
 use crate::store::{AppendBackend, CoordinationStore, ReadStore, StoreError};
+use std::io;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,9 @@ const KEYRING_META: &str = "keyring";
 /// Why the service does not start. Each names the option that sets it right.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The system gives the writer no thread.
+    #[error("the writer cannot have a thread of its own")]
+    Thread(#[source] io::Error),
     /// The database cannot be reached, or holds something else than a ledger.
     #[error("{option}: {source}")]
     Store {
@@ -351,16 +356,18 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     };
     let (handle, task, repository) = match &store {
         Store::Postgres(postgres) => {
-            let appender = postgres
-                .appender()
-                .await
-                .map_err(|source| blame("--database-url", source))?;
-            let (handle, task) = start.writer(appender);
+            let database = postgres.clone();
+            let (handle, task) = start
+                .writer("--database-url", async move || database.appender().await)
+                .await?;
             let repository = Repository::postgres(postgres, handle.clone(), Arc::clone(&clock));
             (handle, task, repository)
         }
         Store::Sqlite(sqlite) => {
-            let (handle, task) = start.writer(sqlite.appender());
+            let database = sqlite.clone();
+            let (handle, task) = start
+                .writer("--data-dir", async move || Ok(database.appender()))
+                .await?;
             let repository = Repository::sqlite(sqlite, handle.clone(), Arc::clone(&clock));
             (handle, task, repository)
         }
@@ -451,16 +458,52 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn writer<B: AppendBackend + 'static>(&self, backend: B) -> (WriterHandle, JoinHandle<()>) {
+    /// Starts the writer, on a thread of its own.
+    ///
+    /// Everybody waits for it, so it must not wait in turn until the runtime has gone through what hundreds of connections
+    /// want: that took about half of each commit's time under load. The thread has the database connection to itself as well.
+    async fn writer<B, C>(
+        &self,
+        option: &'static str,
+        connect: C,
+    ) -> Result<(WriterHandle, JoinHandle<()>), StartError>
+    where
+        B: AppendBackend + 'static,
+        C: AsyncFnOnce() -> Result<B, StoreError> + Send + 'static,
+    {
         let limits = self.config.writer;
-        let (task, handle) = writer(
-            backend,
-            Arc::clone(self.keyring),
-            Arc::clone(self.clock),
-            limits.max_batch,
-            limits.queue_limit,
-        );
-        (handle, tokio::spawn(task.run(self.stop.clone())))
+        let (keyring, clock) = (Arc::clone(self.keyring), Arc::clone(self.clock));
+        let stop = self.stop.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let (tell, told) = oneshot::channel();
+        // It logs where its starter does.
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let task = tokio::task::spawn_blocking(move || {
+            let _logging = tracing::dispatcher::set_default(&dispatch);
+            runtime.block_on(async move {
+                let backend = match connect().await {
+                    Ok(backend) => backend,
+                    Err(error) => {
+                        let _ = tell.send(Err(error));
+                        return;
+                    }
+                };
+                let (task, handle) = writer(backend, keyring, clock, limits.max_batch, limits.queue_limit);
+                if tell.send(Ok(handle)).is_ok() {
+                    task.run(stop).await;
+                }
+            });
+        });
+        match told.await {
+            Ok(Ok(handle)) => Ok((handle, task)),
+            Ok(Err(source)) => Err(blame(option, source)),
+            Err(_) => Err(StartError::Thread(io::Error::other(
+                "the writer's thread broke off",
+            ))),
+        }
     }
 }
 

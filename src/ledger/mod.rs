@@ -159,6 +159,12 @@ impl Ledger {
         self.writer.committed()
     }
 
+    /// The last position of a purge's event that this process committed.
+    #[must_use]
+    pub fn purges(&self) -> watch::Receiver<Position> {
+        self.writer.purges()
+    }
+
     /// Marks an idempotency key as under way until the guard is dropped.
     fn enter(&self, key: Hash) -> Result<InFlight<'_>, CommandError> {
         let mut keys = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);

@@ -192,6 +192,21 @@ pub struct BatchWrite {
     pub answers: Vec<IdempotencyRecord>,
 }
 
+impl BatchWrite {
+    /// Where the last event of a purge stands, if there is one.
+    #[must_use]
+    pub fn last_of_a_purge(&self) -> Option<Position> {
+        let of_a_purge = |event: &&NewEvent| match event.stored.event {
+            Event::PurgeRequested(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => {
+                true
+            }
+            Event::Registered(_) | Event::SoftDeleted(_) | Event::Restored(_) => false,
+        };
+        let last = self.events.iter().rev().find(of_a_purge);
+        last.map(|event| event.stored.position)
+    }
+}
+
 /// How large the counted pages of the archived list may become, in rows; a contract makes them small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageSizes {

@@ -150,14 +150,16 @@ pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, Sto
     Ok(connection)
 }
 
-/// The writer's statements touch few rows by key, whatever the tables' statistics say at the moment: a plan that was made
-/// while a table was small must not read it whole when it is large.
+/// The writer's statements touch few rows by key, and none of them depends on its values: the generic plan, made once, must
+/// not be one that reads a small table whole.
 async fn connect_writer(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let mut connection = open(options).await?;
     connection
-        .execute(
-            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off",
-        )
+        .execute(super::KEYED_PLANS)
+        .await
+        .map_err(StoreError::database("prepare the writer's session"))?;
+    connection
+        .execute("SET plan_cache_mode = force_generic_plan")
         .await
         .map_err(StoreError::database("prepare the writer's session"))?;
     Ok(connection)

@@ -15,7 +15,7 @@ use cqrs_es::persist::SerializedEvent;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::types::Json;
 use sqlx::{Connection, Executor, QueryBuilder, Row, Sqlite, SqliteConnection};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
@@ -144,14 +144,15 @@ async fn load(connection: &mut SqliteConnection, needs: &BatchNeeds) -> Result<B
     if !sealing.is_empty() {
         load_keys(connection, &sealing, &mut found).await?;
     }
-    let mut stored = Vec::new();
-    for key in &needs.answers {
-        stored.extend(load_answer(connection, key).await?);
-    }
+    let answers = if needs.answers.is_empty() {
+        Vec::new()
+    } else {
+        load_answers(connection, &needs.answers).await?
+    };
     Ok(BatchSnapshot {
         head,
         streams: found,
-        answers: stored,
+        answers,
     })
 }
 
@@ -222,25 +223,37 @@ async fn load_keys(
     Ok(())
 }
 
-async fn load_answer(
+async fn load_answers(
     connection: &mut SqliteConnection,
-    key: &Hash,
-) -> Result<Option<IdempotencyRecord>, StoreError> {
-    let operation = "load an answer";
-    let row = sqlx::query("SELECT request, answer, recorded_at FROM idempotency_answers WHERE key = ?1")
-        .bind(&key[..])
-        .fetch_optional(connection)
-        .await
-        .map_err(StoreError::database(operation))?;
-    row.map(|row| {
-        Ok(IdempotencyRecord {
-            key: *key,
-            request: hash(operation, row.get("request"))?,
-            answer: row.get::<Json<serde_json::Value>, _>("answer").0,
-            recorded_at: time(operation, row.get("recorded_at"))?,
-        })
-    })
-    .transpose()
+    keys: &BTreeSet<Hash>,
+) -> Result<Vec<IdempotencyRecord>, StoreError> {
+    let operation = "load the answers";
+    let keys: Vec<&Hash> = keys.iter().collect();
+    let mut found = Vec::new();
+    for chunk in chunks(&keys) {
+        let mut select: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
+            "SELECT key, request, answer, recorded_at FROM idempotency_answers WHERE key IN (",
+        );
+        let mut asked = select.separated(", ");
+        for key in chunk {
+            asked.push_bind(&key[..]);
+        }
+        asked.push_unseparated(")");
+        let rows = select
+            .build()
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        for row in rows {
+            found.push(IdempotencyRecord {
+                key: hash(operation, row.get("key"))?,
+                request: hash(operation, row.get("request"))?,
+                answer: row.get::<Json<serde_json::Value>, _>("answer").0,
+                recorded_at: time(operation, row.get("recorded_at"))?,
+            });
+        }
+    }
+    Ok(found)
 }
 
 async fn write_all(
@@ -250,8 +263,8 @@ async fn write_all(
 ) -> Result<(), StoreError> {
     insert_events(connection, &write.events).await?;
     insert_keys(connection, &write.keys).await?;
-    for (stream_id, position) in &write.erased {
-        erase(connection, stream_id, *position).await?;
+    if !write.erased.is_empty() {
+        erase(connection, &write.erased).await?;
     }
     write_changes(connection, &write.changes).await?;
     pages::count(connection, &write.changes, sizes).await?;
@@ -275,18 +288,7 @@ async fn write_all(
         .await
         .map_err(StoreError::database("insert a callback target"))?;
     }
-    for answer in &write.answers {
-        sqlx::query(
-            "INSERT INTO idempotency_answers (key, request, answer, recorded_at) VALUES (?1, ?2, ?3, ?4)",
-        )
-        .bind(&answer.key[..])
-        .bind(&answer.request[..])
-        .bind(Json(&answer.answer))
-        .bind(micros(answer.recorded_at))
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database("insert an answer"))?;
-    }
+    insert_answers(connection, &write.answers).await?;
     let head = &write.head;
     let updated = sqlx::query(
         "UPDATE ledger_head SET position = ?1, frontier = ?2, root = ?3, recorded_at = ?4 WHERE id = 1",
@@ -372,30 +374,52 @@ async fn insert_keys(
     Ok(())
 }
 
-/// Destroys and fences a key, and scrubs what it sealed.
-async fn erase(
+async fn insert_answers(
     connection: &mut SqliteConnection,
-    stream_id: &str,
-    position: Position,
+    answers: &[IdempotencyRecord],
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM entity_keys WHERE aggregate_id = ?1")
-        .bind(stream_id)
+    for chunk in chunks(answers) {
+        let mut insert: QueryBuilder<'_, Sqlite> =
+            QueryBuilder::new("INSERT INTO idempotency_answers (key, request, answer, recorded_at) ");
+        insert.push_values(chunk, |mut row, answer| {
+            row.push_bind(&answer.key[..])
+                .push_bind(&answer.request[..])
+                .push_bind(Json(&answer.answer))
+                .push_bind(micros(answer.recorded_at));
+        });
+        let inserted = insert
+            .build()
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::database("insert the answers"))?;
+        ensure_rows("insert the answers", rows(chunk), inserted.rows_affected())?;
+    }
+    Ok(())
+}
+
+/// Destroys and fences keys, and scrubs what they sealed.
+async fn erase(connection: &mut SqliteConnection, erased: &[(String, Position)]) -> Result<(), StoreError> {
+    let ids: Vec<&str> = erased.iter().map(|(stream_id, _)| stream_id.as_str()).collect();
+    sqlx::query("DELETE FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))")
+        .bind(Json(&ids))
         .execute(&mut *connection)
         .await
-        .map_err(StoreError::database("destroy a key"))?;
-    let fenced = sqlx::query("INSERT INTO erasures (aggregate_id, position) VALUES (?1, ?2)")
-        .bind(stream_id)
-        .bind(signed(position))
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database("fence a key"))?;
-    ensure_rows("fence a key", 1, fenced.rows_affected())?;
+        .map_err(StoreError::database("destroy the keys"))?;
+    let fenced = sqlx::query(
+        "INSERT INTO erasures (aggregate_id, position)
+         SELECT value ->> 0, value ->> 1 FROM json_each(?1)",
+    )
+    .bind(Json(erased))
+    .execute(&mut *connection)
+    .await
+    .map_err(StoreError::database("fence the keys"))?;
+    ensure_rows("fence the keys", rows(erased), fenced.rows_affected())?;
     sqlx::query(
         "UPDATE events SET sealed = NULL
-         WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND sealed IS NOT NULL",
+         WHERE aggregate_type = ?1 AND aggregate_id IN (SELECT value FROM json_each(?2)) AND sealed IS NOT NULL",
     )
     .bind(AGGREGATE_TYPE)
-    .bind(stream_id)
+    .bind(Json(&ids))
     .execute(connection)
     .await
     .map_err(StoreError::database("scrub the sealed details"))?;
@@ -407,40 +431,64 @@ pub(super) async fn write_changes(
     connection: &mut SqliteConnection,
     changes: &Changes,
 ) -> Result<(), StoreError> {
-    let mut put = Vec::new();
+    let (mut put, mut removed) = (Vec::new(), Vec::new());
     for change in changes.archived.values() {
         match change {
             ArchivedListChange::Put(entry) => put.push(entry),
-            ArchivedListChange::Remove(key) => {
-                sqlx::query("DELETE FROM archived_entries WHERE entity_type = ?1 AND entity_id = ?2")
-                    .bind(key.entity_type().as_str())
-                    .bind(key.id())
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(StoreError::database("shorten the archived list"))?;
-            }
+            ArchivedListChange::Remove(key) => removed.push((key.entity_type().as_str(), key.id())),
         }
     }
     put_archived(connection, &put).await?;
+    if !removed.is_empty() {
+        remove_archived(connection, &removed).await?;
+    }
     for (entity_type, delta) in changes.summary.iter() {
-        sqlx::query(
-            "INSERT INTO archived_summary (entity_type, count) VALUES (?1, 0) ON CONFLICT DO NOTHING",
-        )
-        .bind(entity_type.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database("open a counter"))?;
         let updated = sqlx::query("UPDATE archived_summary SET count = count + ?1 WHERE entity_type = ?2")
             .bind(delta)
             .bind(entity_type.as_str())
             .execute(&mut *connection)
             .await
             .map_err(StoreError::database("update a counter"))?;
-        ensure_rows("update a counter", 1, updated.rows_affected())?;
+        if updated.rows_affected() == 0 {
+            sqlx::query("INSERT INTO archived_summary (entity_type, count) VALUES (?1, ?2)")
+                .bind(entity_type.as_str())
+                .bind(delta)
+                .execute(&mut *connection)
+                .await
+                .map_err(StoreError::database("open a counter"))?;
+        }
     }
+    let mut done = Vec::new();
     for (stream_id, change) in &changes.purge_work {
-        write_purge_work(connection, stream_id, change).await?;
+        match change {
+            PurgeWorkChange::Put(work) => put_purge_work(connection, stream_id, work).await?,
+            PurgeWorkChange::Fail(_) => fail_purge_work(connection, stream_id).await?,
+            PurgeWorkChange::Remove(_) => done.push(stream_id.as_str()),
+        }
     }
+    if !done.is_empty() {
+        sqlx::query("DELETE FROM purge_work WHERE aggregate_id IN (SELECT value FROM json_each(?1))")
+            .bind(Json(done))
+            .execute(connection)
+            .await
+            .map_err(StoreError::database("remove done purges"))?;
+    }
+    Ok(())
+}
+
+/// The rows are named before the first is removed, each by its whole key.
+async fn remove_archived(
+    connection: &mut SqliteConnection,
+    removed: &[(&str, &str)],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM archived_entries WHERE (entity_type, entity_id) IN
+             (SELECT value ->> 0, value ->> 1 FROM json_each(?1))",
+    )
+    .bind(Json(removed))
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("shorten the archived list"))?;
     Ok(())
 }
 
@@ -473,30 +521,13 @@ async fn put_archived(
     Ok(())
 }
 
-async fn write_purge_work(
-    connection: &mut SqliteConnection,
-    stream_id: &str,
-    change: &PurgeWorkChange,
-) -> Result<(), StoreError> {
-    match change {
-        PurgeWorkChange::Put(work) => put_purge_work(connection, stream_id, work).await,
-        PurgeWorkChange::Fail(_) => {
-            let updated = sqlx::query("UPDATE purge_work SET state = 'purge_failed' WHERE aggregate_id = ?1")
-                .bind(stream_id)
-                .execute(connection)
-                .await
-                .map_err(StoreError::database("mark a failed purge"))?;
-            ensure_rows("mark a failed purge", 1, updated.rows_affected())
-        }
-        PurgeWorkChange::Remove(_) => {
-            sqlx::query("DELETE FROM purge_work WHERE aggregate_id = ?1")
-                .bind(stream_id)
-                .execute(connection)
-                .await
-                .map_err(StoreError::database("remove a done purge"))?;
-            Ok(())
-        }
-    }
+async fn fail_purge_work(connection: &mut SqliteConnection, stream_id: &str) -> Result<(), StoreError> {
+    let updated = sqlx::query("UPDATE purge_work SET state = 'purge_failed' WHERE aggregate_id = ?1")
+        .bind(stream_id)
+        .execute(connection)
+        .await
+        .map_err(StoreError::database("mark a failed purge"))?;
+    ensure_rows("mark a failed purge", 1, updated.rows_affected())
 }
 
 async fn put_purge_work(

@@ -76,6 +76,8 @@ impl SqliteStore {
         let reads = SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY_TIMEOUT)
+            // A file does not go away, and a ping is a turn of another thread.
+            .test_before_acquire(false)
             .connect_with(reading)
             .await
             .map_err(StoreError::database("open the database for reading"))?;

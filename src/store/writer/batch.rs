@@ -2,9 +2,10 @@
 
 use super::CommandError;
 use super::known::{KnownStream, LongStreams};
+use super::prepared::{Content, Prepared};
 use crate::clock::SharedClock;
-use crate::keyring::{DataKey, Details, Keyring, KeyringError};
-use crate::merkle::entry::{ENTRY_VERSION, Entry, Payload, entry_hash, entry_time, payload_commitment};
+use crate::keyring::{DataKey, Details, Keyring, KeyringError, SealedDetails};
+use crate::merkle::entry::{ENTRY_VERSION, Entry, entry_hash, entry_time};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::store::{
     BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, IdempotencyRecord, NewEvent, Position,
@@ -105,10 +106,10 @@ enum Remembered {
 }
 
 /// What a batch needs, each once.
-pub fn needs(proposals: &[Proposal], known: &LongStreams) -> BatchNeeds {
+pub fn needs(commands: &[Prepared], known: &LongStreams) -> BatchNeeds {
     let mut needs = BatchNeeds::default();
-    for proposal in proposals {
-        let stream_id = proposal.key.stream_id();
+    for command in commands {
+        let (proposal, stream_id) = (&command.proposal, command.stream_id.clone());
         if !proposal.details.is_empty() {
             needs.sealing.insert(stream_id.clone());
         }
@@ -203,9 +204,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Decides one command. A refusal leaves the batch as it was.
-    pub fn decide(&mut self, proposal: &Proposal) -> Answer {
-        let Some(idempotency) = proposal.idempotency else {
-            return self.decide_new(proposal);
+    pub fn decide(&mut self, command: &Prepared) -> Answer {
+        let Some(idempotency) = command.proposal.idempotency else {
+            return self.decide_new(command);
         };
         if let Some((request, answer)) = self.answers.get(&idempotency.key) {
             if *request != idempotency.request {
@@ -213,7 +214,7 @@ impl<'a> Batch<'a> {
             }
             return answer.clone();
         }
-        let answer = self.decide_new(proposal);
+        let answer = self.decide_new(command);
         let remembered = match &answer {
             Ok(receipt) => Remembered::Recorded(receipt.clone()),
             Err(CommandError::Rejected(rejection)) => Remembered::Refused(rejection.clone()),
@@ -233,8 +234,8 @@ impl<'a> Batch<'a> {
         answer
     }
 
-    fn decide_new(&mut self, proposal: &Proposal) -> Answer {
-        let stream_id = proposal.key.stream_id();
+    fn decide_new(&mut self, command: &Prepared) -> Answer {
+        let (proposal, stream_id, first_id) = (&command.proposal, &command.stream_id, command.first_id);
         let stream = self.streams.entry(stream_id.clone()).or_default();
         if let Some(expected) = proposal.expected_version
             && expected != stream.known.version
@@ -248,8 +249,7 @@ impl<'a> Batch<'a> {
             Decision::Events(events) => events.clone(),
         };
         // Everything that can fail comes before the first change.
-        let first_id = self.clock.new_id();
-        let sealed = stream.seal(self.keyring, self.clock, &stream_id, first_id, proposal, &events)?;
+        let sealed = stream.seal(self.keyring, self.clock, command, &events)?;
         if let Some((_, Some(wrapped))) = &sealed {
             self.write.keys.push((stream_id.clone(), wrapped.clone()));
         }
@@ -257,7 +257,7 @@ impl<'a> Batch<'a> {
         let mut last = None;
         for (index, event) in events.iter().enumerate() {
             let event_id = if index == 0 { first_id } else { self.clock.new_id() };
-            last = Some(self.append(proposal, &stream_id, event_id, event, sealed.take())?);
+            last = Some(self.append(command, event_id, event, sealed.take())?);
         }
         let stream = self.streams.entry(stream_id.clone()).or_default();
         let receipt = Receipt {
@@ -293,34 +293,28 @@ impl<'a> Batch<'a> {
     /// Gives one event its position, its entry and its leaf.
     fn append(
         &mut self,
-        proposal: &Proposal,
-        stream_id: &str,
+        command: &Prepared,
         event_id: Uuid,
         event: &Event,
-        sealed: Option<crate::keyring::SealedDetails>,
+        sealed: Option<SealedDetails>,
     ) -> Result<Position, CommandError> {
+        let (proposal, stream_id) = (&command.proposal, command.stream_id.as_str());
         let stream = self.streams.entry(stream_id.to_owned()).or_default();
         let position = self.frontier.size() + 1;
         let sequence = stream.known.version + 1;
         let key_id = sealed
             .as_ref()
             .and_then(|_| stream.key.as_ref().map(|key| key.key_id()));
-        let built = build(
-            self.keyring,
-            proposal,
-            stream_id,
-            event,
-            &Place {
-                position,
-                sequence,
-                event_id,
-                recorded_at: self.now,
-                previous: stream.known.last_leaf,
-                sealed,
-                key_id,
-            },
-        )
-        .map_err(|error| CommandError::Store(Arc::new(error)))?;
+        let place = Place {
+            position,
+            sequence,
+            event_id,
+            recorded_at: self.now,
+            previous: stream.known.last_leaf,
+            sealed,
+            key_id,
+        };
+        let built = build(command, event, place).map_err(|error| CommandError::Store(Arc::new(error)))?;
         let recorded = Recorded {
             position,
             event_id,
@@ -407,11 +401,10 @@ impl Stream {
         &mut self,
         keyring: &Keyring,
         clock: &SharedClock,
-        stream_id: &str,
-        event_id: Uuid,
-        proposal: &Proposal,
+        command: &Prepared,
         events: &[Event],
-    ) -> Result<Option<(crate::keyring::SealedDetails, Option<WrappedKey>)>, CommandError> {
+    ) -> Result<Option<(SealedDetails, Option<WrappedKey>)>, CommandError> {
+        let (proposal, stream_id) = (&command.proposal, command.stream_id.as_str());
         if proposal.details.is_empty() || events.is_empty() {
             return Ok(None);
         }
@@ -419,6 +412,12 @@ impl Stream {
         if self.fenced {
             let fenced = StoreError::inconsistent("seal details", "the entity's key was destroyed");
             return Err(CommandError::Store(Arc::new(fenced)));
+        }
+        if let (None, None, Some(fresh)) = (&self.key, &self.wrapped, &command.fresh) {
+            self.key = Some(Arc::clone(&fresh.key));
+            self.wrapped = Some(fresh.wrapped.clone());
+            self.sealed_here = true;
+            return Ok(Some((fresh.sealed.clone(), Some(fresh.wrapped.clone()))));
         }
         let mut minted = None;
         let key = match (&self.key, &self.wrapped) {
@@ -431,7 +430,7 @@ impl Stream {
             }
         };
         let sealed = key
-            .seal_details(stream_id, event_id, &proposal.details)
+            .seal_details(stream_id, command.first_id, &proposal.details)
             .map_err(failed)?;
         if minted.is_some() {
             self.wrapped.clone_from(&minted);
@@ -449,40 +448,39 @@ struct Place {
     event_id: Uuid,
     recorded_at: DateTime<Utc>,
     previous: Option<Hash>,
-    sealed: Option<crate::keyring::SealedDetails>,
+    sealed: Option<SealedDetails>,
     key_id: Option<Uuid>,
 }
 
-fn build(
-    keyring: &Keyring,
-    proposal: &Proposal,
-    stream_id: &str,
-    event: &Event,
-    place: &Place,
-) -> Result<NewEvent, StoreError> {
+fn build(command: &Prepared, event: &Event, place: Place) -> Result<NewEvent, StoreError> {
     let operation = "build the entry";
     let inconsistent = |error: &dyn std::fmt::Display| StoreError::inconsistent(operation, error.to_string());
-    let payload = serde_json::to_value(event).map_err(|error| inconsistent(&error))?;
-    let metadata = serde_json::to_value(proposal.metadata.to_map()).map_err(|error| inconsistent(&error))?;
-    let salt = crate::keyring::random::<32>().map_err(|error| inconsistent(&error))?;
-    let content = Payload {
-        payload: &payload,
-        metadata: &metadata,
-        actor: &proposal.metadata.actor,
+    let proposal = &command.proposal;
+    let guessed = command
+        .guess
+        .as_ref()
+        .filter(|guess| place.event_id == command.first_id && guess.event == *event);
+    let Content {
+        event,
+        payload,
+        salt,
+        commitment,
+    } = match guessed {
+        Some(guess) => guess.clone(),
+        None => Content::new(event.clone(), &command.metadata, &proposal.metadata.actor)?,
     };
-    let commitment = payload_commitment(&salt, &content).map_err(|error| inconsistent(&error))?;
     let name = event.name().as_str();
     let entry = Entry {
         v: ENTRY_VERSION,
         pos: place.position,
         eid: place.event_id,
-        sid: entry_hash(&keyring.stream_pseudonym(stream_id)),
+        sid: entry_hash(&command.stream_pseudonym),
         rev: place.sequence,
         sp: place.previous.as_ref().map(entry_hash),
         et: name.to_owned(),
         ev: event.version().to_owned(),
         at: entry_time(place.recorded_at),
-        act: entry_hash(&keyring.actor_pseudonym(&proposal.metadata.actor)),
+        act: entry_hash(&command.actor_pseudonym),
         cid: proposal.command_id,
         p: entry_hash(&commitment),
         c: place.sealed.as_ref().map(|sealed| entry_hash(&sealed.commitment)),
@@ -493,13 +491,13 @@ fn build(
     let leaf = leaf_hash(&entry);
     let sequence = usize::try_from(place.sequence).map_err(|error| inconsistent(&error))?;
     let serialized = SerializedEvent::new(
-        stream_id.to_owned(),
+        command.stream_id.clone(),
         sequence,
         AGGREGATE_TYPE.to_owned(),
         name.to_owned(),
         event.version().to_owned(),
         payload,
-        metadata,
+        command.metadata.clone(),
     );
     let stored = StoredEvent {
         position: place.position,
@@ -507,10 +505,10 @@ fn build(
         key: proposal.key.clone(),
         sequence: place.sequence,
         recorded_at: place.recorded_at,
-        event: event.clone(),
+        event,
         metadata: proposal.metadata.clone(),
         command_id: proposal.command_id,
-        sealed: place.sealed.as_ref().map(|sealed| sealed.sealed.clone()),
+        sealed: place.sealed.map(|sealed| sealed.sealed),
         entry,
         leaf,
     };

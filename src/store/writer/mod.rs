@@ -15,6 +15,7 @@
 
 mod batch;
 mod known;
+mod prepared;
 
 pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
 
@@ -25,6 +26,7 @@ use crate::telemetry;
 use archive_ledger_domain::Rejection;
 use batch::{Answer, Batch};
 use known::{KnownStream, LongStreams};
+use prepared::Prepared;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -75,7 +77,7 @@ pub enum CommandError {
 }
 
 struct Queued {
-    proposal: Proposal,
+    command: Prepared,
     reply: oneshot::Sender<Result<Receipt, CommandError>>,
 }
 
@@ -83,7 +85,10 @@ struct Queued {
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     queue: mpsc::Sender<Queued>,
+    keyring: Arc<Keyring>,
+    clock: SharedClock,
     committed: watch::Receiver<Position>,
+    purges: watch::Receiver<Position>,
 }
 
 impl std::fmt::Debug for Queued {
@@ -100,13 +105,15 @@ impl WriterHandle {
     /// # Errors
     /// [`CommandError`].
     pub async fn submit(&self, proposal: Proposal) -> Result<Receipt, CommandError> {
+        // The place comes first: a command that nobody has time for costs nothing.
+        let place = self.queue.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => CommandError::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => CommandError::Stopping,
+        })?;
+        let command = Prepared::new(&self.keyring, &self.clock, proposal)
+            .map_err(|error| CommandError::Store(Arc::new(error)))?;
         let (reply, answer) = oneshot::channel();
-        self.queue
-            .try_send(Queued { proposal, reply })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => CommandError::Stopping,
-            })?;
+        place.send(Queued { command, reply });
         answer.await.unwrap_or(Err(CommandError::Stopping))
     }
 
@@ -114,6 +121,12 @@ impl WriterHandle {
     #[must_use]
     pub fn committed(&self) -> watch::Receiver<Position> {
         self.committed.clone()
+    }
+
+    /// The last position of a purge's event that this process committed; it wakes those who read nothing else of the log.
+    #[must_use]
+    pub fn purges(&self) -> watch::Receiver<Position> {
+        self.purges.clone()
     }
 }
 
@@ -125,6 +138,7 @@ pub struct Writer<B> {
     max_batch: usize,
     queue: mpsc::Receiver<Queued>,
     committed: watch::Sender<Position>,
+    purges: watch::Sender<Position>,
     known: LongStreams,
 }
 
@@ -137,10 +151,14 @@ pub fn writer<B: AppendBackend>(
     queue_limit: usize,
 ) -> (Writer<B>, WriterHandle) {
     let (sender, queue) = mpsc::channel(queue_limit.max(1));
-    let (committed, receiver) = watch::channel(0);
+    let (committed, any) = watch::channel(0);
+    let (purges, of_purges) = watch::channel(0);
     let handle = WriterHandle {
         queue: sender,
-        committed: receiver,
+        keyring: Arc::clone(&keyring),
+        clock: Arc::clone(&clock),
+        committed: any,
+        purges: of_purges,
     };
     (
         Writer {
@@ -150,6 +168,7 @@ pub fn writer<B: AppendBackend>(
             max_batch: max_batch.max(1),
             queue,
             committed,
+            purges,
             known: LongStreams::default(),
         },
         handle,
@@ -172,11 +191,11 @@ impl<B: AppendBackend> Writer<B> {
             if received == 0 {
                 return;
             }
-            let (proposals, replies): (Vec<_>, Vec<_>) = batch
+            let (commands, replies): (Vec<_>, Vec<_>) = batch
                 .drain(..)
-                .map(|queued| (queued.proposal, queued.reply))
+                .map(|queued| (queued.command, queued.reply))
                 .unzip();
-            let answers = self.record(&proposals).await;
+            let answers = self.record(&commands).await;
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that went away does not need its answer.
                 let _ = reply.send(answer);
@@ -186,28 +205,28 @@ impl<B: AppendBackend> Writer<B> {
 
     /// Records a batch; where the store refuses it as a whole, each command on its own, so that one which the store cannot
     /// hold never takes its neighbours with it.
-    async fn record(&mut self, proposals: &[Proposal]) -> Vec<Answer> {
-        match self.record_together(proposals).await {
+    async fn record(&mut self, commands: &[Prepared]) -> Vec<Answer> {
+        match self.record_together(commands).await {
             Ok(answers) => answers,
-            Err(CommandError::Store(error)) if proposals.len() > 1 => {
+            Err(CommandError::Store(error)) if commands.len() > 1 => {
                 tracing::warn!(error = %telemetry::chain(&*error), "a batch was refused, recording its commands one by one");
-                let mut answers = Vec::with_capacity(proposals.len());
-                for proposal in proposals {
-                    answers.push(match self.record_together(std::slice::from_ref(proposal)).await {
+                let mut answers = Vec::with_capacity(commands.len());
+                for command in commands {
+                    answers.push(match self.record_together(std::slice::from_ref(command)).await {
                         Ok(mut one) => one.pop().unwrap_or(Err(CommandError::Stopping)),
                         Err(error) => Err(error),
                     });
                 }
                 answers
             }
-            Err(error) => proposals.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => commands.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
-    async fn record_together(&mut self, proposals: &[Proposal]) -> Result<Vec<Answer>, CommandError> {
+    async fn record_together(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, CommandError> {
         let mut attempts = 1;
         loop {
-            match self.attempt(proposals).await {
+            match self.attempt(commands).await {
                 Ok(answers) => return Ok(answers),
                 // Once in a row at the most: the next attempt takes the lock.
                 Err(Failure {
@@ -263,9 +282,9 @@ impl<B: AppendBackend> Writer<B> {
     }
 
     /// One transaction. An error comes with what was attempted when it is unknown whether it was committed.
-    async fn attempt(&mut self, proposals: &[Proposal]) -> Result<Vec<Answer>, Failure> {
+    async fn attempt(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, Failure> {
         let started = Instant::now();
-        let needs = batch::needs(proposals, &self.known);
+        let needs = batch::needs(commands, &self.known);
         let snapshot = self.backend.begin(&needs).await.map_err(Failure::before_commit)?;
         let loaded = Batch::new(
             needs.streams.keys(),
@@ -281,7 +300,7 @@ impl<B: AppendBackend> Writer<B> {
                 return Err(Failure::before_commit(error));
             }
         };
-        let answers: Vec<Answer> = proposals.iter().map(|proposal| batch.decide(proposal)).collect();
+        let answers: Vec<Answer> = commands.iter().map(|command| batch.decide(command)).collect();
         let Some((write, long)) = batch.finish() else {
             self.give_back().await;
             return Ok(answers);
@@ -294,11 +313,12 @@ impl<B: AppendBackend> Writer<B> {
             answers,
             first,
             position: write.head.position,
+            purge: write.last_of_a_purge(),
             long,
         };
         match self.backend.commit(&write).await {
             Ok(()) => {
-                metrics::histogram!(telemetry::APPEND_BATCH_SIZE).record(count(proposals.len()));
+                metrics::histogram!(telemetry::APPEND_BATCH_SIZE).record(count(commands.len()));
                 metrics::histogram!(telemetry::APPEND_SECONDS).record(started.elapsed());
                 Ok(self.acknowledge(attempted))
             }
@@ -313,6 +333,9 @@ impl<B: AppendBackend> Writer<B> {
     fn acknowledge(&mut self, attempted: Attempted) -> Vec<Answer> {
         self.known.learn(attempted.long);
         self.committed.send_replace(attempted.position);
+        if let Some(position) = attempted.purge {
+            self.purges.send_replace(position);
+        }
         attempted.answers
     }
 
@@ -343,6 +366,8 @@ struct Attempted {
     answers: Vec<Answer>,
     first: Option<(Position, uuid::Uuid)>,
     position: Position,
+    /// Where the last event of a purge stands, if there is one.
+    purge: Option<Position>,
     long: Vec<(String, KnownStream)>,
 }
 

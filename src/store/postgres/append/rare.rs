@@ -4,7 +4,11 @@ use super::{rows, signed};
 use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{Changes, PurgeWork, PurgeWorkChange};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use uuid::Uuid;
 
 /// Whether a batch has anything of this; without it, one statement writes the batch.
 pub(super) fn any(write: &BatchWrite) -> bool {
@@ -17,32 +21,77 @@ pub(super) async fn write(connection: &mut PgConnection, write: &BatchWrite) -> 
         erase(connection, &write.erased).await?;
     }
     write_purge_work(connection, &write.changes).await?;
-    for target in &write.targets {
-        insert_target(connection, target).await?;
+    if !write.targets.is_empty() {
+        insert_targets(connection, &write.targets).await?;
     }
     Ok(())
 }
 
-async fn insert_target(connection: &mut PgConnection, target: &CallbackTarget) -> Result<(), StoreError> {
+/// One statement for all: a row of its own for each purge that names a callback was a round trip each.
+async fn insert_targets(connection: &mut PgConnection, targets: &[CallbackTarget]) -> Result<(), StoreError> {
+    // A statement cannot change a row twice, so what is named twice comes to what the second would have made of the first.
+    let mut places: HashMap<(String, &[u8]), usize> = HashMap::new();
+    let mut columns = TargetColumns::default();
+    for target in targets {
+        let stream_id = target.key.stream_id();
+        match places.entry((stream_id.clone(), &target.url_hash[..])) {
+            Entry::Occupied(place) => {
+                if let Some(registered) = columns.registered.get_mut(*place.get()) {
+                    *registered &= target.registered;
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(columns.target_id.len());
+                columns.push(stream_id, target);
+            }
+        }
+    }
     sqlx::query(
         "INSERT INTO callback_targets
              (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, registered, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         SELECT * FROM UNNEST ($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::boolean[],
+                               $8::timestamptz[])
          ON CONFLICT (aggregate_id, url_hash) DO UPDATE
          SET registered = callback_targets.registered AND excluded.registered",
     )
-    .bind(target.target_id)
-    .bind(target.key.stream_id())
-    .bind(&target.url_hash[..])
-    .bind(&target.url_sealed)
-    .bind(&target.host)
-    .bind(&target.dataset_id)
-    .bind(target.registered)
-    .bind(target.created_at)
+    .bind(columns.target_id)
+    .bind(columns.stream_id)
+    .bind(columns.url_hash)
+    .bind(columns.url_sealed)
+    .bind(columns.host)
+    .bind(columns.dataset_id)
+    .bind(columns.registered)
+    .bind(columns.created_at)
     .execute(connection)
     .await
-    .map_err(StoreError::database("insert a callback target"))?;
+    .map_err(StoreError::database("insert callback targets"))?;
     Ok(())
+}
+
+/// Targets, column by column, as `UNNEST` takes them.
+#[derive(Default)]
+struct TargetColumns<'a> {
+    target_id: Vec<Uuid>,
+    stream_id: Vec<String>,
+    url_hash: Vec<&'a [u8]>,
+    url_sealed: Vec<&'a [u8]>,
+    host: Vec<&'a str>,
+    dataset_id: Vec<Option<&'a str>>,
+    registered: Vec<bool>,
+    created_at: Vec<DateTime<Utc>>,
+}
+
+impl<'a> TargetColumns<'a> {
+    fn push(&mut self, stream_id: String, target: &'a CallbackTarget) {
+        self.target_id.push(target.target_id);
+        self.stream_id.push(stream_id);
+        self.url_hash.push(&target.url_hash[..]);
+        self.url_sealed.push(&target.url_sealed);
+        self.host.push(&target.host);
+        self.dataset_id.push(target.dataset_id.as_deref());
+        self.registered.push(target.registered);
+        self.created_at.push(target.created_at);
+    }
 }
 
 /// Destroys and fences the keys, and scrubs what they sealed.
