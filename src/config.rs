@@ -31,7 +31,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The database.
     pub database: Database,
-    /// Connections beside the writer's own one.
+    /// Connections beside the writer's own one and, on PostgreSQL, those for callbacks.
     pub database_connections: u32,
     /// JetStream; `None` is the in-process bus.
     pub nats: Option<Nats>,

@@ -53,7 +53,7 @@ impl Default for RelaySettings {
             lease: Duration::from_secs(5),
             renew: Duration::from_millis(1500),
             window: 256,
-            poll: Duration::from_millis(500),
+            poll: Duration::from_millis(100),
         }
     }
 }

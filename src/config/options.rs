@@ -80,7 +80,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("log", "log", Kind::Text, "FILTER", SERVER, "What to log to standard error: a level, or a list such as info,archive_ledger::relay=debug"),
     option("log_format", "log-format", Kind::Text, "FORMAT", SERVER, "text or json"),
     option("database_url", "database-url", Kind::Text, "URL", STORE, "postgres://user:password@host/database or sqlite:///path.db [default: SQLite, ledger.db in the data directory]"),
-    option("database_connections", "database-connections", Kind::Integer, "N", STORE, "Connections beside the writer's own one"),
+    option("database_connections", "database-connections", Kind::Integer, "N", STORE, "Connections beside the writer's own one and, on PostgreSQL, up to four for callbacks"),
     option("nats_url", "nats-url", Kind::Text, "URL", STORE, "NATS server with JetStream, nats://host:4222; several separated by commas [default: in-process bus]"),
     option("nats_replicas", "nats-replicas", Kind::Integer, "1|3", STORE, "Copies that JetStream keeps of the stream"),
     option("storage_root", "storage-root", Kind::List, "URI", STORAGE, "A place whose objects may be deleted: file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; can be repeated, and nothing else is ever deleted"),

@@ -4,6 +4,10 @@
 //! is stored as `s + k`; the first that is lost or refused makes the server refuse all behind it. Then the window is
 //! drained, the place is looked up again, and publishing goes on from there: nothing is skipped, and what was stored although
 //! its acknowledgement was lost is recognised by its `Nats-Msg-Id`.
+//!
+//! An entity's events keep their order even where a stranger's message takes the place of one that was lost: an event whose
+//! entity has one on the way is sent only right behind that one, and then names its id as well (a purge without storage is
+//! two such events); any other waits for the acknowledgement.
 
 use super::resume::{self, Place};
 use super::{NAME, RelaySettings};
@@ -18,12 +22,13 @@ use async_nats::jetstream::publish::PublishAck;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use metrics::{counter, gauge};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// How many events are read at once.
 const PAGE: u32 = 512;
@@ -49,6 +54,7 @@ pub(super) enum End {
 /// A message that is on its way.
 struct Sent {
     position: Position,
+    event_id: Uuid,
     /// The sequence that it gets if nothing comes between.
     sequence: u64,
     stream_id: String,
@@ -56,12 +62,17 @@ struct Sent {
     stream: i128,
 }
 
+/// What the server will say of a message.
+type Ack = BoxFuture<'static, Result<PublishAck, PublishError>>;
+
 /// Messages on their way, in order.
 #[derive(Default)]
 struct Window {
     acks: FuturesOrdered<BoxFuture<'static, (Sent, Result<PublishAck, PublishError>)>>,
-    /// The entities that they are about: at most one message each.
-    entities: HashSet<String>,
+    /// The entities that they are about, and how many messages each: more than one only where each follows the one before.
+    entities: HashMap<String, usize>,
+    /// The entity and the id of the last one that was sent.
+    last: Option<(String, Uuid)>,
     /// What went wrong first; nothing is sent any more then.
     broken: Option<Broken>,
 }
@@ -181,7 +192,8 @@ impl Publisher {
                 }
             }
             for event in events {
-                while window.is_full_for(&event, self.settings.window) {
+                let stream_id = event.key.stream_id();
+                while window.is_full_for(&stream_id, self.settings.window) {
                     self.settle(window).await;
                 }
                 if shutdown.is_cancelled() {
@@ -194,7 +206,7 @@ impl Publisher {
                     return Ok(End::LeaseOver);
                 }
                 position = event.position;
-                self.send(window, &event, sequence, stream).await?;
+                self.send(window, &event, stream_id, sequence, stream).await?;
                 sequence += 1;
             }
             if shutdown.is_cancelled() {
@@ -227,6 +239,7 @@ impl Publisher {
         &self,
         window: &mut Window,
         event: &StoredEvent,
+        stream_id: String,
         sequence: u64,
         stream: i128,
     ) -> Result<(), BusError> {
@@ -235,25 +248,28 @@ impl Publisher {
             Ok(body) => body,
             Err(error) => return Err(failed(error.into()).into()),
         };
-        let message = PublishMessage::build()
+        let mut message = PublishMessage::build()
             .payload(body.into())
             .message_id(event.event_id.to_string())
             .expected_stream(STREAM)
             .expected_last_sequence(sequence)
             .header("Content-Type", CONTENT_TYPE);
+        if let Some(before) = window.before(&stream_id) {
+            message = message.expected_last_message_id(before.to_string());
+        }
         let subject = subject(&event.key, event.event.name());
         let ack = match self.bus.context().send_publish(subject, message).await {
-            Ok(ack) => ack.into_future(),
+            Ok(ack) => ack,
             Err(error) => return Err(failed(error.into()).into()),
         };
         let sent = Sent {
             position: event.position,
+            event_id: event.event_id,
             sequence: sequence + 1,
-            stream_id: event.key.stream_id(),
+            stream_id,
             stream,
         };
-        window.entities.insert(sent.stream_id.clone());
-        window.acks.push_back(Box::pin(async move { (sent, ack.await) }));
+        window.push(sent, ack.into_future());
         Ok(())
     }
 
@@ -283,7 +299,7 @@ impl Publisher {
                 }
             }
         };
-        window.entities.remove(&sent.stream_id);
+        window.settled(&sent);
         match answer {
             // Behind a failure, only what follows without a gap counts.
             Ok(ack) if ack.sequence > 0 && sent.position == self.published() + 1 => {
@@ -300,7 +316,12 @@ impl Publisher {
             }
             // In a cluster, sequence 0 means that the same message is still being stored.
             Ok(_) => self.fail(window, Broken::Misplaced),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId
+                ) =>
+            {
                 self.fail(window, Broken::Misplaced);
             }
             Err(error) => self.fail(window, Broken::Failed(error)),
@@ -340,12 +361,101 @@ impl Publisher {
 }
 
 impl Window {
-    fn is_full_for(&self, event: &StoredEvent, limit: usize) -> bool {
-        !self.acks.is_empty() && (self.acks.len() >= limit || self.entities.contains(&event.key.stream_id()))
+    /// Whether an event of this entity has to wait.
+    fn is_full_for(&self, stream_id: &str, limit: usize) -> bool {
+        let parted = self.entities.contains_key(stream_id) && self.before(stream_id).is_none();
+        !self.acks.is_empty() && (self.acks.len() >= limit || parted)
+    }
+
+    /// The id of the message on its way that an event of this entity would follow, where that one is about the same entity.
+    fn before(&self, stream_id: &str) -> Option<Uuid> {
+        let (last, event_id) = self.last.as_ref()?;
+        (last == stream_id && self.entities.contains_key(stream_id)).then_some(*event_id)
+    }
+
+    fn push(&mut self, sent: Sent, ack: Ack) {
+        *self.entities.entry(sent.stream_id.clone()).or_default() += 1;
+        self.last = Some((sent.stream_id.clone(), sent.event_id));
+        self.acks.push_back(Box::pin(async move { (sent, ack.await) }));
+    }
+
+    fn settled(&mut self, sent: &Sent) {
+        if let Some(count) = self.entities.get_mut(&sent.stream_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.entities.remove(&sent.stream_id);
+            }
+        }
     }
 
     fn clear(&mut self) {
         self.acks.clear();
         self.entities.clear();
+        self.last = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use futures::FutureExt;
+
+    const LIMIT: usize = 4;
+
+    fn sent(position: Position, stream_id: &str) -> Sent {
+        Sent {
+            position,
+            event_id: SystemClock.new_id(),
+            sequence: position,
+            stream_id: stream_id.to_owned(),
+            stream: 1,
+        }
+    }
+
+    fn push(window: &mut Window, position: Position, stream_id: &str) -> (Uuid, Sent) {
+        let one = sent(position, stream_id);
+        let again = Sent {
+            stream_id: stream_id.to_owned(),
+            ..one
+        };
+        window.push(one, futures::future::pending().boxed());
+        (again.event_id, again)
+    }
+
+    #[test]
+    fn an_entitys_next_event_goes_right_behind_its_last_one_or_waits() {
+        let mut window = Window::default();
+        assert!(!window.is_full_for("a", LIMIT));
+        assert_eq!(window.before("a"), None);
+        let (first, first_sent) = push(&mut window, 1, "a");
+        assert!(!window.is_full_for("a", LIMIT));
+        assert_eq!(window.before("a"), Some(first), "it names the one before");
+        assert_eq!(window.before("b"), None, "another entity's names none");
+        let (second, second_sent) = push(&mut window, 2, "a");
+        assert_eq!(window.before("a"), Some(second));
+        push(&mut window, 3, "b");
+        assert!(window.is_full_for("a", LIMIT), "b stands between");
+        assert!(!window.is_full_for("c", LIMIT));
+        window.settled(&first_sent);
+        assert!(window.is_full_for("a", LIMIT), "its second is still on the way");
+        window.settled(&second_sent);
+        assert!(!window.is_full_for("a", LIMIT));
+        assert_eq!(window.before("a"), None, "nothing of it is on the way");
+    }
+
+    #[test]
+    fn an_acknowledged_event_is_not_named_and_the_window_has_an_end() {
+        let mut window = Window::default();
+        let (_, only) = push(&mut window, 1, "a");
+        window.settled(&only);
+        assert_eq!(window.before("a"), None);
+        for (position, stream_id) in [(2, "b"), (3, "c"), (4, "d")] {
+            push(&mut window, position, stream_id);
+        }
+        assert!(window.is_full_for("d", LIMIT), "even right behind its own");
+        window.clear();
+        assert!(!window.is_full_for("d", LIMIT));
+        assert_eq!(window.before("d"), None);
     }
 }

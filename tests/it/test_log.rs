@@ -9,11 +9,12 @@ use archive_ledger::clock::{SharedClock, SystemClock};
 use archive_ledger::keyring::{Details, Keyring};
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::sqlite::SqliteStore;
-use archive_ledger::store::writer::{Decision, Proposal, WriterHandle, writer};
+use archive_ledger::store::writer::{CommandError, Decision, Proposal, WriterHandle, writer};
 use archive_ledger::store::{AppendBackend, StoredEvent};
 use archive_ledger_domain::{Command, EntityKey, EntityType, EventMetadata};
 use chrono::DateTime;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -40,15 +41,23 @@ impl TestLog {
 
     /// An empty log in the backend's database, with its writer running.
     pub async fn on(backend: Backend) -> Self {
+        match backend {
+            Backend::Embedded => Self::over(None).await,
+            Backend::Clustered => Self::on_server(Postgres::shared().await).await,
+        }
+    }
+
+    /// An empty log on this server, with its writer running.
+    pub async fn on_server(server: &Postgres) -> Self {
+        Self::over(Some(server.create_database().await)).await
+    }
+
+    async fn over(database_url: Option<String>) -> Self {
         init();
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-log-")
             .tempdir()
             .unwrap();
-        let database_url = match backend {
-            Backend::Embedded => None,
-            Backend::Clustered => Some(Postgres::shared().await.create_database().await),
-        };
         let store = open(&home, database_url.as_deref()).await;
         store.migrate().await.unwrap();
         let clock: SharedClock = Arc::new(SystemClock);
@@ -91,7 +100,7 @@ impl TestLog {
         CommitSignal::new(self.handle.committed())
     }
 
-    /// Records a command.
+    /// Records a command; while the database is away, again and again.
     pub async fn submit(&self, key: EntityKey, command: Command) {
         let proposal = Proposal {
             key,
@@ -103,7 +112,18 @@ impl TestLog {
             idempotency: None,
             target: None,
         };
-        self.handle.submit(proposal).await.unwrap();
+        let mut unknown = false;
+        loop {
+            match self.handle.submit(proposal.clone()).await {
+                Ok(_) => return,
+                Err(CommandError::Unavailable(_)) => {}
+                Err(CommandError::OutcomeUnknown(_)) => unknown = true,
+                // It had been recorded after all.
+                Err(CommandError::Rejected(_)) if unknown => return,
+                Err(error) => panic!("{error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Archives and purges `count` fresh entities at once: three events each, two of them in one commit.

@@ -16,16 +16,21 @@ use archive_ledger_domain::EventName;
 use async_nats::jetstream::consumer::pull::{Config, Stream as Messages};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{AckKind, Message};
-use futures::StreamExt;
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, OptionFuture, join, try_join_all};
+use futures::{FutureExt, StreamExt};
 use metrics::counter;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 /// How many messages are looked up and handed over at once.
 const BATCH: usize = 256;
+
+/// How many messages are asked for ahead. The client asks for more when half of them are left, so that one batch comes in
+/// while the one before is handled.
+const AHEAD: usize = 2 * BATCH;
 
 /// How long the server waits for an acknowledgement before it sends a message again. A handler only records the job, so
 /// this is never the length of the work.
@@ -130,7 +135,7 @@ impl NatsConsumer {
             .map_err(|error| NatsError::request("opening the consumer")(error.into()))?;
         consumer
             .stream()
-            .max_messages_per_batch(BATCH)
+            .max_messages_per_batch(AHEAD)
             .heartbeat(HEARTBEAT)
             .expires(EXPIRES)
             .messages()
@@ -146,14 +151,21 @@ impl NatsConsumer {
         shutdown: &CancellationToken,
     ) -> Result<Option<Box<dyn Error + Send + Sync>>, BusError> {
         let mut chunks = messages.ready_chunks(BATCH);
-        loop {
+        // The server's answer comes behind all that it has to send: the next batch is handled meanwhile.
+        let mut unheard: Option<BoxFuture<'static, ()>> = None;
+        let failure = loop {
             let chunk = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(None),
-                chunk = chunks.next() => chunk,
+                () = shutdown.cancelled() => break None,
+                // As many as are there, not as many as tokio lets a task take before others had a turn.
+                chunk = unconstrained(chunks.next()) => chunk,
+                () = heard(&mut unheard) => {
+                    unheard = None;
+                    continue;
+                }
             };
             let Some(chunk) = chunk else {
-                return Ok(Some("the messages ended".into()));
+                break Some("the messages ended".into());
             };
             let mut failure = None;
             let mut taken = Vec::with_capacity(chunk.len());
@@ -163,21 +175,28 @@ impl NatsConsumer {
                     Err(error) => failure = Some(error),
                 }
             }
-            self.take(name, taken, shutdown).await?;
+            let before = OptionFuture::from(unheard.take());
+            let (answers, _) = join(self.take(name, taken, shutdown), before).await;
+            unheard = Some(acknowledge(self.handler.name(), answers?).boxed());
             if let Some(error) = failure {
-                return Ok(Some(error.into()));
+                break Some(error.into());
             }
+        };
+        if let Some(unheard) = unheard {
+            unheard.await;
         }
+        Ok(failure)
     }
 
+    /// Has messages handled, and returns what to tell the server of each.
     async fn take(
         &self,
         name: EventName,
         messages: Vec<Message>,
         shutdown: &CancellationToken,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<(Message, AckKind)>, StoreError> {
         let Some(verdicts) = self.judge(name, &messages, shutdown).await? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut confirmed = Vec::new();
         let mut answers = Vec::new();
@@ -202,8 +221,7 @@ impl NatsConsumer {
                 answers.push((message, answer));
             }
         }
-        acknowledge(self.handler.name(), answers).await;
-        Ok(())
+        Ok(answers)
     }
 
     async fn handle_one(&self, event: &BusEvent, message: &Message) -> AckKind {
@@ -297,6 +315,14 @@ impl NatsConsumer {
             reason,
             "message {sequence} of the stream is parked: {reason}"
         );
+    }
+}
+
+/// Returns when the server has heard; never, when there is nothing that it has to hear.
+async fn heard(unheard: &mut Option<BoxFuture<'static, ()>>) {
+    match unheard {
+        Some(unheard) => unheard.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::PurgeOutcome;
 use crate::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// How much later than a failed purge a target may have been asked for and still hear of that failure. The two times may
@@ -36,12 +37,17 @@ pub(in crate::store) fn plan<'a>(
     targets: &'a [TargetRow],
     clock: &dyn Clock,
 ) -> Vec<NewDelivery<'a>> {
+    let mut by_stream: HashMap<&str, Vec<&TargetRow>> = HashMap::new();
+    for target in targets {
+        by_stream.entry(&target.aggregate_id).or_default().push(target);
+    }
     let mut planned = Vec::new();
     for outcome in outcomes {
-        let stream_id = outcome.key.stream_id();
-        let concerned: Vec<&TargetRow> = targets
-            .iter()
-            .filter(|target| target.aggregate_id == stream_id)
+        let of_stream = by_stream.get(outcome.key.stream_id().as_str());
+        let concerned: Vec<&TargetRow> = of_stream
+            .into_iter()
+            .flatten()
+            .copied()
             .filter(|target| outcome.over || target.created_at <= outcome.recorded_at + TARGET_SKEW)
             .collect();
         let named = concerned.iter().any(|target| !target.registered);

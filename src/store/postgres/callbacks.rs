@@ -27,7 +27,7 @@ impl CallbackStore for PostgresStore {
     ) -> Result<u64, StoreError> {
         let operation = "create callback deliveries";
         let failed = StoreError::database;
-        let mut tx = self.pool.begin().await.map_err(failed(operation))?;
+        let mut tx = self.deliveries.begin().await.map_err(failed(operation))?;
         let targets: Vec<TargetRow> = sqlx::query(
             "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
              FROM callback_targets WHERE aggregate_id = ANY ($1)
@@ -58,18 +58,27 @@ impl CallbackStore for PostgresStore {
         let errors: Vec<Option<&str>> = planned.iter().map(|new| new.outcome.error.as_deref()).collect();
         let finals: Vec<bool> = planned.iter().map(|new| new.outcome.over).collect();
         let targets: Vec<Uuid> = planned.iter().map(|new| new.target.target_id).collect();
-        let inserted = sqlx::query(
-            "INSERT INTO callback_deliveries
-                 (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error, state,
-                  retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final)
-             SELECT new.delivery_id, new.event_id, t.target_id, new.position, t.aggregate_id, t.host, t.url_sealed,
-                    t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6, new.is_final
-             FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $7::boolean[])
-                  AS new (delivery_id, event_id, position, error, target_id, is_final)
-             JOIN callback_targets t ON t.target_id = new.target_id
-             -- Two consumers that hear of the same events wait for each other in one order.
-             ORDER BY new.event_id, t.target_id
-             ON CONFLICT (event_id, target_id) DO NOTHING",
+        let told = streams(outcomes);
+        // A failure may have been told before, or is told here: the look at those before is part of the statement, and sees
+        // what stood when it began.
+        let row = sqlx::query(
+            "WITH inserted AS (
+                 INSERT INTO callback_deliveries
+                     (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error, state,
+                      retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final)
+                 SELECT new.delivery_id, new.event_id, t.target_id, new.position, t.aggregate_id, t.host, t.url_sealed,
+                        t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6, new.is_final
+                 FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $7::boolean[])
+                      AS new (delivery_id, event_id, position, error, target_id, is_final)
+                 JOIN callback_targets t ON t.target_id = new.target_id
+                 -- Two consumers that hear of the same events wait for each other in one order.
+                 ORDER BY new.event_id, t.target_id
+                 ON CONFLICT (event_id, target_id) DO NOTHING
+                 RETURNING 1
+             )
+             SELECT (SELECT count(*) FROM inserted) AS created,
+                    EXISTS (SELECT 1 FROM callback_deliveries
+                            WHERE aggregate_id = ANY ($8) AND NOT final) AS failed_before",
         )
         .bind(ids)
         .bind(events)
@@ -77,13 +86,16 @@ impl CallbackStore for PostgresStore {
         .bind(errors)
         .bind(targets)
         .bind(clock.now())
-        .bind(finals)
-        .execute(&mut *tx)
+        .bind(&finals)
+        .bind(&told)
+        .fetch_one(&mut *tx)
         .await
         .map_err(failed(operation))?;
-        supersede(&mut tx, operation, &streams(outcomes), clock.now()).await?;
+        if row.get("failed_before") || finals.contains(&false) {
+            supersede(&mut tx, operation, &told, clock.now()).await?;
+        }
         tx.commit().await.map_err(failed(operation))?;
-        Ok(inserted.rows_affected())
+        non_negative(operation, row.get("created"))
     }
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {
@@ -91,7 +103,7 @@ impl CallbackStore for PostgresStore {
             "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND NOT retry) AS first,
                     (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry) AS retry",
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.deliveries)
         .await
         .map_err(StoreError::database("look for due callbacks"))?;
         Ok(NextDue {
@@ -168,7 +180,7 @@ impl CallbackStore for PostgresStore {
         .bind(request.token)
         .bind(request.lease_until)
         .bind(Json(lookup))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.deliveries)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()
@@ -214,7 +226,10 @@ impl CallbackStore for PostgresStore {
              SET state = made.state, next_attempt_at = coalesce(made.next_attempt_at, made.finished_at),
                  gone = made.gone, lease_token = NULL, last_status = made.status, last_error = made.error,
                  finished_at = CASE WHEN made.state = 'due' THEN NULL ELSE made.finished_at END
-             FROM made WHERE d.delivery_id = made.delivery_id AND d.lease_token = made.token AND d.state = 'due'",
+             FROM made
+             WHERE d.delivery_id = made.delivery_id AND d.lease_token = made.token
+               -- Not '=': all that is due would be read for it, by an index, where statistics lag behind a burst.
+               AND d.state IS NOT DISTINCT FROM 'due'",
         )
         .bind(columns.delivery_id)
         .bind(columns.token)
@@ -229,7 +244,7 @@ impl CallbackStore for PostgresStore {
         .bind(columns.state)
         .bind(columns.next_attempt_at)
         .bind(columns.gone)
-        .execute(&self.pool)
+        .execute(&self.deliveries)
         .await
         .map_err(StoreError::database("record callback attempts"))?;
         Ok(recorded.rows_affected())

@@ -22,6 +22,35 @@ use std::time::Duration;
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection that nobody uses is taken to be alive.
+const TRUSTED_FOR: Duration = Duration::from_millis(50);
+
+/// Connections for callback deliveries: one each for claims, for what came of attempts, and for the consumers of both events
+/// that deliveries are made of.
+const DELIVERY_CONNECTIONS: u32 = 4;
+
+/// For sessions whose statements touch few rows by key, whatever the tables' statistics say at the moment.
+const KEYED_PLANS: &str =
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+
+/// A pool of at most so many connections.
+fn pool_of(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        // A ping before each use would double what a short query waits for the network: it is sent only where the server has
+        // had the time to go away.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for >= TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+}
+
 /// The migrations, compiled in.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -29,11 +58,14 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pub(super) pool: PgPool,
+    /// Sessions with [`KEYED_PLANS`], none of which is opened before the first delivery. Every plan is made for the size that
+    /// the tables have at that moment: one that was made while they were empty reads them whole when they are not.
+    pub(super) deliveries: PgPool,
     pub(super) options: PgConnectOptions,
 }
 
 impl PostgresStore {
-    /// Connects with `connections` connections for everything but appending.
+    /// Connects with `connections` connections for everything but appending and the delivery of callbacks.
     ///
     /// # Errors
     /// [`StoreError::Database`] when the URL is none or the server cannot be reached.
@@ -51,14 +83,28 @@ impl PostgresStore {
             Err(error) => Err(error),
         };
         closed.map_err(StoreError::database("connect"))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(CONNECT_TIMEOUT)
+        let pool = pool_of(connections)
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect_with(options.clone())
             .await
             .map_err(StoreError::database("connect"))?;
-        Ok(Self { pool, options })
+        let deliveries = pool_of(DELIVERY_CONNECTIONS)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    prepare(connection).await?;
+                    connection.execute(KEYED_PLANS).await?;
+                    connection
+                        .execute("SET plan_cache_mode = force_custom_plan")
+                        .await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options.clone());
+        Ok(Self {
+            pool,
+            deliveries,
+            options,
+        })
     }
 
     /// Brings the schema up to date; several instances may do so at once.

@@ -19,6 +19,7 @@ on_both_stores! {
     the_callback_of_the_purge_is_called_and_the_registered_one_only_without_it,
     a_failed_purge_tells_its_error_to_those_who_asked_before_it,
     an_entity_without_callbacks_owes_none,
+    a_callback_that_is_named_by_many_at_once_is_owed_once,
     two_claims_at_once_share_what_is_due,
     a_lost_lease_leaves_an_unknown_attempt_and_the_delivery_is_claimed_again,
     no_backlog_stands_before_another_receiver,
@@ -105,6 +106,18 @@ async fn an_entity_without_callbacks_owes_none(rig: Rig) {
     rig.consume().await;
     assert_eq!(rig.all().await, []);
     assert_eq!(rig.store.next_due().await.unwrap(), NextDue::default());
+}
+
+async fn a_callback_that_is_named_by_many_at_once_is_owed_once(rig: Rig) {
+    let key = rig.register("a", Some(A)).await;
+    // Together, so that some share a batch.
+    let named = [A, A, B, A, A, B, B, A].map(|url| rig.purge(&key, Some(url)));
+    let purges = futures::future::join_all(named).await;
+    rig.cleaned(&key, purges[0], None).await;
+    rig.consume().await;
+    let mut hosts: Vec<String> = rig.all().await.into_iter().map(|row| row.host).collect();
+    hosts.sort_unstable();
+    assert_eq!(hosts, ["127.0.0.1:1001", "127.0.0.1:1002"]);
 }
 
 async fn two_claims_at_once_share_what_is_due(rig: Rig) {

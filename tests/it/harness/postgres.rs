@@ -38,10 +38,15 @@ impl Postgres {
 
     /// A server of the caller's own, which it may [crash](Self::crash) and [restart](Self::restart).
     pub async fn start() -> Self {
+        Self::start_in(&std::env::temp_dir()).await
+    }
+
+    /// The same, with all that it writes below this directory.
+    pub async fn start_in(parent: &Path) -> Self {
         init();
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-postgres-")
-            .tempdir()
+            .tempdir_in(parent)
             .unwrap();
         // `initdb` refuses to run as root.
         let account = (home.path().metadata().unwrap().uid() == 0).then(Account::find);

@@ -94,6 +94,22 @@ pub async fn is_the_log(servers: impl ToServerAddrs, log: &[StoredEvent]) {
     }
 }
 
+/// How many messages name the one that they follow, each of which is right about it and of the same entity.
+pub async fn chained(servers: impl ToServerAddrs) -> usize {
+    let messages = messages(&servers).await;
+    let mut chained = 0;
+    for pair in messages.windows(2) {
+        let headers = pair[1].headers.as_ref().unwrap();
+        if let Some(named) = headers.get("Nats-Expected-Last-Msg-Id") {
+            let before = decode(&pair[0]);
+            assert_eq!(named.as_str(), before.id.to_string());
+            assert_eq!(decode(&pair[1]).subject, before.subject);
+            chained += 1;
+        }
+    }
+    chained
+}
+
 /// The event in a message.
 pub fn decode(message: &Message) -> CloudEvent {
     CloudEvent::decode(&message.payload).unwrap()
