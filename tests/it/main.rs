@@ -13,6 +13,7 @@
 //! | a worker that dies between any two steps | `cleanup::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
 //! | a statement that arrives after its connection was given up | `store_crash::a_statement_that_arrives_after_its_connection_was_given_up_comes_to_nothing` | P |
+//! | the database crashes under the relay | `relay::a_postgres_that_crashes_under_the_relay_leaves_no_gap_and_no_duplicate` | P |
 //! | NATS killed, its stream or consumer deleted | `relay`, `bus` | both |
 //! | the connection to NATS cut, strangers' messages on the stream, a cluster that loses servers | `relay` | S |
 //! | a relay leader killed, paused past its lease, or one of two | `relay`; leases and cursors themselves in `coordination` | both |
@@ -26,9 +27,7 @@
 //! | storage that throttles, fails, cuts, lies, refuses single objects | `cleanup_s3::faults`, `cleanup_clouds`; that it reaches the outcome: `cleanup` | –; both |
 //! | slow clients | `routes::slow` | both |
 //! | subscribers that stop reading | `events::a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on` | S |
-//! | a full disk | `disk_full` (root only); PostgreSQL ends with it, which is its crash above | S |
-//!
-//! Not proved: a PostgreSQL that crashes under the relay.
+//! | a full disk | `disk_full` (root only) | both |
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on says where by panicking"
