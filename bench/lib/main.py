@@ -82,9 +82,9 @@ def disk():
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/run")
-    parser.add_argument("--quick", action="store_true", help="100,000 entities, within 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="50,000 entities, within 3 minutes")
     parser.add_argument("--scale", type=int, metavar="N", help="entities of the filled ledgers [default: 1,000,000]")
-    parser.add_argument("--seconds", type=float, help="length of each measurement [default: 8, or 2 with --quick]")
+    parser.add_argument("--seconds", type=float, help="length of each measurement [default: 8, or 1 with --quick]")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="after so long no scenario is begun any more")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="only scenarios that have one of these words")
     parser.add_argument("--home", default=None, help="where the servers keep their data (a real disk)")

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 
+import reasons
+
 
 @dataclasses.dataclass
 class Goal:
@@ -44,7 +46,7 @@ def table(results, peers):
              "CPU µs each", "peak MiB", *(f"÷ {heading}" for heading, _ in columns)]
     lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     for result in results:
-        cells = [result.name, number(result.rate, 0), number(result.p50_ms, 2), number(result.p99_ms, 2),
+        cells = [result.name, number(result.rate, 0), number(result.p50_ms or None, 2), number(result.p99_ms or None, 2),
                  number(result.service_cpu, 2), number(result.database_cpu, 2), number(result.load_cpu, 2),
                  number(result.others_cpu, 2), number(result.cost_us, 1), number(result.memory_mib, 0)]
         cells += [ratio(result.rate / peer.rate) for _, peer in columns]
@@ -69,6 +71,10 @@ def write(directory, machine, bench, peers, failed, seconds):
     about = (f"A {kind} of {seconds / 60:.0f} minutes, {bench.seconds:g} s for each measurement, {bench.scale:,} entities in the "
              f"filled ledgers. {machine}")
     parts = ["# What was measured", about, table(bench.results, peers), "## Goals", goals_table(goals)]
+    missed = [goal for goal in goals if goal.met is False]
+    if missed:
+        lines = [f"- {goal.number}, {goal.text}: {why}. Next: {then}." for goal in missed for why, then in [reasons.of(goal)]]
+        parts += ["## Missed: why, and what to try next", "\n".join(lines)]
     if bench.facts:
         parts += ["## Sizes and times", "| | |\n|---|---:|\n" + "\n".join(
             f"| {name} | {number(value, 2)} {unit} |" for name, value, unit in bench.facts)]
