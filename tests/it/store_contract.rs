@@ -264,6 +264,7 @@ on_both_stores! {
     idempotency::a_request_that_reaches_several_writers_at_once_is_recorded_once,
     idempotency::an_answer_outlives_the_purge_of_its_entity,
     list::list_and_summary_are_exact_with_the_acknowledgement,
+    list::a_summary_that_many_ask_for_at_once_is_older_than_none_of_their_questions,
     list::a_listed_row_opens_to_the_details_of_the_deletion_that_stands,
     list::pages_give_every_row_once_in_one_order,
     list::a_cursor_walk_keeps_its_place_while_rows_come_and_go,

@@ -5,7 +5,11 @@ use super::{ContractStore, fresh_key, noon, purge, restore, soft_delete, soft_de
 use crate::store::{ArchivedRow, ListPage};
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The list as it should be: newest deletion first, then by the bytes of the id.
 fn sorted(mut rows: Vec<(DateTime<Utc>, String)>) -> Vec<(DateTime<Utc>, String)> {
@@ -88,6 +92,50 @@ pub async fn list_and_summary_are_exact_with_the_acknowledgement(store: Contract
     }
     writer.stop().await;
     verified(&store).await;
+}
+
+/// However many ask at once, nobody is told a count from before what was acknowledged when he asked.
+pub async fn a_summary_that_many_ask_for_at_once_is_older_than_none_of_their_questions(store: ContractStore) {
+    let writer = store.writer().await;
+    let stop = AtomicBool::new(false);
+    let deleted = AtomicU64::new(0);
+    let deleting = async {
+        for _ in 0..150 {
+            let key = fresh_key(EntityType::Backups);
+            writer.handle.submit(soft_delete(&key, 0)).await.unwrap();
+            deleted.fetch_add(1, Ordering::SeqCst);
+        }
+        stop.store(true, Ordering::SeqCst);
+    };
+    let asking = join_all((0..24).map(|number| {
+        let (store, stop, deleted) = (&store, &stop, &deleted);
+        async move {
+            let mut answers = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let acknowledged = deleted.load(Ordering::SeqCst);
+                let asked = store.reads.summary();
+                // Some give up while their query runs.
+                let patience = Duration::from_micros(if number < 4 { 300 } else { 30_000_000 });
+                let Ok(summary) = timeout(patience, asked).await else {
+                    continue;
+                };
+                let counted = summary.unwrap().get(&EntityType::Backups).copied().unwrap_or(0);
+                assert!(
+                    counted >= acknowledged,
+                    "{counted}, when {acknowledged} were acknowledged"
+                );
+                answers += 1;
+            }
+            answers
+        }
+    }));
+    let ((), answers) = tokio::join!(deleting, asking);
+    assert!(answers.iter().skip(4).all(|answers| *answers > 0), "{answers:?}");
+    writer.stop().await;
+    assert_eq!(
+        store.reads.summary().await.unwrap(),
+        BTreeMap::from([(EntityType::Backups, 150)])
+    );
 }
 
 /// Rows come with what is sealed, and with the key that opens it.

@@ -14,9 +14,11 @@ pub mod reconcile;
 mod retention;
 
 use super::StoreError;
+use read::summary::SummaryReader;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a new connection may take.
@@ -61,6 +63,7 @@ pub struct PostgresStore {
     /// Sessions with [`KEYED_PLANS`], none of which is opened before the first delivery. Every plan is made for the size that
     /// the tables have at that moment: one that was made while they were empty reads them whole when they are not.
     pub(super) deliveries: PgPool,
+    summary: Arc<SummaryReader>,
     pub(super) options: PgConnectOptions,
 }
 
@@ -103,6 +106,7 @@ impl PostgresStore {
         Ok(Self {
             pool,
             deliveries,
+            summary: Arc::default(),
             options,
         })
     }

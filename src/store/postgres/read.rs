@@ -1,6 +1,7 @@
 //! PostgreSQL: reads.
 
 mod list;
+pub(super) mod summary;
 
 use super::super::{
     ArchivedPage, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore, StoreError,
@@ -35,20 +36,7 @@ impl ReadStore for PostgresStore {
     }
 
     async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
-        let operation = "read the summary";
-        let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                let entity_type = row
-                    .get::<&str, _>("entity_type")
-                    .parse()
-                    .map_err(|_| StoreError::inconsistent(operation, "an unknown entity type"))?;
-                Ok((entity_type, non_negative(operation, row.get("count"))?))
-            })
-            .collect()
+        self.summary.read(&self.pool).await
     }
 
     async fn list(

@@ -1,0 +1,90 @@
+//! The summary: a connection of its own, and one query for all who ask at once.
+//!
+//! The pool asks a connection that comes back whether it is alive, which is as much work as the query. Who asks while a query
+//! runs waits for the next one, which begins after the question and so sees what was committed before it; all who wait
+//! share its answer.
+
+use super::super::{CONNECT_TIMEOUT, TRUSTED_FOR};
+use super::non_negative;
+use crate::store::StoreError;
+use archive_ledger_domain::EntityType;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+const OPERATION: &str = "read the summary";
+
+type Counts = BTreeMap<EntityType, u64>;
+
+/// Reads the summary for everybody.
+#[derive(Debug, Default)]
+pub(in crate::store::postgres) struct SummaryReader {
+    /// How many have asked.
+    asked: AtomicU64,
+    latest: Mutex<Latest>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    /// The connection, and when it was last used. Absent while a query runs, so that one that is given up takes it along.
+    connection: Option<(PgConnection, Instant)>,
+    /// The query began after so many had asked.
+    answers: u64,
+    counts: Counts,
+}
+
+impl SummaryReader {
+    pub(super) async fn read(&self, pool: &PgPool) -> Result<Counts, StoreError> {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst);
+        // The queue moves with each query, and while the database is away nobody waits for all before him to find that out.
+        let mut latest = timeout(CONNECT_TIMEOUT, self.latest.lock())
+            .await
+            .map_err(|_| StoreError::database(OPERATION)(sqlx::Error::PoolTimedOut))?;
+        if number < latest.answers {
+            return Ok(latest.counts.clone());
+        }
+        let answers = self.asked.load(Ordering::SeqCst);
+        let mut connection = living(latest.connection.take(), pool)
+            .await
+            .map_err(StoreError::database(OPERATION))?;
+        let counts = query(&mut connection).await?;
+        *latest = Latest {
+            connection: Some((connection, Instant::now())),
+            answers,
+            counts: counts.clone(),
+        };
+        Ok(counts)
+    }
+}
+
+/// The connection if it is alive; one out of the pool, which then makes itself another, if not.
+async fn living(kept: Option<(PgConnection, Instant)>, pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    if let Some((mut connection, used)) = kept {
+        if used.elapsed() < TRUSTED_FOR {
+            return Ok(connection);
+        }
+        if let Ok(Ok(())) = timeout(CONNECT_TIMEOUT, connection.ping()).await {
+            return Ok(connection);
+        }
+    }
+    Ok(pool.acquire().await?.detach())
+}
+
+async fn query(connection: &mut PgConnection) -> Result<Counts, StoreError> {
+    let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::database(OPERATION))?;
+    rows.iter()
+        .map(|row| {
+            let entity_type = row
+                .get::<&str, _>("entity_type")
+                .parse()
+                .map_err(|_| StoreError::inconsistent(OPERATION, "an unknown entity type"))?;
+            Ok((entity_type, non_negative(OPERATION, row.get("count"))?))
+        })
+        .collect()
+}
