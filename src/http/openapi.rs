@@ -1,12 +1,12 @@
 //! `/openapi.json`, made from the handlers' own annotations, and the page that shows it without any network.
 
 mod conventions;
+pub mod page;
 
 use super::{asyncapi, audit, callbacks, events, health, ocore, onedata, purges};
 use conventions::Conventions;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The document.
 #[derive(Debug, OpenApi)]
@@ -69,13 +69,4 @@ struct Api;
 #[must_use]
 pub fn document() -> Document {
     Api::openapi()
-}
-
-/// The page and the document. The page asks no other host for anything: without the validator's badge it has no reason to.
-#[must_use]
-pub fn page() -> SwaggerUi {
-    let config = Config::new(["/openapi.json"]).validator_url("none");
-    SwaggerUi::new("/docs")
-        .url("/openapi.json", document())
-        .config(config)
 }

@@ -74,7 +74,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .with_state(probes);
     let pages = Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
-        .merge(openapi::page());
+        .merge(openapi::page::router());
     let routes = archived
         .merge(archives)
         .merge(deliveries)

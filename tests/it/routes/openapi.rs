@@ -1,7 +1,9 @@
 //! The service's description of itself: what is documented is what is served, and the page needs no other host.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use super::envelope::ROUTES;
@@ -135,9 +137,20 @@ on_both_backends! {
         }
         for asset in loaded {
             let path = format!("/docs/{}", asset.trim_start_matches("./"));
+            let packed = answer(api.bare("GET", &path).header("accept-encoding", "gzip")).await;
             let answer = answer(api.bare("GET", &path)).await;
             assert_eq!(answer.status, 200, "{path}");
             assert!(!answer.body.is_empty(), "{path}");
+            assert_eq!(answer.header("content-encoding"), None, "{path}: nobody asked for it");
+            // The one file that is made for each answer is not kept packed.
+            let coding = (!path.ends_with("swagger-initializer.js")).then_some("gzip");
+            assert_eq!(packed.header("content-encoding"), coding, "{path}");
+            let mut unpacked = packed.body.to_vec();
+            if coding.is_some() {
+                unpacked.clear();
+                GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+            }
+            assert!(unpacked == answer.body, "{path}");
             if path.ends_with(".css") {
                 let foreign = answer.text().split("url(").skip(1).find(|url| !url.starts_with("data:") && !url.starts_with("\"data:"));
                 assert_eq!(foreign, None, "{path}");
