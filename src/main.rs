@@ -53,14 +53,32 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(_) => work(&config, app::serve(config.clone())),
         Command::Token(arguments) => cli::token::run(&config, arguments),
         Command::Migrate(_) => work(&config, app::migrate(&config)),
-        Command::Rebuild(arguments) => work(&config, cli::rebuild::run(&config, arguments)),
-        Command::Reconcile(arguments) => work(&config, cli::reconcile::run(&config, arguments)),
-        Command::Verify(arguments) => work(&config, cli::verify::run(&config, arguments)),
-        Command::Export(arguments) => work(&config, cli::export::run(&config, arguments)),
+        Command::Rebuild(arguments) => aside(&config, cli::rebuild::run(&config, arguments)),
+        Command::Reconcile(arguments) => aside(&config, cli::reconcile::run(&config, arguments)),
+        Command::Verify(arguments) => aside(&config, cli::verify::run(&config, arguments)),
+        Command::Export(arguments) => aside(&config, cli::export::run(&config, arguments)),
         Command::Ledger(arguments) => work(&config, cli::ledger::run(&config, arguments)),
         Command::Import(arguments) => work(&config, cli::import::run(&config, arguments)),
     }
 }
+
+/// Runs what works on the ledger beside a service, which comes first where both want the machine.
+fn aside<E: Into<Failure>>(
+    config: &Config,
+    task: impl Future<Output = Result<(), E>>,
+) -> Result<(), Failure> {
+    step_back();
+    work(config, task)
+}
+
+/// Before the runtime's threads are made: they inherit it. Where the system refuses, the two share the machine evenly.
+#[cfg(target_os = "linux")]
+fn step_back() {
+    let _ = rustix::process::nice(10);
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn step_back() {}
 
 /// Runs what works on the ledger: with logs, on a runtime.
 fn work<E: Into<Failure>>(config: &Config, work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {

@@ -5,13 +5,15 @@
 //! 3. Only if they differ, and only if asked to: under the head lock, what came since is replayed and the rows that differ
 //!    are replaced, in one transaction.
 //!
+//! While commands are recorded beside it, the replay rests as long as it works: the commands are what the machine is for.
+//!
 //! A ledger whose projections are right is never locked by its rebuild. Memory is bounded by a few pages of the log: of an
 //! entity's past, projections ask only whether the archived list held it, and the shadow list knows.
 
 use crate::app::{self, StartError};
 use crate::config::Config;
 use crate::store::rebuild::{Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TableDifferences};
-use crate::store::{Position, StoreError};
+use crate::store::{Position, ReadStore, StoreError};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use std::collections::HashSet;
@@ -28,6 +30,9 @@ const AHEAD: usize = 2;
 
 /// How often the head lock is asked for; each time it is waited for as long as the store waits for any lock.
 const ATTEMPTS: u32 = 5;
+
+/// How long it rests at the most for each page.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// What a rebuild is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +108,14 @@ pub async fn run(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Report, RebuildError> {
     let store = app::existing(config).await?;
-    let head = store.reads().head().await?.position;
+    let reads = store.reads();
+    let head = reads.head().await?.position;
     let RebuildStore { log, shadow } = store.rebuild().await?.ok_or(RebuildError::UnderWay)?;
     let mut rebuild = Rebuild {
         log,
         shadow,
+        reads,
+        head,
         position: 0,
         report_progress: &|position| progress(Progress::Replaying { position, head }),
     };
@@ -140,6 +148,9 @@ pub async fn run(
 struct Rebuild<'a> {
     log: Arc<dyn ReplayLog>,
     shadow: Box<dyn ShadowTables>,
+    reads: Arc<dyn ReadStore>,
+    /// The head of the log when it was last looked at.
+    head: Position,
     /// The last position that the shadow tables hold.
     position: Position,
     report_progress: &'a (dyn Fn(Position) + Send + Sync),
@@ -151,14 +162,27 @@ impl Rebuild<'_> {
         let (sender, mut pages) = mpsc::channel(AHEAD);
         let mut reader = JoinSet::new();
         reader.spawn(read(Arc::clone(&self.log), self.position, sender));
+        let mut started = Instant::now();
         while let Some(page) = pages.recv().await {
             self.fold(&page).await?;
+            self.give_way(started.elapsed()).await?;
+            started = Instant::now();
         }
         match reader.join_next().await {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(error))) => Err(error.into()),
             Some(Err(error)) => Err(RebuildError::Reader(error)),
         }
+    }
+
+    /// Rests if commands were recorded while the last page was replayed. At half its speed the replay still is many times
+    /// faster than commands are, so it comes to its end.
+    async fn give_way(&mut self, worked: Duration) -> Result<(), StoreError> {
+        let head = self.reads.head().await?.position;
+        if std::mem::replace(&mut self.head, head) < head {
+            tokio::time::sleep(worked.min(LONGEST_REST)).await;
+        }
+        Ok(())
     }
 
     /// Holds the ledger still, and replays it to its head.
