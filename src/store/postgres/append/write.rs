@@ -11,17 +11,27 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+/// The statement is put together of the parts that a batch has a use for: each costs its setting up even where it has
+/// nothing to do, which for a command that comes alone is most of what the statement costs.
+///
 /// Everything hangs on `moved`: where the head is not where the batch was decided, it is empty, and so is all the rest.
 ///
 /// `xmin` tells apart what the position alone cannot: a head that somebody locked and wrote back unchanged, to have a
 /// statement that is still on its way come to nothing. The division fails the statement, and with it the transaction, where
 /// a part has written another number of rows than it was given.
-const WRITE: &str = "
-    WITH moved AS (
-        UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4
-        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid
-        RETURNING xmin::text AS version
-    ), new_events AS (
+struct Part {
+    /// Whether the batch has a use for it.
+    wanted: fn(&BatchWrite) -> bool,
+    statements: &'static str,
+    /// What holds once it has done its work.
+    check: &'static str,
+}
+
+const PARTS: [Part; 7] = [
+    Part {
+        wanted: |write| !write.events.is_empty(),
+        statements: "
+    new_events AS (
         INSERT INTO events
             (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
              event_id, recorded_at, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf)
@@ -33,13 +43,25 @@ const WRITE: &str = "
              AS new (position, aggregate_id, sequence, event_type, event_version, payload, metadata,
                      event_id, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf)
         RETURNING 1
-    ), new_keys AS (
+    )",
+        check: "(SELECT count(*) FROM new_events) = cardinality($9::bigint[])",
+    },
+    Part {
+        wanted: |write| !write.keys.is_empty(),
+        statements: "
+    new_keys AS (
         INSERT INTO entity_keys (aggregate_id, key_id, kek_id, wrapped)
         SELECT new.aggregate_id, new.key_id, new.kek_id, new.wrapped
         FROM moved, UNNEST ($25::text[], $26::uuid[], $27::text[], $28::bytea[])
              AS new (aggregate_id, key_id, kek_id, wrapped)
         RETURNING 1
-    ), listed AS (
+    )",
+        check: "(SELECT count(*) FROM new_keys) = cardinality($25::text[])",
+    },
+    Part {
+        wanted: |write| changed(write, |change| matches!(change, ArchivedListChange::Put(_))),
+        statements: "
+    listed AS (
         INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
         SELECT new.entity_type, new.entity_id, new.deleted_at, new.position, new.deletion_id
         FROM moved, UNNEST ($29::text[], $30::text[], $31::timestamptz[], $32::bigint[], $33::uuid[])
@@ -47,11 +69,23 @@ const WRITE: &str = "
         ON CONFLICT (entity_type, entity_id) DO UPDATE
         SET deleted_at = excluded.deleted_at, position = excluded.position, deletion_id = excluded.deletion_id
         RETURNING 1
-    ), unlisted AS (
+    )",
+        check: "(SELECT count(*) FROM listed) = cardinality($29::text[])",
+    },
+    Part {
+        wanted: |write| changed(write, |change| matches!(change, ArchivedListChange::Remove(_))),
+        statements: "
+    unlisted AS (
         DELETE FROM archived_entries old
         USING moved, UNNEST ($34::text[], $35::text[]) AS gone (entity_type, entity_id)
         WHERE old.entity_type = gone.entity_type AND old.entity_id = gone.entity_id
-    ), counted AS (
+    )",
+        check: "true",
+    },
+    Part {
+        wanted: |write| !write.changes.summary.is_empty(),
+        statements: "
+    counted AS (
         UPDATE archived_summary old SET count = old.count + change.delta
         FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
         WHERE old.entity_type = change.entity_type
@@ -62,7 +96,13 @@ const WRITE: &str = "
         FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
         WHERE NOT EXISTS (SELECT 1 FROM archived_summary old WHERE old.entity_type = change.entity_type)
         RETURNING 1
-    ), placed AS MATERIALIZED (
+    )",
+        check: "(SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($36::text[])",
+    },
+    Part {
+        wanted: counts_pages,
+        statements: "
+    placed AS MATERIALIZED (
         SELECT entity_type, deleted_at, entity_id, delta
         FROM moved, UNNEST ($38::text[], $39::timestamptz[], $40::text[], $41::bigint[])
              AS change (entity_type, deleted_at, entity_id, delta)
@@ -94,27 +134,67 @@ const WRITE: &str = "
         FROM (SELECT group_id, sum(delta)::bigint AS delta FROM page_counts GROUP BY group_id) change
         WHERE g.id = change.group_id
         RETURNING g.id, g.count, g.deleted_at = 'infinity' AS first, change.delta
-    ), new_answers AS (
+    )",
+        check: "(SELECT coalesce(sum(delta), 0) FROM page_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
+        AND (SELECT coalesce(sum(delta), 0) FROM group_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)",
+    },
+    Part {
+        wanted: |write| !write.answers.is_empty(),
+        statements: "
+    new_answers AS (
         INSERT INTO idempotency_answers (key, request, answer, recorded_at)
         SELECT new.key, new.request, new.answer, new.recorded_at
         FROM moved, UNNEST ($45::bytea[], $46::bytea[], $47::json[], $48::timestamptz[])
              AS new (key, request, answer, recorded_at)
         RETURNING 1
-    )
-    SELECT version,
+    )",
+        check: "(SELECT count(*) FROM new_answers) = cardinality($45::bytea[])",
+    },
+];
+
+const MOVED: &str = "
+    WITH moved AS (
+        UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4
+        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid
+        RETURNING xmin::text AS version
+    )";
+
+/// What the pages and groups want that the batch has counted in.
+const WANTED: &str = "
         (SELECT array_agg(id) FROM page_counts
          WHERE count > CASE WHEN first THEN $42 ELSE $43 END OR (count = 0 AND NOT first)) AS pages,
-        (SELECT array_agg(id) FROM group_counts WHERE count > $44 OR (count = 0 AND NOT first)) AS groups,
-        1 / CASE WHEN
-        (SELECT count(*) FROM new_events) = cardinality($9::bigint[])
-        AND (SELECT count(*) FROM new_keys) = cardinality($25::text[])
-        AND (SELECT count(*) FROM listed) = cardinality($29::text[])
-        AND (SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($36::text[])
-        AND (SELECT count(*) FROM new_answers) = cardinality($45::bytea[])
-        AND (SELECT coalesce(sum(delta), 0) FROM page_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
-        AND (SELECT coalesce(sum(delta), 0) FROM group_counts) = (SELECT coalesce(sum(delta), 0) FROM placed)
-        THEN 1 ELSE 0 END
-    FROM moved";
+        (SELECT array_agg(id) FROM group_counts WHERE count > $44 OR (count = 0 AND NOT first)) AS groups";
+
+const NOTHING_WANTED: &str = "
+        NULL::bigint[] AS pages, NULL::bigint[] AS groups";
+
+fn changed(write: &BatchWrite, one: fn(&ArchivedListChange) -> bool) -> bool {
+    write.changes.archived.values().any(one)
+}
+
+fn counts_pages(write: &BatchWrite) -> bool {
+    write.changes.placed().next().is_some()
+}
+
+/// The statement for this batch. Its parameters are the same whatever its parts.
+fn statement(write: &BatchWrite) -> String {
+    let mut statement = String::from(MOVED);
+    let mut checks = String::from("true");
+    for part in PARTS.iter().filter(|part| (part.wanted)(write)) {
+        statement.push(',');
+        statement.push_str(part.statements);
+        checks.push_str("\n        AND ");
+        checks.push_str(part.check);
+    }
+    let wanted = if counts_pages(write) {
+        WANTED
+    } else {
+        NOTHING_WANTED
+    };
+    format!(
+        "{statement}\n    SELECT version,{wanted},\n        1 / CASE WHEN {checks} THEN 1 ELSE 0 END\n    FROM moved"
+    )
+}
 
 /// The head as this process knows it: its content, and the version of its row.
 #[derive(Debug, Clone)]
@@ -146,7 +226,8 @@ pub(super) async fn write(
         .unzip();
     let placed: Vec<_> = write.changes.placed().collect();
     let answers = &write.answers;
-    let row = sqlx::query(WRITE)
+    let statement = statement(write);
+    let row = sqlx::query(&statement)
         .bind(signed(write.head.position))
         .bind(write.head.frontier.concat())
         .bind(&write.head.root[..])
