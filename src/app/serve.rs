@@ -3,7 +3,7 @@
 use super::consumers;
 use super::start::{self, Opened, StartError};
 use super::tasks::{TaskError, Tasks};
-use super::tidy::tidy;
+use super::tidy::{move_log, tidy};
 use crate::bus::CommitSignal;
 use crate::bus::cloud_event;
 use crate::bus::health::BusHealth;
@@ -75,6 +75,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (kept, clock) = (config.callbacks.retention, Arc::clone(&opened.clock));
     let tidying = tidy(opened.store.clone(), kept, clock, tasks.stop());
     tasks.spawn("the tidying", tidying);
+    let moving = move_log(opened.store.clone(), opened.ledger.committed(), tasks.stop());
+    tasks.spawn("the write-ahead log's moving", moving);
     let checkpointer = checkpointer(&opened).run(tasks.stop());
     tasks.spawn("the checkpointer", checkpointer);
     let api = Api {

@@ -1,13 +1,16 @@
-//! Removes what nobody needs any more: expired answers, finished deliveries, and what lingers in SQLite's write-ahead log. Every instance does so; they do not get in each other's way.
+//! Removes what nobody needs any more: expired answers, finished deliveries, and what lingers in SQLite's write-ahead log. Every
+//! instance does so; they do not get in each other's way.
 
 use super::start::Store;
 use crate::clock::SharedClock;
-use crate::store::StoreError;
 use crate::store::retention::PRUNED_AT_ONCE;
+use crate::store::sqlite::LogMover;
+use crate::store::{Position, StoreError};
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::convert::Infallible;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long the answer to an idempotency key is remembered.
@@ -18,6 +21,9 @@ const EVERY: Duration = Duration::from_secs(600);
 
 /// Between two batches, so that commands get their turns.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
+
+/// SQLite's write-ahead log is moved after so many events: some 30 MiB of it.
+const MOVED_AFTER: u64 = 1_500;
 
 #[derive(Debug, Clone, Copy)]
 enum What {
@@ -58,6 +64,44 @@ pub(super) async fn tidy(
             return Ok(());
         }
     }
+}
+
+/// Moves SQLite's write-ahead log into the file before commits have to.
+pub(super) async fn move_log(
+    store: Store,
+    mut committed: watch::Receiver<Position>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let Store::Sqlite(store) = store else {
+        stop.cancelled().await;
+        return Ok(());
+    };
+    let rounds = async {
+        let (mut mover, mut moved) = (None, 0);
+        while committed.changed().await.is_ok() {
+            let position = *committed.borrow_and_update();
+            if position < moved + MOVED_AFTER {
+                continue;
+            }
+            moved = position;
+            let round = async {
+                let mut open = match mover.take() {
+                    Some(open) => open,
+                    None => store.log_mover().await?,
+                };
+                open.run().await?;
+                Ok::<LogMover, StoreError>(open)
+            };
+            match round.await {
+                Ok(open) => mover = Some(open),
+                Err(error) => {
+                    tracing::warn!(error = %telemetry::chain(&error), "the write-ahead log could not be moved");
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(rounds).await;
+    Ok(())
 }
 
 /// Batch after batch, until one finds less than it could take.

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use archive_ledger::store::contract::log::verified;
-use archive_ledger::store::contract::{ContractStore, fresh_key, idempotency, purge, restore, soft_delete};
+use archive_ledger::store::contract::{
+    ContractStore, IdleWriter, fresh_key, idempotency, purge, restore, soft_delete,
+};
+use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::writer::{CommandError, Idempotency, Proposal, Receipt, WriterHandle};
 use archive_ledger::store::{Position, StoredEvent};
 use archive_ledger_domain::{EntityKey, EntityType, Rejection};
@@ -301,6 +304,44 @@ async fn a_statement_that_arrives_after_its_connection_was_given_up_comes_to_not
     let receipt = submitted.await.unwrap().unwrap();
     writer.stop().await;
     assert_eq!(events_of(&verified(&direct).await, &key), recorded(&receipt));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_log_that_is_moved_beside_commits_is_begun_anew_and_loses_nothing() {
+    let backend = Arc::new(OnSqlite::open().await);
+    let store = ContractStore::new(backend.clone());
+    let file = SqliteStore::open(&backend.path(), 1).await.unwrap();
+    let writer = IdleWriter::new(file.appender(), store.settings()).start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic: Vec<_> = (0..4)
+        .map(|_| {
+            tokio::spawn(submit_fresh(
+                writer.handle.clone(),
+                Arc::clone(&stop),
+                Arc::default(),
+            ))
+        })
+        .collect();
+    let mut mover = file.log_mover().await.unwrap();
+    let mut sizes = Vec::new();
+    for _ in 0..12 {
+        let before = *writer.handle.committed().borrow();
+        eventually("traffic", Duration::from_secs(30), || async {
+            (*writer.handle.committed().borrow() > before + 60).then_some(())
+        })
+        .await;
+        mover.run().await.unwrap();
+        sizes.push(backend.path().with_extension("db-wal").metadata().unwrap().len());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut told = Vec::new();
+    for task in traffic {
+        told.extend(task.await.unwrap());
+    }
+    writer.stop().await;
+    assert_kept(&verified(&store).await, &told);
+    // The file keeps the size of the longest log; one that only grew would be twelve times the first.
+    assert!(sizes[11] < 6 * sizes[0], "{sizes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

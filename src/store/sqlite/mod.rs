@@ -22,7 +22,7 @@ mod side_file;
 use super::StoreError;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,40 @@ pub struct SqliteStore {
     pub(super) options: SqliteConnectOptions,
 }
 
+/// Moves the write-ahead log into the database file.
+///
+/// SQLite has the commit that fills the log do so, and everybody waits for it: 32 MiB of pages in the order of the file, and an
+/// fsync. Beside the commits it costs them little; what comes in meanwhile is moved again, and only the rest between two
+/// commits, so that the next one begins the log anew.
+#[derive(Debug)]
+pub struct LogMover {
+    connection: SqliteConnection,
+    write: Arc<Mutex<SqliteConnection>>,
+}
+
+impl LogMover {
+    /// Moves all that is in the log. Open reads may keep some of it there: it is moved another time.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn run(&mut self) -> Result<(), StoreError> {
+        let operation = "move the write-ahead log";
+        let passive = "PRAGMA wal_checkpoint(PASSIVE)";
+        for _ in 0..2 {
+            self.connection
+                .execute(passive)
+                .await
+                .map_err(StoreError::database(operation))?;
+        }
+        let mut write = self.write.lock().await;
+        write
+            .execute(passive)
+            .await
+            .map_err(StoreError::database(operation))?;
+        Ok(())
+    }
+}
+
 impl SqliteStore {
     /// Opens the file, or makes it, with `connections` reading connections.
     ///
@@ -59,8 +93,8 @@ impl SqliteStore {
             // A destroyed key is overwritten where it stood, not only unlinked.
             .pragma("secure_delete", "ON")
             .pragma("cache_size", "-32768")
-            // 32 MiB, and not 4: a page that batches write again and again goes to the file once.
-            .pragma("wal_autocheckpoint", "8000")
+            // 64 MiB, and not 4: a page that batches write again and again goes to the file once. A service moves it before.
+            .pragma("wal_autocheckpoint", "16000")
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
         // The writer comes first: it makes the file and turns write-ahead logging on.
@@ -72,7 +106,7 @@ impl SqliteStore {
             .read_only(true)
             .create_if_missing(false)
             // Each has one of its own, and what they read again is in the system's cache.
-            .pragma("cache_size", "-4096");
+            .pragma("cache_size", "-1024");
         let reads = SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -112,6 +146,21 @@ impl SqliteStore {
             .await
             .map_err(StoreError::database("empty the write-ahead log"))?;
         Ok(())
+    }
+
+    /// Opens a connection that moves the write-ahead log into the database file beside the writing one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn log_mover(&self) -> Result<LogMover, StoreError> {
+        let options = self.options.clone().pragma("cache_size", "-1024");
+        let connection = SqliteConnection::connect_with(&options)
+            .await
+            .map_err(StoreError::database("open the database for its log"))?;
+        Ok(LogMover {
+            connection,
+            write: Arc::clone(&self.write),
+        })
     }
 
     /// Ends every lease on a job or a delivery. Only for a process that is alone on the ledger: what is leased was leased by
