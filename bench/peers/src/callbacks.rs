@@ -231,7 +231,8 @@ fn phase(name: &str) {
 
 /// Until all have arrived, or nothing has for a while.
 async fn wait(seen: &Seen, numbers: std::ops::Range<usize>, is_silent: impl Fn(usize) -> bool) {
-    const PATIENCE: Duration = Duration::from_secs(20);
+    // Longer than the bus waits for an acknowledgement: what is late is not lost.
+    const PATIENCE: Duration = Duration::from_secs(75);
     let since = Instant::now();
     for number in numbers {
         while !is_silent(number) && seen.arrived[number].load(Ordering::Relaxed) == 0 {

@@ -13,7 +13,7 @@ use crate::bus::{
 use crate::store::{Position, ReadStore, StoreError};
 use crate::telemetry;
 use archive_ledger_domain::EventName;
-use async_nats::jetstream::consumer::pull::{Config, Stream as Messages};
+use async_nats::jetstream::consumer::pull::{Config, MessagesErrorKind, Stream as Messages};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{AckKind, Message};
 use futures::future::{BoxFuture, OptionFuture, join, try_join_all};
@@ -151,6 +151,7 @@ impl NatsConsumer {
         shutdown: &CancellationToken,
     ) -> Result<Option<Box<dyn Error + Send + Sync>>, BusError> {
         let mut chunks = messages.ready_chunks(BATCH);
+        let mut silent = false;
         // The server's answer comes behind all that it has to send: the next batch is handled meanwhile.
         let mut unheard: Option<BoxFuture<'static, ()>> = None;
         let failure = loop {
@@ -175,11 +176,18 @@ impl NatsConsumer {
                     Err(error) => failure = Some(error),
                 }
             }
+            silent &= taken.is_empty();
             let before = OptionFuture::from(unheard.take());
             let (answers, _) = join(self.take(name, taken, shutdown), before).await;
             unheard = Some(acknowledge(self.handler.name(), answers?).boxed());
             if let Some(error) = failure {
-                break Some(error.into());
+                // What was asked for still stands at a server that was only slow. Asked for anew, it would come to where nobody
+                // takes it any more, and a second time only when its acknowledgement is overdue.
+                let once = error.kind() == MessagesErrorKind::MissingHeartbeat && !silent;
+                if !once {
+                    break Some(error.into());
+                }
+                silent = true;
             }
         };
         if let Some(unheard) = unheard {
