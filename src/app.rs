@@ -11,6 +11,7 @@ pub use ledger::{export_source, fork, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, existing_keyring, open};
 
+pub(crate) use ledger::sign;
 pub(crate) use serve::lock;
 
 use crate::cleanup::blob::Blobs;

@@ -152,9 +152,12 @@ pub async fn run(
     let opened = app::open(config).await?;
     observer.begins(bytes);
     let outcome = import(&opened, source, &options.actor, observer, started).await;
-    // Also after a failure: what the writer has taken is recorded.
+    // Also after a failure: what the writer has taken is recorded. It is signed here, so that no start has to hash it all.
+    let signed = app::sign(config, &opened).await;
     opened.close().await.map_err(ImportError::Writer)?;
-    outcome
+    let report = outcome?;
+    signed?;
+    Ok(report)
 }
 
 /// The source, and its length if that is known.

@@ -33,7 +33,7 @@ REASONS = [
      "one thread of SQLite reads, one writes a shadow table with its key",
      "fill the shadow table in the order of its key, from sorted runs"),
     ("live throughput beside a rebuild",
-     "two cores: the rebuild rests as long as it works, but its reading and comparing run in the database",
+     "two cores: the rebuild rests twice as long as it works, but its reading and comparing run in the database",
      "longer rests; a comparison in parts"),
     ("memory when idle",
      "the first start after an import signs the whole log, and allocators keep what that took (30 MiB after another start)",

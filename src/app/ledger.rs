@@ -1,6 +1,6 @@
 //! Who the ledger is to an auditor, without serving it.
 
-use super::start::{self, StartError, Store};
+use super::start::{self, Opened, StartError, Store};
 use crate::audit_export::Source;
 use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
@@ -83,6 +83,17 @@ fn keyring(config: &Config) -> Result<Option<Keyring>, StartError> {
     })?;
     let keyring = content.map(|content| Keyring::parse(&content)).transpose();
     keyring.map_err(failed)
+}
+
+/// Signs what this process has committed, unless an instance that serves the ledger does.
+///
+/// # Errors
+/// [`StartError`] when the log is not what was signed.
+pub(crate) async fn sign(config: &Config, opened: &Opened) -> Result<(), StartError> {
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let signed = super::serve::checkpointer(opened).run(stop).await;
+    signed.map_err(|error| start::refuse(config, error))
 }
 
 /// Signs what is committed and not signed, when the ledger's key is at hand and nobody serves the ledger; an instance that

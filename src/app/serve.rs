@@ -157,7 +157,7 @@ async fn upkeep(metrics: Metrics, stop: CancellationToken) -> Result<(), Infalli
     Ok(())
 }
 
-fn checkpointer(opened: &Opened) -> Checkpointer {
+pub(super) fn checkpointer(opened: &Opened) -> Checkpointer {
     let parts = checkpointer::Parts {
         store: opened.store.proofs(),
         reads: opened.store.reads(),

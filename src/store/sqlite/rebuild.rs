@@ -174,7 +174,7 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Off)
             .synchronous(SqliteSynchronous::Off)
             .pragma("secure_delete", "OFF")
-            .pragma("cache_size", "-131072");
+            .pragma("cache_size", "-49152");
         let mut connection = SqliteConnection::connect_with(&options)
             .await
             .map_err(StoreError::database(operation))?;
@@ -199,7 +199,7 @@ async fn prepare(connection: &mut SqliteConnection, ledger: &str) -> Result<(), 
         .await?;
     // What is committed to the ledger is as durable as any other commit, and what leaves it is overwritten.
     connection
-        .execute("PRAGMA ledger.synchronous = FULL; PRAGMA ledger.secure_delete = ON; PRAGMA ledger.cache_size = -32768")
+        .execute("PRAGMA ledger.synchronous = FULL; PRAGMA ledger.secure_delete = ON; PRAGMA ledger.cache_size = -8192")
         .await?;
     let definitions: Vec<String> = sqlx::query(DEFINITIONS)
         .fetch_all(&mut *connection)
