@@ -181,8 +181,10 @@ impl SqliteStore {
         prepare(&mut connection, file.ledger())
             .await
             .map_err(StoreError::database(operation))?;
+        // One connection reads: each keeps the memory that a page of the log took.
+        let log = Self::open(self.options.get_filename(), 1).await?;
         Ok(Some(RebuildStore {
-            log: Arc::new(self.clone()),
+            log: Arc::new(log),
             shadow: Box::new(SqliteShadow {
                 connection,
                 in_transaction: false,
