@@ -3,6 +3,7 @@
 import time
 
 from bench import JWT_ONE, SUMMARY, TYPE
+from load import wrk
 
 WORDS = ("reads", "size")
 
@@ -30,6 +31,9 @@ def reads(bench, label, service, token):
     for name, share in (("in the list's middle", 0.5), ("at the list's end", 1.0)):
         before = bench.ask(service, f"{TYPE}?limit=20&page={max(1, int(have * share) // 20 - 10)}", token)
         pages[name] = read(f"page of 20 {name}, by cursor", f"{TYPE}?limit=20&cursor={before['next_cursor']}")
+    # Before and after, because half a millisecond is within what a shared machine's speed changes by.
+    again = wrk("first page again", service, f"{TYPE}?limit=20", "get", token, connections=1, seconds=seconds)
+    first_ms = (first.p50_ms + again.p50_ms) / 2
     # As many rows as the ledger has for page 100,000.
     limit = max(1, min(20, have // 100_000))
     last = have // limit if have < 100_000 * limit else 100_000
@@ -38,6 +42,6 @@ def reads(bench, label, service, token):
     bench.goal("6", f"{label}, {have:,} archived: time of the summary, against the JWT-only handler",
                summary.p50_ms / jwt.p50_ms if jwt else None, 2.0, at_least=False)
     for name, page in pages.items():
-        bench.goal("6", f"{label}: a cursor page {name}, against the first page", page.p50_ms / first.p50_ms, 1.2, at_least=False)
+        bench.goal("6", f"{label}: a cursor page {name}, against the first page", page.p50_ms / first_ms, 1.2, at_least=False)
     bench.goal("6", f"{label}: page {last:,} of {limit} by number, against the first page", numbered.p50_ms / small.p50_ms, 3.0,
                at_least=False)
