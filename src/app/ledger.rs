@@ -90,9 +90,14 @@ fn keyring(config: &Config) -> Result<Option<Keyring>, StartError> {
 /// # Errors
 /// [`StartError`] when the log is not what was signed.
 pub(crate) async fn sign(config: &Config, opened: &Opened) -> Result<(), StartError> {
+    sign_once(config, super::serve::checkpointer(opened)).await
+}
+
+/// Told to stop before it begins, a checkpointer does what it does at its end: it signs once.
+async fn sign_once(config: &Config, checkpointer: Checkpointer) -> Result<(), StartError> {
     let stop = CancellationToken::new();
     stop.cancel();
-    let signed = super::serve::checkpointer(opened).run(stop).await;
+    let signed = checkpointer.run(stop).await;
     signed.map_err(|error| start::refuse(config, error))
 }
 
@@ -118,11 +123,9 @@ pub async fn sign_what_is_committed(config: &Config, store: &Store) -> Result<()
         started: start::vouch(config, store).await?,
         signal: CommitSignal::polling(),
     };
-    // Told to stop before it begins, it does what it does at its end: it signs once.
-    let stop = CancellationToken::new();
-    stop.cancel();
-    let signed = Checkpointer::new(parts, checkpointer::Settings::default())
-        .run(stop)
-        .await;
-    signed.map_err(|error| start::refuse(config, error))
+    sign_once(
+        config,
+        Checkpointer::new(parts, checkpointer::Settings::default()),
+    )
+    .await
 }

@@ -1,7 +1,7 @@
 //! Runs the service until it is told to stop.
 
 use super::consumers;
-use super::start::{self, Opened, StartError};
+use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
 use super::tidy::{move_log, tidy};
 use crate::bus::CommitSignal;
@@ -75,8 +75,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (kept, clock) = (config.callbacks.retention, Arc::clone(&opened.clock));
     let tidying = tidy(opened.store.clone(), kept, clock, tasks.stop());
     tasks.spawn("the tidying", tidying);
-    let moving = move_log(opened.store.clone(), opened.ledger.committed(), tasks.stop());
-    tasks.spawn("the write-ahead log's moving", moving);
+    if let Store::Sqlite(sqlite) = &opened.store {
+        let moving = move_log(sqlite.clone(), opened.ledger.committed(), tasks.stop());
+        tasks.spawn("the write-ahead log's moving", moving);
+    }
     let checkpointer = checkpointer(&opened).run(tasks.stop());
     tasks.spawn("the checkpointer", checkpointer);
     let api = Api {

@@ -4,7 +4,7 @@
 use super::start::Store;
 use crate::clock::SharedClock;
 use crate::store::retention::PRUNED_AT_ONCE;
-use crate::store::sqlite::LogMover;
+use crate::store::sqlite::{LogMover, SqliteStore};
 use crate::store::{Position, StoreError};
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -68,14 +68,10 @@ pub(super) async fn tidy(
 
 /// Moves SQLite's write-ahead log into the file before commits have to.
 pub(super) async fn move_log(
-    store: Store,
+    store: SqliteStore,
     mut committed: watch::Receiver<Position>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let Store::Sqlite(store) = store else {
-        stop.cancelled().await;
-        return Ok(());
-    };
     let rounds = async {
         let (mut mover, mut moved) = (None, 0);
         while committed.changed().await.is_ok() {

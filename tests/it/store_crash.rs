@@ -53,6 +53,15 @@ fn recorded(receipt: &Receipt) -> Vec<(Position, Uuid)> {
     vec![(receipt.position.unwrap(), receipt.event_id.unwrap())]
 }
 
+/// Waits until more than so many further events are committed.
+async fn traffic(handle: &WriterHandle, events: Position) {
+    let before = *handle.committed().borrow();
+    eventually("traffic", Duration::from_secs(30), || async {
+        (*handle.committed().borrow() > before + events).then_some(())
+    })
+    .await;
+}
+
 /// Deletes one fresh entity after the other until it is told to stop; counts in `refused` what was not recorded.
 async fn submit_fresh(
     handle: WriterHandle,
@@ -137,11 +146,7 @@ async fn a_postgres_that_crashes_under_load_keeps_what_was_acknowledged_and_doub
 
     // The last outage is longer than the writer is patient: it ends when a command was told that it was not recorded.
     for outage in [Some(0), Some(100), None] {
-        let committed = *writer.handle.committed().borrow();
-        eventually("traffic", Duration::from_secs(30), || async {
-            (*writer.handle.committed().borrow() > committed + 20).then_some(())
-        })
-        .await;
+        traffic(&writer.handle, 20).await;
         let before = refused.load(Ordering::Relaxed);
         server.crash().await;
         match outage {
@@ -157,13 +162,7 @@ async fn a_postgres_that_crashes_under_load_keeps_what_was_acknowledged_and_doub
         }
         server.restart().await;
     }
-    let committed = *writer.handle.committed().borrow();
-    eventually(
-        "traffic after the last crash",
-        Duration::from_secs(30),
-        || async { (*writer.handle.committed().borrow() > committed + 20).then_some(()) },
-    )
-    .await;
+    traffic(&writer.handle, 20).await;
     stop.store(true, Ordering::Relaxed);
     let mut told = Vec::new();
     for task in once {
@@ -192,7 +191,7 @@ async fn connections_that_are_cut_at_any_moment_lose_nothing_and_double_nothing(
     let store = ContractStore::new(Arc::new(OnPostgres::open(url.clone()).await));
     let writers = [store.writer().await, store.writer().await];
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic: Vec<_> = (0..16)
+    let submitters: Vec<_> = (0..16)
         .map(|number| {
             let handle = writers[number % 2].handle.clone();
             tokio::spawn(submit_fresh(handle, Arc::clone(&stop), Arc::default()))
@@ -212,7 +211,7 @@ async fn connections_that_are_cut_at_any_moment_lose_nothing_and_double_nothing(
     }
     stop.store(true, Ordering::Relaxed);
     let mut told = Vec::new();
-    for task in traffic {
+    for task in submitters {
         told.extend(task.await.unwrap());
     }
     for writer in writers {
@@ -313,7 +312,7 @@ async fn a_sqlite_log_that_is_moved_beside_commits_is_begun_anew_and_loses_nothi
     let file = SqliteStore::open(&backend.path(), 1).await.unwrap();
     let writer = IdleWriter::new(file.appender(), store.settings()).start();
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic: Vec<_> = (0..4)
+    let submitters: Vec<_> = (0..4)
         .map(|_| {
             tokio::spawn(submit_fresh(
                 writer.handle.clone(),
@@ -325,17 +324,13 @@ async fn a_sqlite_log_that_is_moved_beside_commits_is_begun_anew_and_loses_nothi
     let mut mover = file.log_mover().await.unwrap();
     let mut sizes = Vec::new();
     for _ in 0..12 {
-        let before = *writer.handle.committed().borrow();
-        eventually("traffic", Duration::from_secs(30), || async {
-            (*writer.handle.committed().borrow() > before + 60).then_some(())
-        })
-        .await;
+        traffic(&writer.handle, 60).await;
         mover.run().await.unwrap();
         sizes.push(backend.path().with_extension("db-wal").metadata().unwrap().len());
     }
     stop.store(true, Ordering::Relaxed);
     let mut told = Vec::new();
-    for task in traffic {
+    for task in submitters {
         told.extend(task.await.unwrap());
     }
     writer.stop().await;
@@ -350,7 +345,7 @@ async fn a_sqlite_file_that_is_copied_under_load_opens_with_all_that_was_acknowl
     let store = ContractStore::new(backend.clone());
     let writer = store.writer().await;
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic: Vec<_> = (0..8)
+    let submitters: Vec<_> = (0..8)
         .map(|_| {
             tokio::spawn(submit_fresh(
                 writer.handle.clone(),
@@ -365,11 +360,7 @@ async fn a_sqlite_file_that_is_copied_under_load_opens_with_all_that_was_acknowl
     writer.handle.submit(purge(&purged)).await.unwrap();
 
     for _ in 0..3 {
-        let before = *writer.handle.committed().borrow();
-        eventually("traffic", Duration::from_secs(30), || async {
-            (*writer.handle.committed().borrow() > before + 50).then_some(())
-        })
-        .await;
+        traffic(&writer.handle, 50).await;
         // A reader that is at work keeps the write-ahead log from being begun anew, so that file and log belong
         // together: what a crash would leave, without stopping anybody.
         let mut reader = backend.look().await;
@@ -409,7 +400,7 @@ async fn a_sqlite_file_that_is_copied_under_load_opens_with_all_that_was_acknowl
         verified(&copied).await;
     }
     stop.store(true, Ordering::Relaxed);
-    for task in traffic {
+    for task in submitters {
         for (_, told) in task.await.unwrap() {
             assert!(matches!(told, Told::Recorded(_)), "a copy disturbs nobody");
         }
