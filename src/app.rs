@@ -2,6 +2,7 @@
 
 mod consumers;
 mod ledger;
+mod ledger_id;
 mod serve;
 mod start;
 mod tasks;

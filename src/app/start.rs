@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Where the ledger's keyring is remembered, to refuse another one.
 const KEYRING_META: &str = "keyring";
@@ -260,14 +261,14 @@ impl Store {
         }
     }
 
-    async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+    pub(super) async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
         match self {
             Self::Postgres(store) => store.recall(name).await,
             Self::Sqlite(store) => store.recall(name).await,
         }
     }
 
-    async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
+    pub(super) async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
         match self {
             Self::Postgres(store) => store.remember(name, value).await,
             Self::Sqlite(store) => store.remember(name, value).await,
@@ -284,6 +285,8 @@ pub(super) const fn blame(option: &'static str, source: StoreError) -> StartErro
 pub struct Opened {
     /// The store.
     pub store: Store,
+    /// Which ledger it is, for ever.
+    pub ledger_id: Uuid,
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// The clock.
@@ -340,6 +343,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     store.migrate().await?;
     let clock: SharedClock = Arc::new(SystemClock);
     let keyring = Arc::new(keyring(config, &store, &clock).await?);
+    let ledger_id = store.ledger_id(&clock).await?;
     let started = vouch(config, &store).await?;
     let roots = StorageRoots::parse(&config.storage.roots)
         .and_then(|roots| roots.protecting(&config.data_dir))
@@ -383,6 +387,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     }));
     Ok(Opened {
         store,
+        ledger_id,
         ledger,
         clock,
         keyring,
