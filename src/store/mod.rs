@@ -14,6 +14,7 @@
 pub mod audit;
 pub mod callbacks;
 pub mod cleanup_jobs;
+mod columns;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod error;

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::types::Json as Column;
-use sqlx::{Executor, PgPool, Row};
+use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 const SCHEMA: &str = "
@@ -77,20 +77,16 @@ async fn soft_delete(
 }
 
 async fn summary(State(pool): State<PgPool>) -> Result<Json<Value>, StatusCode> {
-    let rows = sqlx::query(
+    let counts: Vec<(String, i64)> = sqlx::query_as(
         "SELECT entity_type, COUNT(*) AS count FROM entities WHERE deleted_at IS NOT NULL GROUP BY entity_type",
     )
     .fetch_all(&pool)
     .await
     .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(
-        rows.iter()
-            .map(|row| {
-                (
-                    row.get::<String, _>("entity_type"),
-                    json!(row.get::<i64, _>("count")),
-                )
-            })
+        counts
+            .into_iter()
+            .map(|(entity_type, count)| (entity_type, json!(count)))
             .collect(),
     ))
 }
@@ -108,7 +104,7 @@ async fn list(
 ) -> Result<Json<Value>, StatusCode> {
     let limit = page.limit.unwrap_or(20);
     let offset = (page.page.unwrap_or(1) - 1).max(0) * limit;
-    let rows = sqlx::query(
+    let rows: Vec<(Uuid, String, Column<Value>)> = sqlx::query_as(
         "SELECT id, name, metadata FROM entities WHERE entity_type = $1 AND deleted_at IS NOT NULL
          ORDER BY deleted_at DESC, id LIMIT $2 OFFSET $3",
     )
@@ -118,11 +114,8 @@ async fn list(
     .fetch_all(&pool)
     .await
     .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let items = rows.iter().map(|row| {
-        json!({
-            "id": row.get::<Uuid, _>("id"), "name": row.get::<String, _>("name"),
-            "metadata": row.get::<Column<Value>, _>("metadata").0,
-        })
-    });
+    let items = rows
+        .into_iter()
+        .map(|(id, name, Column(metadata))| json!({ "id": id, "name": name, "metadata": metadata }));
     Ok(Json(json!({ "items": items.collect::<Vec<_>>() })))
 }

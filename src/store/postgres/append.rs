@@ -19,10 +19,11 @@ pub(super) use changes::write_changes;
 
 use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes, Position, StoreError};
 use super::read::head_from_row;
+use crate::store::columns::Columns as _;
 use async_trait::async_trait;
 use pages::Upkeep;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 use write::KnownHead;
 
@@ -86,7 +87,7 @@ impl PostgresAppend {
         self.open = true;
         let head = KnownHead {
             head: head_from_row(&row)?,
-            version: row.get("version"),
+            version: row.read("lock the head", "version")?,
         };
         let undisturbed = self.head.replace(head.clone());
         self.lock_next = match undisturbed {

@@ -8,13 +8,14 @@ use crate::store::audit::{
     AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
     StoredAttempt,
 };
+use crate::store::columns::Columns as _;
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Postgres, Row};
 use std::collections::HashMap;
 
 /// What a filter says of an event: of each list any, all lists that have something. Binds $1 to $5.
@@ -77,8 +78,8 @@ impl AuditStore for PostgresStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(AuditSnapshot {
-            position: non_negative(operation, row.get("position"))?,
-            sequence: non_negative(operation, row.get("sequence"))?,
+            position: non_negative(operation, row.read(operation, "position")?)?,
+            sequence: non_negative(operation, row.read(operation, "sequence")?)?,
         })
     }
 
@@ -246,20 +247,24 @@ const fn sign(order: Order) -> i64 {
 
 fn audit_event(row: &PgRow) -> Result<AuditEvent, StoreError> {
     let operation = "read an event of the audit";
-    let metadata: HashMap<String, String> = serde_json::from_str(row.get("metadata"))
+    let metadata: HashMap<String, String> = serde_json::from_str(row.read(operation, "metadata")?)
         .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
     Ok(AuditEvent {
-        position: non_negative(operation, row.get("position"))?,
-        event_id: row.get("event_id"),
-        key: entity_key(operation, row.get("aggregate_id"))?,
-        version: non_negative(operation, row.get("sequence"))?,
-        recorded_at: row.get("recorded_at"),
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        event_id: row.read(operation, "event_id")?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        version: non_negative(operation, row.read(operation, "sequence")?)?,
+        recorded_at: row.read(operation, "recorded_at")?,
         event: decode_payload(
-            row.get("event_type"),
-            row.get("event_version"),
-            row.get("payload"),
+            row.read(operation, "event_type")?,
+            row.read(operation, "event_version")?,
+            row.read(operation, "payload")?,
         )?,
-        metadata: EventMetadata::from_map(row.get("actor"), row.get("causation_id"), metadata),
-        command_id: row.get("command_id"),
+        metadata: EventMetadata::from_map(
+            row.read(operation, "actor")?,
+            row.read(operation, "causation_id")?,
+            metadata,
+        ),
+        command_id: row.read(operation, "command_id")?,
     })
 }

@@ -5,11 +5,12 @@ use super::read::non_negative;
 use crate::store::audit::{
     Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, Order, Outcome, Rows, StoredAttempt,
 };
+use crate::store::columns::Columns as _;
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
+use sqlx::PgPool;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 
 macro_rules! attempts {
     ($order:literal) => {
@@ -186,8 +187,8 @@ pub(super) async fn add(pool: &PgPool, write: &AttemptsWrite) -> Result<Vec<u64>
 
 fn place(operation: &'static str, row: &PgRow) -> Result<AuditPlace, StoreError> {
     Ok(AuditPlace {
-        position: non_negative(operation, row.get("position"))?,
-        sequence: non_negative(operation, row.get("sequence"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        sequence: non_negative(operation, row.read(operation, "sequence")?)?,
     })
 }
 
@@ -195,8 +196,8 @@ fn stored_attempt(row: &PgRow) -> Result<StoredAttempt, StoreError> {
     let operation = "read an attempt";
     let unknown = |what: &str| StoreError::inconsistent(operation, format!("an unknown {what}"));
     let key = match (
-        row.get::<Option<&str>, _>("entity_type"),
-        row.get::<Option<&str>, _>("entity_id"),
+        row.read::<Option<&str>>(operation, "entity_type")?,
+        row.read::<Option<&str>>(operation, "entity_id")?,
     ) {
         (Some(entity_type), Some(id)) => {
             let entity_type = entity_type.parse().map_err(|_| unknown("entity type"))?;
@@ -205,11 +206,11 @@ fn stored_attempt(row: &PgRow) -> Result<StoredAttempt, StoreError> {
         _ => None,
     };
     let outcome: Outcome = row
-        .get::<&str, _>("outcome")
+        .read::<&str>(operation, "outcome")?
         .parse()
         .map_err(|_| unknown("outcome"))?;
     let action: AuditAction = row
-        .get::<&str, _>("action")
+        .read::<&str>(operation, "action")?
         .parse()
         .map_err(|_| unknown("action"))?;
     Ok(StoredAttempt {
@@ -217,18 +218,18 @@ fn stored_attempt(row: &PgRow) -> Result<StoredAttempt, StoreError> {
         attempt: Attempt {
             outcome,
             action,
-            reason: row.get("reason"),
-            actor: row.get("actor"),
-            token_issuer: row.get("token_issuer"),
-            token_id_hash: row.get("token_id_hash"),
-            ip: row.get("ip"),
-            user_agent: row.get("user_agent"),
-            request_id: row.get("request_id"),
+            reason: row.read(operation, "reason")?,
+            actor: row.read(operation, "actor")?,
+            token_issuer: row.read(operation, "token_issuer")?,
+            token_id_hash: row.read(operation, "token_id_hash")?,
+            ip: row.read(operation, "ip")?,
+            user_agent: row.read(operation, "user_agent")?,
+            request_id: row.read(operation, "request_id")?,
             key,
-            detail: row.get("detail"),
-            first_at: row.get("first_at"),
-            last_at: row.get("last_at"),
-            count: non_negative(operation, row.get("count"))?,
+            detail: row.read(operation, "detail")?,
+            first_at: row.read(operation, "first_at")?,
+            last_at: row.read(operation, "last_at")?,
+            count: non_negative(operation, row.read(operation, "count")?)?,
         },
     })
 }

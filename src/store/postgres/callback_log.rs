@@ -7,12 +7,13 @@ use super::super::callbacks::{
 };
 use super::PostgresStore;
 use super::read::{entity_key, non_negative};
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Postgres, Row};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -69,7 +70,7 @@ impl CallbackLog for PostgresStore {
             .fetch_one(&self.pool)
             .await
             .map_err(StoreError::database(operation))?;
-        non_negative(operation, row.get("found"))
+        non_negative(operation, row.read(operation, "found")?)
     }
 
     async fn delivery(
@@ -145,18 +146,26 @@ impl CallbackLog for PostgresStore {
              FROM picked WHERE d.delivery_id = picked.delivery_id
              RETURNING d.created_at, d.delivery_id"
         );
-        let rows: Vec<DeliveryCursor> = filtered(sql, filter)
+        let rows = filtered(sql, filter)
             .bind(after.map(|(created_at, _)| created_at))
             .bind(after.map(|(_, delivery_id)| delivery_id))
             .bind(i64::from(limit))
             .bind(now)
-            .map(|row: PgRow| (row.get("created_at"), row.get("delivery_id")))
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::database(operation))?;
+        let places = rows
+            .iter()
+            .map(|row| {
+                Ok((
+                    row.read(operation, "created_at")?,
+                    row.read(operation, "delivery_id")?,
+                ))
+            })
+            .collect::<Result<Vec<DeliveryCursor>, StoreError>>()?;
         Ok(ReplayedPart {
-            replayed: u64::try_from(rows.len()).unwrap_or(u64::MAX),
-            last: rows.into_iter().min(),
+            replayed: u64::try_from(places.len()).unwrap_or(u64::MAX),
+            last: places.into_iter().min(),
         })
     }
 }
@@ -174,46 +183,48 @@ fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Postgres,
 
 fn delivery_row(operation: &'static str, row: &PgRow) -> Result<DeliveryRow, StoreError> {
     Ok(DeliveryRow {
-        delivery_id: row.get("delivery_id"),
-        event_id: row.get("event_id"),
-        position: non_negative(operation, row.get("position"))?,
-        key: entity_key(operation, row.get("aggregate_id"))?,
-        host: row.get("host"),
-        url_sealed: row.get("url_sealed"),
-        dataset_id: row.get("dataset_id"),
-        error: row.get("error"),
+        delivery_id: row.read(operation, "delivery_id")?,
+        event_id: row.read(operation, "event_id")?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        host: row.read(operation, "host")?,
+        url_sealed: row.read(operation, "url_sealed")?,
+        dataset_id: row.read(operation, "dataset_id")?,
+        error: row.read(operation, "error")?,
         state: row
-            .get::<&str, _>("state")
+            .read::<&str>(operation, "state")?
             .parse()
             .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
-        gone: row.get("gone"),
-        attempts: count(operation, row.get("attempts"))?,
-        leased: row.get::<Option<Uuid>, _>("lease_token").is_some(),
-        created_at: row.get("created_at"),
-        first_due_at: row.get("first_due_at"),
-        next_attempt_at: row.get("next_attempt_at"),
-        last_status: status(operation, row.get("last_status"))?,
-        last_error: row.get("last_error"),
-        finished_at: row.get("finished_at"),
+        gone: row.read(operation, "gone")?,
+        attempts: count(operation, row.read(operation, "attempts")?)?,
+        leased: row.read::<Option<Uuid>>(operation, "lease_token")?.is_some(),
+        created_at: row.read(operation, "created_at")?,
+        first_due_at: row.read(operation, "first_due_at")?,
+        next_attempt_at: row.read(operation, "next_attempt_at")?,
+        last_status: status(operation, row.read(operation, "last_status")?)?,
+        last_error: row.read(operation, "last_error")?,
+        finished_at: row.read(operation, "finished_at")?,
     })
 }
 
 fn attempt_row(operation: &'static str, row: &PgRow) -> Result<AttemptRow, StoreError> {
     Ok(AttemptRow {
-        attempt: count(operation, row.get("attempt"))?,
-        started_at: row.get("started_at"),
+        attempt: count(operation, row.read(operation, "attempt")?)?,
+        started_at: row.read(operation, "started_at")?,
         outcome: row
-            .get::<&str, _>("outcome")
+            .read::<&str>(operation, "outcome")?
             .parse()
             .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
         duration: row
-            .get::<Option<i64>, _>("duration_ms")
+            .read::<Option<i64>>(operation, "duration_ms")?
             .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
             .transpose()?,
-        status: status(operation, row.get("status"))?,
-        error: row.get("error"),
-        body: row.get::<Option<Vec<u8>>, _>("body").unwrap_or_default(),
-        body_truncated: row.get("body_truncated"),
+        status: status(operation, row.read(operation, "status")?)?,
+        error: row.read(operation, "error")?,
+        body: row
+            .read::<Option<Vec<u8>>>(operation, "body")?
+            .unwrap_or_default(),
+        body_truncated: row.read(operation, "body_truncated")?,
     })
 }
 

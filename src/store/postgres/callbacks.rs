@@ -10,11 +10,11 @@ use super::append::signed;
 use super::callback_log::count;
 use super::read::{entity_key, non_negative};
 use crate::clock::Clock;
+use crate::store::columns::Columns as _;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ impl CallbackStore for PostgresStore {
         let operation = "create callback deliveries";
         let failed = StoreError::database;
         let mut tx = self.deliveries.begin().await.map_err(failed(operation))?;
-        let targets: Vec<TargetRow> = sqlx::query(
+        let rows = sqlx::query(
             "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
              FROM callback_targets WHERE aggregate_id = ANY ($1)
              ORDER BY aggregate_id, target_id
@@ -36,18 +36,23 @@ impl CallbackStore for PostgresStore {
              FOR UPDATE",
         )
         .bind(streams(outcomes))
-        .map(|row: PgRow| TargetRow {
-            target_id: row.get("target_id"),
-            aggregate_id: row.get("aggregate_id"),
-            host: row.get("host"),
-            url_sealed: row.get("url_sealed"),
-            dataset_id: row.get("dataset_id"),
-            registered: row.get("registered"),
-            created_at: row.get("created_at"),
-        })
         .fetch_all(&mut *tx)
         .await
         .map_err(failed(operation))?;
+        let targets = rows
+            .iter()
+            .map(|row| {
+                Ok(TargetRow {
+                    target_id: row.read(operation, "target_id")?,
+                    aggregate_id: row.read(operation, "aggregate_id")?,
+                    host: row.read(operation, "host")?,
+                    url_sealed: row.read(operation, "url_sealed")?,
+                    dataset_id: row.read(operation, "dataset_id")?,
+                    registered: row.read(operation, "registered")?,
+                    created_at: row.read(operation, "created_at")?,
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
         let planned = plan(outcomes, &targets, clock);
         if planned.is_empty() {
             return Ok(0);
@@ -91,11 +96,11 @@ impl CallbackStore for PostgresStore {
         .fetch_one(&mut *tx)
         .await
         .map_err(failed(operation))?;
-        if row.get("failed_before") || finals.contains(&false) {
+        if row.read(operation, "failed_before")? || finals.contains(&false) {
             supersede(&mut tx, operation, &told, clock.now()).await?;
         }
         tx.commit().await.map_err(failed(operation))?;
-        non_negative(operation, row.get("created"))
+        non_negative(operation, row.read(operation, "created")?)
     }
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {
@@ -107,8 +112,8 @@ impl CallbackStore for PostgresStore {
         .await
         .map_err(StoreError::database("look for due callbacks"))?;
         Ok(NextDue {
-            first: row.get("first"),
-            retry: row.get("retry"),
+            first: row.read("look for due callbacks", "first")?,
+            retry: row.read("look for due callbacks", "retry")?,
         })
     }
 
@@ -185,19 +190,19 @@ impl CallbackStore for PostgresStore {
         .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
-                let attempt = count(operation, row.get("attempts"))?;
-                let before = count(operation, row.get("attempts_before"))?;
+                let attempt = count(operation, row.read(operation, "attempts")?)?;
+                let before = count(operation, row.read(operation, "attempts_before")?)?;
                 Ok(ClaimedDelivery {
-                    delivery_id: row.get("delivery_id"),
+                    delivery_id: row.read(operation, "delivery_id")?,
                     token: request.token,
                     attempt,
                     step: attempt.saturating_sub(before),
-                    key: entity_key(operation, row.get("aggregate_id"))?,
-                    host: row.get("host"),
-                    url_sealed: row.get("url_sealed"),
-                    dataset_id: row.get("dataset_id"),
-                    error: row.get("error"),
-                    first_due_at: row.get("first_due_at"),
+                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                    host: row.read(operation, "host")?,
+                    url_sealed: row.read(operation, "url_sealed")?,
+                    dataset_id: row.read(operation, "dataset_id")?,
+                    error: row.read(operation, "error")?,
+                    first_due_at: row.read(operation, "first_due_at")?,
                 })
             })
             .collect()
@@ -263,9 +268,9 @@ impl CallbackStore for PostgresStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(DeliveryStats {
-            due: non_negative(operation, row.get("due"))?,
-            dead: non_negative(operation, row.get("dead"))?,
-            oldest_due: row.get("oldest_due"),
+            due: non_negative(operation, row.read(operation, "due")?)?,
+            dead: non_negative(operation, row.read(operation, "dead")?)?,
+            oldest_due: row.read(operation, "oldest_due")?,
         })
     }
 }
@@ -339,15 +344,15 @@ async fn supersede(
     .await
     .map_err(StoreError::database(operation))?;
     for row in rows {
-        if row.get::<Option<Uuid>, _>("lease_token").is_none() {
+        if row.read::<Option<Uuid>>(operation, "lease_token")?.is_none() {
             continue;
         }
         sqlx::query(
             "UPDATE callback_deliveries SET next_attempt_at = greatest(next_attempt_at, $2)
              WHERE aggregate_id = ANY ($3) AND target_id = $1 AND final AND state = 'due' AND attempts = 0",
         )
-        .bind(row.get::<Uuid, _>("target_id"))
-        .bind(row.get::<DateTime<Utc>, _>("next_attempt_at"))
+        .bind(row.read::<Uuid>(operation, "target_id")?)
+        .bind(row.read::<DateTime<Utc>>(operation, "next_attempt_at")?)
         .bind(streams)
         .execute(&mut *tx)
         .await

@@ -7,12 +7,13 @@ use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, JobStatus, NewCleanupJob,
     NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
 };
+use crate::store::columns::Columns as _;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -123,20 +124,23 @@ impl CleanupJobStore for PostgresStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        let claimed: Vec<Uuid> = rows.iter().map(|row| row.get("event_id")).collect();
+        let claimed: Vec<Uuid> = rows
+            .iter()
+            .map(|row| row.read(operation, "event_id"))
+            .collect::<Result<_, _>>()?;
         let mut obligations = load_obligations(&mut tx, operation, &claimed).await?;
         let jobs = rows
             .iter()
             .map(|row| {
-                let event_id = row.get("event_id");
+                let event_id = row.read(operation, "event_id")?;
                 Ok(CleanupJob {
                     lease: JobLease {
                         event_id,
                         token: claim.token,
                     },
-                    key: entity_key(operation, row.get("aggregate_id"))?,
-                    purge_id: row.get("purge_id"),
-                    attempts: small(operation, row.get("attempts"))?,
+                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                    purge_id: row.read(operation, "purge_id")?,
+                    attempts: small(operation, row.read(operation, "attempts")?)?,
                     obligations: obligations.remove(&event_id).unwrap_or_default(),
                 })
             })
@@ -355,9 +359,9 @@ impl CleanupJobStore for PostgresStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(CleanupCounts {
-            due: non_negative(operation, row.get("due"))?,
-            running: non_negative(operation, row.get("running"))?,
-            failed: non_negative(operation, row.get("failed"))?,
+            due: non_negative(operation, row.read(operation, "due")?)?,
+            running: non_negative(operation, row.read(operation, "running")?)?,
+            failed: non_negative(operation, row.read(operation, "failed")?)?,
         })
     }
 }
@@ -377,14 +381,17 @@ async fn load_obligations(
     .map_err(StoreError::database(operation))?;
     let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
     for row in &rows {
-        found.entry(row.get("event_id")).or_default().push(Obligation {
-            ordinal: small(operation, row.get("ordinal"))?,
-            state: obligation_state(operation, row.get("state"))?,
-            objects: non_negative(operation, row.get("objects"))?,
-            bytes: non_negative(operation, row.get("bytes"))?,
-            last_error: row.get("last_error"),
-            storage_hash: storage_hash(operation, row.get("storage_hash"))?,
-        });
+        found
+            .entry(row.read(operation, "event_id")?)
+            .or_default()
+            .push(Obligation {
+                ordinal: small(operation, row.read(operation, "ordinal")?)?,
+                state: obligation_state(operation, row.read(operation, "state")?)?,
+                objects: non_negative(operation, row.read(operation, "objects")?)?,
+                bytes: non_negative(operation, row.read(operation, "bytes")?)?,
+                last_error: row.read(operation, "last_error")?,
+                storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
+            });
     }
     Ok(found)
 }
@@ -394,29 +401,32 @@ async fn purges(
     operation: &'static str,
     rows: &[PgRow],
 ) -> Result<Vec<PurgeStatus>, StoreError> {
-    let jobs: Vec<Uuid> = rows.iter().filter_map(|row| row.get("job")).collect();
+    let jobs: Vec<Uuid> = rows
+        .iter()
+        .filter_map(|row| row.read(operation, "job").transpose())
+        .collect::<Result<_, _>>()?;
     let mut obligations = load_obligations(connection, operation, &jobs).await?;
     rows.iter()
         .map(|row| {
-            let job = match row.get::<Option<Uuid>, _>("job") {
+            let job = match row.read::<Option<Uuid>>(operation, "job")? {
                 None => None,
                 Some(job) => Some(JobStatus {
-                    attempts: small(operation, row.get("attempts"))?,
-                    next_attempt_at: row.get("next_attempt_at"),
-                    leased_until: row.get("lease_until"),
-                    last_error: row.get("last_error"),
-                    finished_at: row.get("finished_at"),
+                    attempts: small(operation, row.read(operation, "attempts")?)?,
+                    next_attempt_at: row.read(operation, "next_attempt_at")?,
+                    leased_until: row.read(operation, "lease_until")?,
+                    last_error: row.read(operation, "last_error")?,
+                    finished_at: row.read(operation, "finished_at")?,
                     obligations: obligations.remove(&job).unwrap_or_default(),
                 }),
             };
             Ok(PurgeStatus {
-                position: non_negative(operation, row.get("position"))?,
-                event_id: row.get("event_id"),
-                key: entity_key(operation, row.get("aggregate_id"))?,
-                purge_id: row.get("purge_id"),
-                state: purge_state(operation, row.get("state"))?,
-                requested_at: row.get("requested_at"),
-                storage_count: small(operation, row.get("storage_count"))?,
+                position: non_negative(operation, row.read(operation, "position")?)?,
+                event_id: row.read(operation, "event_id")?,
+                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                purge_id: row.read(operation, "purge_id")?,
+                state: purge_state(operation, row.read(operation, "state")?)?,
+                requested_at: row.read(operation, "requested_at")?,
+                storage_count: small(operation, row.read(operation, "storage_count")?)?,
                 job,
             })
         })

@@ -4,6 +4,7 @@ use super::PostgresStore;
 use super::append::signed;
 use super::read::{hash, non_negative};
 use crate::merkle::tree::TileHash;
+use crate::store::columns::Columns as _;
 use crate::store::proofs::{
     Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
 };
@@ -38,7 +39,7 @@ impl ProofStore for PostgresStore {
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
-        if let Some(leaves) = run(&row).from(after + 1) {
+        if let Some(leaves) = run(operation, &row)?.from(after + 1) {
             return Ok(leaves);
         }
         let rows =
@@ -49,8 +50,8 @@ impl ProofStore for PostgresStore {
                 .await
                 .map_err(StoreError::database(operation))?;
         let rows = rows.iter().map(|row| {
-            let position = non_negative(operation, row.get("position"))?;
-            Ok((position, hash(operation, row.get("leaf"))?))
+            let position = non_negative(operation, row.read(operation, "position")?)?;
+            Ok((position, hash(operation, row.read(operation, "leaf")?)?))
         });
         without_gap(operation, after + 1, rows)
     }
@@ -67,10 +68,10 @@ impl ProofStore for PostgresStore {
         .map_err(StoreError::database(operation))?;
         let rows = rows.iter().map(|row| {
             let entry = StoredEntry {
-                entry: row.get("entry"),
-                leaf: hash(operation, row.get("leaf"))?,
+                entry: row.read(operation, "entry")?,
+                leaf: hash(operation, row.read(operation, "leaf")?)?,
             };
-            Ok((non_negative(operation, row.get("position"))?, entry))
+            Ok((non_negative(operation, row.read(operation, "position")?)?, entry))
         });
         without_gap(operation, after + 1, rows)
     }
@@ -89,7 +90,7 @@ impl ProofStore for PostgresStore {
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
-        if let Some(hashes) = run(&row).from(from) {
+        if let Some(hashes) = run(operation, &row)?.from(from) {
             return Ok(hashes);
         }
         let rows = sqlx::query(
@@ -102,8 +103,8 @@ impl ProofStore for PostgresStore {
         .await
         .map_err(StoreError::database(operation))?;
         let rows = rows.iter().map(|row| {
-            let place = non_negative(operation, row.get("place"))?;
-            Ok((place, hash(operation, row.get("hash"))?))
+            let place = non_negative(operation, row.read(operation, "place")?)?;
+            Ok((place, hash(operation, row.read(operation, "hash")?)?))
         });
         without_gap(operation, from, rows)
     }
@@ -234,9 +235,9 @@ impl ProofStore for PostgresStore {
         rows.iter()
             .map(|row| {
                 Ok(RawEvent {
-                    sealed: row.get("sealed"),
-                    entry: row.get("entry"),
-                    leaf: row.get("leaf"),
+                    sealed: row.read(operation, "sealed")?,
+                    entry: row.read(operation, "entry")?,
+                    leaf: row.read(operation, "leaf")?,
                     data_key: data_key(row),
                     ..readable(operation, row)?
                 })
@@ -275,10 +276,10 @@ impl ProofStore for PostgresStore {
         rows.iter()
             .map(|row| {
                 Ok(Disclosure {
-                    salt: hash(operation, row.get("salt"))?,
-                    payload: row.get::<Json<_>, _>("payload").0,
-                    metadata: row.get::<Json<_>, _>("metadata").0,
-                    actor: row.get("actor"),
+                    salt: hash(operation, row.read(operation, "salt")?)?,
+                    payload: row.read::<Json<_>>(operation, "payload")?.0,
+                    metadata: row.read::<Json<_>>(operation, "metadata")?.0,
+                    actor: row.read(operation, "actor")?,
                 })
             })
             .collect()
@@ -288,21 +289,21 @@ impl ProofStore for PostgresStore {
 /// The part of a row that needs no key.
 fn readable(operation: &'static str, row: &PgRow) -> Result<RawEvent, StoreError> {
     Ok(RawEvent {
-        position: non_negative(operation, row.get("position"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
         stream_id: text(row, "aggregate_id"),
         aggregate_type: text(row, "aggregate_type"),
-        sequence: non_negative(operation, row.get("sequence"))?,
+        sequence: non_negative(operation, row.read(operation, "sequence")?)?,
         event_type: text(row, "event_type"),
         event_version: text(row, "event_version"),
         payload: text(row, "payload"),
         metadata: text(row, "metadata"),
         event_id: text(row, "event_id"),
-        recorded_at: Some(row.get("recorded_at")),
+        recorded_at: Some(row.read(operation, "recorded_at")?),
         command_id: text(row, "command_id"),
         correlation_id: optional_text(row, "correlation_id"),
         causation_id: optional_text(row, "causation_id"),
         actor: text(row, "actor"),
-        salt: row.get("salt"),
+        salt: row.read(operation, "salt")?,
         sealed: None,
         entry: Vec::new(),
         leaf: Vec::new(),
@@ -329,23 +330,23 @@ fn data_key(row: &PgRow) -> Option<WrappedKey> {
     })
 }
 
-fn run(row: &PgRow) -> Run {
-    Run {
-        first: row.get("first"),
-        last: row.get("last"),
-        count: row.get("count"),
-        bytes: row.get("bytes"),
-        whole: row.get("whole"),
-    }
+fn run(operation: &'static str, row: &PgRow) -> Result<Run, StoreError> {
+    Ok(Run {
+        first: row.read(operation, "first")?,
+        last: row.read(operation, "last")?,
+        count: row.read(operation, "count")?,
+        bytes: row.read(operation, "bytes")?,
+        whole: row.read(operation, "whole")?,
+    })
 }
 
 fn checkpoint(row: &PgRow) -> Result<StoredCheckpoint, StoreError> {
     let operation = "read a checkpoint";
     Ok(StoredCheckpoint {
-        ledger: non_negative(operation, row.get("ledger"))?,
-        size: non_negative(operation, row.get("size"))?,
-        root: hash(operation, row.get("root"))?,
+        ledger: non_negative(operation, row.read(operation, "ledger")?)?,
+        size: non_negative(operation, row.read(operation, "size")?)?,
+        root: hash(operation, row.read(operation, "root")?)?,
         note: text(row, "note"),
-        created_at: row.get("created_at"),
+        created_at: row.read(operation, "created_at")?,
     })
 }

@@ -9,10 +9,10 @@ use super::super::{
 };
 use super::PostgresStore;
 use super::append::signed;
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::{BTreeMap, HashMap};
@@ -68,7 +68,7 @@ impl ReadStore for PostgresStore {
         let Some(first) = rows.first() else {
             return Ok(None);
         };
-        let data_key = wrapped_key(first);
+        let data_key = wrapped_key(operation, first)?;
         let events = rows.iter().map(stored_event).collect::<Result<_, _>>()?;
         Ok(Some(EntityStream { events, data_key }))
     }
@@ -140,16 +140,16 @@ impl ReadStore for PostgresStore {
         rows.iter()
             .map(|row| {
                 Ok(OwedPurge {
-                    position: non_negative(operation, row.get("position"))?,
-                    event_id: row.get("event_id"),
-                    key: entity_key(operation, row.get("aggregate_id"))?,
-                    purge_id: row.get("purge_id"),
-                    state: if row.get::<&str, _>("state") == State::PurgeFailed.as_str() {
+                    position: non_negative(operation, row.read(operation, "position")?)?,
+                    event_id: row.read(operation, "event_id")?,
+                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                    purge_id: row.read(operation, "purge_id")?,
+                    state: if row.read::<&str>(operation, "state")? == State::PurgeFailed.as_str() {
                         State::PurgeFailed
                     } else {
                         State::Purging
                     },
-                    requested_at: row.get("requested_at"),
+                    requested_at: row.read(operation, "requested_at")?,
                 })
             })
             .collect()
@@ -163,7 +163,7 @@ const PURGE_EVENTS: [&str; 3] = ["purge_requested", "purged", "purge_failed"];
 pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
     let operation = "read the head";
     // Owned, because a row that came as plain text has to be decoded.
-    let frontier: Vec<u8> = row.get("frontier");
+    let frontier: Vec<u8> = row.read(operation, "frontier")?;
     let (hashes, rest) = frontier.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(StoreError::inconsistent(
@@ -172,48 +172,55 @@ pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
         ));
     }
     Ok(Head {
-        position: non_negative(operation, row.get("position"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
         frontier: hashes.to_vec(),
-        root: hash(operation, &row.get::<Vec<u8>, _>("root"))?,
-        recorded_at: row.get("recorded_at"),
+        root: hash(operation, &row.read::<Vec<u8>>(operation, "root")?)?,
+        recorded_at: row.read(operation, "recorded_at")?,
     })
 }
 
-fn wrapped_key(row: &PgRow) -> Option<WrappedKey> {
-    Some(WrappedKey {
-        key_id: row.get::<Option<_>, _>("key_id")?,
-        kek_id: row.get::<Option<_>, _>("kek_id")?,
-        wrapped: row.get::<Option<_>, _>("wrapped")?,
-    })
+fn wrapped_key(operation: &'static str, row: &PgRow) -> Result<Option<WrappedKey>, StoreError> {
+    let Some(key_id) = row.read(operation, "key_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(WrappedKey {
+        key_id,
+        kek_id: row.read(operation, "kek_id")?,
+        wrapped: row.read(operation, "wrapped")?,
+    }))
 }
 
 fn stored_event(row: &PgRow) -> Result<StoredEvent, StoreError> {
     let operation = "read an event";
-    let Json(payload): Json<serde_json::Value> = row.get("payload");
-    let Json(metadata): Json<HashMap<String, String>> = row.get("metadata");
-    let aggregate_id: String = row.get("aggregate_id");
-    let sequence = non_negative(operation, row.get("sequence"))?;
+    let Json(payload): Json<serde_json::Value> = row.read(operation, "payload")?;
+    let Json(metadata): Json<HashMap<String, String>> = row.read(operation, "metadata")?;
+    let aggregate_id: String = row.read(operation, "aggregate_id")?;
+    let sequence = non_negative(operation, row.read(operation, "sequence")?)?;
     let serialized = SerializedEvent::new(
         aggregate_id.clone(),
         usize::try_from(sequence).unwrap_or(usize::MAX),
         AGGREGATE_TYPE.to_owned(),
-        row.get("event_type"),
-        row.get("event_version"),
+        row.read(operation, "event_type")?,
+        row.read(operation, "event_version")?,
         payload,
         serde_json::Value::Null,
     );
     Ok(StoredEvent {
-        position: non_negative(operation, row.get("position"))?,
-        event_id: row.get("event_id"),
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        event_id: row.read(operation, "event_id")?,
         key: entity_key(operation, &aggregate_id)?,
         sequence,
-        recorded_at: row.get("recorded_at"),
+        recorded_at: row.read(operation, "recorded_at")?,
         event: decode_event(serialized)?,
-        metadata: EventMetadata::from_map(row.get("actor"), row.get("causation_id"), metadata),
-        command_id: row.get("command_id"),
-        sealed: row.get("sealed"),
-        entry: row.get("entry"),
-        leaf: hash(operation, row.get("leaf"))?,
+        metadata: EventMetadata::from_map(
+            row.read(operation, "actor")?,
+            row.read(operation, "causation_id")?,
+            metadata,
+        ),
+        command_id: row.read(operation, "command_id")?,
+        sealed: row.read(operation, "sealed")?,
+        entry: row.read(operation, "entry")?,
+        leaf: hash(operation, row.read(operation, "leaf")?)?,
     })
 }
 

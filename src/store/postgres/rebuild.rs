@@ -12,11 +12,12 @@ use super::super::{Position, StoreError};
 use super::PostgresStore;
 use super::append::{open, signed, write_changes};
 use super::read::non_negative;
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{Connection, Executor, PgConnection};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -211,18 +212,18 @@ where
 
 fn replayed_event(row: &PgRow) -> Result<ReplayedEvent, StoreError> {
     let (key, event) = Columns {
-        aggregate_id: row.get("aggregate_id"),
-        event_type: row.get("event_type"),
-        event_version: row.get("event_version"),
-        payload: row.get("payload"),
+        aggregate_id: row.read(READ, "aggregate_id")?,
+        event_type: row.read(READ, "event_type")?,
+        event_version: row.read(READ, "event_version")?,
+        payload: row.read(READ, "payload")?,
     }
     .read()?;
     Ok(ReplayedEvent {
-        position: non_negative(READ, row.get("position"))?,
-        event_id: row.get("event_id"),
+        position: non_negative(READ, row.read(READ, "position")?)?,
+        event_id: row.read(READ, "event_id")?,
         key,
-        sequence: non_negative(READ, row.get("sequence"))?,
-        recorded_at: row.get("recorded_at"),
+        sequence: non_negative(READ, row.read(READ, "sequence")?)?,
+        recorded_at: row.read(READ, "recorded_at")?,
         event,
     })
 }

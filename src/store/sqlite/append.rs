@@ -8,13 +8,14 @@ use super::super::{
 };
 use super::read::{hash, head_from_row};
 use super::{SqliteStore, micros, time, uuid};
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::types::Json;
-use sqlx::{Connection, Executor, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Connection, Executor, QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -174,18 +175,21 @@ async fn load_events(
     .map_err(StoreError::database(operation))?;
     let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
     for row in rows {
-        let aggregate_id: String = row.get("aggregate_id");
+        let aggregate_id: String = row.read(operation, "aggregate_id")?;
+        let sequence: i64 = row.read(operation, "sequence")?;
+        let sequence = usize::try_from(sequence)
+            .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
         let event = SerializedEvent::new(
             aggregate_id.clone(),
-            usize::try_from(row.get::<i64, _>("sequence")).unwrap_or(0),
+            sequence,
             AGGREGATE_TYPE.to_owned(),
-            row.get("event_type"),
-            row.get("event_version"),
-            row.get::<Json<serde_json::Value>, _>("payload").0,
+            row.read(operation, "event_type")?,
+            row.read(operation, "event_version")?,
+            row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
             serde_json::Value::Null,
         );
         let stream = found.entry(aggregate_id).or_default();
-        stream.last_leaf = Some(hash(operation, row.get("leaf"))?);
+        stream.last_leaf = Some(hash(operation, row.read(operation, "leaf")?)?);
         stream.events.push(event);
     }
     Ok(found)
@@ -209,14 +213,14 @@ async fn load_keys(
     .await
     .map_err(StoreError::database(operation))?;
     for row in rows {
-        let stream = found.entry(row.get("aggregate_id")).or_default();
-        if row.get::<bool, _>("fenced") {
+        let stream = found.entry(row.read(operation, "aggregate_id")?).or_default();
+        if row.read::<bool>(operation, "fenced")? {
             stream.fenced = true;
         } else {
             stream.key = Some(WrappedKey {
-                key_id: uuid(operation, row.get("key_id"))?,
-                kek_id: row.get("kek_id"),
-                wrapped: row.get("wrapped"),
+                key_id: uuid(operation, row.read(operation, "key_id")?)?,
+                kek_id: row.read(operation, "kek_id")?,
+                wrapped: row.read(operation, "wrapped")?,
             });
         }
     }
@@ -246,10 +250,10 @@ async fn load_answers(
             .map_err(StoreError::database(operation))?;
         for row in rows {
             found.push(IdempotencyRecord {
-                key: hash(operation, row.get("key"))?,
-                request: hash(operation, row.get("request"))?,
-                answer: row.get::<Json<serde_json::Value>, _>("answer").0,
-                recorded_at: time(operation, row.get("recorded_at"))?,
+                key: hash(operation, row.read(operation, "key")?)?,
+                request: hash(operation, row.read(operation, "request")?)?,
+                answer: row.read::<Json<serde_json::Value>>(operation, "answer")?.0,
+                recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
             });
         }
     }

@@ -8,6 +8,7 @@ use crate::store::audit::{
     AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
     StoredAttempt,
 };
+use crate::store::columns::Columns as _;
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::types::Json;
-use sqlx::{Connection, Row, Sqlite};
+use sqlx::{Connection, Sqlite};
 use std::collections::HashMap;
 
 /// What a filter says of an event: of each list any, all lists that have something. Binds ?1 to ?5.
@@ -75,8 +76,8 @@ impl AuditStore for SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(AuditSnapshot {
-            position: non_negative(operation, row.get("position"))?,
-            sequence: non_negative(operation, row.get("sequence"))?,
+            position: non_negative(operation, row.read(operation, "position")?)?,
+            sequence: non_negative(operation, row.read(operation, "sequence")?)?,
         })
     }
 
@@ -242,25 +243,25 @@ const fn sign(order: Order) -> i64 {
 
 fn audit_event(row: &SqliteRow) -> Result<AuditEvent, StoreError> {
     let operation = "read an event of the audit";
-    let metadata: &str = row.get("metadata");
+    let metadata: &str = row.read(operation, "metadata")?;
     let metadata: HashMap<String, String> = serde_json::from_str(metadata)
         .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
     let causation_id = row
-        .get::<Option<&str>, _>("causation_id")
+        .read::<Option<&str>>(operation, "causation_id")?
         .map(|id| uuid(operation, id))
         .transpose()?;
     Ok(AuditEvent {
-        position: non_negative(operation, row.get("position"))?,
-        event_id: uuid(operation, row.get("event_id"))?,
-        key: entity_key(operation, row.get("aggregate_id"))?,
-        version: non_negative(operation, row.get("sequence"))?,
-        recorded_at: time(operation, row.get("recorded_at"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        event_id: uuid(operation, row.read(operation, "event_id")?)?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        version: non_negative(operation, row.read(operation, "sequence")?)?,
+        recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
         event: decode_payload(
-            row.get("event_type"),
-            row.get("event_version"),
-            row.get("payload"),
+            row.read(operation, "event_type")?,
+            row.read(operation, "event_version")?,
+            row.read(operation, "payload")?,
         )?,
-        metadata: EventMetadata::from_map(row.get("actor"), causation_id, metadata),
-        command_id: uuid(operation, row.get("command_id"))?,
+        metadata: EventMetadata::from_map(row.read(operation, "actor")?, causation_id, metadata),
+        command_id: uuid(operation, row.read(operation, "command_id")?)?,
     })
 }

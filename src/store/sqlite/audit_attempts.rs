@@ -6,11 +6,12 @@ use super::{micros, time};
 use crate::store::audit::{
     Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, Order, Outcome, Rows, StoredAttempt,
 };
+use crate::store::columns::Columns as _;
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 macro_rules! attempts {
     ($order:literal) => {
@@ -185,8 +186,8 @@ pub(super) async fn add(
 
 fn place(operation: &'static str, row: &SqliteRow) -> Result<AuditPlace, StoreError> {
     Ok(AuditPlace {
-        position: non_negative(operation, row.get("position"))?,
-        sequence: non_negative(operation, row.get("sequence"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        sequence: non_negative(operation, row.read(operation, "sequence")?)?,
     })
 }
 
@@ -194,8 +195,8 @@ fn stored_attempt(row: &SqliteRow) -> Result<StoredAttempt, StoreError> {
     let operation = "read an attempt";
     let unknown = |what: &str| StoreError::inconsistent(operation, format!("an unknown {what}"));
     let key = match (
-        row.get::<Option<&str>, _>("entity_type"),
-        row.get::<Option<&str>, _>("entity_id"),
+        row.read::<Option<&str>>(operation, "entity_type")?,
+        row.read::<Option<&str>>(operation, "entity_id")?,
     ) {
         (Some(entity_type), Some(id)) => {
             let entity_type = entity_type.parse().map_err(|_| unknown("entity type"))?;
@@ -204,11 +205,11 @@ fn stored_attempt(row: &SqliteRow) -> Result<StoredAttempt, StoreError> {
         _ => None,
     };
     let outcome: Outcome = row
-        .get::<&str, _>("outcome")
+        .read::<&str>(operation, "outcome")?
         .parse()
         .map_err(|_| unknown("outcome"))?;
     let action: AuditAction = row
-        .get::<&str, _>("action")
+        .read::<&str>(operation, "action")?
         .parse()
         .map_err(|_| unknown("action"))?;
     Ok(StoredAttempt {
@@ -216,18 +217,18 @@ fn stored_attempt(row: &SqliteRow) -> Result<StoredAttempt, StoreError> {
         attempt: Attempt {
             outcome,
             action,
-            reason: row.get("reason"),
-            actor: row.get("actor"),
-            token_issuer: row.get("token_issuer"),
-            token_id_hash: row.get("token_id_hash"),
-            ip: row.get("ip"),
-            user_agent: row.get("user_agent"),
-            request_id: row.get("request_id"),
+            reason: row.read(operation, "reason")?,
+            actor: row.read(operation, "actor")?,
+            token_issuer: row.read(operation, "token_issuer")?,
+            token_id_hash: row.read(operation, "token_id_hash")?,
+            ip: row.read(operation, "ip")?,
+            user_agent: row.read(operation, "user_agent")?,
+            request_id: row.read(operation, "request_id")?,
             key,
-            detail: row.get("detail"),
-            first_at: time(operation, row.get("first_at"))?,
-            last_at: time(operation, row.get("last_at"))?,
-            count: non_negative(operation, row.get("count"))?,
+            detail: row.read(operation, "detail")?,
+            first_at: time(operation, row.read(operation, "first_at")?)?,
+            last_at: time(operation, row.read(operation, "last_at")?)?,
+            count: non_negative(operation, row.read(operation, "count")?)?,
         },
     })
 }

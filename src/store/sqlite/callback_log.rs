@@ -7,12 +7,13 @@ use super::super::callbacks::{
 };
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, time, uuid};
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Row, Sqlite};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -67,7 +68,7 @@ impl CallbackLog for SqliteStore {
             .fetch_one(&self.reads)
             .await
             .map_err(StoreError::database(operation))?;
-        non_negative(operation, row.get("found"))
+        non_negative(operation, row.read(operation, "found")?)
     }
 
     async fn delivery(
@@ -155,8 +156,8 @@ impl CallbackLog for SqliteStore {
             .iter()
             .map(|row| {
                 Ok((
-                    time(operation, row.get("created_at"))?,
-                    uuid(operation, row.get("delivery_id"))?,
+                    time(operation, row.read(operation, "created_at")?)?,
+                    uuid(operation, row.read(operation, "delivery_id")?)?,
                 ))
             })
             .collect::<Result<Vec<DeliveryCursor>, StoreError>>()?;
@@ -179,46 +180,48 @@ fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Sqlite, S
 
 fn delivery_row(operation: &'static str, row: &SqliteRow) -> Result<DeliveryRow, StoreError> {
     Ok(DeliveryRow {
-        delivery_id: uuid(operation, row.get("delivery_id"))?,
-        event_id: uuid(operation, row.get("event_id"))?,
-        position: non_negative(operation, row.get("position"))?,
-        key: entity_key(operation, row.get("aggregate_id"))?,
-        host: row.get("host"),
-        url_sealed: row.get("url_sealed"),
-        dataset_id: row.get("dataset_id"),
-        error: row.get("error"),
+        delivery_id: uuid(operation, row.read(operation, "delivery_id")?)?,
+        event_id: uuid(operation, row.read(operation, "event_id")?)?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        host: row.read(operation, "host")?,
+        url_sealed: row.read(operation, "url_sealed")?,
+        dataset_id: row.read(operation, "dataset_id")?,
+        error: row.read(operation, "error")?,
         state: row
-            .get::<&str, _>("state")
+            .read::<&str>(operation, "state")?
             .parse()
             .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
-        gone: row.get("gone"),
-        attempts: count(operation, row.get("attempts"))?,
-        leased: row.get::<Option<&str>, _>("lease_token").is_some(),
-        created_at: time(operation, row.get("created_at"))?,
-        first_due_at: time(operation, row.get("first_due_at"))?,
-        next_attempt_at: time(operation, row.get("next_attempt_at"))?,
-        last_status: status(operation, row.get("last_status"))?,
-        last_error: row.get("last_error"),
-        finished_at: optional_time(operation, row.get("finished_at"))?,
+        gone: row.read(operation, "gone")?,
+        attempts: count(operation, row.read(operation, "attempts")?)?,
+        leased: row.read::<Option<&str>>(operation, "lease_token")?.is_some(),
+        created_at: time(operation, row.read(operation, "created_at")?)?,
+        first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
+        next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
+        last_status: status(operation, row.read(operation, "last_status")?)?,
+        last_error: row.read(operation, "last_error")?,
+        finished_at: optional_time(operation, row.read(operation, "finished_at")?)?,
     })
 }
 
 fn attempt_row(operation: &'static str, row: &SqliteRow) -> Result<AttemptRow, StoreError> {
     Ok(AttemptRow {
-        attempt: count(operation, row.get("attempt"))?,
-        started_at: time(operation, row.get("started_at"))?,
+        attempt: count(operation, row.read(operation, "attempt")?)?,
+        started_at: time(operation, row.read(operation, "started_at")?)?,
         outcome: row
-            .get::<&str, _>("outcome")
+            .read::<&str>(operation, "outcome")?
             .parse()
             .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
         duration: row
-            .get::<Option<i64>, _>("duration_ms")
+            .read::<Option<i64>>(operation, "duration_ms")?
             .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
             .transpose()?,
-        status: status(operation, row.get("status"))?,
-        error: row.get("error"),
-        body: row.get::<Option<Vec<u8>>, _>("body").unwrap_or_default(),
-        body_truncated: row.get("body_truncated"),
+        status: status(operation, row.read(operation, "status")?)?,
+        error: row.read(operation, "error")?,
+        body: row
+            .read::<Option<Vec<u8>>>(operation, "body")?
+            .unwrap_or_default(),
+        body_truncated: row.read(operation, "body_truncated")?,
     })
 }
 

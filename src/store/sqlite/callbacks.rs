@@ -10,6 +10,7 @@ use super::callback_log::{count, optional_time};
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, time, uuid};
 use crate::clock::Clock;
+use crate::store::columns::Columns as _;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
@@ -37,13 +38,13 @@ impl CallbackStore for SqliteStore {
             .iter()
             .map(|row| {
                 Ok(TargetRow {
-                    target_id: uuid(operation, row.get("target_id"))?,
-                    aggregate_id: row.get("aggregate_id"),
-                    host: row.get("host"),
-                    url_sealed: row.get("url_sealed"),
-                    dataset_id: row.get("dataset_id"),
-                    registered: row.get("registered"),
-                    created_at: time(operation, row.get("created_at"))?,
+                    target_id: uuid(operation, row.read(operation, "target_id")?)?,
+                    aggregate_id: row.read(operation, "aggregate_id")?,
+                    host: row.read(operation, "host")?,
+                    url_sealed: row.read(operation, "url_sealed")?,
+                    dataset_id: row.read(operation, "dataset_id")?,
+                    registered: row.read(operation, "registered")?,
+                    created_at: time(operation, row.read(operation, "created_at")?)?,
                 })
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
@@ -94,8 +95,8 @@ impl CallbackStore for SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(NextDue {
-            first: optional_time(operation, row.get("first"))?,
-            retry: optional_time(operation, row.get("retry"))?,
+            first: optional_time(operation, row.read(operation, "first")?)?,
+            retry: optional_time(operation, row.read(operation, "retry")?)?,
         })
     }
 
@@ -128,8 +129,8 @@ impl CallbackStore for SqliteStore {
             .await
             .map_err(StoreError::database(operation))?;
             let Some(row) = row else { continue };
-            let attempt = count(operation, row.get("attempts"))?;
-            let before = count(operation, row.get("attempts_before"))?;
+            let attempt = count(operation, row.read(operation, "attempts")?)?;
+            let before = count(operation, row.read(operation, "attempts_before")?)?;
             sqlx::query(
                 "INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
                  VALUES (?1, ?2, ?3, 'unknown', 0)",
@@ -145,12 +146,12 @@ impl CallbackStore for SqliteStore {
                 token: request.token,
                 attempt,
                 step: attempt.saturating_sub(before),
-                key: entity_key(operation, row.get("aggregate_id"))?,
-                host: row.get("host"),
-                url_sealed: row.get("url_sealed"),
-                dataset_id: row.get("dataset_id"),
-                error: row.get("error"),
-                first_due_at: time(operation, row.get("first_due_at"))?,
+                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                host: row.read(operation, "host")?,
+                url_sealed: row.read(operation, "url_sealed")?,
+                dataset_id: row.read(operation, "dataset_id")?,
+                error: row.read(operation, "error")?,
+                first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
             });
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
@@ -222,8 +223,8 @@ impl CallbackStore for SqliteStore {
         .map_err(StoreError::database(operation))?;
         let next = self.next_due().await?;
         Ok(DeliveryStats {
-            due: non_negative(operation, row.get("due"))?,
-            dead: non_negative(operation, row.get("dead"))?,
+            due: non_negative(operation, row.read(operation, "due")?)?,
+            dead: non_negative(operation, row.read(operation, "dead")?)?,
             oldest_due: next.first.into_iter().chain(next.retry).min(),
         })
     }
@@ -252,7 +253,7 @@ async fn supersede(
     .await
     .map_err(StoreError::database(operation))?;
     for row in rows {
-        if row.get::<Option<&str>, _>("lease_token").is_none() {
+        if row.read::<Option<&str>>(operation, "lease_token")?.is_none() {
             continue;
         }
         sqlx::query(
@@ -260,8 +261,8 @@ async fn supersede(
              WHERE target_id = ?1 AND final AND state = 'due' AND attempts = 0
                AND aggregate_id IN (SELECT value FROM json_each(?3))",
         )
-        .bind(row.get::<&str, _>("target_id"))
-        .bind(row.get::<i64, _>("next_attempt_at"))
+        .bind(row.read::<&str>(operation, "target_id")?)
+        .bind(row.read::<i64>(operation, "next_attempt_at")?)
         .bind(Json(streams))
         .execute(&mut *tx)
         .await
@@ -312,7 +313,7 @@ impl SqliteStore {
             .bind(i64::from(request.others))
             .bind(now)
             .bind(i64::from(request.limit))
-            .map(|row: SqliteRow| (row.get("host"), row.get("room")))
+            .try_map(|row: SqliteRow| Ok((row.try_get("host")?, row.try_get("room")?)))
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?

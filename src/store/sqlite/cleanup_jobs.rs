@@ -10,13 +10,14 @@ use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, JobStatus, NewCleanupJob,
     NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
 };
+use crate::store::columns::Columns as _;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -96,7 +97,7 @@ impl CleanupJobStore for SqliteStore {
             .await
             .map_err(StoreError::database(operation))?;
         for row in &rows {
-            let event_id: &str = row.get("event_id");
+            let event_id: &str = row.read(operation, "event_id")?;
             sqlx::query(
                 "INSERT INTO cleanup_jobs
                      (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
@@ -105,14 +106,21 @@ impl CleanupJobStore for SqliteStore {
                  SET state = 'due', attempts = 0, next_attempt_at = excluded.next_attempt_at, finished_at = NULL",
             )
             .bind(event_id)
-            .bind(row.get::<i64, _>("position"))
-            .bind(row.get::<&str, _>("aggregate_id"))
-            .bind(row.get::<&str, _>("purge_id"))
+            .bind(row.read::<i64>(operation, "position")?)
+            .bind(row.read::<&str>(operation, "aggregate_id")?)
+            .bind(row.read::<&str>(operation, "purge_id")?)
             .bind(micros(now))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
-            insert_obligations(&mut tx, operation, event_id, row.get("storage_count"), now).await?;
+            insert_obligations(
+                &mut tx,
+                operation,
+                event_id,
+                row.read(operation, "storage_count")?,
+                now,
+            )
+            .await?;
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
@@ -153,20 +161,23 @@ impl CleanupJobStore for SqliteStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        let claimed: Vec<&str> = rows.iter().map(|row| row.get("event_id")).collect();
+        let claimed: Vec<&str> = rows
+            .iter()
+            .map(|row| row.read(operation, "event_id"))
+            .collect::<Result<_, _>>()?;
         let mut obligations = load_obligations(&mut tx, operation, &claimed).await?;
         let jobs = rows
             .iter()
             .map(|row| {
-                let event_id = uuid(operation, row.get("event_id"))?;
+                let event_id = uuid(operation, row.read(operation, "event_id")?)?;
                 Ok(CleanupJob {
                     lease: JobLease {
                         event_id,
                         token: claim.token,
                     },
-                    key: entity_key(operation, row.get("aggregate_id"))?,
-                    purge_id: uuid(operation, row.get("purge_id"))?,
-                    attempts: small(operation, row.get("attempts"))?,
+                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                    purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+                    attempts: small(operation, row.read(operation, "attempts")?)?,
                     obligations: obligations.remove(&event_id).unwrap_or_default(),
                 })
             })
@@ -399,9 +410,9 @@ impl CleanupJobStore for SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(CleanupCounts {
-            due: non_negative(operation, row.get("due"))?,
-            running: non_negative(operation, row.get("running"))?,
-            failed: non_negative(operation, row.get("failed"))?,
+            due: non_negative(operation, row.read(operation, "due")?)?,
+            running: non_negative(operation, row.read(operation, "running")?)?,
+            failed: non_negative(operation, row.read(operation, "failed")?)?,
         })
     }
 }
@@ -447,14 +458,14 @@ async fn load_obligations(
     .map_err(StoreError::database(operation))?;
     let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
     for row in &rows {
-        let event_id = uuid(operation, row.get("event_id"))?;
+        let event_id = uuid(operation, row.read(operation, "event_id")?)?;
         found.entry(event_id).or_default().push(Obligation {
-            ordinal: small(operation, row.get("ordinal"))?,
-            state: obligation_state(operation, row.get("state"))?,
-            objects: non_negative(operation, row.get("objects"))?,
-            bytes: non_negative(operation, row.get("bytes"))?,
-            last_error: row.get("last_error"),
-            storage_hash: storage_hash(operation, row.get("storage_hash"))?,
+            ordinal: small(operation, row.read(operation, "ordinal")?)?,
+            state: obligation_state(operation, row.read(operation, "state")?)?,
+            objects: non_negative(operation, row.read(operation, "objects")?)?,
+            bytes: non_negative(operation, row.read(operation, "bytes")?)?,
+            last_error: row.read(operation, "last_error")?,
+            storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
         });
     }
     Ok(found)
@@ -465,41 +476,44 @@ async fn purges(
     operation: &'static str,
     rows: &[SqliteRow],
 ) -> Result<Vec<PurgeStatus>, StoreError> {
-    let optional_time = |row: &SqliteRow, column: &str| {
-        row.get::<Option<i64>, _>(column)
+    let optional_time = |row: &SqliteRow, column| {
+        row.read::<Option<i64>>(operation, column)?
             .map(|micros| time(operation, micros))
             .transpose()
     };
-    let jobs: Vec<&str> = rows.iter().filter_map(|row| row.get("job")).collect();
+    let jobs: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row.read(operation, "job").transpose())
+        .collect::<Result<_, _>>()?;
     let mut obligations = load_obligations(connection, operation, &jobs).await?;
     rows.iter()
         .map(|row| {
-            let event_id = uuid(operation, row.get("event_id"))?;
-            let job = match row.get::<Option<&str>, _>("job") {
+            let event_id = uuid(operation, row.read(operation, "event_id")?)?;
+            let job = match row.read::<Option<&str>>(operation, "job")? {
                 None => None,
                 Some(_) => Some(JobStatus {
-                    attempts: small(operation, row.get("attempts"))?,
-                    next_attempt_at: time(operation, row.get("next_attempt_at"))?,
+                    attempts: small(operation, row.read(operation, "attempts")?)?,
+                    next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
                     leased_until: optional_time(row, "lease_until")?,
-                    last_error: row.get("last_error"),
+                    last_error: row.read(operation, "last_error")?,
                     finished_at: optional_time(row, "finished_at")?,
                     obligations: obligations.remove(&event_id).unwrap_or_default(),
                 }),
             };
             Ok(PurgeStatus {
-                position: non_negative(operation, row.get("position"))?,
+                position: non_negative(operation, row.read(operation, "position")?)?,
                 event_id,
-                key: entity_key(operation, row.get("aggregate_id"))?,
-                purge_id: uuid(operation, row.get("purge_id"))?,
-                state: purge_state(operation, row.get("state"))?,
-                requested_at: time(operation, row.get("requested_at"))?,
-                storage_count: small(operation, row.get("storage_count"))?,
+                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+                state: purge_state(operation, row.read(operation, "state")?)?,
+                requested_at: time(operation, row.read(operation, "requested_at")?)?,
+                storage_count: small(operation, row.read(operation, "storage_count")?)?,
                 job,
             })
         })
         .collect()
 }
 
-fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
+pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
 }

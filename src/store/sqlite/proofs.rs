@@ -4,6 +4,7 @@ use super::append::signed;
 use super::read::{hash, non_negative};
 use super::{SqliteStore, micros, time};
 use crate::merkle::tree::TileHash;
+use crate::store::columns::Columns as _;
 use crate::store::proofs::{
     Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
 };
@@ -38,7 +39,7 @@ impl ProofStore for SqliteStore {
         .fetch_one(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
-        if let Some(leaves) = run(&row).from(after + 1) {
+        if let Some(leaves) = run(operation, &row)?.from(after + 1) {
             return Ok(leaves);
         }
         let rows =
@@ -49,8 +50,8 @@ impl ProofStore for SqliteStore {
                 .await
                 .map_err(StoreError::database(operation))?;
         let rows = rows.iter().map(|row| {
-            let position = non_negative(operation, row.get("position"))?;
-            Ok((position, hash(operation, row.get("leaf"))?))
+            let position = non_negative(operation, row.read(operation, "position")?)?;
+            Ok((position, hash(operation, row.read(operation, "leaf")?)?))
         });
         without_gap(operation, after + 1, rows)
     }
@@ -67,10 +68,10 @@ impl ProofStore for SqliteStore {
         .map_err(StoreError::database(operation))?;
         let rows = rows.iter().map(|row| {
             let entry = StoredEntry {
-                entry: row.get("entry"),
-                leaf: hash(operation, row.get("leaf"))?,
+                entry: row.read(operation, "entry")?,
+                leaf: hash(operation, row.read(operation, "leaf")?)?,
             };
-            Ok((non_negative(operation, row.get("position"))?, entry))
+            Ok((non_negative(operation, row.read(operation, "position")?)?, entry))
         });
         without_gap(operation, after + 1, rows)
     }
@@ -88,7 +89,7 @@ impl ProofStore for SqliteStore {
         .fetch_one(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
-        if let Some(hashes) = run(&row).from(from) {
+        if let Some(hashes) = run(operation, &row)?.from(from) {
             return Ok(hashes);
         }
         let rows = sqlx::query(
@@ -101,8 +102,8 @@ impl ProofStore for SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         let rows = rows.iter().map(|row| {
-            let place = non_negative(operation, row.get("place"))?;
-            Ok((place, hash(operation, row.get("hash"))?))
+            let place = non_negative(operation, row.read(operation, "place")?)?;
+            Ok((place, hash(operation, row.read(operation, "hash")?)?))
         });
         without_gap(operation, from, rows)
     }
@@ -271,10 +272,10 @@ impl ProofStore for SqliteStore {
         rows.iter()
             .map(|row| {
                 Ok(Disclosure {
-                    salt: hash(operation, row.get("salt"))?,
-                    payload: row.get::<Json<_>, _>("payload").0,
-                    metadata: row.get::<Json<_>, _>("metadata").0,
-                    actor: row.get("actor"),
+                    salt: hash(operation, row.read(operation, "salt")?)?,
+                    payload: row.read::<Json<_>>(operation, "payload")?.0,
+                    metadata: row.read::<Json<_>>(operation, "metadata")?.0,
+                    actor: row.read(operation, "actor")?,
                 })
             })
             .collect()
@@ -284,7 +285,7 @@ impl ProofStore for SqliteStore {
 /// The part of a row that needs no key.
 fn readable(operation: &'static str, row: &SqliteRow) -> Result<RawEvent, StoreError> {
     Ok(RawEvent {
-        position: non_negative(operation, row.get("position"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
         stream_id: text(row, "aggregate_id"),
         aggregate_type: text(row, "aggregate_type"),
         sequence: number(operation, row, "sequence")?,
@@ -337,22 +338,22 @@ fn data_key(row: &SqliteRow) -> Option<WrappedKey> {
 }
 
 /// What cannot be read is left to the reader of single rows.
-fn run(row: &SqliteRow) -> Run {
+fn run(operation: &'static str, row: &SqliteRow) -> Result<Run, StoreError> {
     let text: Option<String> = row.try_get("bytes").unwrap_or_default();
-    Run {
+    Ok(Run {
         first: row.try_get("first").unwrap_or_default(),
         last: row.try_get("last").unwrap_or_default(),
-        count: row.get("count"),
+        count: row.read(operation, "count")?,
         bytes: hex::decode(text.unwrap_or_default()).unwrap_or_default(),
         whole: row.try_get("whole").unwrap_or_default(),
-    }
+    })
 }
 
 fn checkpoint(row: &SqliteRow) -> Result<StoredCheckpoint, StoreError> {
     let operation = "read a checkpoint";
     Ok(StoredCheckpoint {
-        ledger: non_negative(operation, row.get("ledger"))?,
-        size: non_negative(operation, row.get("size"))?,
+        ledger: non_negative(operation, row.read(operation, "ledger")?)?,
+        size: non_negative(operation, row.read(operation, "size")?)?,
         root: hash(operation, row.try_get("root").unwrap_or_default())?,
         note: text(row, "note"),
         created_at: time(operation, row.try_get("created_at").unwrap_or(i64::MIN))?,

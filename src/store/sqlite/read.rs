@@ -8,10 +8,10 @@ use super::super::{
 };
 use super::append::signed;
 use super::{SqliteStore, time, uuid};
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use std::collections::{BTreeMap, HashMap};
@@ -43,10 +43,13 @@ impl ReadStore for SqliteStore {
         rows.iter()
             .map(|row| {
                 let entity_type = row
-                    .get::<&str, _>("entity_type")
+                    .read::<&str>(operation, "entity_type")?
                     .parse()
                     .map_err(|_| StoreError::inconsistent(operation, "an unknown entity type"))?;
-                Ok((entity_type, non_negative(operation, row.get("count"))?))
+                Ok((
+                    entity_type,
+                    non_negative(operation, row.read(operation, "count")?)?,
+                ))
             })
             .collect()
     }
@@ -152,16 +155,16 @@ impl ReadStore for SqliteStore {
         rows.iter()
             .map(|row| {
                 Ok(OwedPurge {
-                    position: non_negative(operation, row.get("position"))?,
-                    event_id: uuid(operation, row.get("event_id"))?,
-                    key: entity_key(operation, row.get("aggregate_id"))?,
-                    purge_id: uuid(operation, row.get("purge_id"))?,
-                    state: if row.get::<&str, _>("state") == State::PurgeFailed.as_str() {
+                    position: non_negative(operation, row.read(operation, "position")?)?,
+                    event_id: uuid(operation, row.read(operation, "event_id")?)?,
+                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                    purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+                    state: if row.read::<&str>(operation, "state")? == State::PurgeFailed.as_str() {
                         State::PurgeFailed
                     } else {
                         State::Purging
                     },
-                    requested_at: time(operation, row.get("requested_at"))?,
+                    requested_at: time(operation, row.read(operation, "requested_at")?)?,
                 })
             })
             .collect()
@@ -174,7 +177,7 @@ const PURGE_EVENTS: [&str; 3] = ["purge_requested", "purged", "purge_failed"];
 /// The head row as it is read everywhere.
 pub(super) fn head_from_row(row: &SqliteRow) -> Result<Head, StoreError> {
     let operation = "read the head";
-    let frontier: &[u8] = row.get("frontier");
+    let frontier: &[u8] = row.read(operation, "frontier")?;
     let (hashes, rest) = frontier.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(StoreError::inconsistent(
@@ -183,59 +186,59 @@ pub(super) fn head_from_row(row: &SqliteRow) -> Result<Head, StoreError> {
         ));
     }
     Ok(Head {
-        position: non_negative(operation, row.get("position"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
         frontier: hashes.to_vec(),
-        root: hash(operation, row.get("root"))?,
+        root: hash(operation, row.read(operation, "root")?)?,
         recorded_at: row
-            .get::<Option<i64>, _>("recorded_at")
+            .read::<Option<i64>>(operation, "recorded_at")?
             .map(|micros| time(operation, micros))
             .transpose()?,
     })
 }
 
 fn wrapped_key(operation: &'static str, row: &SqliteRow) -> Result<Option<WrappedKey>, StoreError> {
-    let Some(key_id) = row.get::<Option<&str>, _>("key_id") else {
+    let Some(key_id) = row.read::<Option<&str>>(operation, "key_id")? else {
         return Ok(None);
     };
     let key_id = uuid(operation, key_id)?;
     Ok(Some(WrappedKey {
         key_id,
-        kek_id: row.get("kek_id"),
-        wrapped: row.get("wrapped"),
+        kek_id: row.read(operation, "kek_id")?,
+        wrapped: row.read(operation, "wrapped")?,
     }))
 }
 
 fn stored_event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
     let operation = "read an event";
-    let Json(payload): Json<serde_json::Value> = row.get("payload");
-    let Json(metadata): Json<HashMap<String, String>> = row.get("metadata");
-    let aggregate_id: String = row.get("aggregate_id");
-    let sequence = non_negative(operation, row.get("sequence"))?;
+    let Json(payload): Json<serde_json::Value> = row.read(operation, "payload")?;
+    let Json(metadata): Json<HashMap<String, String>> = row.read(operation, "metadata")?;
+    let aggregate_id: String = row.read(operation, "aggregate_id")?;
+    let sequence = non_negative(operation, row.read(operation, "sequence")?)?;
     let serialized = SerializedEvent::new(
         aggregate_id.clone(),
         usize::try_from(sequence).unwrap_or(usize::MAX),
         AGGREGATE_TYPE.to_owned(),
-        row.get("event_type"),
-        row.get("event_version"),
+        row.read(operation, "event_type")?,
+        row.read(operation, "event_version")?,
         payload,
         serde_json::Value::Null,
     );
     let causation_id = row
-        .get::<Option<&str>, _>("causation_id")
+        .read::<Option<&str>>(operation, "causation_id")?
         .map(|id| uuid(operation, id))
         .transpose()?;
     Ok(StoredEvent {
-        position: non_negative(operation, row.get("position"))?,
-        event_id: uuid(operation, row.get("event_id"))?,
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        event_id: uuid(operation, row.read(operation, "event_id")?)?,
         key: entity_key(operation, &aggregate_id)?,
         sequence,
-        recorded_at: time(operation, row.get("recorded_at"))?,
+        recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
         event: decode_event(serialized)?,
-        metadata: EventMetadata::from_map(row.get("actor"), causation_id, metadata),
-        command_id: uuid(operation, row.get("command_id"))?,
-        sealed: row.get("sealed"),
-        entry: row.get("entry"),
-        leaf: hash(operation, row.get("leaf"))?,
+        metadata: EventMetadata::from_map(row.read(operation, "actor")?, causation_id, metadata),
+        command_id: uuid(operation, row.read(operation, "command_id")?)?,
+        sealed: row.read(operation, "sealed")?,
+        entry: row.read(operation, "entry")?,
+        leaf: hash(operation, row.read(operation, "leaf")?)?,
     })
 }
 

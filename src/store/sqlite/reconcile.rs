@@ -4,10 +4,10 @@ use super::read::entity_key;
 use super::{SqliteStore, uuid};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
+use crate::store::columns::Columns as _;
 use crate::store::reconcile::{PurgedCursor, PurgedStorage, ReconcileStore};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
-use sqlx::Row;
 
 #[async_trait]
 impl ReconcileStore for SqliteStore {
@@ -49,12 +49,13 @@ impl ReconcileStore for SqliteStore {
             .map(|row| {
                 let missing = || StoreError::inconsistent(operation, "a hash or number is missing");
                 Ok(PurgedStorage {
-                    event_id: uuid(operation, row.get("event_id"))?,
-                    ordinal: u32::try_from(row.get::<i64, _>("ordinal")).map_err(|_| missing())?,
-                    key: entity_key(operation, row.get("aggregate_id"))?,
-                    purge_id: uuid(operation, row.get("purge_id"))?,
-                    given_up: row.get::<&str, _>("state") != "done",
-                    hash: storage_hash(operation, row.get("storage_hash"))?.ok_or_else(missing)?,
+                    event_id: uuid(operation, row.read(operation, "event_id")?)?,
+                    ordinal: u32::try_from(row.read::<i64>(operation, "ordinal")?).map_err(|_| missing())?,
+                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                    purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+                    given_up: row.read::<&str>(operation, "state")? != "done",
+                    hash: storage_hash(operation, row.read(operation, "storage_hash")?)?
+                        .ok_or_else(missing)?,
                 })
             })
             .collect()

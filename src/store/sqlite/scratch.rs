@@ -2,11 +2,12 @@
 //! with its connection.
 
 use super::uuid;
+use crate::store::columns::Columns as _;
 use crate::store::reconcile::PurgedStorage;
 use crate::store::{Hash, StoreError};
 use archive_ledger_domain::EntityKey;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use uuid::Uuid;
 
 /// How an entity that is not purged stands to a place.
@@ -161,18 +162,18 @@ impl Scratch {
         let Some(row) = row else {
             return Ok(Known::default());
         };
-        let claim = match row.get::<i64, _>("claim") {
+        let claim = match row.read::<i64>(operation, "claim")? {
             0 => Claim::None,
             1 => Claim::Below,
             _ => Claim::Own,
         };
-        let ordered = match row.get::<Option<&str>, _>("entity") {
+        let ordered = match row.read::<Option<&str>>(operation, "entity")? {
             None => None,
             Some(entity) => Some(Ordered {
                 key: super::read::entity_key(operation, entity)?,
-                purge_id: uuid(operation, row.get("purge_id"))?,
-                ordinal: u32::try_from(row.get::<i64, _>("ordinal")).unwrap_or_default(),
-                given_up: row.get("given_up"),
+                purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+                ordinal: super::cleanup_jobs::small(operation, row.read(operation, "ordinal")?)?,
+                given_up: row.read(operation, "given_up")?,
             }),
         };
         Ok(Known { claim, ordered })

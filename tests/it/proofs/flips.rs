@@ -14,7 +14,7 @@ use archive_ledger_domain::EntityType;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -203,14 +203,13 @@ async fn no_flipped_bit_of_three_thousand_in_rows_goes_unnoticed() {
     while flipped < 3_000 {
         let (column, is_text) = COLUMNS[dice.below(COLUMNS.len())];
         let position = i64::try_from(dice.below(usize::try_from(rows).unwrap())).unwrap() + 1;
-        let bytes: Option<Vec<u8>> = sqlx::query(&format!(
+        let bytes: Option<Vec<u8>> = sqlx::query_scalar(&format!(
             "SELECT CAST({column} AS BLOB) AS bytes FROM events WHERE position = ?1"
         ))
         .bind(position)
         .fetch_one(&mut connection)
         .await
-        .unwrap()
-        .get("bytes");
+        .unwrap();
         let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             continue;
         };

@@ -1,11 +1,12 @@
 //! What a batch has to know before it is decided.
 
 use super::super::read::hash;
+use crate::store::columns::Columns as _;
 use crate::store::{BatchNeeds, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use cqrs_es::persist::SerializedEvent;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Streams, keys and answers, each in one query and only where there is something to ask for.
@@ -59,18 +60,21 @@ async fn load_events(
         .map_err(StoreError::database(operation))?;
     let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
     for row in rows {
-        let aggregate_id: String = row.get("aggregate_id");
+        let aggregate_id: String = row.read(operation, "aggregate_id")?;
+        let sequence: i64 = row.read(operation, "sequence")?;
+        let sequence = usize::try_from(sequence)
+            .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
         let event = SerializedEvent::new(
             aggregate_id.clone(),
-            usize::try_from(row.get::<i64, _>("sequence")).unwrap_or(0),
+            sequence,
             AGGREGATE_TYPE.to_owned(),
-            row.get("event_type"),
-            row.get("event_version"),
-            row.get::<Json<serde_json::Value>, _>("payload").0,
+            row.read(operation, "event_type")?,
+            row.read(operation, "event_version")?,
+            row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
             serde_json::Value::Null,
         );
         let stream = found.entry(aggregate_id).or_default();
-        stream.last_leaf = Some(hash(operation, row.get("leaf"))?);
+        stream.last_leaf = Some(hash(operation, row.read(operation, "leaf")?)?);
         stream.events.push(event);
     }
     Ok(found)
@@ -93,14 +97,16 @@ async fn load_keys(
     .await
     .map_err(StoreError::database("load the keys"))?;
     for row in rows {
-        let stream = found.entry(row.get("aggregate_id")).or_default();
-        if row.get("fenced") {
+        let stream = found
+            .entry(row.read("load the keys", "aggregate_id")?)
+            .or_default();
+        if row.read("load the keys", "fenced")? {
             stream.fenced = true;
         } else {
             stream.key = Some(WrappedKey {
-                key_id: row.get("key_id"),
-                kek_id: row.get("kek_id"),
-                wrapped: row.get("wrapped"),
+                key_id: row.read("load the keys", "key_id")?,
+                kek_id: row.read("load the keys", "kek_id")?,
+                wrapped: row.read("load the keys", "wrapped")?,
             });
         }
     }
@@ -121,10 +127,12 @@ async fn load_answers(
     rows.iter()
         .map(|row| {
             Ok(IdempotencyRecord {
-                key: hash("load the answers", row.get("key"))?,
-                request: hash("load the answers", row.get("request"))?,
-                answer: row.get::<Json<serde_json::Value>, _>("answer").0,
-                recorded_at: row.get("recorded_at"),
+                key: hash("load the answers", row.read("load the answers", "key")?)?,
+                request: hash("load the answers", row.read("load the answers", "request")?)?,
+                answer: row
+                    .read::<Json<serde_json::Value>>("load the answers", "answer")?
+                    .0,
+                recorded_at: row.read("load the answers", "recorded_at")?,
             })
         })
         .collect()

@@ -3,12 +3,13 @@
 
 use super::pages::Upkeep;
 use super::signed;
+use crate::store::columns::Columns as _;
 use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::ArchivedListChange;
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 /// The statement is put together of the parts that a batch has a use for: each costs its setting up even where it has
@@ -300,12 +301,16 @@ pub(super) async fn write(
         .ok_or(StoreError::HeadMoved)?;
     let after = KnownHead {
         head: write.head.clone(),
-        version: row.get("version"),
+        version: row.read("write the batch", "version")?,
     };
-    let listed = |column: &str| row.get::<Option<Vec<i64>>, _>(column).unwrap_or_default();
+    let listed = |column| -> Result<Vec<i64>, StoreError> {
+        Ok(row
+            .read::<Option<_>>("write the batch", column)?
+            .unwrap_or_default())
+    };
     let upkeep = Upkeep {
-        pages: listed("pages"),
-        groups: listed("groups"),
+        pages: listed("pages")?,
+        groups: listed("groups")?,
     };
     Ok((after, upkeep))
 }

@@ -2,6 +2,7 @@
 
 use super::super::append::signed;
 use super::{non_negative, wrapped_key};
+use crate::store::columns::Columns as _;
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, Utc};
@@ -147,13 +148,13 @@ async fn numbered(
     let Some(page) = page else {
         return Ok(None);
     };
-    let (paged, total): (i64, i64) = (page.get("paged"), page.get("total"));
+    let (paged, total): (i64, i64) = (page.try_get("paged")?, page.try_get("total")?);
     if paged != total {
         // An instance of an earlier version has appended, which counts no pages; `rebuild` counts them again.
         tracing::warn!(%entity_type, paged, total, "the list's pages are not counted right; run `archive-ledger rebuild`");
         return Ok(None);
     }
-    if page.get("first") {
+    if page.try_get("first")? {
         return Ok(None);
     }
     sqlx::query(FROM)
@@ -161,9 +162,9 @@ async fn numbered(
         .persistent(false)
         .bind(entity_type.as_str())
         .bind(wanted)
-        .bind(page.get::<DateTime<Utc>, _>("deleted_at"))
-        .bind(page.get::<&str, _>("entity_id"))
-        .bind(page.get::<i64, _>("skipped"))
+        .bind(page.try_get::<DateTime<Utc>, _>("deleted_at")?)
+        .bind(page.try_get::<&str, _>("entity_id")?)
+        .bind(page.try_get::<i64, _>("skipped")?)
         .fetch_all(&mut *tx)
         .await
         .map(Some)
@@ -171,10 +172,13 @@ async fn numbered(
 
 /// Each row carries the count; where there are none, one row carries nothing else.
 fn read(entity_type: EntityType, rows: &[PgRow], limit: u32) -> Result<ArchivedPage, StoreError> {
-    let total: i64 = rows.first().map_or(0, |row| row.get("total"));
+    let total = match rows.first() {
+        Some(row) => row.read(OPERATION, "total")?,
+        None => 0,
+    };
     let listed = rows
         .iter()
-        .filter(|row| row.get::<Option<&str>, _>("entity_id").is_some());
+        .filter(|row| !matches!(row.try_get::<Option<&str>, _>("entity_id"), Ok(None)));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = listed.clone().nth(limit).is_some();
     Ok(ArchivedPage {
@@ -188,13 +192,13 @@ fn read(entity_type: EntityType, rows: &[PgRow], limit: u32) -> Result<ArchivedP
 }
 
 fn archived_row(entity_type: EntityType, row: &PgRow) -> Result<ArchivedRow, StoreError> {
-    let key = EntityKey::new(entity_type, row.get("entity_id"))
+    let key = EntityKey::new(entity_type, row.read(OPERATION, "entity_id")?)
         .map_err(|error| StoreError::inconsistent(OPERATION, error.to_string()))?;
     Ok(ArchivedRow {
         key,
-        deleted_at: row.get("deleted_at"),
-        event_id: row.get("event_id"),
-        sealed: row.get("sealed"),
-        data_key: wrapped_key(row),
+        deleted_at: row.read(OPERATION, "deleted_at")?,
+        event_id: row.read(OPERATION, "event_id")?,
+        sealed: row.read(OPERATION, "sealed")?,
+        data_key: wrapped_key(OPERATION, row)?,
     })
 }

@@ -7,8 +7,9 @@
 use super::super::{CONNECT_TIMEOUT, TRUSTED_FOR};
 use super::non_negative;
 use crate::store::StoreError;
+use crate::store::columns::Columns as _;
 use archive_ledger_domain::EntityType;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -81,10 +82,13 @@ async fn query(connection: &mut PgConnection) -> Result<Counts, StoreError> {
     rows.iter()
         .map(|row| {
             let entity_type = row
-                .get::<&str, _>("entity_type")
+                .read::<&str>(OPERATION, "entity_type")?
                 .parse()
                 .map_err(|_| StoreError::inconsistent(OPERATION, "an unknown entity type"))?;
-            Ok((entity_type, non_negative(OPERATION, row.get("count"))?))
+            Ok((
+                entity_type,
+                non_negative(OPERATION, row.read(OPERATION, "count")?)?,
+            ))
         })
         .collect()
 }

@@ -2,11 +2,12 @@
 //! nothing is left of them.
 
 use super::super::micros;
+use crate::store::columns::Columns as _;
 use crate::store::{PageSizes, StoreError};
 use archive_ledger_domain::EntityType;
 use archive_ledger_projections::{Changes, Placed};
 use sqlx::types::Json;
-use sqlx::{Executor, Row, SqliteConnection};
+use sqlx::{Executor, SqliteConnection};
 use std::collections::BTreeMap;
 
 const OPERATION: &str = "count the list's pages";
@@ -75,8 +76,11 @@ pub(super) async fn count(
         .map_err(failed())?;
     let mut groups: BTreeMap<i64, i64> = BTreeMap::new();
     for page in &pages {
-        let delta = deltas.get(&page.get::<i64, _>("id")).copied().unwrap_or(0);
-        *groups.entry(page.get("group_id")).or_default() += delta;
+        let delta = deltas
+            .get(&page.read::<i64>(OPERATION, "id")?)
+            .copied()
+            .unwrap_or(0);
+        *groups.entry(page.read(OPERATION, "group_id")?).or_default() += delta;
     }
     let counted: i64 = groups.values().sum();
     if pages.len() != deltas.len() || counted != deltas.values().sum::<i64>() {
@@ -95,12 +99,12 @@ pub(super) async fn count(
         return Err(StoreError::inconsistent(OPERATION, "a page has no group"));
     }
     for page in &pages {
-        let (id, count) = (page.get("id"), page.get("count"));
-        keep_page(connection, id, count, page.get("first"), sizes).await?;
+        let (id, count) = (page.read(OPERATION, "id")?, page.read(OPERATION, "count")?);
+        keep_page(connection, id, count, page.read(OPERATION, "first")?, sizes).await?;
     }
     for group in &counted {
-        let (id, count) = (group.get("id"), group.get("count"));
-        keep_group(connection, id, count, group.get("first"), sizes).await?;
+        let (id, count) = (group.read(OPERATION, "id")?, group.read(OPERATION, "count")?);
+        keep_group(connection, id, count, group.read(OPERATION, "first")?, sizes).await?;
     }
     Ok(())
 }
@@ -129,7 +133,7 @@ async fn assign(
                     .fetch_one(&mut *connection)
                     .await
                     .map_err(failed())?;
-                let found = (row.get("id"), row.get("since"));
+                let found = (row.read(OPERATION, "id")?, row.read(OPERATION, "since")?);
                 firsts.insert(entity_type, found);
                 found
             }
@@ -148,7 +152,8 @@ async fn assign(
             .await
             .map_err(failed())?;
         for row in rows {
-            *deltas.entry(row.get("page")).or_default() += row.get::<i64, _>("delta");
+            *deltas.entry(row.read(OPERATION, "page")?).or_default() +=
+                row.read::<i64>(OPERATION, "delta")?;
         }
     }
     deltas.retain(|_, delta| *delta != 0);

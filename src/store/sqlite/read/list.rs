@@ -3,6 +3,7 @@
 use super::super::append::signed;
 use super::super::{micros, time, uuid};
 use super::{non_negative, wrapped_key};
+use crate::store::columns::Columns as _;
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
 use sqlx::sqlite::SqliteRow;
@@ -73,7 +74,7 @@ pub(super) async fn page(
         .fetch_one(&mut *tx)
         .await
         .map_err(failed())?;
-    let (total, paged): (i64, i64) = (totals.get("total"), totals.get("paged"));
+    let (total, paged): (i64, i64) = (totals.read(OPERATION, "total")?, totals.read(OPERATION, "paged")?);
     let wanted = i64::from(limit) + 1;
     let rows = match page {
         ListPage::After(deleted_at, id) => {
@@ -148,21 +149,21 @@ impl Start {
             .fetch_one(connection)
             .await?;
         Ok(Self {
-            deleted_at: row.get("deleted_at"),
-            entity_id: row.get("entity_id"),
-            skipped: row.get("skipped"),
+            deleted_at: row.try_get("deleted_at")?,
+            entity_id: row.try_get("entity_id")?,
+            skipped: row.try_get("skipped")?,
         })
     }
 }
 
 fn archived_row(entity_type: EntityType, row: &SqliteRow) -> Result<ArchivedRow, StoreError> {
-    let key = EntityKey::new(entity_type, row.get("entity_id"))
+    let key = EntityKey::new(entity_type, row.read(OPERATION, "entity_id")?)
         .map_err(|error| StoreError::inconsistent(OPERATION, error.to_string()))?;
     Ok(ArchivedRow {
         key,
-        deleted_at: time(OPERATION, row.get("deleted_at"))?,
-        event_id: uuid(OPERATION, row.get("event_id"))?,
-        sealed: row.get("sealed"),
+        deleted_at: time(OPERATION, row.read(OPERATION, "deleted_at")?)?,
+        event_id: uuid(OPERATION, row.read(OPERATION, "event_id")?)?,
+        sealed: row.read(OPERATION, "sealed")?,
         data_key: wrapped_key(OPERATION, row)?,
     })
 }
