@@ -229,6 +229,7 @@ impl ArchivedEntity {
                 purge_id,
                 objects: 0,
                 bytes: 0,
+                at_least: false,
                 forced: false,
                 skipped: 0,
             }),
@@ -247,21 +248,28 @@ impl ArchivedEntity {
             State::Purging => {}
         }
         Ok(vec![match outcome {
-            CleanupOutcome::Done { objects, bytes } => Event::Purged(Purged {
+            CleanupOutcome::Done {
+                objects,
+                bytes,
+                at_least,
+            } => Event::Purged(Purged {
                 purge_id,
                 objects,
                 bytes,
+                at_least,
                 forced: false,
                 skipped: 0,
             }),
             CleanupOutcome::Failed {
                 objects,
                 bytes,
+                at_least,
                 error,
             } => Event::PurgeFailed(PurgeFailed {
                 purge_id,
                 objects,
                 bytes,
+                at_least,
                 error,
             }),
         }])
@@ -291,6 +299,7 @@ impl ArchivedEntity {
             purge_id,
             objects: sum(|one| one.objects),
             bytes: sum(|one| one.bytes),
+            at_least: obligations.iter().any(|one| one.at_least),
             forced: true,
             skipped: u32::try_from(skipped).unwrap_or(u32::MAX),
         };

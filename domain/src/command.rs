@@ -71,6 +71,8 @@ pub enum CleanupOutcome {
         objects: u64,
         /// Their size, in bytes.
         bytes: u64,
+        /// Whether the counts are a lower bound.
+        at_least: bool,
     },
     /// The cleanup gave up.
     Failed {
@@ -78,6 +80,8 @@ pub enum CleanupOutcome {
         objects: u64,
         /// Their size, in bytes.
         bytes: u64,
+        /// Whether the counts are a lower bound.
+        at_least: bool,
         /// The cause, without any path or key.
         error: String,
     },

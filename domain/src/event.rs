@@ -96,6 +96,9 @@ pub struct Purged {
     /// How many storage URIs were given up then.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u32,
+    /// Whether the counts are a lower bound: a cleanup was cut off before it had counted what it deleted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_least: bool,
 }
 
 #[expect(
@@ -125,6 +128,9 @@ pub struct PurgeFailed {
     pub bytes: u64,
     /// The cause, without any path or key.
     pub error: String,
+    /// Whether the counts are a lower bound, as in [`Purged`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_least: bool,
 }
 
 /// Somebody gave up what a purge still owed: from here on the service deletes nothing more for it.
@@ -150,6 +156,9 @@ pub struct ForcedObligation {
     pub objects: u64,
     /// Their size, in bytes.
     pub bytes: u64,
+    /// Whether the counts are a lower bound, as in [`Purged`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_least: bool,
 }
 
 impl Event {

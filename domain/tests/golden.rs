@@ -107,6 +107,7 @@ fn golden() -> Vec<(&'static str, Event)> {
                 purge_id: PURGE,
                 objects: 41,
                 bytes: 5_000_000_000,
+                at_least: false,
                 forced: false,
                 skipped: 0,
             }),
@@ -117,8 +118,20 @@ fn golden() -> Vec<(&'static str, Event)> {
                 purge_id: PURGE,
                 objects: 48,
                 bytes: 5_000_001_024,
+                at_least: false,
                 forced: true,
                 skipped: 1,
+            }),
+        ),
+        (
+            "purged.v1.0.0.at-least",
+            Event::Purged(Purged {
+                purge_id: PURGE,
+                objects: 838,
+                bytes: 8380,
+                at_least: true,
+                forced: false,
+                skipped: 0,
             }),
         ),
         (
@@ -131,15 +144,50 @@ fn golden() -> Vec<(&'static str, Event)> {
                         skipped: false,
                         objects: 41,
                         bytes: 5_000_000_000,
+                        at_least: false,
                     },
                     ForcedObligation {
                         ordinal: 2,
                         skipped: true,
                         objects: 7,
                         bytes: 1024,
+                        at_least: false,
                     },
                 ],
                 reason_sealed: "AWJ5dGVzIHRoYXQgb25seSB0aGUga2V5cmluZyBvcGVucw==".into(),
+            }),
+        ),
+        (
+            "purge_forced.v1.0.0.at-least",
+            Event::PurgeForced(PurgeForced {
+                purge_id: PURGE,
+                obligations: vec![
+                    ForcedObligation {
+                        ordinal: 1,
+                        skipped: false,
+                        objects: 41,
+                        bytes: 5_000_000_000,
+                        at_least: false,
+                    },
+                    ForcedObligation {
+                        ordinal: 2,
+                        skipped: true,
+                        objects: 7,
+                        bytes: 1024,
+                        at_least: true,
+                    },
+                ],
+                reason_sealed: "AWJ5dGVzIHRoYXQgb25seSB0aGUga2V5cmluZyBvcGVucw==".into(),
+            }),
+        ),
+        (
+            "purge_failed.v1.0.0.at-least",
+            Event::PurgeFailed(PurgeFailed {
+                purge_id: PURGE,
+                objects: 7,
+                bytes: 1024,
+                at_least: true,
+                error: "the storage cannot be reached".into(),
             }),
         ),
         (
@@ -148,6 +196,7 @@ fn golden() -> Vec<(&'static str, Event)> {
                 purge_id: PURGE,
                 objects: 7,
                 bytes: 1024,
+                at_least: false,
                 error: "the storage refused the deletion of 34 objects".into(),
             }),
         ),
@@ -214,6 +263,8 @@ fn a_stored_event_that_lacks_a_fact_is_refused_instead_of_guessed() {
                     | (EventName::PurgeRequested, "deletion_id")
                     // Added within the version: an event without them was not forced.
                     | (EventName::Purged, "forced" | "skipped")
+                    // Added within the version: counts without it are exact, as far as their time knew.
+                    | (EventName::Purged | EventName::PurgeFailed, "at_least")
             );
             let read = serde_json::from_value::<Event>(payload);
             assert_eq!(read.is_ok(), optional, "{name} without {field}");

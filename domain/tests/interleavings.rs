@@ -257,7 +257,11 @@ fn command(world: World, ask: Ask, number: usize, history: &[Event]) -> Command 
     let never = Uuid::from_u128(u128::MAX);
     let latest = purges.last().copied().unwrap_or(never);
     let stale = if purges.len() > 1 { purges[0] } else { never };
-    let done = CleanupOutcome::Done { objects: 1, bytes: 1 };
+    let done = CleanupOutcome::Done {
+        objects: 1,
+        bytes: 1,
+        at_least: false,
+    };
     let force = |purge_id| Command::ForcePurge {
         purge_id,
         obligations: vec![ForcedObligation {
@@ -265,6 +269,7 @@ fn command(world: World, ask: Ask, number: usize, history: &[Event]) -> Command 
             skipped: true,
             objects: 0,
             bytes: 0,
+            at_least: false,
         }],
         reason_sealed: "c2VhbGVk".into(),
     };
@@ -299,6 +304,7 @@ fn command(world: World, ask: Ask, number: usize, history: &[Event]) -> Command 
             outcome: CleanupOutcome::Failed {
                 objects: 0,
                 bytes: 0,
+                at_least: false,
                 error: "unreachable".into(),
             },
         },

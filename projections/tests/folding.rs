@@ -280,6 +280,7 @@ fn a_purge_that_is_requested_and_done_in_one_batch_leaves_no_row_and_nothing_to_
             purge_id: Uuid::from_u128(5),
             objects: 0,
             bytes: 0,
+            at_least: false,
             forced: false,
             skipped: 0,
         }),
@@ -343,6 +344,7 @@ fn random_command(random: &mut Random, which: u32, number: u32, entity: &Archive
                 skipped: true,
                 objects: 3,
                 bytes: 4,
+                at_least: false,
             }],
             reason_sealed: "c2VhbGVk".into(),
         },
@@ -368,11 +370,16 @@ fn random_command(random: &mut Random, which: u32, number: u32, entity: &Archive
         outcome => Command::RecordCleanup {
             purge_id: entity.purge_id().unwrap_or(id),
             outcome: if outcome == 6 {
-                CleanupOutcome::Done { objects: 1, bytes: 2 }
+                CleanupOutcome::Done {
+                    objects: 1,
+                    bytes: 2,
+                    at_least: false,
+                }
             } else {
                 CleanupOutcome::Failed {
                     objects: 0,
                     bytes: 0,
+                    at_least: false,
                     error: "unreachable".into(),
                 }
             },
@@ -433,6 +440,7 @@ fn failed(id: u128) -> Event {
         purge_id: Uuid::from_u128(id),
         objects: 0,
         bytes: 0,
+        at_least: false,
         error: "unreachable".into(),
     })
 }

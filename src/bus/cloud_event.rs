@@ -135,6 +135,11 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub skipped: Option<u32>,
+    /// True when `objects` and `bytes` are a lower bound: a cleanup was cut off before it had counted what it deleted (absent
+    /// otherwise).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub at_least: Option<bool>,
 }
 
 /// Why a message is no event of the ledger.
@@ -220,6 +225,7 @@ impl Data {
             bytes: None,
             forced: None,
             skipped: None,
+            at_least: None,
         };
         match &stored.event {
             Event::Registered(facts) => data.storage_count = Some(facts.storage_count),
@@ -238,6 +244,7 @@ impl Data {
                 data.purge_id = Some(facts.purge_id);
                 data.objects = Some(facts.objects);
                 data.bytes = Some(facts.bytes);
+                data.at_least = facts.at_least.then_some(true);
                 if facts.forced {
                     data.forced = Some(true);
                     data.skipped = Some(facts.skipped);
@@ -251,11 +258,13 @@ impl Data {
                 data.skipped = Some(count(owed.iter().filter(|one| one.skipped).count()));
                 data.objects = Some(owed.iter().map(|one| one.objects).fold(0, u64::saturating_add));
                 data.bytes = Some(owed.iter().map(|one| one.bytes).fold(0, u64::saturating_add));
+                data.at_least = owed.iter().any(|one| one.at_least).then_some(true);
             }
             Event::PurgeFailed(facts) => {
                 data.purge_id = Some(facts.purge_id);
                 data.objects = Some(facts.objects);
                 data.bytes = Some(facts.bytes);
+                data.at_least = facts.at_least.then_some(true);
             }
         }
         data

@@ -234,7 +234,11 @@ impl Attempt {
         let Cleaned { objects, bytes } = total;
         let key = &self.job.key;
         let outcome = if failures.is_empty() {
-            CleanupOutcome::Done { objects, bytes }
+            CleanupOutcome::Done {
+                objects,
+                bytes,
+                at_least: false,
+            }
         } else {
             let error = summary(&failures);
             let attempts = self.job.attempts.saturating_add(1);
@@ -246,6 +250,7 @@ impl Attempt {
             CleanupOutcome::Failed {
                 objects,
                 bytes,
+                at_least: false,
                 error,
             }
         };

@@ -280,5 +280,6 @@ fn forced(obligation: &Obligation) -> ForcedObligation {
         },
         objects: obligation.objects,
         bytes: obligation.bytes,
+        at_least: false,
     }
 }

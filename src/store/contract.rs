@@ -349,6 +349,7 @@ pub const fn cleaned() -> CleanupOutcome {
     CleanupOutcome::Done {
         objects: 3,
         bytes: 4096,
+        at_least: false,
     }
 }
 
@@ -358,6 +359,7 @@ pub fn gave_up() -> CleanupOutcome {
     CleanupOutcome::Failed {
         objects: 1,
         bytes: 1024,
+        at_least: false,
         error: "the storage refused".into(),
     }
 }

@@ -107,7 +107,7 @@ on_both_backends! {
             purge_id,
             storage_count: 1,
         };
-        let outcome = archive_ledger_domain::CleanupOutcome::Failed { objects: 0, bytes: 0, error: "x".into() };
+        let outcome = archive_ledger_domain::CleanupOutcome::Failed { objects: 0, bytes: 0, at_least: false, error: "x".into() };
         world.ledger.record_cleanup(failed.clone(), first, outcome, Uuid::from_u128(9)).await.unwrap();
         let unknown = archive_ledger_domain::EntityKey::new(
             archive_ledger_domain::EntityType::Archives, "never-heard-of",

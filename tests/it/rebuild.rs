@@ -56,11 +56,16 @@ async fn live(opened: &Opened, storage: &str, number: u128) {
             .unwrap();
         if number % 7 < 2 {
             let outcome = if number.is_multiple_of(7) {
-                CleanupOutcome::Done { objects: 1, bytes: 1 }
+                CleanupOutcome::Done {
+                    objects: 1,
+                    bytes: 1,
+                    at_least: false,
+                }
             } else {
                 CleanupOutcome::Failed {
                     objects: 0,
                     bytes: 0,
+                    at_least: false,
                     error: "unreachable".to_owned(),
                 }
             };

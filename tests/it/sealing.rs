@@ -283,7 +283,11 @@ async fn traffic(home: &Home, opened: &Opened) -> Vec<EntityKey> {
                     .await
                     .unwrap();
                 if receipt.state == State::Purging && round % 2 == 0 {
-                    let outcome = CleanupOutcome::Done { objects: 1, bytes: 1 };
+                    let outcome = CleanupOutcome::Done {
+                        objects: 1,
+                        bytes: 1,
+                        at_least: false,
+                    };
                     let purge_id = receipt.purge_id.unwrap();
                     let cause = Uuid::nil();
                     ledger

@@ -145,6 +145,7 @@ fn a_purge_without_storage_is_requested_and_done_in_one_commit() {
                 purge_id: NEXT_PURGE,
                 objects: 0,
                 bytes: 0,
+                at_least: false,
                 forced: false,
                 skipped: 0,
             }),
@@ -177,12 +178,14 @@ fn a_cleanup_report_brings_its_counts_into_the_event() {
             CleanupOutcome::Done {
                 objects: 7,
                 bytes: u64::from(u32::MAX) + 1,
+                at_least: false,
             },
         ))
         .then_expect_events(vec![Event::Purged(Purged {
             purge_id: PURGE,
             objects: 7,
             bytes: u64::from(u32::MAX) + 1,
+            at_least: false,
             forced: false,
             skipped: 0,
         })]);
@@ -193,6 +196,7 @@ fn a_cleanup_report_brings_its_counts_into_the_event() {
             CleanupOutcome::Failed {
                 objects: 2,
                 bytes: 9,
+                at_least: true,
                 error: "access denied".into(),
             },
         ))
@@ -200,6 +204,7 @@ fn a_cleanup_report_brings_its_counts_into_the_event() {
             purge_id: PURGE,
             objects: 2,
             bytes: 9,
+            at_least: true,
             error: "access denied".into(),
         })]);
 }
@@ -224,6 +229,7 @@ fn a_purge_asked_for_again_after_a_failure_is_a_new_purge_that_the_old_report_do
             purge_id: NEXT_PURGE,
             objects: 7,
             bytes: 70,
+            at_least: false,
             forced: false,
             skipped: 0,
         })]);
@@ -245,6 +251,7 @@ fn a_forced_purge_says_what_was_given_up_and_its_end_does_not_pretend_that_the_r
                     purge_id: PURGE,
                     objects: 6,
                     bytes: 60,
+                    at_least: false,
                     forced: true,
                     skipped: 2,
                 }),
@@ -265,6 +272,7 @@ fn a_report_that_comes_after_its_purge_was_forced_changes_nothing() {
         CleanupOutcome::Failed {
             objects: 1,
             bytes: 1,
+            at_least: false,
             error: "too late".into(),
         },
     ] {

@@ -44,6 +44,7 @@ fn history(state: State, storage: u32) -> Vec<Event> {
                 purge_id: PURGE,
                 objects: 1,
                 bytes: 1,
+                at_least: false,
                 error: "unreachable".into(),
             }),
         ],
@@ -54,6 +55,7 @@ fn history(state: State, storage: u32) -> Vec<Event> {
                 purge_id: PURGE,
                 objects: 7,
                 bytes: 70,
+                at_least: false,
                 forced: false,
                 skipped: 0,
             }),
@@ -93,6 +95,7 @@ fn obligation(ordinal: u32, skipped: bool) -> ForcedObligation {
         skipped,
         objects: u64::from(ordinal),
         bytes: 10 * u64::from(ordinal),
+        at_least: false,
     }
 }
 
@@ -100,6 +103,7 @@ const fn done() -> CleanupOutcome {
     CleanupOutcome::Done {
         objects: 7,
         bytes: 70,
+        at_least: false,
     }
 }
 
@@ -107,6 +111,7 @@ fn failed() -> CleanupOutcome {
     CleanupOutcome::Failed {
         objects: 1,
         bytes: 1,
+        at_least: false,
         error: "unreachable".into(),
     }
 }

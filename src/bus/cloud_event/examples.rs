@@ -77,6 +77,7 @@ fn event(name: EventName, recorded_at: DateTime<Utc>) -> Event {
             purge_id,
             objects: 1_204,
             bytes: 73_014_444_032,
+            at_least: false,
             forced: false,
             skipped: 0,
         }),
@@ -84,6 +85,7 @@ fn event(name: EventName, recorded_at: DateTime<Utc>) -> Event {
             purge_id,
             objects: 1_200,
             bytes: 73_014_440_000,
+            at_least: false,
             error: String::new(),
         }),
         EventName::PurgeForced => Event::PurgeForced(PurgeForced {
@@ -93,6 +95,7 @@ fn event(name: EventName, recorded_at: DateTime<Utc>) -> Event {
                 skipped: true,
                 objects: 1_200,
                 bytes: 73_014_440_000,
+                at_least: false,
             }],
             reason_sealed: String::new(),
         }),

@@ -81,6 +81,7 @@ fn every_event() -> Vec<StoredEvent> {
                 purge_id: id(4),
                 objects: 12,
                 bytes: 3456,
+                at_least: false,
                 forced: false,
                 skipped: 0,
             }),
@@ -96,12 +97,14 @@ fn every_event() -> Vec<StoredEvent> {
                         skipped: false,
                         objects: 10,
                         bytes: 2000,
+                        at_least: false,
                     },
                     ForcedObligation {
                         ordinal: 2,
                         skipped: true,
                         objects: 1,
                         bytes: 1000,
+                        at_least: false,
                     },
                 ],
                 reason_sealed: "a text that stays in the ledger".to_owned(),
@@ -114,6 +117,7 @@ fn every_event() -> Vec<StoredEvent> {
                 purge_id: id(4),
                 objects: 11,
                 bytes: 3000,
+                at_least: false,
                 error: "a text that stays in the ledger".to_owned(),
             }),
         ),
@@ -146,6 +150,7 @@ fn the_end_of_a_forced_purge_says_that_objects_may_be_left() {
             purge_id: id(4),
             objects: 12,
             bytes: 3456,
+            at_least: false,
             forced,
             skipped,
         });
@@ -155,6 +160,36 @@ fn the_end_of_a_forced_purge_says_that_objects_may_be_left() {
     assert_eq!((&forced["forced"], &forced["skipped"]), (&true.into(), &2.into()));
     let clean = ended(false, 0);
     assert_eq!((clean.get("forced"), clean.get("skipped")), (None, None));
+}
+
+#[test]
+fn counts_that_are_a_lower_bound_say_so() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bus");
+    let mut seen = 0;
+    for mut stored in every_event() {
+        match &mut stored.event {
+            Event::Purged(facts) => facts.at_least = true,
+            Event::PurgeFailed(facts) => facts.at_least = true,
+            Event::PurgeForced(facts) => {
+                facts.obligations[1].at_least = true;
+                let event = CloudEvent::new(&stored, "/s");
+                assert_eq!(event.data.at_least, Some(true));
+                continue;
+            }
+            Event::Registered(_) | Event::SoftDeleted(_) | Event::Restored(_) | Event::PurgeRequested(_) => {
+                continue;
+            }
+        }
+        let file = directory.join(format!("{}.at-least.json", stored.event.name()));
+        let golden = std::fs::read_to_string(&file).unwrap();
+        let event = CloudEvent::new(&stored, &source("ledger one"));
+        let mut pretty = serde_json::to_string_pretty(&event).unwrap();
+        pretty.push('\n');
+        assert_eq!(pretty, golden, "{}", file.display());
+        assert_eq!(CloudEvent::decode(golden.as_bytes()).unwrap(), event);
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
 }
 
 #[test]

@@ -253,6 +253,7 @@ pub async fn a_command_that_the_store_cannot_hold_fails_alone(store: ContractSto
             purge_id: fresh_id(),
             objects: 0,
             bytes: 0,
+            at_least: false,
             error: "nobody asked".into(),
         })]),
         ..proposal(&orphan, Command::Restore)

@@ -79,6 +79,7 @@ pub async fn a_mismatch_and_a_failure_are_not_remembered(store: ContractStore) {
             purge_id: super::fresh_id(),
             objects: 0,
             bytes: 0,
+            at_least: false,
             error: String::new(),
         })]),
         ..keyed(4, 4, proposal(&other, Command::Restore))

@@ -195,10 +195,15 @@ impl Rig {
     pub async fn cleaned(&self, key: &EntityKey, purge_id: Uuid, error: Option<&str>) {
         let (objects, bytes) = (1, 1);
         let outcome = match error {
-            None => CleanupOutcome::Done { objects, bytes },
+            None => CleanupOutcome::Done {
+                objects,
+                bytes,
+                at_least: false,
+            },
             Some(error) => CleanupOutcome::Failed {
                 objects,
                 bytes,
+                at_least: false,
                 error: error.to_owned(),
             },
         };

@@ -106,7 +106,7 @@ on_both_backends! {
             }
             world.idle().await;
             worker.end().await;
-            let late = CleanupOutcome::Failed { objects: 9, bytes: 9, error: "late".into() };
+            let late = CleanupOutcome::Failed { objects: 9, bytes: 9, at_least: false, error: "late".into() };
             world.ledger.record_cleanup(key.clone(), purge_id, late, Uuid::from_u128(9)).await.unwrap();
             let events = world.reads.log_after(before, &[], 10).await.unwrap();
             assert!(events.iter().all(|event| over || matches!(event.event, Event::Purged(_))), "{what}");
