@@ -27,6 +27,7 @@ use lines::Lines;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -168,10 +169,15 @@ fn open(source: Source) -> Result<(Box<dyn Read + Send>, Option<u64>), ImportErr
     };
     let opened = File::open(&path).and_then(|file| {
         let metadata = file.metadata()?;
-        if metadata.is_dir() {
+        let kind = metadata.file_type();
+        if kind.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok((file, metadata.is_file().then_some(metadata.len())))
+        // A pipe ends when its writer does; a device may have no end.
+        if !kind.is_file() && !kind.is_fifo() {
+            return Err(io::Error::other("it is neither a regular file nor a pipe"));
+        }
+        Ok((file, kind.is_file().then_some(metadata.len())))
     });
     match opened {
         Ok((file, bytes)) => Ok((Box::new(file), bytes)),

@@ -7,6 +7,7 @@ mod cli;
 
 use archive_ledger::app::{self, ServeError, StartError};
 use archive_ledger::config::Config;
+use archive_ledger::foreign_text::harmless;
 use archive_ledger::telemetry;
 use cli::{Cli, Command};
 use std::error::Error;
@@ -151,7 +152,7 @@ impl Failure {
 
 /// Says why on standard error; that nobody can read it changes nothing about the exit code.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "archive-ledger: {line}");
+    let _ = writeln!(std::io::stderr(), "archive-ledger: {}", harmless(line));
 }
 
 /// The error and its causes on one line; a cause that an error already tells is not told twice.

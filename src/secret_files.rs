@@ -4,11 +4,12 @@
 //! sees half a key, a crash leaves either no file or a whole one, and of several processes that start at the
 //! same moment one wins and all use its bytes.
 
+use crate::small_files;
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -111,7 +112,7 @@ pub fn load(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
         path: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
+    let file = match small_files::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(read(error)),
@@ -123,19 +124,16 @@ pub fn load(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
             mode,
         });
     }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(read)?;
-    let content = |reason| {
-        Err(SecretFileError::Content {
-            path: path.to_owned(),
-            reason,
-        })
+    let content = |reason| SecretFileError::Content {
+        path: path.to_owned(),
+        reason,
     };
+    let bytes = small_files::rest(file, LARGEST).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => content("is too large for a key file"),
+        _ => read(error),
+    })?;
     if bytes.is_empty() {
-        return content("is empty");
-    }
-    if bytes.len() as u64 > LARGEST {
-        return content("is too large for a key file");
+        return Err(content("is empty"));
     }
     Ok(Some(bytes))
 }

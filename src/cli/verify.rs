@@ -4,15 +4,17 @@ use super::export::bar_style;
 use crate::Failure;
 use archive_ledger::app::{self, StartError};
 use archive_ledger::config::{Config, Flags};
+use archive_ledger::foreign_text::{harmless, shown};
 use archive_ledger::merkle::note::VerifierKey;
 use archive_ledger::proofs::evidence::Bundle;
+use archive_ledger::small_files::{self, BUNDLE_MAX, NOTE_MAX};
 use archive_ledger::verify::bundle::check_bundle;
 use archive_ledger::verify::database::{DatabaseRequest, Stage, check_database};
 use archive_ledger::verify::source::{Directory, Source, Web};
 use archive_ledger::verify::{Disclosures, Finding, LogReport, Request, check_log};
 use indicatif::ProgressBar;
 use std::fmt::Write as _;
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,11 +89,11 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
     let since = arguments
         .since
         .as_deref()
-        .map(|path| read("--since", path))
+        .map(|path| read("--since", path, NOTE_MAX))
         .transpose()?;
     let disclosures = match &arguments.payloads {
         Some(path) => {
-            let file = std::fs::File::open(path).map_err(|error| wrong("--payloads", &error))?;
+            let file = small_files::open(path).map_err(|error| unreadable("--payloads", path, &error))?;
             Disclosures::read(BufReader::new(file)).map_err(|error| wrong("--payloads", &error))?
         }
         None => Disclosures::default(),
@@ -171,7 +173,7 @@ async fn database(
 }
 
 fn bundle(path: &Path, key: &VerifierKey) -> Result<(), Failure> {
-    let text = read("--bundle", path)?;
+    let text = read("--bundle", path, BUNDLE_MAX)?;
     let parsed: Result<Bundle, Finding> = serde_json::from_str(&text)
         .map_err(|error| Finding::tampered(format!("the bundle is malformed at line {}", error.line())));
     let parsed = parsed?;
@@ -179,9 +181,9 @@ fn bundle(path: &Path, key: &VerifierKey) -> Result<(), Failure> {
     let mut text = format!(
         "sound: {} events of one stream, which the bundle says is {}/{}, in the log {} of {} events\n",
         report.events.len(),
-        parsed.entity_type,
-        parsed.id,
-        report.checkpoint.origin,
+        shown(&parsed.entity_type),
+        shown(&parsed.id),
+        shown(&report.checkpoint.origin),
         report.checkpoint.size,
     );
     for event in report.events {
@@ -194,7 +196,7 @@ fn told(report: &LogReport) -> String {
     let checkpoint = &report.checkpoint;
     let mut text = format!(
         "sound: {}, {} events in {} streams, root {}\n",
-        checkpoint.origin,
+        shown(&checkpoint.origin),
         checkpoint.size,
         report.streams,
         hex::encode(checkpoint.root)
@@ -203,7 +205,7 @@ fn told(report: &LogReport) -> String {
         let _ = writeln!(text, "payloads: {} are what the log commits to", report.payloads);
     }
     for notice in &report.notices {
-        let _ = writeln!(text, "notice: {notice}");
+        let _ = writeln!(text, "notice: {}", harmless(notice).replace('\n', " "));
     }
     text
 }
@@ -215,7 +217,7 @@ fn show(bar: &ProgressBar, done: u64, of: u64) {
 
 fn say(text: &str) -> Result<(), Failure> {
     std::io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(harmless(text).as_bytes())
         .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))
 }
 
@@ -224,18 +226,25 @@ fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
         Ok(key) => return Ok(key),
         Err(error) => error,
     };
-    match std::fs::read_to_string(text) {
+    let path = Path::new(text);
+    match small_files::read_text(path, NOTE_MAX) {
         Ok(content) => content
             .trim_end()
             .parse()
             .map_err(|error: archive_ledger::merkle::note::InvalidKey| wrong("--vkey", &error)),
-        Err(_) if text.contains('+') => Err(wrong("--vkey", &failed)),
-        Err(error) => Err(wrong("--vkey", &error)),
+        Err(error) if error.kind() == ErrorKind::NotFound && text.contains('+') => {
+            Err(wrong("--vkey", &failed))
+        }
+        Err(error) => Err(unreadable("--vkey", path, &error)),
     }
 }
 
-fn read(option: &str, path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| wrong(option, &error))
+fn read(option: &str, path: &Path, limit: u64) -> Result<String, Failure> {
+    small_files::read_text(path, limit).map_err(|error| unreadable(option, path, &error))
+}
+
+fn unreadable(option: &str, path: &Path, error: &std::io::Error) -> Failure {
+    wrong(&format!("{option}: cannot read {}", path.display()), error)
 }
 
 fn wrong(option: &str, error: &dyn std::error::Error) -> Failure {

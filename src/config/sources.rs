@@ -1,6 +1,7 @@
 //! Where an option's value comes from: flag, environment, file, default, in this order of precedence.
 
 use super::options::{self, CONFIG_FILE, Flags, Kind, OPTIONS};
+use crate::small_files::{self, CONFIG_MAX};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -99,7 +100,7 @@ pub(super) fn resolve(
 ) -> Result<Values, ConfigError> {
     let mut values = DEFAULT_VALUES.clone();
     if let Some(path) = config_file(flags, environment)? {
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+        let text = small_files::read_text(&path, CONFIG_MAX).map_err(|source| ConfigError::Read {
             path: path.clone(),
             source,
         })?;

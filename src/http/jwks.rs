@@ -8,6 +8,7 @@ use super::json;
 use super::token::{JwsAlgorithm, VerifyingKey};
 use crate::clock::SharedClock;
 use crate::config::JwksSource;
+use crate::small_files;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,8 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -434,17 +434,12 @@ fn read_file(path: &Path) -> Result<(KeySet, Stamp), JwksError> {
         path: path.to_owned(),
         source,
     };
-    // A pipe would be waited for without end.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("not a regular file")));
-    }
-    let file = File::open(path).map_err(failed)?;
+    let file = small_files::open(path).map_err(failed)?;
     let stamp = stamp(&file.metadata().map_err(failed)?);
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(JwksError::TooLarge);
-    }
+    let bytes = small_files::rest(file, MAX_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => JwksError::TooLarge,
+        _ => failed(error),
+    })?;
     Ok((KeySet::parse(&bytes)?, stamp))
 }
 

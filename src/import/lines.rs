@@ -5,6 +5,9 @@ use std::io::{self, BufRead};
 /// The longest line, in bytes without its end.
 pub const LINE_MAX: usize = 1024 * 1024;
 
+/// How many bytes without an end of a line are passed over before the source is taken for something else than lines.
+const ENDLESS: u64 = 64 << 20;
+
 /// A line that holds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -81,6 +84,12 @@ impl<R: BufRead> Lines<R> {
             }
             self.source.consume(consumed);
             length += u64::try_from(consumed).unwrap_or(u64::MAX);
+            if length > ENDLESS && end.is_none() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("line {} has no end", self.number + 1),
+                ));
+            }
             if end.is_some() || consumed == 0 {
                 return Ok((length, too_long));
             }
@@ -114,6 +123,13 @@ mod tests {
         assert_eq!(bytes, 28);
         assert_eq!(read(b""), (vec![], 0));
         assert_eq!(read(b"\n"), (vec![], 0));
+    }
+
+    #[test]
+    fn a_source_without_any_end_of_a_line_is_given_up() {
+        let mut lines = Lines::new(BufReader::with_capacity(1 << 20, std::io::repeat(0)));
+        let error = lines.next().unwrap_err();
+        assert_eq!(error.to_string(), "line 1 has no end");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::{Identity, ProofError};
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::unverified_text;
+use crate::small_files::{self, NOTE_MAX};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -100,7 +101,7 @@ impl Guard {
     }
 
     fn content(&self) -> Result<Option<String>, ProofError> {
-        match fs::read_to_string(&self.path) {
+        match small_files::read_text(&self.path, NOTE_MAX) {
             Ok(note) => Ok(Some(note)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.unusable(error)),

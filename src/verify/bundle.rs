@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::payloads::{disclosed_details, disclosed_payload};
+use crate::foreign_text::shown;
 use crate::merkle::checkpoint::{Checkpoint, statement_hash};
 use crate::merkle::entry_view::EntryView;
 use crate::merkle::leaf_hash;
@@ -10,8 +11,10 @@ use crate::merkle::proofs::verify_inclusion;
 use crate::proofs::evidence::{Bundle, Evidence, FORMAT};
 use crate::proofs::fork::Statement;
 use crate::store::Hash;
+use archive_ledger_domain::{EntityKey, EntityType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::str::FromStr;
 
 /// What was found sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,14 @@ pub fn check_bundle(bundle: &Bundle, key: &VerifierKey) -> Result<BundleReport, 
         return Err(Finding::Incomplete(format!(
             "the bundle is not of format {FORMAT}"
         )));
+    }
+    let named = EntityType::from_str(&bundle.entity_type);
+    let named = named.is_ok_and(|entity_type| EntityKey::new(entity_type, &bundle.id).is_ok());
+    if !named {
+        return Err(Finding::tampered("the bundle names no entity"));
+    }
+    if bundle.events.is_empty() {
+        return Err(Finding::tampered("the bundle has no event"));
     }
     let checkpoint = Checkpoint::open(&bundle.checkpoint, key)
         .map_err(|error| Finding::tampered(format!("the checkpoint is not to be trusted: {error}")))?;
@@ -104,7 +115,10 @@ fn told(evidence: &Evidence, view: &EntryView<'_>) -> String {
     };
     format!(
         "position {}: {} at {} by {}{details}",
-        view.pos, view.et, view.at, evidence.payload.actor
+        view.pos,
+        view.et,
+        view.at,
+        shown(&evidence.payload.actor)
     )
 }
 

@@ -8,6 +8,7 @@
 use super::Finding;
 use super::payloads::Disclosures;
 use super::source::{CHECKPOINT, FORK, Source};
+use crate::foreign_text::shown;
 use crate::merkle::checkpoint::{Checkpoint, statement_hash};
 use crate::merkle::entry_view::EntryView;
 use crate::merkle::note::VerifierKey;
@@ -145,10 +146,10 @@ fn forked(statement: &Statement) -> String {
     };
     format!(
         "the log was forked from {} at position {} on {}: {lost}; the operator says: {}",
-        statement.old.name(),
+        shown(statement.old.name()),
         statement.size,
         statement.time.format("%Y-%m-%d"),
-        statement.reason
+        shown(&statement.reason)
     )
 }
 

@@ -10,7 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
+
+/// The longest line of a payload file, in bytes. It holds an event's details in JSON within JSON, which may be several times as
+/// long as the request that brought them.
+const LINE_MAX: u64 = 64 << 20;
 
 /// A line of a payload file (`--payloads`, NDJSON).
 #[derive(Debug, Serialize)]
@@ -119,17 +123,29 @@ impl Disclosures {
     ///
     /// # Errors
     /// `PayloadsError`, naming the line.
-    pub fn read(file: impl BufRead) -> Result<Self, PayloadsError> {
+    pub fn read(mut file: impl BufRead) -> Result<Self, PayloadsError> {
         let mut disclosed = BTreeMap::new();
-        for (line, text) in (1..).zip(file.lines()) {
-            let text = text.map_err(|source| PayloadsError::Read { line, source })?;
+        let mut text = Vec::new();
+        for line in 1.. {
+            text.clear();
+            let read = (&mut file).take(LINE_MAX + 1).read_until(b'\n', &mut text);
+            if read.map_err(|source| PayloadsError::Read { line, source })? == 0 {
+                break;
+            }
+            let refuse = |reason: String| PayloadsError::Line { line, reason };
+            let text = text.strip_suffix(b"\n").unwrap_or(&text);
+            if text.len() as u64 > LINE_MAX {
+                return Err(refuse(format!("it is longer than {LINE_MAX} bytes")));
+            }
             if text.is_empty() {
                 continue;
             }
-            let refuse = |reason: String| PayloadsError::Line { line, reason };
-            let parsed: ReadLine = serde_json::from_str(&text)
+            let parsed: ReadLine = serde_json::from_slice(text)
                 .map_err(|error| refuse(format!("not as it must be at column {}", error.column())))?;
             let position = parsed.position;
+            if position == 0 {
+                return Err(refuse("positions begin at 1".into()));
+            }
             let found = disclose(parsed).map_err(refuse)?;
             if disclosed.insert(position, found).is_some() {
                 return Err(refuse(format!("position {position} stands there twice")));

@@ -1,11 +1,12 @@
 //! Where a log is read from: files, HTTP, or a database. All of them give the same names, those of C2SP's tlog-tiles.
 
 use super::Finding;
-use crate::merkle::tiles::Tile;
+use crate::merkle::tiles::{TILE_WIDTH, Tile, TileKind};
 use crate::proofs::reader::tile_content;
+use crate::small_files::{self, NOTE_MAX};
 use crate::store::proofs::ProofStore;
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use reqwest::Client;
 use std::io::ErrorKind;
@@ -56,9 +57,11 @@ impl Directory {
         Self(path.to_owned())
     }
 
-    async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Finding> {
+    async fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Finding> {
         let path = self.0.join(name);
-        match tokio::fs::read(&path).await {
+        let opened = path.clone();
+        let read = tokio::task::spawn_blocking(move || small_files::read(&opened, limit)).await;
+        match read.unwrap_or_else(|error| Err(error.into())) {
             Ok(content) => Ok(Some(content)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(Finding::Incomplete(format!(
@@ -72,14 +75,17 @@ impl Directory {
 #[async_trait]
 impl Source for Directory {
     async fn text(&self, name: &str) -> Result<Option<String>, Finding> {
-        self.read(name)
+        self.read(name, NOTE_MAX)
             .await?
             .map(|content| utf8(name, content))
             .transpose()
     }
 
     async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, Finding> {
-        Ok(self.read(&tile.to_string()).await?.map(Bytes::from))
+        Ok(self
+            .read(&tile.to_string(), largest(tile))
+            .await?
+            .map(Bytes::from))
     }
 
     fn parallel(&self) -> usize {
@@ -133,7 +139,7 @@ impl Web {
         })
     }
 
-    async fn read(&self, name: &str) -> Result<Option<Bytes>, Finding> {
+    async fn read(&self, name: &str, limit: u64) -> Result<Option<Bytes>, Finding> {
         let missing =
             |cause: &dyn std::fmt::Display| Finding::Incomplete(format!("{name} cannot be fetched: {cause}"));
         let url = self.prefix.join(name).map_err(|error| missing(&error))?;
@@ -145,8 +151,9 @@ impl Web {
                 request = request.bearer_auth(token);
             }
             let failed = match request.send().await {
-                Ok(answer) if answer.status().is_success() => match answer.bytes().await {
-                    Ok(content) => return Ok(Some(content)),
+                Ok(answer) if answer.status().is_success() => match body(answer, limit).await {
+                    Ok(Some(content)) => return Ok(Some(content)),
+                    Ok(None) => return Err(missing(&format_args!("it is larger than {limit} bytes"))),
                     Err(error) => error.without_url().to_string(),
                 },
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return Ok(None),
@@ -172,12 +179,12 @@ impl Web {
 #[async_trait]
 impl Source for Web {
     async fn text(&self, name: &str) -> Result<Option<String>, Finding> {
-        let content = self.read(name).await?;
+        let content = self.read(name, NOTE_MAX).await?;
         content.map(|content| utf8(name, content.into())).transpose()
     }
 
     async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, Finding> {
-        self.read(&tile.to_string()).await
+        self.read(&tile.to_string(), largest(tile)).await
     }
 
     fn parallel(&self) -> usize {
@@ -215,6 +222,27 @@ impl Source for Database {
 
     fn parallel(&self) -> usize {
         2
+    }
+}
+
+/// The body of an answer; `None` when it is larger than `limit` bytes.
+async fn body(mut answer: reqwest::Response, limit: u64) -> Result<Option<Bytes>, reqwest::Error> {
+    let mut content = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await? {
+        content.extend_from_slice(&chunk);
+        if u64::try_from(content.len()).unwrap_or(u64::MAX) > limit {
+            return Ok(None);
+        }
+    }
+    Ok(Some(content.freeze()))
+}
+
+/// How many bytes of a tile are read: more than it can have, so that what was added to it is found and not only refused.
+fn largest(tile: Tile) -> u64 {
+    let width = u64::from(TILE_WIDTH) + 1;
+    match tile.kind {
+        TileKind::Entries => width * (2 + u64::from(u16::MAX)),
+        TileKind::Hashes(_) => width * 32,
     }
 }
 

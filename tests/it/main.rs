@@ -43,6 +43,7 @@ mod coordination;
 mod crash;
 mod disk_full;
 mod events;
+mod foreign_files;
 mod harness;
 mod import;
 mod proofs;

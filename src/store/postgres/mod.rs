@@ -14,9 +14,11 @@ pub mod reconcile;
 mod retention;
 
 use super::StoreError;
+use crate::small_files::{self, TLS_MAX};
 use read::summary::SummaryReader;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +80,7 @@ impl PostgresStore {
             .application_name("archive-ledger")
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
+        check_tls_files(url).map_err(StoreError::database("read the files of the connection's TLS"))?;
         // The pool would retry until its timeout and then tell nothing but that; one connection tells the cause.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
         let first = first.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
@@ -175,6 +178,34 @@ impl PostgresStore {
     pub async fn appender(&self) -> Result<append::PostgresAppend, StoreError> {
         append::PostgresAppend::connect(self.options.clone()).await
     }
+}
+
+/// The parameters of a database URL that name files, as the driver knows them, and its environment variables.
+const TLS_FILES: [(&[&str], &str); 3] = [
+    (&["sslrootcert", "ssl-root-cert", "ssl-ca"], "PGSSLROOTCERT"),
+    (&["sslcert", "ssl-cert"], "PGSSLCERT"),
+    (&["sslkey", "ssl-key"], "PGSSLKEY"),
+];
+
+/// The driver reads these files whole, whatever they are: what is no file of such a kind is refused before.
+fn check_tls_files(url: &str) -> Result<(), sqlx::Error> {
+    let url = url::Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    for (names, variable) in TLS_FILES {
+        let named = url.query_pairs().filter(|(name, _)| names.contains(&&**name));
+        let named = named.map(|(name, path)| (name.into_owned(), PathBuf::from(path.into_owned())));
+        let set = std::env::var_os(variable).map(|path| (variable.to_owned(), PathBuf::from(path)));
+        for (name, path) in named.chain(set) {
+            // The driver also takes the content itself.
+            if path.as_os_str().as_encoded_bytes().starts_with(b"-----BEGIN") {
+                continue;
+            }
+            small_files::read(&path, TLS_MAX).map_err(|error| {
+                let told = format!("{name}: cannot read {}: {error}", path.display());
+                sqlx::Error::Configuration(told.into())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// What every session of the service relies on: durable commits whatever the server's default is, times in UTC, and locks
