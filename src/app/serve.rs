@@ -96,7 +96,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let service = ServiceInfo::new(&config.service.id, &config.service.domain);
     let errors = ErrorContext::new(Arc::clone(&opened.clock), service);
-    let routes = router::router(api, probes, errors, Arc::clone(&opened.clock));
+    let routes = router::router(api, probes, errors.clone(), Arc::clone(&opened.clock));
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| StartError::option("--listen", error))?;
@@ -110,6 +110,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let serving = server::serve(
         listener,
         routes,
+        errors,
         config.http.request_timeout,
         stop_http.clone(),
         grace,

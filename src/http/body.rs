@@ -7,16 +7,17 @@ use super::json::{self, JsonFault};
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Datelike, Utc};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// The largest body that a route takes unless it says otherwise, in bytes.
 pub const DEFAULT_LIMIT: usize = 256 * 1024;
 
-/// How much more than the limit is read and dropped, so that a client which is still sending can read the refusal.
-const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
+/// When to send a request again that the end of the service has cut short.
+const STOPPED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The longest field name that an error repeats, in characters.
 const ECHO_LIMIT: usize = 64;
@@ -42,44 +43,57 @@ pub async fn read_fields(request: Request, limit: usize, empty: EmptyBody) -> Re
     }
 }
 
-/// Reads a request's body of at most `limit` bytes, whether or not its length was announced.
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CutShort {
+    /// The connection broke off, or what came is no body.
+    #[error("the body broke off")]
+    Broken(#[source] hyper::Error),
+    /// The service stops, and the body has come half.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// Reads a request's body of at most `limit` bytes, whether or not its length was announced. What lies beyond it is left to
+/// whoever ends the connection.
 ///
 /// # Errors
 /// [`ApiError::PayloadTooLarge`] beyond the limit, [`ApiError::UnsupportedMediaType`] for a body that is not declared as
-/// uncompressed `application/json` in UTF-8, [`ApiError::MalformedData`] for one that ends before it is complete.
+/// uncompressed `application/json` in UTF-8, [`ApiError::MalformedData`] for one that ends before it is complete,
+/// [`ApiError::TemporaryFailure`] for one that had not come when the service stopped.
 pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let (parts, mut body) = request.into_parts();
     let too_large = || ApiError::PayloadTooLarge {
         limit: u64::try_from(limit).ok(),
     };
-    let announced = announced_length(&parts.headers);
-    if announced.is_some_and(|length| length > limit) {
-        // A client that waits for "100 Continue" has not begun to send; one that sends more than the drain takes is cut off.
-        let waits = parts.headers.contains_key(EXPECT);
-        if waits || announced.is_some_and(|length| length > DRAIN_LIMIT) {
-            return Err(too_large());
-        }
+    // A client that waits for "100 Continue" has not begun to send.
+    if announced_length(&parts.headers).is_some_and(|length| length > limit) {
+        return Err(too_large());
     }
     let mut read = BytesMut::new();
-    let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| ApiError::MalformedData)?.into_data() else {
+        let Ok(data) = frame.map_err(cut_short)?.into_data() else {
             continue;
         };
-        length = length.saturating_add(data.len());
-        if length <= limit {
-            read.extend_from_slice(&data);
-        } else if length > limit.saturating_add(DRAIN_LIMIT) {
-            break;
+        if data.len() > limit - read.len() {
+            return Err(too_large());
         }
-    }
-    if length > limit {
-        return Err(too_large());
+        read.extend_from_slice(&data);
     }
     if !read.is_empty() && !is_plain_json(&parts.headers) {
         return Err(ApiError::UnsupportedMediaType);
     }
     Ok(read.freeze())
+}
+
+fn cut_short(error: axum::Error) -> ApiError {
+    match error.into_inner().downcast::<CutShort>().map(|cut| *cut) {
+        Ok(cut @ CutShort::Stopping) => ApiError::TemporaryFailure {
+            retry_after: STOPPED_RETRY_AFTER,
+            cause: Some(cut.into()),
+        },
+        Ok(CutShort::Broken(_)) | Err(_) => ApiError::MalformedData,
+    }
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<usize> {

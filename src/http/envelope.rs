@@ -5,12 +5,13 @@
 //! method, a body that is too large) gets the same envelope.
 
 use super::error::{ApiError, Cause, Description};
+use super::observe::X_REQUEST_ID;
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
@@ -221,6 +222,39 @@ struct ErrorJsonCtx<'a> {
 }
 
 impl ErrorContext {
+    /// A whole answer for the wire, after which the connection is closed: for what is refused before there is a request that
+    /// a route could answer. An answer to `HEAD` has no body.
+    #[must_use]
+    pub fn message(&self, error: &ApiError, head_only: bool) -> Vec<u8> {
+        let reference = self.clock.new_id();
+        let description = error.describe(reference);
+        let body = self.body(&description);
+        let status = description.status;
+        let mut message = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            body.len(),
+        )
+        .into_bytes();
+        let mut headers = error.headers();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let id = HeaderValue::from_str(&reference.to_string());
+        headers.extend(id.ok().map(|id| (X_REQUEST_ID, id)));
+        let date = httpdate::fmt_http_date(self.clock.now().into());
+        headers.extend(HeaderValue::from_str(&date).ok().map(|date| (DATE, date)));
+        for (name, value) in &headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                message.extend_from_slice(part);
+            }
+        }
+        message.extend_from_slice(b"\r\n");
+        if !head_only {
+            message.extend_from_slice(&body);
+        }
+        message
+    }
+
     fn body(&self, description: &Description) -> Vec<u8> {
         let envelope = Envelope {
             error: ErrorJson {

@@ -4,17 +4,15 @@
 //! ours and documented in `docs/API.md`. Handlers return an [`ApiError`]; `envelope.rs` writes the body around it.
 
 mod challenge;
+mod headers;
 
 pub use challenge::Challenge;
 
-use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -136,6 +134,10 @@ pub enum ApiError {
         /// The limit in bytes, where it is known.
         limit: Option<u64>,
     },
+    /// The request's address is longer than the server reads.
+    UriTooLong,
+    /// The request's head is longer than the server reads.
+    HeadTooLarge,
     /// The body is not declared as JSON in UTF-8.
     UnsupportedMediaType,
     /// The idempotency key was used with another request.
@@ -367,6 +369,18 @@ impl ApiError {
                 ),
                 limit.map(|limit| json!({ "limit": limit })),
             ),
+            Self::UriTooLong => (
+                StatusCode::URI_TOO_LONG,
+                "uriTooLong",
+                "The request's address is longer than the server reads.".to_owned(),
+                None,
+            ),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "requestHeaderFieldsTooLarge",
+                "The request's head is longer than the server reads, or has too many fields.".to_owned(),
+                None,
+            ),
             Self::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupportedMediaType",
@@ -429,30 +443,6 @@ impl ApiError {
             details,
         }
     }
-
-    /// The headers that belong to this error beside its body.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Self::Unauthorized(challenge) = self {
-            headers.insert(WWW_AUTHENTICATE, challenge.header());
-        }
-        if let Self::MethodNotAllowed { allow } = self {
-            insert_text(&mut headers, ALLOW, allow);
-        }
-        if let Self::TooManyRequests { retry_after } | Self::TemporaryFailure { retry_after, .. } = self {
-            // Whole seconds, rounded up: "now" would invite a busy loop.
-            let seconds = retry_after.as_millis().div_ceil(1000).max(1);
-            insert_text(&mut headers, RETRY_AFTER, &seconds.to_string());
-        }
-        headers
-    }
-}
-
-fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
-    }
 }
 
 impl fmt::Display for ApiError {
@@ -471,16 +461,6 @@ impl Error for ApiError {
             None
         };
         cause.map(|cause| &**cause as &(dyn Error + 'static))
-    }
-}
-
-/// The status and headers; the error itself travels along for `envelope.rs`, which writes the body.
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = self.describe(Uuid::nil()).status.into_response();
-        *response.headers_mut() = self.headers();
-        response.extensions_mut().insert(Arc::new(self));
-        response
     }
 }
 

@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod health;
+pub mod host;
 pub mod json;
 pub mod jwks;
 pub mod observe;

@@ -3,6 +3,7 @@
 use super::caller::{Api, SharedApi};
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
+use super::host::one_host;
 use super::observe::observe;
 use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges};
 use crate::clock::SharedClock;
@@ -86,6 +87,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(pages)
         .layer(CatchPanicLayer::custom(panic_response))
         .layer(axum::middleware::from_fn_with_state(gathered, attempts::watch))
+        .layer(axum::middleware::from_fn(one_host))
         .layer(axum::middleware::from_fn_with_state(clock, observe));
     with_envelope(routes, errors)
 }

@@ -15,19 +15,50 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// The same once the service stops: a client that reads nothing must not hold up its end.
 const STALL_WHEN_STOPPING: Duration = Duration::from_secs(1);
 
+/// A time to wait for, which is shorter once the service stops.
+#[derive(Debug)]
+pub struct Patience {
+    end: Pin<Box<Sleep>>,
+    when_stopping: Duration,
+    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Patience {
+    /// From now on for `limit`; for `when_stopping` at the most once `stop` is cancelled.
+    pub fn new(limit: Duration, when_stopping: Duration, stop: &CancellationToken) -> Self {
+        Self {
+            end: Box::pin(tokio::time::sleep(limit)),
+            when_stopping,
+            stopped: Some(Box::pin(stop.clone().cancelled_owned())),
+        }
+    }
+}
+
+impl Future for Patience {
+    type Output = ();
+
+    /// Ready when the time is up.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Some(stopped) = &mut this.stopped
+            && stopped.as_mut().poll(cx).is_ready()
+        {
+            this.stopped = None;
+            let sooner = Instant::now() + this.when_stopping;
+            let end = this.end.deadline().min(sooner);
+            this.end.as_mut().reset(end);
+        }
+        this.end.as_mut().poll(cx)
+    }
+}
+
 /// A connection whose writes fail with [`io::ErrorKind::TimedOut`] after a time without progress.
 #[derive(Debug)]
 pub struct CutOff<S> {
     inner: S,
     limit: Duration,
     stop: CancellationToken,
-    stalled: Option<Stalled>,
-}
-
-#[derive(Debug)]
-struct Stalled {
-    end: Pin<Box<Sleep>>,
-    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    stalled: Option<Patience>,
 }
 
 impl<S> CutOff<S> {
@@ -46,19 +77,8 @@ impl<S> CutOff<S> {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Stalled {
-            end: Box::pin(tokio::time::sleep(self.limit)),
-            stopped: Some(Box::pin(self.stop.clone().cancelled_owned())),
-        });
-        if let Some(stopped) = &mut stalled.stopped
-            && stopped.as_mut().poll(cx).is_ready()
-        {
-            stalled.stopped = None;
-            let sooner = Instant::now() + STALL_WHEN_STOPPING;
-            let end = stalled.end.deadline().min(sooner);
-            stalled.end.as_mut().reset(end);
-        }
-        match stalled.end.as_mut().poll(cx) {
+        let patience = || Patience::new(self.limit, STALL_WHEN_STOPPING, &self.stop);
+        match Pin::new(self.stalled.get_or_insert_with(patience)).poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }

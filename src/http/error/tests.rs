@@ -1,6 +1,7 @@
 //! What each error says, to the letter.
 
 use super::*;
+use axum::response::IntoResponse;
 
 fn described(error: &ApiError) -> (u16, &'static str, String, Value) {
     let Description {

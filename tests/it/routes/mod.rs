@@ -5,6 +5,7 @@
 
 mod audit;
 mod bad_input;
+mod connections;
 mod envelope;
 mod idempotency;
 mod life;

@@ -1,0 +1,197 @@
+//! One connection: its requests one after the other, and an end by which no answer is lost.
+//!
+//! ```text
+//! socket ─▶ wire ─▶ HTTP library ─▶ a request: head, body ─▶ routes ─▶ answer ─▶ … ─▶ end: FIN, then what still comes is dropped
+//! ```
+//!
+//! - What a handler left of a request is read and dropped, within bounds. Where its end is not reached, the answer says
+//!   `Connection: close`, and the connection is ended so that a client which is still sending can read the answer: a socket
+//!   that is closed with something unread takes the answer back.
+//! - When the service stops, the time to finish is for requests that have been read. One that has come half is closed.
+
+use super::request_body::{Answer, Leftover};
+use super::wire::{Progress, Wire};
+use crate::http::envelope::ErrorContext;
+use crate::http::error::ApiError;
+use crate::http::stall::{CutOff, Patience};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::HeaderValue;
+use http::header::CONNECTION;
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// How long a write to a client may make no progress before the connection is ended: what is held for it would be held for
+/// ever otherwise.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// How long a request that has come half may take to come whole once the service stops.
+pub(super) const HALF_SENT: Duration = Duration::from_millis(500);
+
+/// How much of what nobody reads is read and dropped for a client that is still sending, in bytes: as much as the largest body
+/// that can be configured.
+pub(super) const DROPPED_MAX: usize = 64 << 20;
+
+/// How long a client may go on sending after its answer, how long it may be silent meanwhile, and the former once the service
+/// stops.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
+const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(250);
+
+/// What all connections have in common.
+pub(super) struct Connections {
+    http: http1::Builder,
+    routes: Router,
+    errors: ErrorContext,
+    stop: CancellationToken,
+}
+
+impl Connections {
+    pub(super) fn new(
+        routes: Router,
+        errors: ErrorContext,
+        head_timeout: Duration,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+        Self {
+            http,
+            routes,
+            errors,
+            stop,
+        }
+    }
+
+    /// Serves a connection to its end.
+    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        // Answers are small and whole: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let progress = Arc::new(Progress::default());
+        let stream = CutOff::new(stream, WRITE_STALL, self.stop.clone());
+        let wire = Wire::new(stream, Arc::clone(&progress), self.errors.clone());
+        let service = hyper::service::service_fn(|request| {
+            Box::pin(answer(
+                self.routes.clone(),
+                request,
+                peer,
+                Arc::clone(&progress),
+                self.stop.clone(),
+            ))
+        });
+        let mut connection = self.http.serve_connection(TokioIo::new(wire), service);
+        let mut outcome = tokio::select! {
+            outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
+            () = self.stop.cancelled() => None,
+        };
+        if outcome.is_none() {
+            Pin::new(&mut connection).graceful_shutdown();
+            outcome = tokio::select! {
+                outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
+                () = half_sent(&progress) => None,
+            };
+        }
+        let refusal = match outcome {
+            Some(Ok(())) => None,
+            // How a client ends its connection is its own business.
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a connection ended early");
+                refusal(&error, &progress)
+            }
+            None => {
+                tracing::debug!("a connection was closed with half a request");
+                None
+            }
+        };
+        let wire = connection.into_parts().io.into_inner();
+        self.end(wire, refusal, &progress).await;
+    }
+
+    /// Says the last word, and takes what still comes until the client has heard it.
+    async fn end(&self, mut wire: Wire<CutOff<TcpStream>>, refusal: Option<ApiError>, progress: &Progress) {
+        if let Some(error) = refusal {
+            wire.refuse(&error);
+        }
+        if wire.shutdown().await.is_err() || !progress.is_receiving() {
+            return;
+        }
+        let mut patience = Patience::new(LINGER, LINGER_WHEN_STOPPING, &self.stop);
+        let mut dropped = vec![0; 16 * 1024];
+        let mut left = DROPPED_MAX;
+        loop {
+            let read = tokio::select! {
+                () = &mut patience => return,
+                read = tokio::time::timeout(LINGER_SILENCE, wire.read(&mut dropped)) => read,
+            };
+            match read {
+                Ok(Ok(length)) if length > 0 && length <= left => left -= length,
+                Ok(Ok(_) | Err(_)) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Returns when half a head has come and there was time for the other half; never where there is a request to serve.
+async fn half_sent(progress: &Progress) {
+    tokio::time::sleep(HALF_SENT).await;
+    if !progress.awaits_head() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What to say where the HTTP library has ended a connection without a word.
+fn refusal(error: &hyper::Error, progress: &Progress) -> Option<ApiError> {
+    if !progress.awaits_head() {
+        // Nothing was asked, or it is being answered.
+        None
+    } else if error.is_timeout() {
+        Some(ApiError::RequestTimeout)
+    } else {
+        error.is_parse().then_some(ApiError::MalformedData)
+    }
+}
+
+/// Answers one request.
+async fn answer(
+    routes: Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+) -> Result<http::Response<Answer>, Infallible> {
+    progress.begins();
+    let (parts, incoming) = request.into_parts();
+    let (body, leftover) = if incoming.is_end_stream() {
+        progress.is_read();
+        (Body::empty(), None)
+    } else {
+        let leftover = Leftover::new(incoming, &parts.headers, Arc::clone(&progress), stop);
+        (Body::new(leftover.body()), Some(leftover))
+    };
+    let mut request = Request::from_parts(parts, body);
+    request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
+    let mut response = routes.oneshot(request).await?;
+    let unread = match leftover {
+        Some(leftover) if !leftover.is_soon_read().await => Some(leftover),
+        Some(_) | None => None,
+    };
+    if unread.is_some() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Answer::new(body, unread, progress)))
+}
