@@ -117,7 +117,7 @@ on_both_backends! {
         api.get(&format!("{ARCHIVED}/{long}")).await.bad("badValueNotAllowed", "entity_type");
         api.get(&format!("{ARCHIVES}/{long}")).await.bad("badValueIdentifier", "archiveId");
         assert_eq!(api.get(&format!("{ARCHIVED}/backups?x={long}")).await.status, 200);
-        // Beyond these, the request is no request for the HTTP library, which answers without a body and hangs up.
+        // Beyond these, the request is no request for the HTTP library, and is refused before any route sees it.
         for request in [
             format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(70_000)),
             format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(1_000_000)),
