@@ -102,6 +102,7 @@ impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match &error {
             ServeError::Start(start) => Self::usage(start),
+            ServeError::Diverged { .. } => Self::usage(&error),
             ServeError::Task(_) | ServeError::Writer(_) => Self::runtime(&error),
         }
     }

@@ -116,7 +116,7 @@ impl Relay {
         let mut backoff = Backoff::new();
         while !shutdown.is_cancelled() {
             let asked = Instant::now();
-            let pause = match self.ask_for_lease().await {
+            let pause = match self.take_up_lease().await {
                 Ok(Some(epoch)) => {
                     backoff.reset();
                     let until = asked + self.settings.publish_for();
@@ -141,6 +141,15 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the lease; whoever takes it up first looks whether the log is the one that was acknowledged.
+    async fn take_up_lease(&self) -> Result<Option<u64>, StoreError> {
+        let epoch = self.ask_for_lease().await?;
+        if epoch.is_some() {
+            self.log.reads.vouch().await?;
+        }
+        Ok(epoch)
     }
 
     async fn ask_for_lease(&self) -> Result<Option<u64>, StoreError> {

@@ -17,6 +17,12 @@ pub const COMMANDS_TOTAL: &str = "archive_ledger_commands_total";
 pub const APPEND_BATCH_SIZE: &str = "archive_ledger_append_batch_size";
 /// Histogram: seconds per append transaction, from its begin to its commit.
 pub const APPEND_SECONDS: &str = "archive_ledger_append_seconds";
+/// Gauge: 1 while the writer can record, else 0.
+pub const WRITER_UP: &str = "archive_ledger_writer_up";
+/// Gauge: when the writer last recorded something or saw that it could, in seconds since 1970.
+pub const WRITER_LAST_SUCCESS_SECONDS: &str = "archive_ledger_writer_last_success_timestamp_seconds";
+/// Counter: times that the writer found that it cannot record.
+pub const WRITER_FAILURES_TOTAL: &str = "archive_ledger_writer_failures_total";
 /// Histogram: seconds from the recording of the newest event to the checkpoint over it.
 pub const CHECKPOINT_LAG_SECONDS: &str = "archive_ledger_checkpoint_lag_seconds";
 /// Gauge: positions that are committed and not yet published.
@@ -82,7 +88,13 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError::Filter`], [`TelemetryError::Subscriber`].
 pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(TelemetryError::Filter)?;
+    let mut filter = EnvFilter::try_new(&log.filter).map_err(TelemetryError::Filter)?;
+    // It would tell at each attempt of each waiting task what the service tells once.
+    if !log.filter.contains("sqlx_core")
+        && let Ok(quiet) = "sqlx_core::pool=off".parse()
+    {
+        filter = filter.add_directive(quiet);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
@@ -156,6 +168,16 @@ fn describe() {
     );
     describe_histogram!(APPEND_BATCH_SIZE, Unit::Count, "Commands per append transaction");
     describe_histogram!(APPEND_SECONDS, Unit::Seconds, "Duration of an append transaction");
+    describe_gauge!(WRITER_UP, "Whether the writer can record");
+    describe_gauge!(
+        WRITER_LAST_SUCCESS_SECONDS,
+        Unit::Seconds,
+        "When the writer last recorded something or saw that it could"
+    );
+    describe_counter!(
+        WRITER_FAILURES_TOTAL,
+        "Times that the writer found that it cannot record"
+    );
     describe_histogram!(
         CHECKPOINT_LAG_SECONDS,
         Unit::Seconds,

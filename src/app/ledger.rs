@@ -121,6 +121,7 @@ pub async fn sign_what_is_committed(config: &Config, store: &Store) -> Result<()
         coordination: store.coordination(),
         clock: Arc::new(SystemClock),
         started: start::vouch(config, store).await?,
+        witness: Arc::clone(store.witness()),
         signal: CommitSignal::polling(),
     };
     sign_once(

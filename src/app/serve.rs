@@ -21,6 +21,7 @@ use crate::http::{router, server};
 use crate::proofs::Proofs;
 use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::secret_files;
+use crate::store::witness::Divergence;
 use crate::telemetry::Metrics;
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
@@ -30,6 +31,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// How long a service that will not go on still tells why to those who probe it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How often the metrics' histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -46,6 +50,14 @@ pub enum ServeError {
     /// The writer ended by itself, or panicked.
     #[error("the writer ended")]
     Writer(#[source] Option<tokio::task::JoinError>),
+    /// The database proved to be another one than this process knows.
+    #[error("{option}: the ledger refuses to append: {source}")]
+    Diverged {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        source: Divergence,
+    },
 }
 
 /// Serves until SIGTERM or SIGINT; then commands under way are finished before it returns.
@@ -64,8 +76,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let _lock = lock(&config)?;
     let work = consumers::start(&mut tasks, &opened, &bus, &config).await?;
+    let witness = Arc::clone(opened.store.witness());
     let probes = Probes {
         reads: opened.store.reads(),
+        witness: Arc::clone(&witness),
+        writer: Arc::clone(opened.ledger.writer_health()),
         bus,
         metrics: metrics.clone(),
         stopping: stop_http.clone(),
@@ -118,22 +133,51 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tokio::pin!(serving);
     let failed = tokio::select! {
         () = &mut serving => None,
-        error = tasks.failed() => Some(ServeError::from(error)),
+        source = witness.diverged() => Some(diverged(&config, source)),
+        error = tasks.failed() => Some(match witness.divergence() {
+            // Whatever ended first, it was for this.
+            Some(source) => diverged(&config, source),
+            None => ServeError::from(error),
+        }),
         ended = &mut opened.writer => Some(ServeError::Writer(ended.err())),
     };
-    if failed.is_some() {
-        stop_http.cancel();
-        serving.await;
+    if let Some(error) = &failed {
+        if matches!(error, ServeError::Diverged { .. }) {
+            opened.keep_evidence(&witness);
+            opened.store.give_up();
+            // Whoever ended it meanwhile need not wait.
+            let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
+        }
+        if !stop_http.is_cancelled() {
+            stop_http.cancel();
+            serving.await;
+        }
     }
     signals.abort();
     tracing::info!("stopping");
-    tasks.end(grace).await;
     match failed {
-        Some(error) => Err(error),
-        None => opened
-            .close()
-            .await
-            .map_err(|error| ServeError::Writer(Some(error))),
+        Some(error @ ServeError::Diverged { .. }) => {
+            // Whatever they wait for is not to be had any more.
+            tasks.end(LAST_WORDS).await;
+            opened.save_write_ahead_log().await;
+            Err(error)
+        }
+        Some(error) => {
+            tasks.end(grace).await;
+            Err(error)
+        }
+        None => {
+            tasks.end(grace).await;
+            let closed = opened.close().await;
+            closed.map_err(|error| ServeError::Writer(Some(error)))
+        }
+    }
+}
+
+const fn diverged(config: &Config, source: Divergence) -> ServeError {
+    ServeError::Diverged {
+        option: start::store_option(config),
+        source,
     }
 }
 
@@ -167,6 +211,7 @@ pub(super) fn checkpointer(opened: &Opened) -> Checkpointer {
         coordination: opened.store.coordination(),
         clock: Arc::clone(&opened.clock),
         started: opened.started.clone(),
+        witness: Arc::clone(opened.store.witness()),
         signal: CommitSignal::new(opened.ledger.committed()),
     };
     Checkpointer::new(parts, checkpointer::Settings::default())

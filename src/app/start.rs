@@ -19,8 +19,10 @@ use crate::store::reconcile::ReconcileStore;
 use crate::store::repository::Repository;
 use crate::store::retention::RetentionStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::witness::Witness;
 use crate::store::writer::{WriterHandle, writer};
 use crate::store::{AppendBackend, CoordinationStore, ReadStore, StoreError};
+use crate::telemetry;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -250,6 +252,23 @@ impl Store {
         }
     }
 
+    /// What this process knows of the log.
+    #[must_use]
+    pub fn witness(&self) -> &Arc<Witness> {
+        match self {
+            Self::Postgres(store) => store.witness(),
+            Self::Sqlite(store) => store.witness(),
+        }
+    }
+
+    /// Opens no connection any more: what they would lead to is not this ledger. Whoever waits for one is told so at once.
+    pub fn give_up(&self) {
+        match self {
+            Self::Postgres(store) => store.give_up(),
+            Self::Sqlite(store) => store.give_up(),
+        }
+    }
+
     /// Removes what lingers in SQLite's write-ahead log.
     ///
     /// # Errors
@@ -306,6 +325,28 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Keeps in the guard what this process has acknowledged, so that the next start refuses a database that lacks it: the
+    /// guard is up to a second behind, and a copy may be behind by less.
+    pub(super) fn keep_evidence(&self, witness: &Witness) {
+        let Some(mark) = witness.known().mark else {
+            return;
+        };
+        let identity = &self.started.identity;
+        if let Err(error) = self.started.guard.keep_root(identity, mark.position, mark.root) {
+            tracing::error!(error = %telemetry::chain(&error), "what was acknowledged could not be kept in the guard");
+        }
+    }
+
+    /// Moves what was committed into SQLite's file, where the write-ahead log that holds it was taken away from under the
+    /// service: it is gone with the process.
+    pub(super) async fn save_write_ahead_log(&self) {
+        if let Store::Sqlite(store) = &self.store
+            && let Err(error) = store.save_write_ahead_log().await
+        {
+            tracing::error!(error = %telemetry::chain(&error), "the write-ahead log could not be moved into the file");
+        }
+    }
+
     /// Lets the writer record what waits and end.
     ///
     /// # Errors
@@ -419,14 +460,25 @@ pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 3
     })
 }
 
-/// Checks that the log is what was signed.
+/// Checks that the log is what was signed. From then on every connection is compared with what was found.
 pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, StartError> {
     let seed = ledger_seed(config, store).await?;
     let guard = Guard::new(config.guard_file.clone());
     let (proofs, reads) = (store.proofs(), store.reads());
-    proofs::start(&*proofs, &*reads, &seed, &config.service.domain, guard)
+    let started = proofs::start(&*proofs, &*reads, &seed, &config.service.domain, guard)
         .await
-        .map_err(|error| refuse(config, error))
+        .map_err(|error| refuse(config, error))?;
+    let witness = store.witness();
+    if let Some(mark) = started.mark {
+        witness.acknowledge(mark);
+    }
+    if let Some(signed) = started.signed {
+        witness.publish(signed);
+    }
+    let (guard, identity) = (started.guard.clone(), Arc::clone(&started.identity));
+    // A guard that cannot be read now is the checkpointer's to tell.
+    witness.guarded_by(move || guard.signed(&identity).ok().flatten());
+    Ok(started)
 }
 
 /// Blames the option that sets it right.

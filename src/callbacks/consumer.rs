@@ -59,7 +59,10 @@ impl Handler for CallbackConsumer {
                 StoreError::Database { .. }
                 | StoreError::Migrate(_)
                 | StoreError::RowCount { .. }
-                | StoreError::HeadMoved => HandlerError::retry(error),
+                | StoreError::HeadMoved
+                | StoreError::Diverged(_)
+                | StoreError::Unready { .. }
+                | StoreError::TimedOut { .. } => HandlerError::retry(error),
             })?;
         if created > 0 {
             self.wake.notify_one();

@@ -1,12 +1,17 @@
 //! `/healthz`, `/readyz` and `/metrics`: for whoever keeps the service running. They need no token and tell no secret.
 
 use super::envelope::KeepBody;
+use super::error::ApiError;
 use crate::bus::health::BusHealth;
-use crate::store::ReadStore;
+use crate::store::witness::Witness;
+use crate::store::writer::WriterHealth;
+use crate::store::{ReadStore, StoreError};
 use crate::telemetry::Metrics;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chrono::SecondsFormat;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -18,11 +23,18 @@ use utoipa::ToSchema;
 /// How long a part may take to say that it is there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// When to try again where an operator has to bring the database back, or another instance answers.
+const RETRY_ELSEWHERE: Duration = Duration::from_secs(30);
+
 /// What the probes look at.
 #[derive(Clone)]
 pub struct Probes {
     /// The store.
     pub reads: Arc<dyn ReadStore>,
+    /// What this process knows of its database.
+    pub witness: Arc<Witness>,
+    /// The writer.
+    pub writer: Arc<WriterHealth>,
     /// The bus.
     pub bus: BusHealth,
     /// The metrics.
@@ -49,10 +61,16 @@ pub struct Health {
 pub struct Readiness {
     /// `ready` or `not ready`.
     pub status: &'static str,
-    /// `ok` or `unavailable`.
+    /// `ok` or `unavailable`: whether the database answers and is the one that this service knows.
     pub store: &'static str,
+    /// `ok` or `unavailable`: whether commands can be recorded.
+    pub writer: &'static str,
     /// `ok` or `unavailable`. Commands are taken without a bus: what is due waits in the log.
     pub bus: &'static str,
+    /// Why the service is not ready, one sentence each.
+    pub reasons: Vec<String>,
+    /// What somebody should look at although the service is ready, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// The process lives; nothing else is asked.
@@ -64,34 +82,80 @@ pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the service can take work: the store and the bus answer, and it is not stopping.
+/// Whether the service can take work: the store and the bus answer, the writer can record, and it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "readyz",
     summary = "Readiness",
-    description = "Whether the service can take work: the store and the bus answer, and it is not stopping.",
+    description = "Whether the service can take work: the store and the bus answer, the writer can record, and it is not \
+                   stopping. `reasons` says why not; `warnings` names what somebody should look at all the same.",
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness)))]
 pub async fn readyz(State(probes): State<Probes>) -> Response {
-    let store = matches!(
-        tokio::time::timeout(PROBE_TIMEOUT, probes.reads.ping()).await,
-        Ok(Ok(()))
-    );
-    let bus = probes.bus.is_up();
-    let word = |up| if up { "ok" } else { "unavailable" };
-    if store && bus && !probes.stopping.is_cancelled() {
-        return Json(Readiness {
-            status: "ready",
-            store: word(store),
-            bus: word(bus),
-        })
-        .into_response();
+    let mut reasons = Vec::new();
+    let store = match probes.witness.check() {
+        Ok(()) => tokio::time::timeout(PROBE_TIMEOUT, probes.reads.vouch()).await,
+        Err(error) => Ok(Err(error)),
+    };
+    let store = match store {
+        Ok(Ok(())) => true,
+        // Said below, as it is for the whole process.
+        Ok(Err(StoreError::Diverged(_))) => false,
+        Ok(Err(error)) => {
+            reasons.push(error.brief());
+            false
+        }
+        Err(_) => {
+            reasons.push("the database does not answer".to_owned());
+            false
+        }
+    };
+    let divergence = probes.witness.divergence();
+    reasons.extend(divergence.as_ref().map(ToString::to_string));
+    let failing = probes.writer.failing();
+    if let (Some(failing), None) = (&failing, &divergence) {
+        reasons.push(format!(
+            "nothing can be recorded since {}: {}",
+            failing.since.to_rfc3339_opts(SecondsFormat::Secs, true),
+            failing.reason
+        ));
     }
+    let bus = probes.bus.is_up();
+    if !bus {
+        reasons.push("the bus does not answer".to_owned());
+    }
+    if probes.stopping.is_cancelled() {
+        reasons.push("the service is stopping".to_owned());
+    }
+    let ready = reasons.is_empty();
+    let word = |up| if up { "ok" } else { "unavailable" };
     let body = Json(Readiness {
-        status: "not ready",
-        store: word(store),
+        status: if ready { "ready" } else { "not ready" },
+        store: word(store && divergence.is_none()),
+        writer: word(failing.is_none() && divergence.is_none()),
         bus: word(bus),
+        reasons,
+        warnings: Vec::new(),
     });
+    if ready {
+        return body.into_response();
+    }
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     response.extensions_mut().insert(KeepBody);
     response
+}
+
+/// A service whose database proved to be another one answers nothing from it: the layer around every route that reads or
+/// writes the ledger.
+pub async fn refuse_another_database(
+    State(witness): State<Arc<Witness>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    match witness.check() {
+        Ok(()) => Ok(next.run(request).await),
+        Err(error) => Err(ApiError::TemporaryFailure {
+            retry_after: RETRY_ELSEWHERE,
+            cause: Some(error.into()),
+        }),
+    }
 }
 
 /// All metrics in Prometheus's text format.

@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
     let gathered = Arc::clone(&api.audit.attempts);
     let api: SharedApi = Arc::new(api);
+    let witness = Arc::clone(&probes.witness);
     let archived = Router::new()
         .route("/api/admin/archived/summary", get(ocore::summary::handler))
         .route(
@@ -83,6 +84,10 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(ledger)
         .route("/asyncapi.json", get(asyncapi::handler))
         .with_state(api)
+        .layer(axum::middleware::from_fn_with_state(
+            witness,
+            health::refuse_another_database,
+        ))
         .merge(operation)
         .merge(pages)
         .layer(CatchPanicLayer::custom(panic_response))

@@ -22,7 +22,7 @@ use crate::cleanup::uri::UriRefusal;
 use crate::clock::SharedClock;
 use crate::keyring::{Keyring, KeyringError};
 use crate::store::repository::Repository;
-use crate::store::writer::{CommandError, WriterHandle};
+use crate::store::writer::{CommandError, WriterHandle, WriterHealth};
 use crate::store::{Hash, Position, ReadStore, StoreError};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, upcasters};
 use cqrs_es::EventStore;
@@ -163,6 +163,12 @@ impl Ledger {
     #[must_use]
     pub fn purges(&self) -> watch::Receiver<Position> {
         self.writer.purges()
+    }
+
+    /// Whether the writer can record.
+    #[must_use]
+    pub const fn writer_health(&self) -> &Arc<WriterHealth> {
+        self.writer.health()
     }
 
     /// Marks an idempotency key as under way until the guard is dropped.

@@ -15,6 +15,7 @@ use crate::bus::{Backoff, CommitSignal};
 use crate::clock::SharedClock;
 use crate::merkle::tree::{Edge, TileHash};
 use crate::store::proofs::{ProofStore, StoredCheckpoint};
+use crate::store::witness::{Signed, Witness};
 use crate::store::{CoordinationStore, ReadStore};
 use crate::telemetry;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// What was checked at the start.
     pub started: Started,
+    /// What this process knows of its database.
+    pub witness: Arc<Witness>,
     /// Wakes it.
     pub signal: CommitSignal,
 }
@@ -83,6 +86,7 @@ pub struct Checkpointer {
     clock: SharedClock,
     identity: Arc<Identity>,
     guard: Guard,
+    witness: Arc<Witness>,
     signal: CommitSignal,
     settings: Settings,
     owner: Uuid,
@@ -137,6 +141,7 @@ impl Checkpointer {
             clock: parts.clock,
             identity: parts.started.identity,
             guard: parts.started.guard,
+            witness: parts.witness,
             signal: parts.signal,
             settings,
             holding: None,
@@ -150,8 +155,16 @@ impl Checkpointer {
     /// Runs until `stop`, then signs what is committed, keeps it in the guard, and gives the lease back.
     ///
     /// # Errors
-    /// [`ProofError`] when the log is not what was signed: nothing may be appended to it then.
+    /// [`ProofError`] when the log is not what was signed: nothing may be appended to it then, and the whole process is told.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ProofError> {
+        let ended = self.sign_until(stop).await;
+        if let Err(error) = &ended {
+            self.witness.declare(telemetry::chain(error));
+        }
+        ended
+    }
+
+    async fn sign_until(&mut self, stop: CancellationToken) -> Result<(), ProofError> {
         let mut backoff = Backoff::new();
         while !stop.is_cancelled() {
             let began = Instant::now();
@@ -201,6 +214,7 @@ impl Checkpointer {
     }
 
     async fn round(&mut self) -> Result<(), ProofError> {
+        self.witness.check()?;
         self.keep_lease().await?;
         self.sign().await?;
         self.keep_guard().await
@@ -227,6 +241,7 @@ impl Checkpointer {
             // Somebody else may have signed meanwhile; whoever goes on takes the edge up afresh.
             self.holding = granted;
             self.signing = None;
+            self.reads.vouch().await?;
         }
         Ok(())
     }
@@ -295,9 +310,16 @@ impl Checkpointer {
             let mut full = Vec::new();
             edge::advance(&*self.store, &mut signing.edge, head.position, &mut full).await?;
             start::same_root(&signing.edge, &head.root)?;
+            // Whatever was read: what is signed must follow on what this process has seen.
+            self.reads.vouch().await?;
             let (size, root) = (signing.edge.size(), signing.edge.root());
             let checkpoint = start::sign(&self.identity, size, root, &self.clock)?;
             publish(&*self.store, &checkpoint, &full).await?;
+            self.witness.publish(Signed {
+                ledger: checkpoint.ledger,
+                size,
+                root,
+            });
             signing.signed = true;
             if let Some(recorded_at) = head.recorded_at {
                 let behind = (self.clock.now() - recorded_at).to_std().unwrap_or_default();
@@ -317,6 +339,13 @@ impl Checkpointer {
         let Some(last) = self.store.last_checkpoint(self.identity.ledger()).await? else {
             return Ok(());
         };
+        // Of a database that is another one, not even its checkpoints are kept.
+        self.reads.vouch().await?;
+        self.witness.publish(Signed {
+            ledger: last.ledger,
+            size: last.size,
+            root: last.root,
+        });
         if written.is_none() || last.size != size {
             // One small file: quicker than handing it to another thread.
             self.guard.keep(&self.identity, last.size, &last.note)?;

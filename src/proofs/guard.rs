@@ -7,6 +7,8 @@ use super::{Identity, ProofError};
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::unverified_text;
 use crate::small_files::{self, NOTE_MAX};
+use crate::store::Hash;
+use crate::store::witness::Signed;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -79,6 +81,21 @@ impl Guard {
         }
     }
 
+    /// What the guard says of the current origin.
+    ///
+    /// # Errors
+    /// [`ProofError`], as [`Guard::read`].
+    pub fn signed(&self, identity: &Identity) -> Result<Option<Signed>, ProofError> {
+        Ok(match self.read(identity)? {
+            Guarded::Nothing | Guarded::Earlier(_) => None,
+            Guarded::Current(checkpoint) => Some(Signed {
+                ledger: identity.ledger(),
+                size: checkpoint.size,
+                root: checkpoint.root,
+            }),
+        })
+    }
+
     /// Keeps a checkpoint, unless the file has a later one of the same origin (instances may share it).
     ///
     /// # Errors
@@ -90,6 +107,15 @@ impl Guard {
             return Ok(());
         }
         self.replace(note)
+    }
+
+    /// Keeps the root over the first `size` entries, as [`Guard::keep`] does; it was acknowledged and need not be published.
+    ///
+    /// # Errors
+    /// [`ProofError`], as [`Guard::keep`].
+    pub fn keep_root(&self, identity: &Identity, size: u64, root: Hash) -> Result<(), ProofError> {
+        let note = identity.key().sign(&identity.checkpoint(size, root).text())?;
+        self.keep(identity, size, &note)
     }
 
     /// Keeps a checkpoint, whatever the file has.

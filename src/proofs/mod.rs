@@ -173,11 +173,21 @@ pub enum ProofError {
 }
 
 impl ProofError {
-    /// Whether the same operation may succeed when it is tried again.
+    /// Whether the same operation may succeed when it is tried again: nothing is proven against the log.
     #[must_use]
-    pub fn is_transient(&self) -> bool {
+    pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Store(error) => error.is_transient(),
+            Self::Store(error) => match error {
+                // What the database refuses to do says nothing of what it holds.
+                StoreError::Database { .. }
+                | StoreError::HeadMoved
+                | StoreError::Unready { .. }
+                | StoreError::TimedOut { .. } => true,
+                StoreError::Inconsistent { .. }
+                | StoreError::RowCount { .. }
+                | StoreError::Migrate(_)
+                | StoreError::Diverged(_) => false,
+            },
             Self::Key { .. }
             | Self::OtherKey { .. }
             | Self::Origin { .. }

@@ -6,6 +6,7 @@ use crate::clock::SharedClock;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::tree::{Edge, TileHash};
 use crate::store::proofs::{ProofStore, StoredCheckpoint};
+use crate::store::witness::{Mark, Signed};
 use crate::store::{Hash, ReadStore};
 use std::sync::Arc;
 
@@ -16,6 +17,10 @@ pub struct Started {
     pub identity: Arc<Identity>,
     /// The guard.
     pub guard: Guard,
+    /// The last event, up to which all was checked; absent in an empty ledger.
+    pub mark: Option<Mark>,
+    /// The last checkpoint that was published.
+    pub signed: Option<Signed>,
 }
 
 /// Checks the ledger: the right edge is hashed again from the entries and compared with the head and with the last
@@ -65,10 +70,37 @@ pub async fn start(
         }
         Guarded::Nothing => {}
     }
+    let signed = last.map(|last| Signed {
+        ledger: identity.ledger(),
+        size: last.size,
+        root: last.root,
+    });
     Ok(Started {
         identity: Arc::new(identity),
         guard,
+        mark: mark(store, &edge).await?,
+        signed,
     })
+}
+
+/// The last event of an edge.
+async fn mark(store: &dyn ProofStore, edge: &Edge) -> Result<Option<Mark>, ProofError> {
+    let Some(before) = edge.size().checked_sub(1) else {
+        return Ok(None);
+    };
+    let missing = ProofError::Missing {
+        actual: before,
+        expected: edge.size(),
+    };
+    let row = store.raw_events(before, 1).await?.pop().ok_or(missing)?;
+    let event_id = row.event_id.parse().map_err(|_| ProofError::Entry {
+        position: edge.size(),
+    })?;
+    Ok(Some(Mark {
+        position: edge.size(),
+        event_id,
+        root: edge.root(),
+    }))
 }
 
 /// The last checkpoint of the current origin, as it was signed.

@@ -1,5 +1,8 @@
 //! What a store can fail with, and whether to try again.
 
+use super::witness::Divergence;
+use std::time::Duration;
+
 /// A failed storage operation.
 ///
 /// `operation` names what was being done, in the words of the method that did it.
@@ -38,6 +41,27 @@ pub enum StoreError {
     /// Another instance appended since the batch was loaded. Nothing was written; the batch has to be decided again.
     #[error("another instance has appended meanwhile")]
     HeadMoved,
+    /// The database is not the one that this process knows: it lacks what was acknowledged or signed, or has something else in
+    /// its place. Nothing may be acknowledged any more.
+    #[error(transparent)]
+    Diverged(#[from] Divergence),
+    /// The database does not hold the ledger for now, and may again: a standby that has not caught up, a restore that is under
+    /// way.
+    #[error("{operation}: {reason}")]
+    Unready {
+        /// What was being done.
+        operation: &'static str,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// An operation took longer than it may. Whether it took effect is unknown, and its connection is replaced.
+    #[error("{operation} took longer than {} s", limit.as_secs())]
+    TimedOut {
+        /// What was being done.
+        operation: &'static str,
+        /// How long it may take.
+        limit: Duration,
+    },
 }
 
 impl StoreError {
@@ -56,8 +80,9 @@ impl StoreError {
 
     /// Whether the same operation may succeed when it is tried again.
     ///
-    /// True for lost connections, busy databases, deadlocks, serialization failures and exhausted pools or disks that an
-    /// operator can free; false for errors in the data or in the statement.
+    /// True for lost connections, busy databases, deadlocks, cancelled statements, serialization failures, a database that takes
+    /// no writes for now, and exhausted pools or disks that an operator can free; false for errors in the data or in the
+    /// statement.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -68,19 +93,11 @@ impl StoreError {
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed => true,
-                sqlx::Error::Database(error) => {
-                    error
-                        .code()
-                        .is_some_and(|code| TRANSIENT_CODES.iter().any(|prefix| code.starts_with(prefix)))
-                        || matches!(
-                            error.code().as_deref(),
-                            Some("5" | "6" | "13" | "261" | "517" | "773" | "10" | "778" | "1034")
-                        )
-                }
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
                 _ => false,
             },
-            Self::HeadMoved => true,
-            Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } => false,
+            Self::HeadMoved | Self::Unready { .. } | Self::TimedOut { .. } => true,
+            Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } | Self::Diverged(_) => false,
         }
     }
 
@@ -97,13 +114,90 @@ impl StoreError {
                         | sqlx::Error::WorkerCrashed
                 ) || matches!(source, sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("57P")))
             }
-            Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } | Self::HeadMoved => false,
+            // Where a batch was written and the file then proved to be another, somebody may still find it.
+            Self::TimedOut { .. } | Self::Diverged(_) => true,
+            Self::Inconsistent { .. }
+            | Self::Migrate(_)
+            | Self::RowCount { .. }
+            | Self::HeadMoved
+            | Self::Unready { .. } => false,
+        }
+    }
+
+    /// Whether the connection that failed may be used again once its transaction is rolled back: the server judged the data,
+    /// and says nothing of the session. After anything else the session's state is not known, and it is replaced.
+    #[must_use]
+    pub fn leaves_connection_clean(&self) -> bool {
+        match self {
+            Self::Database {
+                source: sqlx::Error::Database(error),
+                ..
+            } => error
+                .code()
+                .is_some_and(|code| DATA_CODES.iter().any(|known| is_of(&code, known))),
+            Self::HeadMoved | Self::RowCount { .. } => true,
+            Self::Database { .. }
+            | Self::Inconsistent { .. }
+            | Self::Migrate(_)
+            | Self::Diverged(_)
+            | Self::Unready { .. }
+            | Self::TimedOut { .. } => false,
+        }
+    }
+
+    /// What failed, for a probe that anybody may read: the operation and the database's code, no text of the server's.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Database {
+                source: sqlx::Error::Database(error),
+                ..
+            } => match error.code() {
+                Some(code) => format!("{self} ({code})"),
+                None => self.to_string(),
+            },
+            Self::Database { .. }
+            | Self::Inconsistent { .. }
+            | Self::Migrate(_)
+            | Self::RowCount { .. }
+            | Self::HeadMoved
+            | Self::Diverged(_)
+            | Self::Unready { .. }
+            | Self::TimedOut { .. } => self.to_string(),
         }
     }
 }
 
-/// PostgreSQL error classes that pass: connection, resources, operator intervention, serialization, read-only standby.
-const TRANSIENT_CODES: [&str; 6] = ["08", "53", "57P", "40", "25006", "55P03"];
+/// PostgreSQL's codes of what passes, whole or as a class of two characters: connections, resources and disks, an operator's
+/// intervention, serialization and deadlocks, statements that were cancelled or waited too long, a database that takes no
+/// writes for now, a transaction that was aborted or timed out, an object that is in use; and what an operator is about to set
+/// right: a password or a right that was changed, a database or a table that is being restored.
+const PASSING_CODES: [&str; 16] = [
+    "08", "53", "57", "40", "25006", "25P02", "25P03", "25P04", "55P03", "55006", "58000", "58030", "28",
+    "3D000", "42501", "42P01",
+];
+
+/// SQLite's primary result codes of what passes: busy, locked, a disk that takes no writes for now, interrupted, I/O error, full,
+/// cannot open, a lost race of locks. An extended code holds its primary one in the lowest eight bits.
+const PASSING_RESULTS: [u32; 8] = [5, 6, 8, 9, 10, 13, 14, 15];
+
+/// What says something of the data and nothing of the session: PostgreSQL's data exceptions, integrity violations and limits
+/// of a value.
+const DATA_CODES: [&str; 3] = ["22", "23", "54"];
+
+/// Whether a PostgreSQL code is another, or of the class that it names.
+fn is_of(code: &str, known: &str) -> bool {
+    code.len() == 5 && code.starts_with(known)
+}
+
+/// PostgreSQL's codes have five characters, SQLite's are numbers of four digits at the most.
+fn passes(code: &str) -> bool {
+    if code.len() == 5 {
+        return PASSING_CODES.iter().any(|known| is_of(code, known));
+    }
+    code.parse::<u32>()
+        .is_ok_and(|result| PASSING_RESULTS.contains(&(result & 0xff)))
+}
 
 /// Checks the number of rows that a statement changed, before the commit.
 ///
@@ -118,5 +212,94 @@ pub fn ensure_rows(operation: &'static str, expected: u64, actual: u64) -> Resul
             expected,
             actual,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::borrow::Cow;
+    use std::error::Error;
+    use std::fmt;
+
+    #[derive(Debug)]
+    struct Coded(&'static str);
+
+    impl fmt::Display for Coded {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text of the server's")
+        }
+    }
+
+    impl Error for Coded {}
+
+    impl sqlx::error::DatabaseError for Coded {
+        fn message(&self) -> &'static str {
+            "a text of the server's"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    fn coded(code: &'static str) -> StoreError {
+        StoreError::database("try")(sqlx::Error::Database(Box::new(Coded(code))))
+    }
+
+    #[test]
+    fn every_code_that_passes_is_tried_again_and_no_other() {
+        // PostgreSQL: what a server says when it is stopped, restarted, promoted, full, locked, or an operator cancels.
+        for code in [
+            "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "25006", "25P02", "25P03", "25P04",
+            "55P03", "55006", "40001", "40P01", "40003", "53000", "53100", "53200", "53300", "53400",
+            "08000", "08003", "08006", "08P01", "58030",
+        ] {
+            assert!(coded(code).is_transient(), "{code}");
+            assert!(!coded(code).leaves_connection_clean(), "{code}");
+        }
+        // SQLite: busy, its snapshot and recovery, locked, read-only, interrupted, I/O errors of all kinds, full, cannot open.
+        for code in [
+            "5", "261", "517", "773", "6", "262", "8", "1032", "9", "10", "266", "522", "778", "1034",
+            "4618", "4874", "5386", "13", "14", "526", "15",
+        ] {
+            assert!(coded(code).is_transient(), "{code}");
+            assert!(!coded(code).leaves_connection_clean(), "{code}");
+        }
+        for code in [
+            "22001", "22P02", "23505", "23514", "42703", "42601", "0A000", "XX000", "XX001", "1", "7", "11",
+            "19", "26", "2067", "1555",
+        ] {
+            assert!(!coded(code).is_transient(), "{code}");
+        }
+        for code in ["22001", "22012", "23505", "23514", "54000"] {
+            assert!(coded(code).leaves_connection_clean(), "{code}");
+        }
+        for code in ["42P01", "42501", "XX000", "1", "11", "19", "2067"] {
+            assert!(!coded(code).leaves_connection_clean(), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_a_probe_is_told_names_the_operation_and_the_code_and_quotes_no_server() {
+        assert_eq!(coded("25006").brief(), "try failed in the database (25006)");
+        let lost = StoreError::database("try")(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        assert_eq!(lost.brief(), "try failed in the database");
     }
 }

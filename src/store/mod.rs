@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod repository;
 pub mod retention;
 pub mod sqlite;
+pub mod witness;
 pub mod writer;
 
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventName, State};
@@ -34,8 +35,10 @@ use chrono::{DateTime, Utc};
 use cqrs_es::persist::SerializedEvent;
 pub use error::{StoreError, ensure_rows};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+use witness::Witness;
 
 /// The place of an event in the log: 1 is the first.
 pub type Position = u64;
@@ -231,15 +234,19 @@ impl Default for PageSizes {
 
 /// One append transaction at a time, on a connection of its own.
 ///
+/// After an error whose connection is not known to be clean, the next call has a new connection: nobody ever works in what is
+/// left of a transaction that failed.
+///
 /// What `begin` returns is the truth that the batch is decided on: nobody appends between it and the commit, on any instance.
 /// A backend sees to that by the head lock, taken in `begin` and held until `commit` or `rollback`; or by writing only if the
 /// head is still where `begin` had it, and failing with [`StoreError::HeadMoved`] if not.
 #[async_trait]
 pub trait AppendBackend: Send {
-    /// Opens the transaction and loads what the batch needs, all streams in one go.
+    /// Opens the transaction and loads what the batch needs, all streams in one go. The head is compared with what the process
+    /// knows ([`witness::Witness`]).
     ///
     /// # Errors
-    /// [`StoreError`]; no transaction is open then.
+    /// [`StoreError`]; no transaction is open then. [`StoreError::Diverged`] when the database is another one.
     async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError>;
 
     /// Writes the batch and commits.
@@ -262,11 +269,21 @@ pub trait AppendBackend: Send {
     /// [`StoreError`].
     async fn is_committed(&mut self, position: Position, event_id: Uuid) -> Result<bool, StoreError>;
 
-    /// Replaces a connection that failed.
+    /// Replaces a connection that failed. The new one is compared with what the process knows.
     ///
     /// # Errors
-    /// [`StoreError`] when no connection can be had.
+    /// [`StoreError`] when no connection can be had, or it leads to another database ([`StoreError::Diverged`]).
     async fn reconnect(&mut self) -> Result<(), StoreError>;
+
+    /// Whether a batch could be written now: takes the head lock, compares the head with what the process knows, and gives the
+    /// lock back. With `prove`, something is written and committed as well, which changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`], as [`AppendBackend::begin`].
+    async fn look(&mut self, prove: bool) -> Result<(), StoreError>;
+
+    /// What the process knows of the log.
+    fn witness(&self) -> &Arc<Witness>;
 }
 
 /// A row of the archived list, sealed.
@@ -316,8 +333,12 @@ pub struct EntityStream {
 /// Reads, each in a snapshot of its own.
 #[async_trait]
 pub trait ReadStore: Send + Sync {
-    /// Whether the database answers.
-    async fn ping(&self) -> Result<(), StoreError>;
+    /// Whether the database answers, and is the one that this process knows: it has what was acknowledged and signed. For
+    /// whoever begins to act on the log: at a new connection, when a lease is taken up.
+    ///
+    /// # Errors
+    /// [`StoreError::Diverged`] when it is another one, which also ends the process; [`StoreError`] when it does not answer.
+    async fn vouch(&self) -> Result<(), StoreError>;
 
     /// The head of the log.
     async fn head(&self) -> Result<Head, StoreError>;

@@ -70,7 +70,11 @@ impl From<StoreError> for Finding {
                 }
                 other => Self::Incomplete(format!("{error}: {other}")),
             },
-            StoreError::Migrate(_) | StoreError::HeadMoved => Self::Incomplete(error.to_string()),
+            StoreError::Migrate(_)
+            | StoreError::HeadMoved
+            | StoreError::Diverged(_)
+            | StoreError::Unready { .. }
+            | StoreError::TimedOut { .. } => Self::Incomplete(error.to_string()),
         }
     }
 }

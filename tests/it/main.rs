@@ -12,6 +12,8 @@
 //! | `kill -9` while it cleans, while it calls back | `cleanup::service`, `callbacks::service` | both |
 //! | a worker that dies between any two steps | `cleanup::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
+//! | an older copy, another history or another file in the database's place | `divergence` | both |
+//! | a session that is cancelled, refused, let wait; a database that takes no writes | `writer_heals` | both |
 //! | a statement that arrives after its connection was given up | `store_crash::a_statement_that_arrives_after_its_connection_was_given_up_comes_to_nothing` | P |
 //! | the database crashes under the relay | `relay::a_postgres_that_crashes_under_the_relay_leaves_no_gap_and_no_duplicate` | P |
 //! | NATS killed, its stream or consumer deleted | `relay`, `bus` | both |
@@ -42,6 +44,7 @@ mod cli;
 mod coordination;
 mod crash;
 mod disk_full;
+mod divergence;
 mod events;
 mod foreign_files;
 mod harness;
@@ -55,3 +58,4 @@ mod sealing;
 mod store_contract;
 mod store_crash;
 mod test_log;
+mod writer_heals;

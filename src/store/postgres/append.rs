@@ -8,6 +8,9 @@
 //! A process that finds the head where it left it takes no lock and needs two round trips for a command. When somebody else
 //! appends meanwhile, the statement writes nothing, and the batch is decided again under the lock; so are the next
 //! `LOCKED_BATCHES`, because where two instances append they keep doing so.
+//!
+//! Under the lock the head is compared with what the process knows; without it the head is the very row that the process left.
+//! So no batch follows on a log that lacks what was acknowledged, whichever server a connection leads to.
 
 mod changes;
 mod load;
@@ -17,6 +20,7 @@ mod write;
 
 pub(super) use changes::write_changes;
 
+use super::super::witness::{Question, Sight, Witness};
 use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes, Position, StoreError};
 use super::read::head_from_row;
 use crate::store::columns::Columns as _;
@@ -24,21 +28,26 @@ use async_trait::async_trait;
 use pages::Upkeep;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
+use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 use write::KnownHead;
 
 /// How many batches take the lock after another instance was met.
 const LOCKED_BATCHES: u32 = 64;
 
-/// Locks the head and reads it. One round trip, because it goes as plain text.
-const LOCK_HEAD: &str = "BEGIN; SELECT position, frontier, root, recorded_at, xmin::text AS version
-                         FROM ledger_head WHERE id = 1 FOR UPDATE";
+/// How long one statement of the writer may take; longer than a lock is waited for.
+const STATEMENT_LIMIT: &str = "SET statement_timeout = '40s'";
+
+/// How long an answer is waited for at all: a server that is gone without a word is found out by nothing else.
+const ANSWER_LIMIT: Duration = Duration::from_secs(50);
 
 /// The appending connection.
 #[derive(Debug)]
 pub struct PostgresAppend {
     options: PgConnectOptions,
-    connection: PgConnection,
+    /// Absent while its state would not be known: what is left of it is closed, and the server rolls back what was open.
+    connection: Option<PgConnection>,
     /// The head as this process last read or wrote it.
     head: Option<KnownHead>,
     /// How many batches are still to take the lock.
@@ -47,21 +56,27 @@ pub struct PostgresAppend {
     upkeep: Upkeep,
     /// How large they may become.
     pages: PageSizes,
-    /// Whether a transaction is open.
+    /// Whether a transaction may be open.
     open: bool,
+    /// What the process knows of the log.
+    witness: Arc<Witness>,
 }
 
 impl PostgresAppend {
-    pub(super) async fn connect(options: PgConnectOptions) -> Result<Self, StoreError> {
-        let connection = connect_writer(&options).await?;
+    pub(super) async fn connect(
+        options: PgConnectOptions,
+        witness: Arc<Witness>,
+    ) -> Result<Self, StoreError> {
+        let connection = connect_writer(&options, &witness).await?;
         Ok(Self {
             options,
-            connection,
+            connection: Some(connection),
             head: None,
             lock_next: 0,
             upkeep: Upkeep::default(),
             pages: PageSizes::default(),
             open: false,
+            witness,
         })
     }
 
@@ -72,6 +87,67 @@ impl PostgresAppend {
         self
     }
 
+    /// The connection, if its state is known.
+    fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        self.connection
+            .as_mut()
+            .ok_or_else(|| StoreError::database("use the writer's connection")(sqlx::Error::PoolClosed))
+    }
+
+    /// Makes sure of a connection that nothing is left in.
+    async fn ready(&mut self) -> Result<(), StoreError> {
+        if self.connection.is_none() || self.open {
+            self.reconnect().await?;
+        }
+        Ok(())
+    }
+
+    /// After an error: rolls back if the connection is known to be sound, and gives it up if not.
+    async fn clean_up(&mut self, error: &StoreError) {
+        if !matches!(error, StoreError::HeadMoved) {
+            self.head = None;
+        }
+        let clean = error.leaves_connection_clean() && self.roll_back().await.is_ok();
+        if !clean {
+            self.connection = None;
+            self.open = false;
+        }
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        if self.open {
+            let connection = self.connection()?;
+            in_time("roll the batch back", connection.execute("ROLLBACK")).await?;
+            self.open = false;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock and reads the head, which must be one that follows on what the process knows.
+    async fn lock_head(&mut self) -> Result<KnownHead, StoreError> {
+        let asked = self.witness.known();
+        self.open = true;
+        let row = self
+            .connection()?
+            .fetch_one(lock_head(&asked).as_str())
+            .await
+            .map_err(StoreError::database("lock the head"))?;
+        let head = KnownHead {
+            head: head_from_row(&row)?,
+            version: row.read("lock the head", "version")?,
+        };
+        let seen = Sight {
+            position: head.head.position,
+            root: head.head.root,
+            marked: row.read("lock the head", "marked")?,
+            // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection.
+            signed: None,
+            standby: false,
+        };
+        self.witness.compare("lock the head", &asked, &seen)?;
+        Ok(head)
+    }
+
     /// The head that the batch is decided on: under the lock, or the one that this process left.
     async fn take_head(&mut self) -> Result<KnownHead, StoreError> {
         if self.lock_next == 0
@@ -79,16 +155,7 @@ impl PostgresAppend {
         {
             return Ok(head.clone());
         }
-        let row = self
-            .connection
-            .fetch_one(LOCK_HEAD)
-            .await
-            .map_err(StoreError::database("lock the head"))?;
-        self.open = true;
-        let head = KnownHead {
-            head: head_from_row(&row)?,
-            version: row.read("lock the head", "version")?,
-        };
+        let head = self.lock_head().await?;
         let undisturbed = self.head.replace(head.clone());
         self.lock_next = match undisturbed {
             Some(before) if before.head.position == head.head.position => self.lock_next.saturating_sub(1),
@@ -100,7 +167,7 @@ impl PostgresAppend {
 
     async fn begin_batch(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let head = self.take_head().await?;
-        let (streams, answers) = load::load(&mut self.connection, needs).await?;
+        let (streams, answers) = load::load(self.connection()?, needs).await?;
         Ok(BatchSnapshot {
             head: head.head,
             streams,
@@ -117,121 +184,203 @@ impl PostgresAppend {
         // Tried once: should it fail, the batch is tried again without it, and the next one that counts there asks anew.
         let upkeep = std::mem::take(&mut self.upkeep);
         if (rare || !upkeep.is_empty()) && !self.open {
-            self.connection
+            self.open = true;
+            self.connection()?
                 .execute("BEGIN")
                 .await
                 .map_err(StoreError::database("begin the batch"))?;
-            self.open = true;
         }
+        let (open, pages) = (self.open, self.pages);
+        let connection = self.connection()?;
         // Without an open transaction the statement is one, and its answer is that of the commit.
-        let (after, wanted) = write::write(&mut self.connection, &before, batch, self.pages).await?;
+        let (after, wanted) = write::write(connection, &before, batch, pages).await?;
         if rare {
-            rare::write(&mut self.connection, batch).await?;
+            rare::write(connection, batch).await?;
         }
         if !upkeep.is_empty() {
-            pages::keep_up(&mut self.connection, &upkeep, self.pages).await?;
+            pages::keep_up(connection, &upkeep, pages).await?;
+        }
+        if open {
+            connection
+                .execute("COMMIT")
+                .await
+                .map_err(StoreError::database("commit the batch"))?;
+            self.open = false;
         }
         self.upkeep = wanted.without(&upkeep);
         self.head = Some(after);
         Ok(())
     }
+
+    async fn look_up(&mut self, position: Position, event_id: Uuid) -> Result<bool, sqlx::Error> {
+        self.open = true;
+        let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        // Under the head lock: a commit whose connection was lost may still be on its way, and holds the lock until it ends.
+        // One that has not come as far as the lock finds another version of the row, and writes nothing.
+        connection.execute("BEGIN").await?;
+        connection.execute(TOUCH_HEAD).await?;
+        let found: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE position = $1 AND event_id = $2)")
+                .bind(signed(position))
+                .bind(event_id)
+                .fetch_one(&mut *connection)
+                .await?;
+        connection.execute("COMMIT").await?;
+        self.open = false;
+        Ok(found)
+    }
+
+    async fn look_at_head(&mut self, prove: bool) -> Result<(), StoreError> {
+        let head = self.lock_head().await?;
+        self.head = Some(head);
+        if prove {
+            // Whoever may only read is refused here, and so is what the disk has no room for.
+            self.head = None;
+            let connection = self.connection()?;
+            connection
+                .execute(TOUCH_HEAD)
+                .await
+                .map_err(StoreError::database("write the head"))?;
+            connection
+                .execute("COMMIT")
+                .await
+                .map_err(StoreError::database("commit the head"))?;
+            self.open = false;
+        }
+        self.roll_back().await
+    }
+}
+
+/// Locks the head and reads it, and the event that the process knows. One round trip, because it goes as plain text.
+fn lock_head(asked: &Question) -> String {
+    let position = asked.mark.map_or(0, |mark| mark.position);
+    format!(
+        "BEGIN; SELECT position, frontier, root, recorded_at, xmin::text AS version,
+                       (SELECT event_id FROM events WHERE position = {position}) AS marked
+                FROM ledger_head WHERE id = 1 FOR UPDATE"
+    )
+}
+
+/// Writes the head back as it is.
+const TOUCH_HEAD: &str = "UPDATE ledger_head SET position = position WHERE id = 1";
+
+/// Waits for an answer as long as one may take.
+async fn in_time<T>(
+    operation: &'static str,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    let answered = async { answer.await.map_err(StoreError::database(operation)) };
+    bounded(operation, answered).await
+}
+
+/// Waits for something that is made of answers as long as one of them may take.
+async fn bounded<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(ANSWER_LIMIT, work).await {
+        Ok(done) => done,
+        Err(_) => Err(StoreError::TimedOut {
+            operation,
+            limit: ANSWER_LIMIT,
+        }),
+    }
 }
 
 /// Opens a connection with what every session relies on.
 pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    let connecting = PgConnection::connect_with(options);
-    let mut connection = tokio::time::timeout(super::CONNECT_TIMEOUT, connecting)
+    let connecting = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        super::prepare(&mut connection).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(super::CONNECT_TIMEOUT, connecting)
         .await
         .map_err(|_| sqlx::Error::PoolTimedOut)
         .and_then(|connected| connected)
-        .map_err(StoreError::database("connect the writer"))?;
-    super::prepare(&mut connection)
-        .await
-        .map_err(StoreError::database("prepare the writer's session"))?;
-    Ok(connection)
+        .map_err(StoreError::database("connect the writer"))
 }
 
 /// The writer's statements touch few rows by key, and none of them depends on its values: the generic plan, made once, must
 /// not be one that reads a small table whole.
-async fn connect_writer(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+async fn connect_writer(options: &PgConnectOptions, witness: &Witness) -> Result<PgConnection, StoreError> {
     let mut connection = open(options).await?;
-    connection
-        .execute(super::KEYED_PLANS)
-        .await
-        .map_err(StoreError::database("prepare the writer's session"))?;
-    connection
-        .execute("SET plan_cache_mode = force_generic_plan")
-        .await
-        .map_err(StoreError::database("prepare the writer's session"))?;
+    let prepared = async {
+        for setting in [
+            STATEMENT_LIMIT,
+            super::KEYED_PLANS,
+            "SET plan_cache_mode = force_generic_plan",
+        ] {
+            connection
+                .execute(setting)
+                .await
+                .map_err(StoreError::database("prepare the writer's session"))?;
+        }
+        super::witness::vouch(&mut connection, witness).await
+    };
+    bounded("prepare the writer's session", prepared).await?;
     Ok(connection)
 }
 
 #[async_trait]
 impl AppendBackend for PostgresAppend {
     async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
-        let begun = self.begin_batch(needs).await;
-        if begun.is_err() {
-            // The first error is the one to tell; a connection that cannot roll back is replaced by the caller.
-            let _ = self.rollback().await;
+        self.ready().await?;
+        let begun = bounded("begin the batch", self.begin_batch(needs)).await;
+        if let Err(error) = &begun {
+            self.clean_up(error).await;
         }
         begun
     }
 
     async fn commit(&mut self, batch: &BatchWrite) -> Result<(), StoreError> {
-        if let Err(error) = self.write_batch(batch).await {
+        let written = bounded("write the batch", self.write_batch(batch)).await;
+        if let Err(error) = &written {
             if matches!(error, StoreError::HeadMoved) {
                 self.lock_next = LOCKED_BATCHES;
             }
-            let _ = self.rollback().await;
-            return Err(error);
+            self.clean_up(error).await;
         }
-        if self.open {
-            self.open = false;
-            let committed = self.connection.execute("COMMIT").await;
-            if committed.is_err() {
-                self.head = None;
-            }
-            committed.map_err(StoreError::database("commit the batch"))?;
-        }
-        Ok(())
+        written
     }
 
     async fn rollback(&mut self) -> Result<(), StoreError> {
-        if std::mem::take(&mut self.open) {
-            self.connection
-                .execute("ROLLBACK")
-                .await
-                .map_err(StoreError::database("roll the batch back"))?;
+        let rolled_back = self.roll_back().await;
+        if let Err(error) = &rolled_back {
+            self.clean_up(error).await;
         }
-        Ok(())
+        rolled_back
     }
 
     async fn is_committed(&mut self, position: Position, event_id: Uuid) -> Result<bool, StoreError> {
-        // Under the head lock: a commit whose connection was lost may still be on its way, and holds the lock until it ends.
-        // One that has not come as far as the lock finds another version of the row, and writes nothing.
-        let asked = async {
-            self.connection.execute("BEGIN").await?;
-            self.connection
-                .execute("UPDATE ledger_head SET position = position WHERE id = 1")
-                .await?;
-            let found: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT 1 FROM events WHERE position = $1 AND event_id = $2)",
-            )
-            .bind(signed(position))
-            .bind(event_id)
-            .fetch_one(&mut self.connection)
-            .await?;
-            self.connection.execute("COMMIT").await?;
-            Ok(found)
-        };
-        asked.await.map_err(StoreError::database("look a commit up"))
+        self.ready().await?;
+        let found = in_time("look a commit up", self.look_up(position, event_id)).await;
+        if let Err(error) = &found {
+            self.clean_up(error).await;
+        }
+        found
     }
 
     async fn reconnect(&mut self) -> Result<(), StoreError> {
         self.head = None;
         self.open = false;
-        self.connection = connect_writer(&self.options).await?;
+        // What is left of the old one is closed first, and with it whatever it holds locked.
+        self.connection = None;
+        self.connection = Some(connect_writer(&self.options, &self.witness).await?);
         Ok(())
+    }
+
+    async fn look(&mut self, prove: bool) -> Result<(), StoreError> {
+        self.ready().await?;
+        let looked = bounded("look at the head", self.look_at_head(prove)).await;
+        if let Err(error) = &looked {
+            self.clean_up(error).await;
+        }
+        looked
+    }
+
+    fn witness(&self) -> &Arc<Witness> {
+        &self.witness
     }
 }
 

@@ -12,12 +12,14 @@ pub mod read;
 mod rebuild;
 pub mod reconcile;
 mod retention;
+mod witness;
 
 use super::StoreError;
+use super::witness::Witness;
 use crate::small_files::{self, TLS_MAX};
 use read::summary::SummaryReader;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,10 +49,18 @@ fn pool_of(connections: u32) -> PgPoolOptions {
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                if meta.idle_for >= TRUSTED_FOR {
-                    connection.ping().await?;
+                if meta.idle_for < TRUSTED_FOR {
+                    return Ok(true);
                 }
-                Ok(true)
+                // A session that was opened while the database took no writes keeps that; a new one asks anew. Standbys never
+                // take any.
+                let row = connection
+                    .fetch_one(
+                        "SELECT current_setting('transaction_read_only') = 'on' AND NOT pg_is_in_recovery() AS outdated",
+                    )
+                    .await?;
+                let outdated: bool = row.try_get("outdated")?;
+                Ok(!outdated)
             })
         })
 }
@@ -67,6 +77,8 @@ pub struct PostgresStore {
     pub(super) deliveries: PgPool,
     summary: Arc<SummaryReader>,
     pub(super) options: PgConnectOptions,
+    /// What every new connection is compared with.
+    pub(super) witness: Arc<Witness>,
 }
 
 impl PostgresStore {
@@ -89,15 +101,26 @@ impl PostgresStore {
             Err(error) => Err(error),
         };
         closed.map_err(StoreError::database("connect"))?;
+        let witness = Arc::new(Witness::default());
+        let known = Arc::clone(&witness);
         let pool = pool_of(connections)
-            .after_connect(|connection, _| Box::pin(prepare(connection)))
+            .after_connect(move |connection, _| {
+                let known = Arc::clone(&known);
+                Box::pin(async move {
+                    prepare(connection).await?;
+                    admit(connection, &known).await
+                })
+            })
             .connect_with(options.clone())
             .await
             .map_err(StoreError::database("connect"))?;
+        let known = Arc::clone(&witness);
         let deliveries = pool_of(DELIVERY_CONNECTIONS)
-            .after_connect(|connection, _| {
+            .after_connect(move |connection, _| {
+                let known = Arc::clone(&known);
                 Box::pin(async move {
                     prepare(connection).await?;
+                    admit(connection, &known).await?;
                     connection.execute(KEYED_PLANS).await?;
                     connection
                         .execute("SET plan_cache_mode = force_custom_plan")
@@ -111,6 +134,7 @@ impl PostgresStore {
             deliveries,
             summary: Arc::default(),
             options,
+            witness,
         })
     }
 
@@ -176,7 +200,20 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn appender(&self) -> Result<append::PostgresAppend, StoreError> {
-        append::PostgresAppend::connect(self.options.clone()).await
+        append::PostgresAppend::connect(self.options.clone(), Arc::clone(&self.witness)).await
+    }
+
+    /// Opens no connection any more.
+    pub fn give_up(&self) {
+        // Closed from the call on; the rest of the future would wait for those that are in use.
+        drop(self.pool.close());
+        drop(self.deliveries.close());
+    }
+
+    /// What this process knows of the log.
+    #[must_use]
+    pub const fn witness(&self) -> &Arc<Witness> {
+        &self.witness
     }
 }
 
@@ -208,11 +245,18 @@ fn check_tls_files(url: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// What every session of the service relies on: durable commits whatever the server's default is, times in UTC, and locks
-/// that are not waited for for ever.
+/// Lets a new connection into a pool only if it leads to the database that this process knows.
+async fn admit(connection: &mut PgConnection, witness: &Witness) -> Result<(), sqlx::Error> {
+    let vouched = witness::vouch(connection, witness).await;
+    witness.admitted(&vouched);
+    vouched.map_err(|error| sqlx::Error::Configuration(error.into()))
+}
+
+/// What every session of the service relies on, whatever the server's, the database's or the role's defaults are: durable
+/// commits, times in UTC, statements that take as long as they need, and locks that are not waited for for ever.
 async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection
-        .execute("SET synchronous_commit = on; SET timezone = 'UTC'; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'")
+        .execute("SET statement_timeout = 0; SET synchronous_commit = on; SET timezone = 'UTC'; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'")
         .await?;
     Ok(())
 }

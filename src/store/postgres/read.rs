@@ -19,12 +19,8 @@ use std::collections::{BTreeMap, HashMap};
 
 #[async_trait]
 impl ReadStore for PostgresStore {
-    async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(&self.pool)
-            .await
-            .map_err(StoreError::database("ping"))?;
-        Ok(())
+    async fn vouch(&self) -> Result<(), StoreError> {
+        self.vouch_pooled().await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

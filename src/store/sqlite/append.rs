@@ -2,13 +2,16 @@
 
 mod pages;
 
+use super::super::witness::{Sight, Witness};
 use super::super::{
-    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, IdempotencyRecord, NewEvent, PageSizes,
+    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, Head, IdempotencyRecord, NewEvent, PageSizes,
     Position, StoreError, StreamSnapshot, WrappedKey, ensure_rows,
 };
+use super::file::LedgerFile;
 use super::read::{hash, head_from_row};
 use super::{SqliteStore, micros, time, uuid};
 use crate::store::columns::Columns as _;
+use crate::telemetry;
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange};
 use async_trait::async_trait;
@@ -34,6 +37,9 @@ pub struct SqliteAppend {
     turn: Option<OwnedMutexGuard<SqliteConnection>>,
     /// How large the list's pages may become.
     pages: PageSizes,
+    file: Arc<LedgerFile>,
+    /// Whether the connection could not be replaced although its state is not known.
+    doubtful: bool,
 }
 
 impl SqliteAppend {
@@ -43,6 +49,8 @@ impl SqliteAppend {
             write: Arc::clone(&store.write),
             turn: None,
             pages: PageSizes::default(),
+            file: Arc::clone(&store.file),
+            doubtful: false,
         }
     }
 
@@ -52,44 +60,103 @@ impl SqliteAppend {
         self.pages = pages;
         self
     }
+
+    /// The writing connection, with no transaction of anybody's left in it.
+    async fn begin_turn(&mut self) -> Result<OwnedMutexGuard<SqliteConnection>, StoreError> {
+        self.file.check("begin the batch")?;
+        let mut turn = Arc::clone(&self.write).lock_owned().await;
+        if self.doubtful {
+            self.replace(&mut turn).await?;
+        }
+        match begin_immediate(&mut turn).await {
+            Err(error) if !error.is_transient() => {
+                // Something that nobody ended is still open in it.
+                self.replace(&mut turn).await?;
+                begin_immediate(&mut turn).await?;
+            }
+            begun => begun?,
+        }
+        Ok(turn)
+    }
+
+    /// Ends a transaction that failed, before anybody else has a turn: what others write must not become part of it.
+    async fn clean_up(&mut self, turn: &mut SqliteConnection, error: &StoreError) {
+        let clean = match turn.execute("ROLLBACK").await {
+            Ok(_) => error.leaves_connection_clean(),
+            // SQLite has rolled it back by itself.
+            Err(sqlx::Error::Database(cause)) if cause.code().as_deref() == Some(NO_TRANSACTION) => {
+                error.leaves_connection_clean()
+            }
+            Err(_) => false,
+        };
+        if !clean && let Err(error) = self.replace(turn).await {
+            tracing::warn!(error = %telemetry::chain(&error), "the writer's connection cannot be replaced yet");
+        }
+    }
+
+    async fn replace(&mut self, turn: &mut SqliteConnection) -> Result<(), StoreError> {
+        self.doubtful = true;
+        let mut fresh = SqliteConnection::connect_with(&self.options)
+            .await
+            .map_err(StoreError::database("open the database again"))?;
+        self.file.vouch(&mut fresh).await?;
+        *turn = fresh;
+        self.doubtful = false;
+        Ok(())
+    }
+}
+
+/// What `ROLLBACK` fails with when there is nothing to roll back, among other things that are wrong with a statement.
+const NO_TRANSACTION: &str = "1";
+
+/// IMMEDIATE: the write lock is the head lock, and it is taken before anything is read.
+async fn begin_immediate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    connection
+        .execute("BEGIN IMMEDIATE")
+        .await
+        .map_err(StoreError::database("begin the batch"))?;
+    Ok(())
 }
 
 #[async_trait]
 impl AppendBackend for SqliteAppend {
     async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
-        let mut connection = Arc::clone(&self.write).lock_owned().await;
-        let loaded = load(&mut connection, needs).await;
-        if loaded.is_ok() {
-            self.turn = Some(connection);
-        } else {
-            // The first error is the one to tell; a connection that cannot roll back is replaced by the caller.
-            let _ = connection.execute("ROLLBACK").await;
+        let mut turn = self.begin_turn().await?;
+        match load(&mut turn, self.file.witness(), needs).await {
+            Ok(snapshot) => {
+                self.turn = Some(turn);
+                Ok(snapshot)
+            }
+            Err(error) => {
+                self.clean_up(&mut turn, &error).await;
+                Err(error)
+            }
         }
-        loaded
     }
 
     async fn commit(&mut self, write: &BatchWrite) -> Result<(), StoreError> {
-        let mut connection = self.take_turn("commit the batch")?;
+        let mut turn = self.take_turn("commit the batch")?;
         let written = async {
-            write_all(&mut connection, write, self.pages).await?;
-            connection
-                .execute("COMMIT")
+            write_all(&mut turn, write, self.pages).await?;
+            turn.execute("COMMIT")
                 .await
                 .map_err(StoreError::database("commit the batch"))
         };
         if let Err(error) = written.await {
-            let _ = connection.execute("ROLLBACK").await;
+            self.clean_up(&mut turn, &error).await;
             return Err(error);
         }
-        Ok(())
+        // What went to a file that is not there any more is not to be acknowledged.
+        self.file.check("commit the batch")
     }
 
     async fn rollback(&mut self) -> Result<(), StoreError> {
-        let mut connection = self.take_turn("roll the batch back")?;
-        connection
-            .execute("ROLLBACK")
-            .await
-            .map_err(StoreError::database("roll the batch back"))?;
+        let mut turn = self.take_turn("roll the batch back")?;
+        let rolled_back = turn.execute("ROLLBACK").await;
+        if let Err(error) = rolled_back.map_err(StoreError::database("roll the batch back")) {
+            self.clean_up(&mut turn, &error).await;
+            return Err(error);
+        }
         Ok(())
     }
 
@@ -104,12 +171,25 @@ impl AppendBackend for SqliteAppend {
     }
 
     async fn reconnect(&mut self) -> Result<(), StoreError> {
-        let fresh = SqliteConnection::connect_with(&self.options)
-            .await
-            .map_err(StoreError::database("open the database again"))?;
         self.turn = None;
-        *self.write.lock().await = fresh;
-        Ok(())
+        let mut turn = Arc::clone(&self.write).lock_owned().await;
+        self.replace(&mut turn).await
+    }
+
+    async fn look(&mut self, prove: bool) -> Result<(), StoreError> {
+        let mut turn = self.begin_turn().await?;
+        let looked = look(&mut turn, self.file.witness(), prove).await;
+        match looked {
+            Ok(()) => self.file.check("look at the head"),
+            Err(error) => {
+                self.clean_up(&mut turn, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn witness(&self) -> &Arc<Witness> {
+        self.file.witness()
     }
 }
 
@@ -124,17 +204,65 @@ impl SqliteAppend {
     }
 }
 
-async fn load(connection: &mut SqliteConnection, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
-    // IMMEDIATE: the write lock is the head lock, and it is taken before anything is read.
-    connection
-        .execute("BEGIN IMMEDIATE")
-        .await
-        .map_err(StoreError::database("begin the batch"))?;
-    let head = sqlx::query("SELECT position, frontier, root, recorded_at FROM ledger_head WHERE id = 1")
+/// Reads the head, which must be one that follows on what the process knows.
+async fn read_head(connection: &mut SqliteConnection, witness: &Witness) -> Result<Head, StoreError> {
+    let operation = "read the head";
+    let asked = witness.known();
+    let row = sqlx::query("SELECT position, frontier, root, recorded_at FROM ledger_head WHERE id = 1")
         .fetch_one(&mut *connection)
         .await
-        .map_err(StoreError::database("read the head"))?;
-    let head = head_from_row(&head)?;
+        .map_err(StoreError::database(operation))?;
+    let head = head_from_row(&row)?;
+    let marked = match asked.mark {
+        // The root says as much as the event.
+        Some(mark) if (mark.position, mark.root) == (head.position, head.root) => Some(mark.event_id),
+        Some(mark) => {
+            let found: Option<String> = sqlx::query_scalar("SELECT event_id FROM events WHERE position = ?1")
+                .bind(signed(mark.position))
+                .fetch_optional(connection)
+                .await
+                .map_err(StoreError::database(operation))?;
+            found.map(|id| uuid(operation, &id)).transpose()?
+        }
+        None => None,
+    };
+    let seen = Sight {
+        position: head.position,
+        root: head.root,
+        marked,
+        // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection.
+        signed: None,
+        standby: false,
+    };
+    witness.compare(operation, &asked, &seen)?;
+    Ok(head)
+}
+
+/// Looks at the head, in a transaction that was begun; with `prove`, writes it back as it is.
+async fn look(connection: &mut SqliteConnection, witness: &Witness, prove: bool) -> Result<(), StoreError> {
+    read_head(connection, witness).await?;
+    let end = if prove {
+        connection
+            .execute("UPDATE ledger_head SET position = position WHERE id = 1")
+            .await
+            .map_err(StoreError::database("write the head"))?;
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    connection
+        .execute(end)
+        .await
+        .map_err(StoreError::database("end the look at the head"))?;
+    Ok(())
+}
+
+async fn load(
+    connection: &mut SqliteConnection,
+    witness: &Witness,
+    needs: &BatchNeeds,
+) -> Result<BatchSnapshot, StoreError> {
+    let head = read_head(connection, witness).await?;
     let mut found = load_events(connection, &needs.streams).await?;
     // A stream that nothing is known of and nothing was found of has no key and no fence.
     let sealing: Vec<&String> = needs

@@ -11,6 +11,7 @@ pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
+mod file;
 pub mod proofs;
 pub mod read;
 mod rebuild;
@@ -20,7 +21,9 @@ pub mod scratch;
 mod side_file;
 
 use super::StoreError;
+use super::witness::Witness;
 use chrono::{DateTime, Utc};
+use file::LedgerFile;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool};
 use std::path::Path;
@@ -28,8 +31,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long another process's transaction is waited for.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long another process's transaction is waited for before the writer looks at its connection again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a reading connection is waited for.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The migrations, compiled in.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -40,6 +46,7 @@ pub struct SqliteStore {
     pub(super) reads: SqlitePool,
     pub(super) write: Arc<Mutex<SqliteConnection>>,
     pub(super) options: SqliteConnectOptions,
+    file: Arc<LedgerFile>,
 }
 
 /// Moves the write-ahead log into the database file.
@@ -101,6 +108,9 @@ impl SqliteStore {
         let write = SqliteConnection::connect_with(&options)
             .await
             .map_err(StoreError::database("open the database"))?;
+        let file = LedgerFile::opened(path, Arc::default())
+            .map(Arc::new)
+            .map_err(|error| StoreError::database("find the database's file")(sqlx::Error::Io(error)))?;
         let reading = options
             .clone()
             .read_only(true)
@@ -109,9 +119,20 @@ impl SqliteStore {
             .pragma("cache_size", "-1024");
         let reads = SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(BUSY_TIMEOUT)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
             // A file does not go away, and a ping is a turn of another thread.
             .test_before_acquire(false)
+            .after_connect({
+                let file = Arc::clone(&file);
+                move |connection, _| {
+                    let file = Arc::clone(&file);
+                    Box::pin(async move {
+                        let vouched = file.vouch(connection).await;
+                        file.witness().admitted(&vouched);
+                        vouched.map_err(|error| sqlx::Error::Configuration(error.into()))
+                    })
+                }
+            })
             .connect_with(reading)
             .await
             .map_err(StoreError::database("open the database for reading"))?;
@@ -119,6 +140,7 @@ impl SqliteStore {
             reads,
             write: Arc::new(Mutex::new(write)),
             options,
+            file,
         })
     }
 
@@ -148,6 +170,18 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Moves what is in the write-ahead log into the file, if the file is still the one that was opened: for the end of a
+    /// process whose log was taken away.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn save_write_ahead_log(&self) -> Result<(), StoreError> {
+        if !self.file.is_in_place() {
+            return Ok(());
+        }
+        self.empty_write_ahead_log().await
+    }
+
     /// Opens a connection that moves the write-ahead log into the database file beside the writing one.
     ///
     /// # Errors
@@ -157,6 +191,7 @@ impl SqliteStore {
         let connection = SqliteConnection::connect_with(&options)
             .await
             .map_err(StoreError::database("open the database for its log"))?;
+        self.file.check("open the database for its log")?;
         Ok(LogMover {
             connection,
             write: Arc::clone(&self.write),
@@ -239,6 +274,18 @@ impl SqliteStore {
         drop(connection);
         let standing = self.recall(name).await?;
         standing.ok_or_else(|| StoreError::inconsistent(operation, "the fact did not stand"))
+    }
+
+    /// Opens no connection any more.
+    pub fn give_up(&self) {
+        // Closed from the call on; the rest of the future would wait for those that are in use.
+        drop(self.reads.close());
+    }
+
+    /// What this process knows of the log.
+    #[must_use]
+    pub fn witness(&self) -> &Arc<Witness> {
+        self.file.witness()
     }
 
     /// The append backend. It takes turns with everything else that writes.

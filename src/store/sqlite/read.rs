@@ -18,12 +18,8 @@ use std::collections::{BTreeMap, HashMap};
 
 #[async_trait]
 impl ReadStore for SqliteStore {
-    async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(&self.reads)
-            .await
-            .map_err(StoreError::database("ping"))?;
-        Ok(())
+    async fn vouch(&self) -> Result<(), StoreError> {
+        self.vouch_pooled().await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

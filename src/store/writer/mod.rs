@@ -12,13 +12,19 @@
 //!   instances, never conflict: the later one sees what the earlier one did, and a refusal costs its neighbours nothing.
 //!   (A backend that finds its process to be the only one that appends may leave the lock and check the head instead.)
 //! - A command is answered only after its batch is committed and fsynced, projections included.
+//! - After an error the connection is replaced unless it is known to be clean. A writer that cannot record keeps trying, with
+//!   nothing to record, until it can: it heals without anybody's command.
+//! - A database that proves to be another one than this process knows ([`super::witness`]) gets nothing any more.
 
 mod batch;
+mod health;
 mod known;
 mod prepared;
 
 pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
+pub use health::{Failing, WriterHealth};
 
+use super::witness::Mark;
 use super::{AppendBackend, Position, StoreError};
 use crate::clock::SharedClock;
 use crate::keyring::{Keyring, KeyringError};
@@ -37,6 +43,15 @@ const ATTEMPTS: u32 = 6;
 
 /// The pause before the first repetition; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// No attempt begins later than this after the first: those who wait have a right to an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a writer that nobody asks anything looks whether it could record.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often one that cannot record tries to.
+const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a command was not recorded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -89,6 +104,7 @@ pub struct WriterHandle {
     clock: SharedClock,
     committed: watch::Receiver<Position>,
     purges: watch::Receiver<Position>,
+    health: Arc<WriterHealth>,
 }
 
 impl std::fmt::Debug for Queued {
@@ -128,6 +144,12 @@ impl WriterHandle {
     pub fn purges(&self) -> watch::Receiver<Position> {
         self.purges.clone()
     }
+
+    /// Whether the writer can record.
+    #[must_use]
+    pub const fn health(&self) -> &Arc<WriterHealth> {
+        &self.health
+    }
 }
 
 /// The writer's task.
@@ -140,6 +162,7 @@ pub struct Writer<B> {
     committed: watch::Sender<Position>,
     purges: watch::Sender<Position>,
     known: LongStreams,
+    health: Arc<WriterHealth>,
 }
 
 /// Makes a writer and the way to it. `max_batch` commands share a transaction at the most; `queue_limit` may wait.
@@ -153,12 +176,14 @@ pub fn writer<B: AppendBackend>(
     let (sender, queue) = mpsc::channel(queue_limit.max(1));
     let (committed, any) = watch::channel(0);
     let (purges, of_purges) = watch::channel(0);
+    let health = Arc::new(WriterHealth::new(Arc::clone(&clock)));
     let handle = WriterHandle {
         queue: sender,
         keyring: Arc::clone(&keyring),
         clock: Arc::clone(&clock),
         committed: any,
         purges: of_purges,
+        health: Arc::clone(&health),
     };
     (
         Writer {
@@ -170,6 +195,7 @@ pub fn writer<B: AppendBackend>(
             committed,
             purges,
             known: LongStreams::default(),
+            health,
         },
         handle,
     )
@@ -180,12 +206,21 @@ impl<B: AppendBackend> Writer<B> {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(self.max_batch);
         loop {
+            let pause = if self.health.failing().is_some() {
+                TRY_EVERY
+            } else {
+                LOOK_EVERY
+            };
             let received = tokio::select! {
                 biased;
                 received = self.queue.recv_many(&mut batch, self.max_batch) => received,
                 () = stop.cancelled() => {
                     self.queue.close();
                     self.queue.recv_many(&mut batch, self.max_batch).await
+                }
+                () = tokio::time::sleep(pause) => {
+                    self.look().await;
+                    continue;
                 }
             };
             if received == 0 {
@@ -200,6 +235,18 @@ impl<B: AppendBackend> Writer<B> {
                 // A caller that went away does not need its answer.
                 let _ = reply.send(answer);
             }
+        }
+    }
+
+    /// Looks whether something could be recorded; whoever could not must prove it.
+    async fn look(&mut self) {
+        if self.backend.witness().check().is_err() {
+            return;
+        }
+        let prove = self.health.failing().is_some();
+        match self.backend.look(prove).await {
+            Ok(()) => self.health.succeeded(),
+            Err(error) => self.health.failed(&error),
         }
     }
 
@@ -224,22 +271,36 @@ impl<B: AppendBackend> Writer<B> {
     }
 
     async fn record_together(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, CommandError> {
+        let began = Instant::now();
         let mut attempts = 1;
         loop {
             match self.attempt(commands).await {
-                Ok(answers) => return Ok(answers),
+                Ok(answers) => {
+                    self.health.succeeded();
+                    return Ok(answers);
+                }
                 // Once in a row at the most: the next attempt takes the lock.
                 Err(Failure {
                     error: StoreError::HeadMoved,
                     ..
                 }) => {}
+                Err(failure) if matches!(failure.error, StoreError::Diverged(_)) => {
+                    self.health.failed(&failure.error);
+                    return Err(failure.given_up());
+                }
                 Err(failure) if !failure.error.is_transient() => {
                     tracing::error!(error = %telemetry::chain(&failure.error), "an append was refused");
+                    if !failure.error.leaves_connection_clean() {
+                        self.health.failed(&failure.error);
+                    }
                     return Err(CommandError::Store(Arc::new(failure.error)));
                 }
                 Err(failure) => {
-                    tracing::warn!(error = %telemetry::chain(&failure.error), attempts, "an append failed, trying again");
-                    if let Some(answers) = self.recover(failure, &mut attempts).await? {
+                    if self.health.failing().is_none() {
+                        tracing::warn!(error = %telemetry::chain(&failure.error), attempts, "an append failed, trying again");
+                    }
+                    if let Some(answers) = self.recover(failure, &mut attempts, began).await? {
+                        self.health.succeeded();
                         return Ok(answers);
                     }
                 }
@@ -252,23 +313,23 @@ impl<B: AppendBackend> Writer<B> {
         &mut self,
         failure: Failure,
         attempts: &mut u32,
+        began: Instant,
     ) -> Result<Option<Vec<Answer>>, CommandError> {
-        let error = Arc::new(failure.error);
-        while *attempts < ATTEMPTS {
+        while *attempts < ATTEMPTS && began.elapsed() < PATIENCE {
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(*attempts - 1)).await;
             *attempts += 1;
             match self.settle(failure.attempted.as_ref()).await {
                 Ok(true) => return Ok(failure.attempted.map(|attempted| self.acknowledge(attempted))),
                 Ok(false) => return Ok(None),
-                Err(lost) => {
-                    tracing::warn!(error = %telemetry::chain(&lost), attempts, "the store cannot be reached");
+                Err(lost @ StoreError::Diverged(_)) => {
+                    self.health.failed(&lost);
+                    return Err(failure.given_up());
                 }
+                Err(lost) => self.health.failed(&lost),
             }
         }
-        Err(match failure.attempted {
-            Some(_) => CommandError::OutcomeUnknown(error),
-            None => CommandError::Unavailable(error),
-        })
+        self.health.failed(&failure.error);
+        Err(failure.given_up())
     }
 
     /// Reconnects and says whether the attempted batch was committed after all.
@@ -284,6 +345,7 @@ impl<B: AppendBackend> Writer<B> {
     /// One transaction. An error comes with what was attempted when it is unknown whether it was committed.
     async fn attempt(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, Failure> {
         let started = Instant::now();
+        self.backend.witness().check().map_err(Failure::before_commit)?;
         let needs = batch::needs(commands, &self.known);
         let snapshot = self.backend.begin(&needs).await.map_err(Failure::before_commit)?;
         let loaded = Batch::new(
@@ -312,11 +374,18 @@ impl<B: AppendBackend> Writer<B> {
         let attempted = Attempted {
             answers,
             first,
+            mark: write.events.last().map(|event| Mark {
+                position: event.stored.position,
+                event_id: event.stored.event_id,
+                root: write.head.root,
+            }),
             position: write.head.position,
             purge: write.last_of_a_purge(),
             long,
         };
-        match self.backend.commit(&write).await {
+        // Another connection may have found out meanwhile that the database is another one.
+        let committed = self.backend.commit(&write).await;
+        match committed.and_then(|()| self.backend.witness().check()) {
             Ok(()) => {
                 metrics::histogram!(telemetry::APPEND_BATCH_SIZE).record(count(commands.len()));
                 metrics::histogram!(telemetry::APPEND_SECONDS).record(started.elapsed());
@@ -332,6 +401,9 @@ impl<B: AppendBackend> Writer<B> {
 
     fn acknowledge(&mut self, attempted: Attempted) -> Vec<Answer> {
         self.known.learn(attempted.long);
+        if let Some(mark) = attempted.mark {
+            self.backend.witness().acknowledge(mark);
+        }
         self.committed.send_replace(attempted.position);
         if let Some(position) = attempted.purge {
             self.purges.send_replace(position);
@@ -359,12 +431,23 @@ impl Failure {
             attempted: None,
         }
     }
+
+    /// What those are told who waited for it in vain.
+    fn given_up(self) -> CommandError {
+        let error = Arc::new(self.error);
+        match self.attempted {
+            Some(_) => CommandError::OutcomeUnknown(error),
+            None => CommandError::Unavailable(error),
+        }
+    }
 }
 
 /// A batch whose commit was sent.
 struct Attempted {
     answers: Vec<Answer>,
     first: Option<(Position, uuid::Uuid)>,
+    /// The last event, if there is one.
+    mark: Option<Mark>,
     position: Position,
     /// Where the last event of a purge stands, if there is one.
     purge: Option<Position>,

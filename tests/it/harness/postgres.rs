@@ -116,6 +116,35 @@ impl Postgres {
         );
     }
 
+    /// Ends the server as its operator does: what it holds is whole on the disk.
+    pub async fn stop(&self) {
+        let process = self.process.lock().unwrap().take();
+        if let Some(mut process) = process {
+            process.signal("INT");
+            process.wait(READY_WITHIN).await;
+        }
+    }
+
+    /// Keeps a copy of everything that the stopped server holds.
+    pub fn keep_copy(&self, name: &str) {
+        self.copy("data", name);
+    }
+
+    /// Has the stopped server hold what it held when the copy was kept.
+    pub fn bring_back(&self, name: &str) {
+        std::fs::remove_dir_all(self.home.path().join("data")).unwrap();
+        self.copy(name, "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(self.home.path().join(from))
+            .arg(self.home.path().join(to))
+            .status();
+        assert!(copied.unwrap().success(), "cp failed");
+    }
+
     fn init_database(&self) {
         let args = [
             "--username=postgres",

@@ -43,6 +43,13 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Has it run on this PostgreSQL database, which the caller may stop and replace.
+    pub async fn on_database(mut self, url: String) -> Self {
+        assert_eq!(self.backend, Backend::Clustered, "an embedded service has a file");
+        self.place = Some(Arc::new(Place::on(Some(url)).await));
+        self
+    }
+
     /// Adds an argument to `serve`.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
@@ -95,16 +102,20 @@ impl Builder {
 
 impl Place {
     async fn new(backend: Backend) -> Self {
+        match backend {
+            Backend::Embedded => Self::on(None).await,
+            Backend::Clustered => Self::on(Some(Postgres::shared().await.create_database().await)).await,
+        }
+    }
+
+    async fn on(database_url: Option<String>) -> Self {
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-server-")
             .tempdir()
             .unwrap();
-        let (database_url, nats) = match backend {
-            Backend::Embedded => (None, None),
-            Backend::Clustered => {
-                let (postgres, nats) = tokio::join!(Postgres::shared(), Nats::start());
-                (Some(postgres.create_database().await), Some(nats))
-            }
+        let nats = match database_url {
+            None => None,
+            Some(_) => Some(Nats::start().await),
         };
         Self {
             home,

@@ -52,8 +52,8 @@ pub struct Stalling {
 
 #[async_trait]
 impl ReadStore for Stalling {
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
+    async fn vouch(&self) -> Result<(), StoreError> {
+        self.store.vouch().await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

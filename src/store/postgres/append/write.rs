@@ -18,7 +18,8 @@ use uuid::Uuid;
 /// Everything hangs on `moved`: where the head is not where the batch was decided, it is empty, and so is all the rest.
 ///
 /// `xmin` tells apart what the position alone cannot: a head that somebody locked and wrote back unchanged, to have a
-/// statement that is still on its way come to nothing. The division fails the statement, and with it the transaction, where
+/// statement that is still on its way come to nothing. The root tells apart what both cannot: a copy of the database that has
+/// come to the same numbers with other events. The division fails the statement, and with it the transaction, where
 /// a part has written another number of rows than it was given.
 struct Part {
     /// Whether the batch has a use for it.
@@ -156,7 +157,7 @@ const PARTS: [Part; 7] = [
 const MOVED: &str = "
     WITH moved AS (
         UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4
-        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid
+        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid AND root = $49
         RETURNING xmin::text AS version
     )";
 
@@ -295,6 +296,7 @@ pub(super) async fn write(
         )
         .bind(answers.iter().map(|one| Json(&one.answer)).collect::<Vec<_>>())
         .bind(answers.iter().map(|one| one.recorded_at).collect::<Vec<_>>())
+        .bind(&before.head.root[..])
         .fetch_optional(connection)
         .await
         .map_err(StoreError::database("write the batch"))?

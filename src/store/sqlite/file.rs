@@ -1,0 +1,189 @@
+//! The file behind the open connections, and whether it still is the one at its path.
+//!
+//! SQLite keeps the file open that it opened: where the path leads elsewhere meanwhile, commits go to a file that nobody will
+//! find again, and new connections find another ledger. The write-ahead log holds what was committed lately, and the shared
+//! memory beside it tells connections of each other: the same holds for both.
+
+use super::SqliteStore;
+use super::append::signed;
+use super::read::{hash, non_negative};
+use crate::store::StoreError;
+use crate::store::columns::Columns as _;
+use crate::store::witness::{Question, Sight, Witness};
+use sqlx::SqliteConnection;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// What tells files apart, whatever they are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl From<Metadata> for FileId {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// The ledger's file as it was opened.
+#[derive(Debug)]
+pub(super) struct LedgerFile {
+    path: PathBuf,
+    opened: FileId,
+    /// The files that SQLite keeps beside it, from when they are first seen on.
+    beside: [(PathBuf, OnceLock<FileId>); 2],
+    witness: Arc<Witness>,
+}
+
+impl LedgerFile {
+    /// The file that was just opened at this path.
+    pub(super) fn opened(path: &Path, witness: Arc<Witness>) -> io::Result<Self> {
+        let opened = FileId::from(fs::metadata(path)?);
+        // Where the path is a link, SQLite keeps them beside what it leads to.
+        let real = fs::canonicalize(path)?;
+        let beside = ["-wal", "-shm"].map(|ending| {
+            let mut name = real.clone().into_os_string();
+            name.push(ending);
+            (PathBuf::from(name), OnceLock::new())
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            opened,
+            beside,
+            witness,
+        })
+    }
+
+    /// The file is where it was opened, and so is what belongs to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Diverged`] when something else is there, or nothing; [`StoreError`] when the file system does not say.
+    pub(super) fn check(&self, operation: &'static str) -> Result<(), StoreError> {
+        self.witness.check()?;
+        self.compare(operation, &self.path, &self.opened)?;
+        for (path, known) in &self.beside {
+            match known.get() {
+                Some(known) => self.compare(operation, path, known)?,
+                None => {
+                    if let Some(found) = find(operation, path)? {
+                        // Whoever was first has seen the same.
+                        let _ = known.set(found);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file itself is where it was opened, whatever became of those beside it.
+    pub(super) fn is_in_place(&self) -> bool {
+        find(OPERATION, &self.path).is_ok_and(|found| found == Some(self.opened))
+    }
+
+    fn compare(&self, operation: &'static str, path: &Path, known: &FileId) -> Result<(), StoreError> {
+        match find(operation, path)? {
+            Some(found) if found == *known => Ok(()),
+            Some(_) => Err(self.witness.declare(format!(
+                "another file was put in the place of {} while the ledger was served: what is recorded now would be found by \
+                 nobody. Bring the right one back and start again",
+                path.display()
+            ))),
+            None => Err(self.witness.declare(format!(
+                "{} was renamed or removed while the ledger was served: what is recorded now would be found by nobody. Bring it \
+                 back and start again",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Whether a connection that was just opened leads to the ledger that this process knows.
+    ///
+    /// # Errors
+    /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
+    pub(super) async fn vouch(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        self.check(OPERATION)?;
+        let asked = self.witness.question();
+        if asked == Question::default() {
+            // Before the ledger is opened there may be no table to ask.
+            return Ok(());
+        }
+        let seen = look(connection, &asked).await?;
+        self.witness.compare(OPERATION, &asked, &seen)
+    }
+
+    /// What the process knows.
+    pub(super) const fn witness(&self) -> &Arc<Witness> {
+        &self.witness
+    }
+}
+
+const OPERATION: &str = "compare the database with what is known";
+
+/// A table that does not exist, among other things that are wrong with a statement.
+const WRONG_STATEMENT: &str = "1";
+
+/// Tables or rows that are not there are a question: a restore that is under way looks the same.
+const NO_LEDGER: StoreError = StoreError::Unready {
+    operation: OPERATION,
+    reason: "the database holds no ledger",
+};
+
+async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sight, StoreError> {
+    let row = sqlx::query(
+        "SELECT position, root,
+                (SELECT event_id FROM events WHERE position = ?1) AS marked,
+                (SELECT root FROM checkpoints WHERE ledger = ?2 AND size = ?3) AS signed
+         FROM ledger_head WHERE id = 1",
+    )
+    .bind(asked.mark.map(|mark| signed(mark.position)))
+    .bind(asked.signed.map(|known| signed(known.ledger)))
+    .bind(asked.signed.map(|known| signed(known.size)))
+    .fetch_optional(connection)
+    .await
+    .map_err(|error| match &error {
+        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(WRONG_STATEMENT) => NO_LEDGER,
+        _ => StoreError::database(OPERATION)(error),
+    })?
+    .ok_or(NO_LEDGER)?;
+    let marked: Option<&str> = row.read(OPERATION, "marked")?;
+    let checkpoint: Option<&[u8]> = row.read(OPERATION, "signed")?;
+    Ok(Sight {
+        position: non_negative(OPERATION, row.read(OPERATION, "position")?)?,
+        root: hash(OPERATION, row.read(OPERATION, "root")?)?,
+        marked: marked.map(|id| super::uuid(OPERATION, id)).transpose()?,
+        signed: checkpoint.map(|root| hash(OPERATION, root)).transpose()?,
+        standby: false,
+    })
+}
+
+/// What is at a path; `None` when nothing is.
+fn find(operation: &'static str, path: &Path) -> Result<Option<FileId>, StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.into())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(StoreError::database(operation)(sqlx::Error::Io(error))),
+    }
+}
+
+impl SqliteStore {
+    /// Compares the file, and what its readers see, with what is known.
+    ///
+    /// # Errors
+    /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
+    pub(super) async fn vouch_pooled(&self) -> Result<(), StoreError> {
+        let mut connection = self
+            .reads
+            .acquire()
+            .await
+            .map_err(StoreError::database(OPERATION))?;
+        self.file.vouch(&mut connection).await
+    }
+}
