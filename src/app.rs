@@ -3,6 +3,7 @@
 mod consumers;
 mod ledger;
 mod ledger_id;
+mod roots;
 mod serve;
 mod start;
 mod tasks;
@@ -16,8 +17,9 @@ pub(crate) use ledger::sign;
 pub(crate) use serve::lock;
 
 use crate::cleanup::blob::Blobs;
-use crate::cleanup::roots::StorageRoots;
+use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Database};
+use std::sync::Arc;
 
 /// Connects to a ledger that exists, with the schema of this version; makes neither.
 ///
@@ -44,14 +46,13 @@ pub async fn existing(config: &Config) -> Result<Store, StartError> {
     }
 }
 
-/// The storage under the configured roots, which is there and can be listed.
+/// The storage under the configured roots, all of which are there and can be listed; for a ledger that is compared with it.
 ///
 /// # Errors
 /// [`StartError`], naming the option at fault.
-pub async fn blobs(config: &Config) -> Result<Blobs, StartError> {
-    let roots = StorageRoots::parse(&config.storage.roots)
-        .and_then(|roots| roots.protecting(&config.data_dir))
-        .map_err(StartError::Root)?;
+pub async fn blobs(config: &Config, store: &Store) -> Result<Blobs, StartError> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let roots = roots::find(config, store, &clock).await?;
     consumers::blobs(roots, config).await
 }
 

@@ -80,7 +80,7 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     let _lock = if options.fix { app::lock(config)? } else { None };
     let store = app::existing(config).await?;
     let keyring = app::existing_keyring(config, &store).await?;
-    let blobs = app::blobs(config).await?;
+    let blobs = app::blobs(config, &store).await?;
     let reads = store.reads();
     let seen = reads.head().await?.position;
     let mut comparison = Comparison {

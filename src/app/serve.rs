@@ -8,6 +8,7 @@ use crate::bus::CommitSignal;
 use crate::bus::cloud_event;
 use crate::bus::health::BusHealth;
 use crate::bus::nats::{NatsBus, StreamSettings};
+use crate::cleanup::watch::watch;
 use crate::config::{Config, Database, Nats};
 use crate::http::audit::events::AuditTrail;
 use crate::http::audit::export::MAX_EXPORTS;
@@ -83,6 +84,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         writer: Arc::clone(opened.ledger.writer_health()),
         bus,
         metrics: metrics.clone(),
+        roots: Arc::clone(&opened.roots),
         stopping: stop_http.clone(),
     };
     let upkeep_stop = tasks.stop();
@@ -94,6 +96,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         let moving = move_log(sqlite.clone(), opened.ledger.committed(), tasks.stop());
         tasks.spawn("the write-ahead log's moving", moving);
     }
+    let watching = watch(Arc::clone(&opened.roots), tasks.stop());
+    tasks.spawn("the watch on the storage roots", watching);
     let checkpointer = checkpointer(&opened).run(tasks.stop());
     tasks.spawn("the checkpointer", checkpointer);
     let api = Api {

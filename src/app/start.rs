@@ -386,11 +386,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let keyring = Arc::new(keyring(config, &store, &clock).await?);
     let ledger_id = store.ledger_id(&clock).await?;
     let started = vouch(config, &store).await?;
-    let roots = StorageRoots::parse(&config.storage.roots)
-        .and_then(|roots| roots.protecting(&config.data_dir))
-        .map_err(StartError::Root)?;
-    roots.check_local_roots().map_err(StartError::Root)?;
-    let roots = Arc::new(roots);
+    let roots = Arc::new(super::roots::take(config, &store, ledger_id, &clock).await?);
     let callbacks = Arc::new(CallbackPolicy::new(config.callbacks.allow.clone()));
     let stop_writer = CancellationToken::new();
     let start = Start {

@@ -3,6 +3,7 @@
 use super::azure::{AzureOptions, AzureStore};
 use super::gcs::{CloudError, GcsOptions, GcsStore};
 use super::local::LocalStore;
+use super::overlap::Endpoints;
 use super::roots::{RootError, StorageRoots};
 use super::s3::{S3Options, S3Store};
 use super::uri::{Cloud, Place, StorageUri, UriRefusal};
@@ -48,6 +49,15 @@ pub struct BlobError {
     pub retryable: bool,
     /// What was deleted before.
     pub done: Cleaned,
+    /// The file, folder or mount that it failed at, by its absolute path, where it was one. Personal data.
+    pub at: Option<String>,
+}
+
+impl BlobError {
+    /// Names what it failed at.
+    pub(crate) fn at(self, at: Option<String>) -> Self {
+        Self { at, ..self }
+    }
 }
 
 /// What stands in the way of a purge.
@@ -77,11 +87,12 @@ pub enum BlobErrorKind {
     /// The bucket of a storage root does not exist: a wrong name, region or endpoint, and no proof that the objects are gone.
     #[error("the bucket of the storage root does not exist")]
     NoSuchBucket,
-    /// The folder of a storage root does not exist: perhaps not mounted, and no proof that the files are gone.
-    #[error("the folder of the storage root does not exist")]
-    RootMissing,
-    /// Another file system is mounted inside the folder; a purge does not cross into it.
-    #[error("another file system is mounted inside the folder")]
+    /// The folder of a storage root is not there, or not the one that it was: perhaps not mounted, and no proof that the files
+    /// are gone. It is waited for without end.
+    #[error("the storage root is unavailable: not mounted, or not the folder that it was")]
+    RootUnavailable,
+    /// Something is mounted at the folder, inside it or above it; a purge does not cross into it.
+    #[error("another file system is mounted at or inside the folder")]
     OtherFileSystem,
     /// Things are still there after they were deleted: someone keeps writing, or the storage does not do what it says.
     #[error("the storage is not empty after deletion")]
@@ -117,7 +128,7 @@ impl BlobErrorKind {
             Self::Throttled
             | Self::Unavailable
             | Self::NoCredentials
-            | Self::RootMissing
+            | Self::RootUnavailable
             | Self::NotEmpty
             | Self::Interrupted => true,
             // What a code means is not known here; one that passes on its own is worth the wait for a person to look.
@@ -129,11 +140,21 @@ impl BlobErrorKind {
         }
     }
 
+    /// Whether nothing is wrong with the purge, and its storage root must come back first, however long that takes.
+    #[must_use]
+    pub const fn waits_for_root(&self) -> bool {
+        matches!(
+            self,
+            Self::RootUnavailable | Self::Refused(UriRefusal::RootUnavailable)
+        )
+    }
+
     pub(crate) fn after(self, done: Cleaned) -> BlobError {
         BlobError {
             retryable: self.is_retryable(),
             kind: self,
             done,
+            at: None,
         }
     }
 }
@@ -178,7 +199,7 @@ pub struct CloudOptions {
 /// Why storage cannot be used from the start. The text is for the operator and names the root.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// A local root is not there.
+    /// Roots overlap.
     #[error(transparent)]
     Root(#[from] RootError),
     /// A root in a bucket cannot be listed.
@@ -201,13 +222,17 @@ pub enum ConnectError {
 }
 
 impl Blobs {
-    /// Prepares the stores that `roots` need. Local roots must exist; clouds are not spoken to yet (see [`Blobs::probe`]).
+    /// Prepares the stores that `roots` need. Local roots may be away; clouds are not spoken to yet (see [`Blobs::probe`]).
     ///
     /// # Errors
-    /// [`ConnectError::Root`] when a local root is no readable folder, [`ConnectError::Cloud`] when a cloud's settings cannot
+    /// [`ConnectError::Root`] when roots are one place by two endpoints, [`ConnectError::Cloud`] when a cloud's settings cannot
     /// be used.
     pub async fn connect(roots: StorageRoots, options: CloudOptions) -> Result<Self, ConnectError> {
-        roots.check_local_roots()?;
+        roots.check_endpoints(&Endpoints {
+            s3: options.s3.endpoint.as_deref().and_then(|url| url.parse().ok()),
+            gcs: options.gcs.endpoint.clone(),
+            azure: options.azure.endpoint.clone(),
+        })?;
         let s3 = match roots.any_bucket(Cloud::S3) {
             Some(_) => Some(S3Store::connect(options.s3).await),
             None => None,
@@ -238,9 +263,10 @@ impl Blobs {
     /// As [`Blobs::connect`], with an S3 store that was made elsewhere.
     #[must_use]
     pub fn with_stores(roots: StorageRoots, s3: Option<S3Store>) -> Self {
+        let roots = Arc::new(roots);
         Self {
-            roots: Arc::new(roots),
-            local: LocalStore,
+            roots: Arc::clone(&roots),
+            local: LocalStore::new(Arc::clone(&roots)),
             s3,
             gcs: None,
             azure: None,

@@ -47,6 +47,8 @@ enum Cut {
 struct Failure {
     text: String,
     retryable: bool,
+    /// A storage root is away: that it is waited for costs the purge nothing.
+    waits: bool,
 }
 
 /// Works on a claimed job until it has an outcome, is left for later, or the lease is lost.
@@ -115,6 +117,7 @@ impl Attempt {
                 failures.push(Failure {
                     text: format!("storage {} of {}: {error}", index + 1, self.job.obligations.len()),
                     retryable: error.retryable,
+                    waits: error.kind.waits_for_root(),
                 });
             }
         }
@@ -241,6 +244,11 @@ impl Attempt {
             }
         } else {
             let error = summary(&failures);
+            if failures.iter().all(|failure| failure.waits) {
+                let pause = root_pause(self.cleanup.parts.blobs.roots().away_for());
+                tracing::debug!(entity.key = %key, error, "the cleanup of {key} waits {pause:?} for its storage root");
+                return self.leave(pause, self.job.attempts, Some(error)).await;
+            }
             let attempts = self.job.attempts.saturating_add(1);
             if failures.iter().all(|failure| failure.retryable) && attempts < options.attempts {
                 let pause = pause(options.first_pause, options.longest_pause, attempts);
@@ -331,6 +339,7 @@ impl Failure {
         Self {
             text: UNREADABLE.to_owned(),
             retryable: true,
+            waits: false,
         }
     }
 }
@@ -361,6 +370,12 @@ fn count(before: Cleaned, now: Cleaned) {
 fn pause(first: Duration, longest: Duration, attempts: u32) -> Duration {
     let factor = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
     first.saturating_mul(factor).min(longest)
+}
+
+/// The pause before a storage root is looked for again that has been away for so long: a short absence is over soon, and many
+/// purges that wait for a long one must not keep the others from their turns.
+fn root_pause(away: Duration) -> Duration {
+    (away / 2).clamp(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 /// What stands in the way, for the log and the callback: the first few failures, none of which holds a path.
@@ -397,6 +412,7 @@ mod tests {
             .map(|number| Failure {
                 text: format!("storage {number} of 5: permission denied"),
                 retryable: false,
+                waits: false,
             })
             .collect();
         assert_eq!(summary(&failures[..1]), "storage 1 of 5: permission denied");

@@ -1,13 +1,16 @@
 //! Local folders: files first, then folders bottom-up, through directory handles that cannot leave the storage root.
 
 use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
+use super::folder::{FileId, mount_of, mounted_in};
+use super::roots::StorageRoots;
 use super::uri::{LocalPlace, Place, StorageUri, UriRefusal};
 use async_trait::async_trait;
 use cap_fs_ext::DirExt as _;
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt as _, ReadDir};
+use cap_std::fs::{Dir, Metadata, ReadDir};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -25,8 +28,18 @@ const MAX_PASSES: u32 = 1_000;
 const MAX_NAMES: u32 = 100_000;
 
 /// Deletes from local folders. A root is opened for each purge, so that a volume mounted after the start is seen.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LocalStore;
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    roots: Arc<StorageRoots>,
+}
+
+impl LocalStore {
+    /// Deletes below these roots.
+    #[must_use]
+    pub const fn new(roots: Arc<StorageRoots>) -> Self {
+        Self { roots }
+    }
+}
 
 #[async_trait]
 impl BlobStore for LocalStore {
@@ -34,7 +47,7 @@ impl BlobStore for LocalStore {
         let Place::Local(place) = uri.place() else {
             return Err(BlobErrorKind::NotConnected.after(Cleaned::default()));
         };
-        let place = place.clone();
+        let (place, roots) = (place.clone(), Arc::clone(&self.roots));
         let (tell, mut told) = mpsc::channel(1);
         let done = Arc::new(Mutex::new(Cleaned::default()));
         let counted = Arc::clone(&done);
@@ -44,7 +57,7 @@ impl BlobStore for LocalStore {
                 tell,
                 untold: 0,
             };
-            purge_place(&place, &mut sink)
+            purge_place(&place, &roots, &mut sink)
         });
         while let Some(so_far) = told.recv().await {
             progress(so_far);
@@ -56,7 +69,7 @@ impl BlobStore for LocalStore {
                 progress(done);
                 Ok(done)
             }
-            Ok(Err(kind)) => Err(kind.after(done)),
+            Ok(Err(stop)) => Err(stop.kind.after(done).at(stop.at)),
             Err(_) => Err(BlobErrorKind::Interrupted.after(done)),
         }
     }
@@ -95,46 +108,127 @@ impl Sink {
     }
 }
 
-fn purge_place(place: &LocalPlace, sink: &mut Sink) -> Result<(), BlobErrorKind> {
-    let mut holder = Dir::open_ambient_dir(&place.root, ambient_authority()).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BlobErrorKind::RootMissing,
-        _ => failure(&e),
-    })?;
-    let Some((name, above)) = place.below.split_last() else {
-        return Err(BlobErrorKind::Refused(UriRefusal::HoldsRoot));
-    };
-    for component in above {
-        match holder.open_dir_nofollow(component) {
-            Ok(dir) => holder = dir,
-            Err(e) => return gone_or_refused(&holder, component, &e),
-        }
-    }
-    match holder.symlink_metadata(name) {
-        Ok(meta) if meta.is_symlink() => return Err(BlobErrorKind::Refused(UriRefusal::Symlink)),
-        Ok(meta) if meta.is_dir() => match holder.open_dir_nofollow(name) {
-            Ok(dir) => Emptying::new(&holder, dir, OsString::from(name), sink)?.run()?,
-            Err(e) => return gone_or_refused(&holder, name, &e),
-        },
-        Ok(meta) => match holder.remove_file(name) {
-            Ok(()) if meta.is_file() => sink.removed(meta.len())?,
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failure(&e)),
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(failure(&e)),
-    }
-    // Also when it was gone already: an earlier attempt may have ended between the removal and this.
-    sync(&holder)
+/// What ends a purge, and where.
+struct Stop {
+    kind: BlobErrorKind,
+    at: Option<String>,
 }
 
-/// A path component that cannot be opened as a folder: nothing there, a file (under which nothing can be), or a link.
-fn gone_or_refused(holder: &Dir, name: &str, error: &io::Error) -> Result<(), BlobErrorKind> {
+impl From<BlobErrorKind> for Stop {
+    fn from(kind: BlobErrorKind) -> Self {
+        Self { kind, at: None }
+    }
+}
+
+impl Stop {
+    fn at(kind: BlobErrorKind, path: &Path) -> Self {
+        Self {
+            kind,
+            at: Some(path.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+fn purge_place(place: &LocalPlace, roots: &StorageRoots, sink: &mut Sink) -> Result<(), Stop> {
+    let whole = place.root.open().map_err(|_| BlobErrorKind::RootUnavailable)?;
+    let bounds = Bounds {
+        guarded: roots.guarded(&place.root),
+        device: FileId::of_folder(&whole.dir).map_err(|e| failure(&e))?.device(),
+        mount: mount_of(&whole.dir).map_err(|e| failure(&e))?,
+    };
+    let outcome = purge_below(place, &whole.dir, &bounds, sink);
+    // Whatever was seen, also that nothing is there, and whatever failed, says something of the root only if it is the root still.
+    whole.still().map_err(|_| BlobErrorKind::RootUnavailable)?;
+    outcome
+}
+
+/// What a purge never goes beyond.
+struct Bounds {
+    /// What is not the entity's, whatever its path.
+    guarded: HashSet<FileId>,
+    device: u64,
+    mount: u64,
+}
+
+impl Bounds {
+    /// Opens a folder inside the bounds; `None` when there is no folder.
+    fn open(&self, holder: &Dir, name: &OsStr) -> Result<Option<Dir>, BlobErrorKind> {
+        let dir = match holder.open_dir_nofollow(name) {
+            Ok(dir) => dir,
+            Err(error) => {
+                return match holder.symlink_metadata(name) {
+                    Ok(meta) if !meta.is_dir() => Ok(None),
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Ok(_) | Err(_) => Err(failure(&error)),
+                };
+            }
+        };
+        let meta = dir.dir_metadata().map_err(|e| failure(&e))?;
+        self.allow(&meta)?;
+        let mount = mount_of(&dir).map_err(|e| failure(&e))?;
+        if mount != self.mount || FileId::of(&meta).device() != self.device {
+            return Err(BlobErrorKind::OtherFileSystem);
+        }
+        Ok(Some(dir))
+    }
+
+    fn allow(&self, meta: &Metadata) -> Result<(), BlobErrorKind> {
+        if self.guarded.contains(&FileId::of(meta)) {
+            return Err(BlobErrorKind::Refused(UriRefusal::Protected));
+        }
+        Ok(())
+    }
+}
+
+fn purge_below(place: &LocalPlace, root: &Dir, bounds: &Bounds, sink: &mut Sink) -> Result<(), Stop> {
+    let Some((name, above)) = place.below.split_last() else {
+        return Err(BlobErrorKind::Refused(UriRefusal::HoldsRoot).into());
+    };
+    let mut path = place.root.path().to_owned();
+    let mut holder = None;
+    for component in above {
+        let dir = holder.as_ref().unwrap_or(root);
+        path.push(component);
+        match bounds.open(dir, OsStr::new(component)) {
+            Ok(Some(below)) => holder = Some(below),
+            Ok(None) => return gone_or_refused(dir, component, &path),
+            Err(kind) => return Err(Stop::at(kind, &path)),
+        }
+    }
+    let holder = holder.as_ref().unwrap_or(root);
+    path.push(name);
+    let stopped = |kind| Stop::at(kind, &path);
     match holder.symlink_metadata(name) {
-        Ok(meta) if meta.is_symlink() => Err(BlobErrorKind::Refused(UriRefusal::Symlink)),
-        Ok(meta) if !meta.is_dir() => sync(holder),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => sync(holder),
-        Ok(_) | Err(_) => Err(failure(error)),
+        Ok(meta) if meta.is_symlink() => return Err(stopped(BlobErrorKind::Refused(UriRefusal::Symlink))),
+        Ok(meta) if meta.is_dir() => match bounds.open(holder, OsStr::new(name)).map_err(stopped)? {
+            Some(dir) => Emptying::new(holder, dir, &path, bounds, sink)?.run()?,
+            None => return gone_or_refused(holder, name, &path),
+        },
+        Ok(meta) => {
+            bounds.allow(&meta).map_err(stopped)?;
+            match holder.remove_file(name) {
+                Ok(()) if meta.is_file() => sink.removed(meta.len())?,
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(stopped(kept(&e, holder, OsStr::new(name)))),
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(stopped(failure(&e))),
+    }
+    // Also when it was gone already: an earlier attempt may have ended between the removal and this.
+    Ok(sync(holder)?)
+}
+
+/// A path component that is no folder: nothing there, a file (under which nothing can be), or a link.
+fn gone_or_refused(holder: &Dir, name: &str, path: &Path) -> Result<(), Stop> {
+    match holder.symlink_metadata(name) {
+        Ok(meta) if meta.is_symlink() => Err(Stop::at(BlobErrorKind::Refused(UriRefusal::Symlink), path)),
+        // It was none a moment ago.
+        Ok(meta) if meta.is_dir() => Err(Stop::at(BlobErrorKind::NotEmpty, path)),
+        Ok(_) => Ok(sync(holder)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(sync(holder)?),
+        Err(e) => Err(Stop::at(failure(&e), path)),
     }
 }
 
@@ -156,6 +250,16 @@ fn failure(error: &io::Error) -> BlobErrorKind {
     }
 }
 
+/// Why an entry could not be removed; one that something is mounted at is busy.
+fn kept(error: &io::Error, holder: &Dir, name: &OsStr) -> BlobErrorKind {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy if mounted_in(holder, name).unwrap_or(false) => {
+            BlobErrorKind::OtherFileSystem
+        }
+        _ => failure(error),
+    }
+}
+
 /// One folder on the way down.
 struct Level {
     dir: Dir,
@@ -173,35 +277,44 @@ struct Level {
 /// first such failure is the outcome.
 struct Emptying<'a> {
     holder: &'a Dir,
+    /// Where it is, for messages.
+    path: &'a Path,
+    bounds: &'a Bounds,
     sink: &'a mut Sink,
-    device: u64,
     levels: Vec<Level>,
     moved: u64,
-    first_failure: Option<BlobErrorKind>,
+    first_failure: Option<Stop>,
 }
 
 impl<'a> Emptying<'a> {
-    fn new(holder: &'a Dir, dir: Dir, name: OsString, sink: &'a mut Sink) -> Result<Self, BlobErrorKind> {
-        let device = dir.dir_metadata().map_err(|e| failure(&e))?.dev();
+    fn new(
+        holder: &'a Dir,
+        dir: Dir,
+        path: &'a Path,
+        bounds: &'a Bounds,
+        sink: &'a mut Sink,
+    ) -> Result<Self, Stop> {
         let mut new = Self {
             holder,
+            path,
+            bounds,
             sink,
-            device,
             levels: Vec::new(),
             moved: 0,
             first_failure: None,
         };
+        let name = path.file_name().unwrap_or_default().to_owned();
         new.descend(dir, name, 0);
         match (new.levels.is_empty(), new.first_failure.take()) {
-            (true, Some(kind)) => Err(kind),
-            (_, kind) => {
-                new.first_failure = kind;
+            (true, Some(stop)) => Err(stop),
+            (_, stop) => {
+                new.first_failure = stop;
                 Ok(new)
             }
         }
     }
 
-    fn run(mut self) -> Result<(), BlobErrorKind> {
+    fn run(mut self) -> Result<(), Stop> {
         while let Some(level) = self.levels.last_mut() {
             self.sink.still_wanted()?;
             match level.entries.next() {
@@ -215,7 +328,7 @@ impl<'a> Emptying<'a> {
                     }
                 }
                 Some(Err(e)) => {
-                    self.note(failure(&e));
+                    self.note(failure(&e), None);
                     self.leave();
                 }
                 None => self.leave(),
@@ -224,8 +337,20 @@ impl<'a> Emptying<'a> {
         self.first_failure.map_or(Ok(()), Err)
     }
 
-    fn note(&mut self, kind: BlobErrorKind) {
-        self.first_failure.get_or_insert(kind);
+    /// Notes what stands in the way at the deepest level, or at something in it.
+    fn note(&mut self, kind: BlobErrorKind, name: Option<&OsStr>) {
+        if self.first_failure.is_none() {
+            let mut path: PathBuf = self.path.to_owned();
+            path.extend(self.levels.iter().skip(1).map(|level| &level.name));
+            path.extend(name);
+            self.first_failure = Some(Stop::at(kind, &path));
+        }
+    }
+
+    /// Notes what stands in the way of a folder that was the deepest level.
+    fn note_left(&mut self, kind: BlobErrorKind, name: &OsStr) {
+        let name = (!self.levels.is_empty()).then_some(name);
+        self.note(kind, name);
     }
 
     fn descend(&mut self, dir: Dir, name: OsString, passes: u32) {
@@ -237,26 +362,18 @@ impl<'a> Emptying<'a> {
                 passes,
                 removed: false,
             }),
-            Err(e) => self.note(failure(&e)),
+            Err(e) => self.note_left(failure(&e), &name),
         }
     }
 
     fn enter(&mut self, name: OsString) {
         let Some(level) = self.levels.last() else { return };
-        let dir = match level.dir.open_dir_nofollow(&name) {
-            Ok(dir) => dir,
+        match self.bounds.open(&level.dir, &name) {
+            Ok(Some(_)) if self.levels.len() >= MAX_DEPTH => self.move_up(&name),
+            Ok(Some(dir)) => self.descend(dir, name, 0),
             // Not the folder any more that the listing showed: the next pass sees what it is now.
-            Err(_) if level.dir.symlink_metadata(&name).is_ok_and(|meta| !meta.is_dir()) => {
-                return self.removed_here();
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.removed_here(),
-            Err(e) => return self.note(failure(&e)),
-        };
-        match dir.dir_metadata() {
-            Ok(meta) if meta.dev() != self.device => self.note(BlobErrorKind::OtherFileSystem),
-            Ok(_) if self.levels.len() >= MAX_DEPTH => self.move_up(&name),
-            Ok(_) => self.descend(dir, name, 0),
-            Err(e) => self.note(failure(&e)),
+            Ok(None) => self.removed_here(),
+            Err(kind) => self.note(kind, Some(&name)),
         }
     }
 
@@ -274,12 +391,16 @@ impl<'a> Emptying<'a> {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => {
-                self.note(failure(&e));
+                self.note(failure(&e), Some(&name));
                 return Ok(());
             }
         };
         if meta.is_dir() {
             self.enter(name);
+            return Ok(());
+        }
+        if let Err(kind) = self.bounds.allow(&meta) {
+            self.note(kind, Some(&name));
             return Ok(());
         }
         match level.dir.remove_file(&name) {
@@ -293,7 +414,10 @@ impl<'a> Emptying<'a> {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
                 level.removed = true;
             }
-            Err(e) => self.note(failure(&e)),
+            Err(e) => {
+                let kind = kept(&e, &level.dir, &name);
+                self.note(kind, Some(&name));
+            }
         }
         Ok(())
     }
@@ -303,6 +427,12 @@ impl<'a> Emptying<'a> {
         let (Some(top), Some(level)) = (self.levels.first(), self.levels.last()) else {
             return;
         };
+        // A mount inside would move along, and whoever needs it would not find it any more.
+        match mounted_in(&level.dir, name) {
+            Ok(false) => {}
+            Ok(true) => return self.note(BlobErrorKind::OtherFileSystem, Some(name)),
+            Err(e) => return self.note(failure(&e), Some(name)),
+        }
         let mut outcome = Err(BlobErrorKind::NotEmpty);
         for _ in 0..MAX_NAMES {
             let free = format!(".purging-{}", self.moved);
@@ -331,7 +461,7 @@ impl<'a> Emptying<'a> {
                     top.removed = true;
                 }
             }
-            Err(kind) => self.note(kind),
+            Err(kind) => self.note(kind, Some(name)),
         }
     }
 
@@ -347,10 +477,10 @@ impl<'a> Emptying<'a> {
                 if level.removed && level.passes < MAX_PASSES {
                     self.descend(level.dir, level.name, level.passes + 1);
                 } else {
-                    self.note(BlobErrorKind::NotEmpty);
+                    self.note_left(BlobErrorKind::NotEmpty, &level.name);
                 }
             }
-            Err(e) => self.note(failure(&e)),
+            Err(e) => self.note_left(kept(&e, above, &level.name), &level.name),
         }
     }
 }

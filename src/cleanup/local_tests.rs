@@ -1,14 +1,16 @@
 //! What a purge of a local folder removes, and what it leaves alone.
 
 use super::blob::{BlobErrorKind, BlobStore as _, Blobs, Cleaned};
+use super::identify::FirstUse;
 use super::local::LocalStore;
 use super::roots::StorageRoots;
 use super::uri::UriRefusal;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use uuid::Uuid;
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -45,8 +47,14 @@ impl Scene {
     }
 }
 
+/// The storage root `root` in `dir`, as the first start of a ledger finds it.
 fn roots(dir: &Path) -> StorageRoots {
-    StorageRoots::parse(&[format!("file://{}/root", dir.display())]).unwrap()
+    let roots = StorageRoots::parse(&[format!("file://{}/root", dir.display())]).unwrap();
+    let id = || Uuid::from_u128(2);
+    roots
+        .identify(Uuid::from_u128(1), &[], FirstUse::Allowed, &id)
+        .unwrap();
+    roots
 }
 
 #[tokio::test]
@@ -117,14 +125,14 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
     fs::write(outside.join("entity/precious"), "stays").unwrap();
     scene.write("parent/entity/a", "1");
     scene.write("sibling/entity/precious", "stays");
-    let checked = roots(scene.dir.path())
-        .check(&scene.uri("parent/entity"))
-        .unwrap();
+    let roots = roots(scene.dir.path());
+    let checked = roots.check(&scene.uri("parent/entity")).unwrap();
+    let store = LocalStore::new(Arc::new(roots));
     for target in [&outside, &PathBuf::from("sibling")] {
         // First the folder above becomes a link, then the folder itself.
         fs::rename(scene.path("parent"), scene.path("parent.was")).unwrap();
         symlink(target, scene.path("parent")).unwrap();
-        let error = LocalStore.purge(&checked, &|_| {}).await.unwrap_err();
+        let error = store.purge(&checked, &|_| {}).await.unwrap_err();
         assert!(
             matches!(error.kind, BlobErrorKind::Refused(UriRefusal::Symlink)),
             "{error}"
@@ -134,7 +142,7 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
 
         fs::rename(scene.path("parent/entity"), scene.path("entity.was")).unwrap();
         symlink(target, scene.path("parent/entity")).unwrap();
-        let error = LocalStore.purge(&checked, &|_| {}).await.unwrap_err();
+        let error = store.purge(&checked, &|_| {}).await.unwrap_err();
         assert!(
             matches!(error.kind, BlobErrorKind::Refused(UriRefusal::Symlink)),
             "{error}"
@@ -144,7 +152,7 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
         fs::rename(scene.path("entity.was"), scene.path("parent/entity")).unwrap();
     }
     assert!(outside.join("entity/precious").exists() && scene.path("sibling/entity/precious").exists());
-    assert_eq!(LocalStore.purge(&checked, &|_| {}).await.unwrap().objects, 1);
+    assert_eq!(store.purge(&checked, &|_| {}).await.unwrap().objects, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +166,7 @@ async fn links_swapped_in_while_a_purge_runs_lead_it_nowhere() {
     for i in 0..2_000 {
         scene.write(&format!("entity/{}/{i}", i % 20), "x");
     }
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let (entity, target, stopped) = (scene.path("entity"), outside.clone(), stop.clone());
     let swapper = std::thread::spawn(move || {
         while !stopped.load(Ordering::Relaxed) {
@@ -262,10 +270,12 @@ async fn a_file_that_may_not_be_removed_keeps_nothing_else_alive() {
 async fn a_missing_root_is_never_taken_for_a_clean_one() {
     let scene = Scene::new();
     scene.write("entity/a", "1");
-    let checked = roots(scene.dir.path()).check(&scene.uri("entity")).unwrap();
+    let roots = roots(scene.dir.path());
+    let checked = roots.check(&scene.uri("entity")).unwrap();
+    let store = LocalStore::new(Arc::new(roots));
     fs::rename(scene.dir.path().join("root"), scene.dir.path().join("unmounted")).unwrap();
-    let error = LocalStore.purge(&checked, &|_| {}).await.unwrap_err();
-    assert!(matches!(error.kind, BlobErrorKind::RootMissing) && error.retryable);
+    let error = store.purge(&checked, &|_| {}).await.unwrap_err();
+    assert!(matches!(error.kind, BlobErrorKind::RootUnavailable) && error.retryable);
     let error = scene
         .blobs
         .purge(&scene.uri("entity"), &|_| {})

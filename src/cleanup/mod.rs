@@ -6,7 +6,8 @@
 //!         redrive: what the log owes ───────┘
 //! ```
 //!
-//! `roots` and `uri` decide which storage may be deleted at all; `blob` deletes it, through `local` for folders, and `s3`,
+//! `roots` and `uri` decide which storage may be deleted at all; `identify` and `local_root` say whether the folder at a local root's
+//! path is the root, `overlap` that no two roots are one place; `blob` deletes it, through `local` for folders, and `s3`,
 //! `gcs` and `azure` for objects. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
 //! them, and `purges` shows an operator what is owed. `survey` only looks, for a comparison with the ledger.
 
@@ -14,20 +15,30 @@ pub mod azure;
 pub mod backoff;
 pub mod blob;
 pub mod consumer;
+mod folder;
 pub mod gcs;
+pub mod identify;
 mod job;
 pub mod local;
+pub mod local_root;
+mod marker;
+pub mod overlap;
+pub mod own_files;
 pub mod purges;
 mod rest;
+pub mod root;
 pub mod roots;
 mod rounds;
 pub mod s3;
 pub mod survey;
 pub mod uri;
+pub mod watch;
 pub mod worker;
 
 #[cfg(test)]
 mod local_tests;
+#[cfg(test)]
+mod root_tests;
 #[cfg(test)]
 mod uri_tests;
 

@@ -1,77 +1,28 @@
 //! Storage roots: the only places whose objects may ever be deleted.
 
+use super::folder::FileId;
+use super::local_root::LocalRoot;
+use super::marker;
+use super::overlap::{self, Endpoints};
+use super::own_files::OwnFiles;
+use super::root::Root;
+pub use super::root::RootError;
 use super::survey::Tree;
 use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, spell};
+use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// The configured storage roots. Without any, every URI is refused.
+/// The configured storage roots, none of them inside another. Without any, every URI is refused.
+///
+/// A local root is unavailable until somebody has said what it is recognized by
+/// ([`StorageRoots::identify`](super::identify)). Clones share what is known of it.
 #[derive(Debug, Clone, Default)]
 pub struct StorageRoots {
     roots: Vec<Root>,
-    protected: Vec<PathBuf>,
-}
-
-#[derive(Debug, Clone)]
-enum Root {
-    Local {
-        components: Vec<String>,
-        path: PathBuf,
-    },
-    Bucket {
-        cloud: Cloud,
-        bucket: String,
-        prefix: String,
-    },
-}
-
-/// Why a storage root is refused. The text is for the operator and names the root, save for credentials.
-#[derive(Debug, thiserror::Error)]
-pub enum RootError {
-    /// Not spelled as `file:///abs/dir`, `s3://bucket[/prefix]`, `gs://bucket[/prefix]` or `az://container[/prefix]`.
-    #[error("storage root {root} is refused: {reason}")]
-    Malformed {
-        /// The root as it was given.
-        root: String,
-        /// What is wrong with it.
-        reason: UriRefusal,
-    },
-    /// User name or password in the root; credentials come from the environment.
-    #[error("storage root number {number} is refused: it holds credentials")]
-    Credentials {
-        /// Which of the given roots, from 1.
-        number: usize,
-    },
-    /// `file:///`: a root that allows everything protects nothing.
-    #[error("storage root {root} is refused: it is the whole file system")]
-    WholeFileSystem {
-        /// The root as it was given.
-        root: String,
-    },
-    /// A bucket name that its cloud does not allow.
-    #[error("storage root {root} is refused: its bucket name is not valid")]
-    BadBucket {
-        /// The root as it was given.
-        root: String,
-    },
-    /// The folder does not exist or is no folder.
-    #[error("storage root {root} cannot be opened as a folder")]
-    Missing {
-        /// The folder.
-        root: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The folder to protect cannot be resolved.
-    #[error("the ledger's own folder {dir} cannot be resolved")]
-    Protect {
-        /// The folder.
-        dir: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    own: OwnFiles,
 }
 
 impl StorageRoots {
@@ -80,14 +31,15 @@ impl StorageRoots {
     /// # Errors
     /// [`RootError`] names the first root that is refused.
     pub fn parse(roots: &[String]) -> Result<Self, RootError> {
-        let roots = roots
+        let roots: Vec<Root> = roots
             .iter()
             .enumerate()
             .map(|(at, root)| Root::parse(root, at + 1))
             .collect::<Result<_, _>>()?;
+        overlap::check_names(&roots)?;
         Ok(Self {
             roots,
-            protected: Vec::new(),
+            own: OwnFiles::default(),
         })
     }
 
@@ -101,14 +53,86 @@ impl StorageRoots {
             dir: dir.display().to_string(),
             source,
         })?;
-        self.protected.push(resolved);
+        self.own.add_folder(resolved);
         Ok(self)
+    }
+
+    /// Refuses from now on whatever is this file or holds it, also where it does not exist yet: for the ledger's keys.
+    #[must_use]
+    pub fn protecting_file(mut self, file: &Path) -> Self {
+        self.own.add_file(file);
+        self
+    }
+
+    /// Refuses roots in buckets that are one place by two endpoints.
+    ///
+    /// # Errors
+    /// [`RootError::Overlap`] names both.
+    pub fn check_endpoints(&self, endpoints: &Endpoints) -> Result<(), RootError> {
+        overlap::check_endpoints(&self.roots, endpoints)
+    }
+
+    /// Refuses local roots that are there and are one folder by two names, or nested, or inside the ledger's own folder.
+    pub(super) fn check_places(&self) -> Result<(), RootError> {
+        overlap::check_places(&self.roots, &self.own)
+    }
+
+    /// The roots that are folders.
+    pub(super) fn locals(&self) -> impl Iterator<Item = &Arc<LocalRoot>> {
+        self.roots.iter().filter_map(|root| match root {
+            Root::Local(root) => Some(root),
+            Root::Bucket { .. } => None,
+        })
+    }
+
+    /// The local root of that absolute path.
+    pub(super) fn local(&self, path: &str) -> Option<&Arc<LocalRoot>> {
+        self.locals().find(|root| root.path() == Path::new(path))
+    }
+
+    /// Folders and files that no purge of something in `root` may reach, by whatever path: the ledger's own, and other roots.
+    pub(super) fn guarded(&self, root: &LocalRoot) -> HashSet<FileId> {
+        let others = self.locals().filter(|other| other.path() != root.path());
+        let mut ids = self.own.ids();
+        ids.extend(others.filter_map(|other| FileId::at(other.path()).ok()));
+        ids
+    }
+
+    /// How many local roots were unavailable when they were last asked for.
+    #[must_use]
+    pub fn unavailable(&self) -> usize {
+        self.locals().filter(|root| root.trouble().is_some()).count()
+    }
+
+    /// One sentence for each local root that was unavailable when it was last asked for.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let away = self.locals().filter_map(|root| {
+            let trouble = root.trouble()?;
+            Some(format!("the storage root {} is unavailable: {trouble}", root.uri()))
+        });
+        away.collect()
+    }
+
+    /// For how long a local root has been unavailable; the longest, of several.
+    #[must_use]
+    pub fn away_for(&self) -> Duration {
+        self.locals()
+            .map(|root| root.away_for())
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether there is no root at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roots.is_empty()
+    }
+
+    /// Whether any root is a folder.
+    #[must_use]
+    pub fn any_local(&self) -> bool {
+        self.locals().next().is_some()
     }
 
     /// A bucket that a root lies in, if `cloud` has any.
@@ -121,7 +145,7 @@ impl StorageRoots {
     /// Cloud, bucket and prefix (without a slash at its end, empty for the whole bucket) of every root that is none of files.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (Cloud, &str, &str)> {
         self.roots.iter().filter_map(|root| match root {
-            Root::Local { .. } => None,
+            Root::Local(_) => None,
             Root::Bucket {
                 cloud,
                 bucket,
@@ -130,52 +154,21 @@ impl StorageRoots {
         })
     }
 
-    /// The roots as they are walked, none of them inside another.
+    /// The roots as they are walked.
     pub(crate) fn trees(&self) -> Vec<Tree> {
-        let trees: Vec<Tree> = self
-            .roots
-            .iter()
-            .map(|root| match root {
-                Root::Local { components, .. } => Tree::Local(format!("/{}", components.join("/"))),
-                Root::Bucket {
-                    cloud,
-                    bucket,
-                    prefix,
-                } => Tree::Bucket {
-                    cloud: *cloud,
-                    bucket: bucket.clone(),
-                    prefix: prefix.clone(),
-                },
-            })
-            .collect();
-        let mut apart: Vec<Tree> = Vec::new();
-        for tree in &trees {
-            if !apart.contains(tree) && !trees.iter().any(|outer| outer.holds(tree)) {
-                apart.push(tree.clone());
-            }
-        }
-        apart
-    }
-
-    /// Opens every local root once, to tell at start what would fail later.
-    ///
-    /// # Errors
-    /// [`RootError::Missing`] names the first local root that is no folder.
-    pub fn check_local_roots(&self) -> Result<(), RootError> {
-        for root in &self.roots {
-            match root {
-                Root::Local { path, .. } => {
-                    std::fs::read_dir(path)
-                        .map(drop)
-                        .map_err(|source| RootError::Missing {
-                            root: path.display().to_string(),
-                            source,
-                        })?
-                }
-                Root::Bucket { .. } => {}
-            }
-        }
-        Ok(())
+        let trees = self.roots.iter().map(|root| match root {
+            Root::Local(root) => Tree::Local(format!("/{}", root.components().join("/"))),
+            Root::Bucket {
+                cloud,
+                bucket,
+                prefix,
+            } => Tree::Bucket {
+                cloud: *cloud,
+                bucket: bucket.clone(),
+                prefix: prefix.clone(),
+            },
+        });
+        trees.collect()
     }
 
     /// Decides whether `uri` may be deleted: spelled without tricks, strictly below a root, holding no other root, and, for
@@ -199,31 +192,29 @@ impl StorageRoots {
     }
 
     fn place_local(&self, components: &[String]) -> Result<StorageUri, UriRefusal> {
-        let mut found: Option<(usize, &PathBuf, usize)> = None;
+        let mut found: Option<(usize, &Arc<LocalRoot>)> = None;
         for (at, root) in self.roots.iter().enumerate() {
-            let Root::Local {
-                components: root,
-                path,
-            } = root
-            else {
-                continue;
-            };
-            if root.starts_with(components) {
+            let Root::Local(root) = root else { continue };
+            if root.components().starts_with(components) {
                 return Err(UriRefusal::HoldsRoot);
             }
-            if components.starts_with(root) && found.is_none_or(|(_, _, depth)| root.len() > depth) {
-                found = Some((at, path, root.len()));
+            if components.starts_with(root.components()) {
+                found = Some((at, root));
             }
         }
-        let (at, root, depth) = found.ok_or(UriRefusal::OutsideRoots)?;
-        let below = components.get(depth..).unwrap_or_default().to_vec();
-        Ok(StorageUri::new(
-            at,
-            Place::Local(LocalPlace {
-                root: root.clone(),
-                below,
-            }),
-        ))
+        let (at, root) = found.ok_or(UriRefusal::OutsideRoots)?;
+        let below = components
+            .get(root.components().len()..)
+            .unwrap_or_default()
+            .to_vec();
+        if below.first().is_some_and(|name| marker::is_reserved(name)) {
+            return Err(UriRefusal::Marker);
+        }
+        let place = LocalPlace {
+            root: Arc::clone(root),
+            below,
+        };
+        Ok(StorageUri::new(at, Place::Local(place)))
     }
 
     fn place_key(&self, cloud: Cloud, bucket: String, key: String) -> Result<StorageUri, UriRefusal> {
@@ -258,11 +249,10 @@ impl StorageRoots {
     ///
     /// A link inside the root is refused like one that leaves it: what it points to belongs to some other entity.
     fn resolve(&self, place: &LocalPlace) -> Result<(), UriRefusal> {
-        let root = place
-            .root
-            .canonicalize()
-            .map_err(|_| UriRefusal::RootUnavailable)?;
-        let mut path = root;
+        let whole = place.root.open().map_err(|_| UriRefusal::RootUnavailable)?;
+        let root = place.root.path().canonicalize();
+        let mut path = root.map_err(|_| UriRefusal::RootUnavailable)?;
+        let own = self.own.ids();
         let mut exists = true;
         for component in &place.below {
             path.push(component);
@@ -271,74 +261,34 @@ impl StorageRoots {
             }
             match path.symlink_metadata() {
                 Ok(meta) if meta.file_type().is_symlink() => return Err(UriRefusal::Symlink),
+                Ok(meta) if own.contains(&FileId::from(&meta)) => return Err(UriRefusal::Protected),
                 Ok(_) => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     exists = false;
                 }
-                Err(_) => return Err(UriRefusal::Unreadable),
+                Err(_) => {
+                    whole.still().map_err(|_| UriRefusal::RootUnavailable)?;
+                    return Err(UriRefusal::Unreadable);
+                }
             }
         }
         // Without links below the root, `path` is now the resolved path of the place, so that roots and protected folders
         // that were configured through links of their own are recognised.
-        if self
-            .protected
-            .iter()
-            .any(|dir| dir.starts_with(&path) || path.starts_with(dir))
-        {
+        if self.own.touches(&path) {
             return Err(UriRefusal::Protected);
         }
-        for root in &self.roots {
-            let Root::Local { path: root, .. } = root else {
-                continue;
-            };
+        for root in self.locals() {
             // A root that is gone holds nothing that could be lost.
-            if root.canonicalize().is_ok_and(|root| root.starts_with(&path)) {
+            if root
+                .path()
+                .canonicalize()
+                .is_ok_and(|root| root.starts_with(&path))
+            {
                 return Err(UriRefusal::HoldsRoot);
             }
         }
-        Ok(())
-    }
-}
-
-impl Root {
-    fn parse(root: &str, number: usize) -> Result<Self, RootError> {
-        let given = || root.to_owned();
-        match spell(root) {
-            Err(UriRefusal::Credentials) => Err(RootError::Credentials { number }),
-            Err(reason) => Err(RootError::Malformed {
-                root: given(),
-                reason,
-            }),
-            Ok(Spelled::Local(components)) if components.is_empty() => {
-                Err(RootError::WholeFileSystem { root: given() })
-            }
-            Ok(Spelled::Local(components)) => {
-                let path = Path::new("/").join(components.iter().collect::<PathBuf>());
-                Ok(Self::Local { components, path })
-            }
-            Ok(Spelled::Bucket { cloud, bucket, key }) => {
-                let named = bucket
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-                // Google's names may hold dots between parts of up to 63.
-                let longest = if cloud == Cloud::Gcs { 222 } else { 63 };
-                if !named || !(3..=longest).contains(&bucket.len()) {
-                    return Err(RootError::BadBucket { root: given() });
-                }
-                let prefix = key.strip_suffix('/').unwrap_or(&key);
-                if !prefix.is_empty() && prefix.split('/').any(str::is_empty) {
-                    return Err(RootError::Malformed {
-                        root: given(),
-                        reason: UriRefusal::EmptyComponent,
-                    });
-                }
-                Ok(Self::Bucket {
-                    cloud,
-                    bucket,
-                    prefix: prefix.to_owned(),
-                })
-            }
-        }
+        // What was seen through the path counts only if that led to the root all the time.
+        whole.still().map_err(|_| UriRefusal::RootUnavailable)
     }
 }
 

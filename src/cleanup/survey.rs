@@ -1,10 +1,15 @@
 //! Looking at the storage without touching it: whether something is there, and everything that is below a root.
 
 use super::blob::{BlobErrorKind, Blobs};
-use super::uri::{BucketPlace, Cloud, Place};
+use super::folder::{FileId, mount_of};
+use super::local_root::LocalRoot;
+use super::marker;
+use super::uri::{BucketPlace, Cloud, LocalPlace, Place};
+use cap_fs_ext::DirExt as _;
+use cap_std::fs::{Dir, ReadDir};
+use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -49,19 +54,13 @@ impl Blobs {
     /// Whether there is anything at all at what `uri` names.
     ///
     /// # Errors
-    /// [`BlobErrorKind`] when that cannot be told: a root that is missing is never taken for an empty one.
+    /// [`BlobErrorKind`] when that cannot be told: a root that is away is never taken for an empty one.
     pub async fn exists(&self, uri: &str) -> Result<bool, BlobErrorKind> {
         let (roots, uri) = (Arc::clone(&self.roots), uri.to_owned());
         let checked = tokio::task::spawn_blocking(move || {
             let checked = roots.check(&uri).map_err(BlobErrorKind::Refused)?;
             Ok(match checked.place() {
-                Place::Local(place) => {
-                    let path = place
-                        .below()
-                        .iter()
-                        .fold(place.root().to_owned(), |path, name| path.join(name));
-                    Err(there(&path)?)
-                }
+                Place::Local(place) => Err(there(place)?),
                 Place::Bucket(place) => Ok(place.clone()),
             })
         });
@@ -80,7 +79,7 @@ impl Blobs {
         }
     }
 
-    /// The storage roots, none of them inside another.
+    /// The storage roots.
     #[must_use]
     pub fn trees(&self) -> Vec<Tree> {
         self.roots.trees()
@@ -92,8 +91,14 @@ impl Blobs {
         let (tell, told) = mpsc::channel(AHEAD);
         match tree {
             Tree::Local(root) => {
-                let root = root.clone();
-                tokio::task::spawn_blocking(move || walk_folder(&root, &tell));
+                let (name, roots) = (root.clone(), Arc::clone(&self.roots));
+                tokio::task::spawn_blocking(move || match roots.local(&name) {
+                    Some(root) => walk_root(&name, root, &roots.guarded(root), &tell),
+                    None => {
+                        let kind = BlobErrorKind::RootUnavailable;
+                        let _ = tell.blocking_send(Err(Unread { name, kind }));
+                    }
+                });
             }
             Tree::Bucket {
                 cloud,
@@ -120,8 +125,10 @@ impl Blobs {
     }
 }
 
-fn there(path: &Path) -> Result<bool, BlobErrorKind> {
-    match path.symlink_metadata() {
+fn there(place: &LocalPlace) -> Result<bool, BlobErrorKind> {
+    let whole = place.root.open().map_err(|_| BlobErrorKind::RootUnavailable)?;
+    let path: PathBuf = place.below().iter().collect();
+    match whole.dir.symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error)
             if matches!(
@@ -129,6 +136,7 @@ fn there(path: &Path) -> Result<bool, BlobErrorKind> {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ) =>
         {
+            whole.still().map_err(|_| BlobErrorKind::RootUnavailable)?;
             Ok(false)
         }
         Err(error) => Err(failure(&error)),
@@ -142,31 +150,42 @@ fn failure(error: &io::Error) -> BlobErrorKind {
     }
 }
 
-/// Depth first, with one open folder per level; follows no links and crosses into no other file system.
-fn walk_folder(root: &str, tell: &mpsc::Sender<Result<Met, Unread>>) {
-    let unread = |name: &str, kind| {
-        let name = name.to_owned();
-        tell.blocking_send(Err(Unread { name, kind })).is_ok()
+type Tell = mpsc::Sender<Result<Met, Unread>>;
+
+fn unread(tell: &Tell, name: &str, kind: BlobErrorKind) -> bool {
+    let name = name.to_owned();
+    tell.blocking_send(Err(Unread { name, kind })).is_ok()
+}
+
+/// Walks a root that is whole, and says so if it was not whole to the end: what was met then may be somebody else's, and what
+/// was not met may be there.
+fn walk_root(name: &str, root: &LocalRoot, guarded: &HashSet<FileId>, tell: &Tell) {
+    let Ok(whole) = root.open() else {
+        unread(tell, name, BlobErrorKind::RootUnavailable);
+        return;
     };
-    let device = match Path::new(root).metadata() {
-        Ok(meta) => meta.dev(),
-        Err(error) => {
-            let kind = match error.kind() {
-                io::ErrorKind::NotFound => BlobErrorKind::RootMissing,
-                _ => failure(&error),
-            };
-            unread(root, kind);
-            return;
-        }
+    let wanted = match whole.dir.try_clone() {
+        Ok(dir) => walk_folder(name, dir, guarded, tell),
+        Err(error) => unread(tell, name, failure(&error)),
     };
-    let mut levels = Vec::new();
-    match std::fs::read_dir(root) {
-        Ok(entries) => levels.push((root.to_owned(), entries)),
-        Err(error) => {
-            unread(root, failure(&error));
-        }
+    if wanted && whole.still().is_err() {
+        unread(tell, name, BlobErrorKind::RootUnavailable);
     }
-    while let Some((path, entries)) = levels.last_mut() {
+}
+
+/// Depth first, with two open folders per level; follows no links, crosses no mount, and leaves out what is the ledger's own.
+/// `false` when nobody listens any more.
+fn walk_folder(root: &str, dir: Dir, guarded: &HashSet<FileId>, tell: &Tell) -> bool {
+    let bounds = FileId::of_folder(&dir).and_then(|id| Ok((id.device(), mount_of(&dir)?)));
+    let mut levels: Vec<(String, Dir, ReadDir)> = Vec::new();
+    let bounds = match bounds.and_then(|bounds| Ok((bounds, dir.entries()?))) {
+        Ok((bounds, entries)) => {
+            levels.push((root.to_owned(), dir, entries));
+            bounds
+        }
+        Err(error) => return unread(tell, root, failure(&error)),
+    };
+    while let Some((path, dir, entries)) = levels.last_mut() {
         let Some(entry) = entries.next() else {
             levels.pop();
             continue;
@@ -176,24 +195,28 @@ fn walk_folder(root: &str, tell: &mpsc::Sender<Result<Met, Unread>>) {
             Err(error) => {
                 let path = path.clone();
                 levels.pop();
-                if !unread(&path, failure(&error)) {
-                    return;
+                if !unread(tell, &path, failure(&error)) {
+                    return false;
                 }
                 continue;
             }
         };
         // A name that is no UTF-8 is named by no URI; the folders above it are.
-        let name = format!("{path}/{}", entry.file_name().to_string_lossy());
-        let wanted = match entry.metadata() {
-            Ok(meta) if meta.is_dir() && meta.dev() != device => {
-                unread(&name, BlobErrorKind::OtherFileSystem)
-            }
-            Ok(meta) if meta.is_dir() => match std::fs::read_dir(entry.path()) {
-                Ok(entries) => {
-                    levels.push((name, entries));
+        let file_name = entry.file_name();
+        let shown = file_name.to_string_lossy();
+        let name = format!("{path}/{shown}");
+        if path == root && marker::is_reserved(&shown) {
+            continue;
+        }
+        let wanted = match dir.symlink_metadata(&file_name) {
+            Ok(meta) if guarded.contains(&FileId::of(&meta)) => true,
+            Ok(meta) if meta.is_dir() => match enter(dir, &file_name, bounds, guarded) {
+                Ok(Some((dir, entries))) => {
+                    levels.push((name, dir, entries));
                     true
                 }
-                Err(error) => unread(&name, failure(&error)),
+                Ok(None) => true,
+                Err(kind) => unread(tell, &name, kind),
             },
             Ok(meta) => {
                 let bytes = if meta.is_file() { meta.len() } else { 0 };
@@ -201,39 +224,33 @@ fn walk_folder(root: &str, tell: &mpsc::Sender<Result<Met, Unread>>) {
             }
             // Gone since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => unread(&name, failure(&error)),
+            Err(error) => unread(tell, &name, failure(&error)),
         };
         if !wanted {
-            return;
+            return false;
         }
     }
+    true
 }
 
-impl Tree {
-    /// Whether the other root lies inside this one.
-    pub(super) fn holds(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Local(outer), Self::Local(inner)) => {
-                Path::new(inner).starts_with(PathBuf::from(outer)) && inner != outer
-            }
-            (
-                Self::Bucket {
-                    cloud,
-                    bucket,
-                    prefix,
-                },
-                Self::Bucket {
-                    cloud: of,
-                    bucket: other,
-                    prefix: inner,
-                },
-            ) => {
-                cloud == of
-                    && bucket == other
-                    && inner != prefix
-                    && (prefix.is_empty() || inner.starts_with(&format!("{prefix}/")))
-            }
-            (Self::Local(_), Self::Bucket { .. }) | (Self::Bucket { .. }, Self::Local(_)) => false,
-        }
+/// Opens a folder of the same file system; `None` when it is the ledger's own, under another path than its own.
+fn enter(
+    holder: &Dir,
+    name: &std::ffi::OsStr,
+    bounds: (u64, u64),
+    guarded: &HashSet<FileId>,
+) -> Result<Option<(Dir, ReadDir)>, BlobErrorKind> {
+    let opened = holder.open_dir_nofollow(name).and_then(|dir| {
+        let (id, mount) = (FileId::of_folder(&dir)?, mount_of(&dir)?);
+        Ok((dir, id, mount))
+    });
+    let (dir, id, mount) = opened.map_err(|error| failure(&error))?;
+    if guarded.contains(&id) {
+        return Ok(None);
     }
+    if (id.device(), mount) != bounds {
+        return Err(BlobErrorKind::OtherFileSystem);
+    }
+    let entries = dir.entries().map_err(|error| failure(&error))?;
+    Ok(Some((dir, entries)))
 }

@@ -9,9 +9,10 @@
 //! is `%3F`, a `#` is `%23`; a `+` is a plus. Whatever could be read as a different path by a layer that decodes once more
 //! or normalises (dot segments, encoded slashes, empty components of a file path) is refused and not repaired.
 
-use percent_encoding::percent_decode_str;
+use super::local_root::LocalRoot;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The longest storage URI, in bytes.
 pub const MAX_URI_BYTES: usize = 2_048;
@@ -72,11 +73,19 @@ impl Cloud {
 }
 
 /// A file or folder below a local storage root.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct LocalPlace {
-    pub(crate) root: PathBuf,
-    pub(crate) below: Vec<String>,
+    pub(super) root: Arc<LocalRoot>,
+    pub(super) below: Vec<String>,
 }
+
+impl PartialEq for LocalPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.root.path() == other.root.path() && self.below == other.below
+    }
+}
+
+impl Eq for LocalPlace {}
 
 /// Objects of a bucket below a storage root.
 #[derive(Clone, PartialEq, Eq)]
@@ -117,7 +126,7 @@ impl LocalPlace {
     /// The storage root, as it was configured.
     #[must_use]
     pub fn root(&self) -> &std::path::Path {
-        &self.root
+        self.root.path()
     }
 
     /// The decoded path components below the root; at least one, none of them `.`, `..` or empty.
@@ -219,11 +228,14 @@ pub enum UriRefusal {
     /// A folder that the ledger keeps its own data in, or a folder around it.
     #[error("it reaches the ledger's own data")]
     Protected,
+    /// The file by which a storage root is recognized.
+    #[error("it names the marker of a storage root")]
+    Marker,
     /// A symbolic link at or above the place, below the root.
     #[error("its path leads through a symbolic link")]
     Symlink,
-    /// The storage root is missing or unreadable, so that nothing below it can be checked now.
-    #[error("the storage root cannot be read at the moment")]
+    /// The storage root is missing, unreadable or not the folder that it was, so that nothing can be said of what is below it.
+    #[error("the storage root is unavailable at the moment")]
     RootUnavailable,
     /// The path cannot be looked at (permissions, an I/O error), so that nothing can be said about it.
     #[error("its path cannot be checked")]
@@ -260,6 +272,20 @@ pub fn canonical_name(uri: &str) -> Result<Vec<u8>, UriRefusal> {
     Ok(match spell(uri)? {
         Spelled::Local(components) => local_name(&components.join("/")),
         Spelled::Bucket { cloud, bucket, key } => bucket_name(cloud, &bucket, &key),
+    })
+}
+
+/// What stands for itself in the one spelling that a folder is remembered by.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The URI of a folder, given by its decoded components: in ASCII, and one and the same for each path.
+pub(crate) fn folder_uri(components: &[String]) -> String {
+    components.iter().fold("file://".to_owned(), |uri, name| {
+        format!("{uri}/{}", utf8_percent_encode(name, PLAIN))
     })
 }
 

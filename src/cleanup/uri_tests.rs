@@ -1,20 +1,32 @@
 //! What may be named for deletion, and every spelling that may not.
 
-use super::roots::{RootError, StorageRoots};
+use super::identify::FirstUse;
+use super::roots::StorageRoots;
 use super::uri::{MAX_URI_BYTES, Place, StorageUri, UriRefusal};
 use UriRefusal::*;
 use std::os::unix::fs::symlink;
+use uuid::Uuid;
 
 fn roots(dir: &std::path::Path) -> StorageRoots {
     let roots = [
         format!("file://{}/root", dir.display()),
         format!("file://{}/nested/a/b", dir.display()),
-        format!("file://{}/nested", dir.display()),
         "s3://bucket/prefix".to_owned(),
         "s3://whole-bucket".to_owned(),
         "s3://bucket/deep/er/".to_owned(),
     ];
-    StorageRoots::parse(&roots).unwrap()
+    used(&roots)
+}
+
+/// The roots, as the first start of a ledger finds them.
+fn used(roots: &[String]) -> StorageRoots {
+    let roots = StorageRoots::parse(roots).unwrap();
+    let next = std::cell::Cell::new(1);
+    let new_id = || Uuid::from_u128(next.replace(next.get() + 1));
+    roots
+        .identify(Uuid::nil(), &[], FirstUse::Allowed, &new_id)
+        .unwrap();
+    roots
 }
 
 fn scene() -> (tempfile::TempDir, StorageRoots) {
@@ -183,6 +195,13 @@ fn every_path_trick_is_refused_for_its_reason() {
         ("{base}/%72oot", HoldsRoot),
         ("{base}/nested/a", HoldsRoot),
         ("{base}/nested/a/b/", HoldsRoot),
+        // What a root is recognized by.
+        ("{base}/root/.archive-ledger-root", Marker),
+        ("{base}/root/.archive-ledger-root/", Marker),
+        ("{base}/root/%2Earchive-ledger%2Droot", Marker),
+        ("{base}/root/.ARCHIVE-Ledger-root", Marker),
+        ("{base}/root/.archive-ledger-root/x", Marker),
+        ("{base}/root/.archive-ledger-root.0123abcd", Marker),
         ("s3://bucket/prefix", HoldsRoot),
         ("s3://bucket/prefix/", HoldsRoot),
         ("s3://bucket/prefix//", HoldsRoot),
@@ -236,7 +255,6 @@ fn a_plain_file_uri_names_its_decoded_components_below_the_root() {
         ("/root/.hidden/...", vec![".hidden", "..."]),
         ("/root/..a/b..", vec!["..a", "b.."]),
         ("/root/v1%252e2", vec!["v1%2e2"]),
-        ("/nested/a/c", vec!["a", "c"]),
         ("/nested/a/b/c", vec!["c"]),
     ] {
         let checked = roots.check(&format!("{base}{uri}")).unwrap();
@@ -304,7 +322,7 @@ fn symbolic_links_on_the_way_are_refused_wherever_they_lead() {
 fn a_root_that_is_itself_reached_through_a_link_works() {
     let (dir, _) = scene();
     symlink("root", dir.path().join("alias")).unwrap();
-    let roots = StorageRoots::parse(&[format!("file://{}/alias", dir.path().display())]).unwrap();
+    let roots = used(&[format!("file://{}/alias", dir.path().display())]);
     roots
         .check(&format!("file://{}/alias/entity", dir.path().display()))
         .unwrap();
@@ -317,17 +335,45 @@ fn a_root_that_is_itself_reached_through_a_link_works() {
 }
 
 #[test]
-fn a_folder_that_holds_another_root_through_a_link_is_refused() {
+fn the_ledgers_own_files_cannot_be_named_by_any_path() {
+    let (dir, roots) = scene();
+    let base = format!("file://{}/root", dir.path().display());
+    let root = dir.path().join("root");
+    std::fs::create_dir_all(root.join("keys/deep")).unwrap();
+    std::fs::write(root.join("keys/deep/real"), "key").unwrap();
+    std::fs::write(root.join("db"), "rows").unwrap();
+    std::fs::hard_link(root.join("db"), root.join("linked")).unwrap();
+    symlink(root.join("keys/deep/real"), dir.path().join("key")).unwrap();
+    let roots = roots
+        .protecting_file(&dir.path().join("key"))
+        .protecting_file(&root.join("entity/not-yet"))
+        .protecting_file(&root.join("db"));
+    for name in [
+        "keys",
+        "keys/deep",
+        "keys/deep/real",
+        "entity",
+        "entity/not-yet",
+        "db",
+        "linked",
+    ] {
+        assert_eq!(
+            roots.check(&format!("{base}/{name}")).err(),
+            Some(Protected),
+            "{name}"
+        );
+    }
+    for name in ["keys/other", "entity/other", "db2"] {
+        roots.check(&format!("{base}/{name}")).unwrap();
+    }
+}
+
+#[test]
+fn nothing_can_be_named_in_a_root_of_which_nobody_knows_what_it_is() {
     let (dir, _) = scene();
-    std::fs::create_dir_all(dir.path().join("root/entity/data")).unwrap();
-    symlink("root/entity/data", dir.path().join("alias")).unwrap();
-    let base = dir.path().display();
-    let roots =
-        StorageRoots::parse(&[format!("file://{base}/root"), format!("file://{base}/alias")]).unwrap();
-    assert_eq!(
-        roots.check(&format!("file://{base}/root/entity")).err(),
-        Some(HoldsRoot)
-    );
+    let roots = StorageRoots::parse(&[format!("file://{}/outside", dir.path().display())]).unwrap();
+    let uri = format!("file://{}/outside/x", dir.path().display());
+    assert_eq!(roots.check(&uri).err(), Some(RootUnavailable));
 }
 
 #[test]
@@ -368,7 +414,7 @@ fn without_roots_everything_is_refused() {
 fn debug_output_of_a_checked_uri_holds_none_of_it() {
     let (_dir, roots) = scene();
     let shown = format!("{:?}", roots.check("s3://bucket/prefix/jane-doe").unwrap());
-    assert_eq!(shown, "StorageUri(s3, root 3)");
+    assert_eq!(shown, "StorageUri(s3, root 2)");
 }
 
 #[test]
@@ -419,13 +465,4 @@ fn bad_roots_are_named_with_their_reason() {
         let refused = StorageRoots::parse(&["s3://bucket/fine".to_owned(), root.to_owned()]).unwrap_err();
         assert_eq!(refused.to_string(), text);
     }
-}
-
-#[test]
-fn a_missing_local_root_is_told_at_start() {
-    let roots = StorageRoots::parse(&["file:///nowhere/at/all".to_owned()]).unwrap();
-    assert!(matches!(
-        roots.check_local_roots(),
-        Err(RootError::Missing { .. })
-    ));
 }

@@ -3,6 +3,7 @@
 use super::envelope::KeepBody;
 use super::error::ApiError;
 use crate::bus::health::BusHealth;
+use crate::cleanup::roots::StorageRoots;
 use crate::store::witness::Witness;
 use crate::store::writer::WriterHealth;
 use crate::store::{ReadStore, StoreError};
@@ -39,6 +40,8 @@ pub struct Probes {
     pub bus: BusHealth,
     /// The metrics.
     pub metrics: Metrics,
+    /// The storage roots.
+    pub roots: Arc<StorageRoots>,
     /// Cancelled when the service stops: it is not ready for new work then.
     pub stopping: CancellationToken,
 }
@@ -67,6 +70,9 @@ pub struct Readiness {
     pub writer: &'static str,
     /// `ok` or `unavailable`. Commands are taken without a bus: what is due waits in the log.
     pub bus: &'static str,
+    /// `ok`, or `unavailable` while a local storage root is away. The service is ready all the same: purges of what is below that
+    /// root wait, and only what names it is refused.
+    pub storage: &'static str,
     /// Why the service is not ready, one sentence each.
     pub reasons: Vec<String>,
     /// What somebody should look at although the service is ready, one sentence each.
@@ -124,6 +130,7 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
     if probes.stopping.is_cancelled() {
         reasons.push("the service is stopping".to_owned());
     }
+    let storage = probes.roots.unavailable() == 0;
     let ready = reasons.is_empty();
     let word = |up| if up { "ok" } else { "unavailable" };
     let body = Json(Readiness {
@@ -131,8 +138,9 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
         store: word(store && divergence.is_none()),
         writer: word(failing.is_none() && divergence.is_none()),
         bus: word(bus),
+        storage: word(storage),
         reasons,
-        warnings: Vec::new(),
+        warnings: probes.roots.warnings(),
     });
     if ready {
         return body.into_response();

@@ -15,6 +15,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
+            // Nothing is wrong with the request: the same one passes when the storage is back.
+            error @ LedgerError::Storage { reason, .. } if reason.is_transient() => Self::TemporaryFailure {
+                retry_after: RETRY_AFTER,
+                cause: Some(error.into()),
+            },
             LedgerError::Storage { index, reason } => {
                 Self::bad_data(format!("storage[{index}]"), reason.to_string())
             }

@@ -2,6 +2,7 @@
 
 use super::{Ledger, LedgerError};
 use crate::callbacks::target::callback_context;
+use crate::cleanup::uri::UriRefusal;
 use crate::keyring::Details;
 use crate::store::StoreError;
 use crate::store::writer::{CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt};
@@ -10,10 +11,15 @@ use archive_ledger_domain::{Action, CleanupOutcome, Command, EntityKey, EventMet
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How far a client's clock may run ahead of ours before its `deleted_at` lies in the future.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(1);
+
+/// How long the disk may take to show what a command names.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who sends a command, and under which conditions.
 #[derive(Debug, Clone)]
@@ -89,7 +95,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing was recorded then, save for [`CommandError::OutcomeUnknown`].
     pub async fn register(&self, request: Register, context: CommandContext) -> Result<Receipt, LedgerError> {
-        let storage_count = self.check_storage(&request.storage)?;
+        let storage_count = self.check_storage(&request.storage).await?;
         let idempotency = self.idempotency(Action::Register, &context, &request)?;
         let target = self.target(&request.key, request.deleted_callback.as_deref(), true)?;
         let command = Command::Register {
@@ -116,7 +122,7 @@ impl Ledger {
         request: SoftDelete,
         context: CommandContext,
     ) -> Result<Receipt, LedgerError> {
-        let storage_count = self.check_storage(&request.storage)?;
+        let storage_count = self.check_storage(&request.storage).await?;
         let now = self.clock.now();
         if request.deleted_at.is_some_and(|time| time > now + CLOCK_SKEW) {
             return Err(LedgerError::DeletedInFuture);
@@ -198,13 +204,29 @@ impl Ledger {
         self.record(Action::RecordCleanup, proposal).await
     }
 
-    fn check_storage(&self, storage: &[String]) -> Result<u32, LedgerError> {
-        for (index, uri) in storage.iter().enumerate() {
-            self.roots
-                .check(uri)
-                .map_err(|reason| LedgerError::Storage { index, reason })?;
+    /// Whether all of it may be deleted one day, and can be looked at now.
+    async fn check_storage(&self, storage: &[String]) -> Result<u32, LedgerError> {
+        if storage.is_empty() {
+            return Ok(0);
         }
-        Ok(u32::try_from(storage.len()).unwrap_or(u32::MAX))
+        // It looks at the disk, which may take its time or never answer.
+        let (roots, uris) = (Arc::clone(&self.roots), storage.to_vec());
+        let check = tokio::task::spawn_blocking(move || {
+            let mut checked = uris.iter().enumerate().map(|(index, uri)| {
+                roots
+                    .check(uri)
+                    .map_err(|reason| LedgerError::Storage { index, reason })
+            });
+            checked.find_map(Result::err)
+        });
+        match tokio::time::timeout(DISK_PATIENCE, check).await {
+            Ok(Ok(None)) => Ok(u32::try_from(storage.len()).unwrap_or(u32::MAX)),
+            Ok(Ok(Some(error))) => Err(error),
+            Ok(Err(_)) | Err(_) => Err(LedgerError::Storage {
+                index: 0,
+                reason: UriRefusal::RootUnavailable,
+            }),
+        }
     }
 
     fn target(

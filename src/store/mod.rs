@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod repository;
 pub mod retention;
 pub mod sqlite;
+pub mod storage_roots;
 pub mod witness;
 pub mod writer;
 

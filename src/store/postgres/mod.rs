@@ -12,6 +12,7 @@ pub mod read;
 mod rebuild;
 pub mod reconcile;
 mod retention;
+mod storage_roots;
 mod witness;
 
 use super::StoreError;

@@ -19,6 +19,7 @@ pub mod reconcile;
 mod retention;
 pub mod scratch;
 mod side_file;
+mod storage_roots;
 
 use super::StoreError;
 use super::witness::Witness;

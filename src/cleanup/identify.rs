@@ -1,0 +1,208 @@
+//! What each local root is recognized by: found out when the ledger is opened, and remembered in its database.
+//!
+//! ```text
+//! remembered?  marker in the folder        what happens
+//! no           none                        first use: the marker is written; where it cannot be, the folder's numbers are remembered
+//! no           this ledger's               remembered
+//! yes          none, or no folder          the root is unavailable until it is back
+//! yes          the one that is remembered  whole
+//! any          another one, or none at all refused: somebody else's folder, or another root's
+//! no           no folder                   refused: nobody knows what should be there
+//! ```
+
+use super::local_root::{Expected, LocalRoot, RootTrouble};
+use super::marker::{self, Found};
+use super::roots::{RootError, StorageRoots};
+use crate::store::storage_roots::KnownRoot;
+use std::io;
+use uuid::Uuid;
+
+/// Whether a root that was never used may be taken into use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstUse {
+    /// Whoever asks serves or fills the ledger.
+    Allowed,
+    /// Whoever asks only compares.
+    Refused,
+}
+
+impl StorageRoots {
+    /// Finds out what every local root is recognized by, and writes markers where none is yet. The roots can be used from here
+    /// on; those that are away can be once they are back. Returns what the database does not know yet.
+    ///
+    /// Also of several instances that do this at once, all come to recognize the same: the marker that is written first stays,
+    /// and of two rows the first.
+    ///
+    /// # Errors
+    /// [`RootError`] names the root that cannot be this ledger's.
+    pub fn identify(
+        &self,
+        ledger: Uuid,
+        known: &[KnownRoot],
+        first_use: FirstUse,
+        new_id: &dyn Fn() -> Uuid,
+    ) -> Result<Vec<KnownRoot>, RootError> {
+        self.check_places()?;
+        let mut news = Vec::new();
+        for root in self.locals() {
+            let uri = root.uri();
+            let before = known.iter().find(|known| known.uri == uri);
+            let found = Candidate { root, ledger, before }.settle(first_use, new_id)?;
+            if before != Some(&found) {
+                news.push(found.clone());
+            }
+            root.expect(Expected {
+                ledger,
+                root: found.root_id,
+                numbers: found.numbers,
+            });
+        }
+        self.check_ids()?;
+        Ok(news)
+    }
+
+    /// Takes over what stands in the database. Of two instances that use a root first at once, the other may have been faster.
+    pub fn expect_all(&self, ledger: Uuid, known: &[KnownRoot]) {
+        for root in self.locals() {
+            let uri = root.uri();
+            if let Some(known) = known.iter().find(|known| known.uri == uri) {
+                root.expect(Expected {
+                    ledger,
+                    root: known.root_id,
+                    numbers: known.numbers,
+                });
+            }
+        }
+    }
+
+    /// Looks at every local root, so that the log tells which of them are away.
+    pub fn look(&self) {
+        for root in self.locals() {
+            drop(root.open());
+        }
+    }
+
+    /// Two roots that are recognized by the same are two copies of one, and nobody can tell them apart.
+    fn check_ids(&self) -> Result<(), RootError> {
+        let mut seen: Vec<(Uuid, &LocalRoot)> = Vec::new();
+        for root in self.locals() {
+            let Some(expected) = root.expected() else { continue };
+            if let Some((_, first)) = seen.iter().find(|(id, _)| *id == expected.root) {
+                return Err(RootError::Copy {
+                    root: root.uri().to_owned(),
+                    of: first.uri().to_owned(),
+                });
+            }
+            seen.push((expected.root, root));
+        }
+        Ok(())
+    }
+
+    /// The first local root that is not whole now, and why.
+    #[must_use]
+    pub fn first_unavailable(&self) -> Option<RootError> {
+        self.locals().find_map(|root| {
+            let trouble = root.open().err()?;
+            Some(RootError::Unavailable {
+                root: root.uri().to_owned(),
+                advice: root.advice(trouble),
+                trouble,
+            })
+        })
+    }
+}
+
+/// A root, and what is known of it.
+struct Candidate<'a> {
+    root: &'a LocalRoot,
+    ledger: Uuid,
+    before: Option<&'a KnownRoot>,
+}
+
+impl Candidate<'_> {
+    fn settle(&self, first_use: FirstUse, new_id: &dyn Fn() -> Uuid) -> Result<KnownRoot, RootError> {
+        let look = match (self.root.look(), self.before) {
+            (Ok(look), _) => look,
+            // Once it is back it must be what it was.
+            (Err(_), Some(before)) => return Ok(before.clone()),
+            (Err(trouble), None) => return Err(self.missing(trouble)),
+        };
+        let same_folder = self
+            .before
+            .and_then(|before| before.numbers)
+            .is_some_and(|numbers| numbers.same(look.numbers));
+        let marked = |root_id| KnownRoot {
+            uri: self.root.uri().to_owned(),
+            root_id,
+            numbers: None,
+        };
+        let root_id = match (look.found, self.before) {
+            (Found::Odd(what), _) => return Err(self.refused(RootTrouble::Odd(what))),
+            (Found::Marker(marker), _) if marker.ledger != self.ledger => {
+                return Err(self.refused(RootTrouble::OtherLedger(marker.ledger)));
+            }
+            (Found::Marker(marker), None) => return Ok(marked(marker.root.unwrap_or_else(new_id))),
+            (Found::Marker(marker), Some(before)) => {
+                return match marker.root {
+                    None => Ok(marked(before.root_id)),
+                    Some(id) if id == before.root_id || same_folder => Ok(marked(id)),
+                    Some(id) => Err(self.refused(RootTrouble::OtherRoot(id))),
+                };
+            }
+            // The marker could not be written before; perhaps it can be by now.
+            (Found::Nothing, Some(before)) if same_folder => Some(before.root_id),
+            (Found::Nothing, Some(before)) => return Ok(before.clone()),
+            (Found::Nothing, None) => None,
+        };
+        if first_use == FirstUse::Refused {
+            return match self.before {
+                Some(before) => Ok(before.clone()),
+                None => Err(RootError::NeverUsed {
+                    root: self.root.uri().to_owned(),
+                }),
+            };
+        }
+        let root_id = root_id.unwrap_or_else(new_id);
+        let written = marker::write(&look.dir, self.ledger, root_id);
+        match marker::read(&look.dir) {
+            // Perhaps another instance's, which was faster.
+            Ok(Found::Marker(marker)) if marker.ledger == self.ledger => {
+                Ok(marked(marker.root.unwrap_or(root_id)))
+            }
+            Ok(Found::Marker(marker)) => Err(self.refused(RootTrouble::OtherLedger(marker.ledger))),
+            Ok(Found::Odd(what)) => Err(self.refused(RootTrouble::Odd(what))),
+            Ok(Found::Nothing) => {
+                let cause = written
+                    .err()
+                    .map_or(io::ErrorKind::NotFound, |error| error.kind());
+                let root = self.root.uri().to_owned();
+                tracing::warn!(
+                    storage.root = %root,
+                    "no marker can be written into the storage root {root} ({cause}): it is recognized by its device, its inode and \
+                     the time at which it was made, and counts as unavailable when these change"
+                );
+                Ok(KnownRoot {
+                    uri: root,
+                    root_id,
+                    numbers: Some(look.numbers),
+                })
+            }
+            Err(error) => Err(self.missing(RootTrouble::Unreadable(error.kind()))),
+        }
+    }
+
+    fn refused(&self, trouble: RootTrouble) -> RootError {
+        RootError::Unavailable {
+            root: self.root.uri().to_owned(),
+            trouble,
+            advice: self.root.advice(trouble),
+        }
+    }
+
+    fn missing(&self, trouble: RootTrouble) -> RootError {
+        RootError::Missing {
+            root: self.root.uri().to_owned(),
+            trouble,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! PostgreSQL: what the storage roots are recognized by.
+
+use super::super::StoreError;
+use super::super::storage_roots::{KnownRoot, Numbers, StorageRootStore};
+use super::PostgresStore;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+type Row = (String, Uuid, Option<i64>, Option<i64>, Option<i64>);
+
+#[async_trait]
+impl StorageRootStore for PostgresStore {
+    async fn storage_roots(&self) -> Result<Vec<KnownRoot>, StoreError> {
+        let rows: Vec<Row> =
+            sqlx::query_as("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::database("load the storage roots"))?;
+        let known = rows
+            .into_iter()
+            .map(|(uri, root_id, device, inode, born)| KnownRoot {
+                uri,
+                root_id,
+                numbers: device.zip(inode).map(|(device, inode)| Numbers {
+                    device: device.cast_unsigned(),
+                    inode: inode.cast_unsigned(),
+                    born,
+                }),
+            });
+        Ok(known.collect())
+    }
+
+    async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO storage_roots (uri, root_id, device, inode, born, first_used_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (uri) DO UPDATE SET root_id = excluded.root_id, device = NULL, inode = NULL, born = NULL
+             WHERE storage_roots.device IS NOT NULL AND excluded.device IS NULL",
+        )
+        .bind(&root.uri)
+        .bind(root.root_id)
+        .bind(root.numbers.map(|numbers| numbers.device.cast_signed()))
+        .bind(root.numbers.map(|numbers| numbers.inode.cast_signed()))
+        .bind(root.numbers.and_then(|numbers| numbers.born))
+        .bind(now)
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::database("remember a storage root"))?;
+        Ok(())
+    }
+}
