@@ -7,6 +7,7 @@ mod world;
 
 use crate::harness::eventually;
 use crate::harness::on_both_backends;
+use crate::harness::roots::entries;
 use crate::harness::s3::S3;
 use archive_ledger::bus::Handler;
 use archive_ledger::cleanup::CleanupOptions;
@@ -245,7 +246,7 @@ on_both_backends! {
         for worker in workers {
             worker.end().await;
         }
-        assert_eq!(std::fs::read_dir(world.home().join("root")).unwrap().count(), 0);
+        assert_eq!(entries(&world.home().join("root")), [""; 0]);
     }
 
     async fn a_link_that_came_after_the_soft_delete_is_not_followed(backend: Backend) {
@@ -268,6 +269,40 @@ on_both_backends! {
         assert!(!failures[0].contains("tenant"), "{failures:?}");
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 4);
         assert_eq!(world.status(purge_id).await.job.unwrap().last_error, Some(failures[0].clone()));
+    }
+
+    async fn a_purge_waits_without_end_for_a_root_that_is_away(backend: Backend) {
+        let world = World::start(backend).await;
+        let (_, uri) = world.folder("one", 2);
+        let key = world.archive(&[&uri]).await;
+        let (root, away) = (world.home().join("root"), world.home().join("away"));
+        std::fs::rename(&root, &away).unwrap();
+        let purge_id = world.purge(&key).await;
+        world.deliver().await;
+        let worker = world.run();
+        let mut last = world.status(purge_id).await.job.unwrap().next_attempt_at;
+        // More often than a purge is attempted whose storage fails.
+        for round in 0..4 * OPTIONS.attempts {
+            if round == OPTIONS.attempts {
+                std::fs::create_dir(&root).unwrap();
+            }
+            let job = eventually("it is left for later", SOON, || async {
+                let job = world.status(purge_id).await.job.unwrap();
+                (job.next_attempt_at > last && job.leased_until.is_none()).then_some(job)
+            })
+            .await;
+            assert_eq!((job.attempts, states(&job.obligations)), (0, vec![ObligationState::Owed]));
+            assert!(job.last_error.unwrap().contains("the storage root is unavailable"));
+            last = job.next_attempt_at;
+            world.advance(Duration::from_secs(61));
+        }
+        assert_eq!(world.state(&key).await, State::Purging);
+        std::fs::remove_dir(&root).unwrap();
+        std::fs::rename(&away, &root).unwrap();
+        world.advance(Duration::from_secs(61));
+        world.reaches(&key, State::Purged).await;
+        worker.end().await;
+        assert_eq!((world.purged(&key).await, world.failures(&key).await), (vec![(2, 20)], vec![]));
     }
 
     async fn one_storage_that_resists_fails_the_purge_until_it_is_retried(backend: Backend) {

@@ -1,6 +1,7 @@
 //! A ledger with a clock that stands still, and callback workers on it.
 
 use crate::harness::postgres::Postgres;
+use crate::harness::roots::used;
 use crate::harness::{eventually, init};
 use archive_ledger::bus::{BusEvent, Handler};
 use archive_ledger::callbacks::admin::CallbackAdmin;
@@ -11,7 +12,6 @@ use archive_ledger::callbacks::schedule::Schedule;
 use archive_ledger::callbacks::sign::SigningSecrets;
 use archive_ledger::callbacks::target::CallbackPolicy;
 use archive_ledger::callbacks::worker::{CallbackWorker, WorkerOptions, WorkerParts};
-use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::clock::{Clock, ManualClock, SharedClock};
 use archive_ledger::keyring::Keyring;
 use archive_ledger::ledger::{CommandContext, Ledger, Parts, Purge, Register};
@@ -134,7 +134,7 @@ impl Rig {
             repository,
             keyring: Arc::clone(&keyring),
             clock: shared(&clock),
-            roots: Arc::new(StorageRoots::parse(&[root]).unwrap()),
+            roots: Arc::new(used(&[root])),
             callbacks: Arc::new(policy()),
         });
         Self {

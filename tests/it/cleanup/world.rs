@@ -2,11 +2,11 @@
 
 use crate::harness::eventually;
 use crate::harness::postgres::Postgres;
+use crate::harness::roots::used;
 use crate::harness::server::Backend;
 use archive_ledger::bus::{BusEvent, Handler};
 use archive_ledger::callbacks::target::CallbackPolicy;
 use archive_ledger::cleanup::blob::Blobs;
-use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::s3::S3Store;
 use archive_ledger::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
 use archive_ledger::clock::{Clock, ManualClock, SharedClock, SystemClock};
@@ -93,7 +93,7 @@ impl World {
         std::fs::create_dir(home.path().join("root")).unwrap();
         let mut roots = vec![format!("file://{}/root", home.path().display())];
         roots.extend(s3.iter().map(|(bucket, _)| format!("s3://{bucket}/root")));
-        let roots = StorageRoots::parse(&roots).unwrap();
+        let roots = used(&roots);
         let blobs = Arc::new(Blobs::with_stores(roots.clone(), s3.map(|(_, store)| store)));
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let shared: SharedClock = clock.clone();

@@ -10,6 +10,7 @@ pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
+pub mod roots;
 pub mod s3;
 #[expect(dead_code, reason = "some of its helpers wait for the tests of clusters")]
 pub mod server;

@@ -1,0 +1,64 @@
+//! Storage roots on disk: as a first start finds them, away and back again, and with mounts in them.
+
+use archive_ledger::cleanup::identify::FirstUse;
+use archive_ledger::cleanup::roots::StorageRoots;
+use archive_ledger::clock::{Clock, SystemClock};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use uuid::Uuid;
+
+/// The name of the file that a root is recognized by.
+pub const MARKER: &str = ".archive-ledger-root";
+
+/// These roots, taken into use by a ledger that remembers none.
+pub fn used(roots: &[String]) -> StorageRoots {
+    let roots = StorageRoots::parse(roots).unwrap();
+    let new_id = || SystemClock.new_id();
+    roots
+        .identify(Uuid::nil(), &[], FirstUse::Allowed, &new_id)
+        .unwrap();
+    roots
+}
+
+/// What is in a root, beside its marker.
+pub fn entries(root: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != MARKER)
+        .collect();
+    names.sort();
+    names
+}
+
+/// A bind mount, until it is dropped.
+pub struct Bind(PathBuf);
+
+impl Bind {
+    /// Shows `from` at `to` as well, which is made where it does not exist. `None`, with a line that says so, where this
+    /// process may not mount: the scenario cannot be played there.
+    pub fn new(from: &Path, to: &Path) -> Option<Self> {
+        if !to.exists() {
+            if from.is_dir() {
+                std::fs::create_dir_all(to).unwrap();
+            } else {
+                std::fs::write(to, "").unwrap();
+            }
+        }
+        let mounted = Command::new("mount").arg("--bind").args([from, to]).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(to.to_owned())),
+            refused => {
+                eprintln!("NOT RUN: nothing can be mounted here: {refused:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        // Also while a process has something open in it.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
