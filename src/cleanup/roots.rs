@@ -109,7 +109,10 @@ impl StorageRoots {
     pub fn warnings(&self) -> Vec<String> {
         let away = self.locals().filter_map(|root| {
             let trouble = root.trouble()?;
-            Some(format!("the storage root {} is unavailable: {trouble}", root.uri()))
+            Some(format!(
+                "the storage root {} is unavailable: {trouble}",
+                root.uri()
+            ))
         });
         away.collect()
     }

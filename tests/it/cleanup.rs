@@ -36,6 +36,15 @@ fn s3_store(endpoint: &str) -> S3Store {
     S3Store::from_config(config)
 }
 
+/// An S3 store that asks a server once and no more.
+fn impatient(endpoint: &str) -> S3Store {
+    let once = Backoff {
+        attempts: 1,
+        ..Backoff::default()
+    };
+    s3_store(endpoint).with_backoff(once)
+}
+
 fn states(obligations: &[Obligation]) -> Vec<ObligationState> {
     obligations.iter().map(|obligation| obligation.state).collect()
 }
@@ -354,11 +363,11 @@ on_both_backends! {
     }
 
     async fn storage_that_is_away_is_waited_for_with_growing_pauses(backend: Backend) {
-        let world = World::start(backend).await;
-        let (path, uri) = world.folder("one", 2);
-        let key = world.archive(&[&uri]).await;
-        let (root, away) = (world.home().join("root"), world.home().join("away"));
-        std::fs::rename(&root, &away).unwrap();
+        let s3 = S3::start().await;
+        let bucket = s3.create_bucket().await;
+        let world = World::with_s3(backend, Some((&bucket, impatient(&s3.endpoint())))).await;
+        let key = world.archive(&[&format!("s3://{bucket}/root/one")]).await;
+        s3.stop().await;
         let purge_id = world.purge(&key).await;
         world.deliver().await;
         let worker = world.run();
@@ -378,20 +387,23 @@ on_both_backends! {
         assert_eq!(second.next_attempt_at, world.clock.now() + Duration::from_secs(2));
         assert_eq!(world.state(&key).await, State::Purging);
 
-        // The operator mounts it again and does not want to wait.
-        std::fs::rename(&away, &root).unwrap();
+        // The operator starts it again and does not want to wait.
+        s3.restart().await;
+        s3.client().create_bucket().bucket(&bucket).send().await.unwrap();
+        s3.put(&bucket, "root/one/1", b"0123456789").await;
         let purges = world.cleanup().purges();
         assert_eq!(purges.retry(purge_id, context()).await.unwrap(), Retried::Hastened);
         world.reaches(&key, State::Purged).await;
         worker.end().await;
-        assert!(!path.exists());
-        assert_eq!(world.purged(&key).await, [(2, 20)]);
+        assert_eq!(world.purged(&key).await, [(1, 10)]);
     }
 
     async fn storage_that_stays_away_fails_the_purge_after_the_last_attempt(backend: Backend) {
-        let world = World::start(backend).await;
-        let key = world.archive(&[&world.folder("one", 2).1]).await;
-        std::fs::rename(world.home().join("root"), world.home().join("away")).unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", gone.local_addr().unwrap());
+        drop(gone);
+        let world = World::with_s3(backend, Some(("bucket", impatient(&endpoint)))).await;
+        let key = world.archive(&["s3://bucket/root/one"]).await;
         let purge_id = world.purge(&key).await;
         world.deliver().await;
         let worker = world.run();
