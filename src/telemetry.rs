@@ -23,6 +23,10 @@ pub const WRITER_UP: &str = "archive_ledger_writer_up";
 pub const WRITER_LAST_SUCCESS_SECONDS: &str = "archive_ledger_writer_last_success_timestamp_seconds";
 /// Counter: times that the writer found that it cannot record.
 pub const WRITER_FAILURES_TOTAL: &str = "archive_ledger_writer_failures_total";
+/// Gauge: 1 while the guard file can be kept, else 0.
+pub const GUARD_UP: &str = "archive_ledger_guard_up";
+/// Counter: times that the guard file could not be kept.
+pub const GUARD_FAILURES_TOTAL: &str = "archive_ledger_guard_failures_total";
 /// Histogram: seconds from the recording of the newest event to the checkpoint over it.
 pub const CHECKPOINT_LAG_SECONDS: &str = "archive_ledger_checkpoint_lag_seconds";
 /// Gauge: positions that are committed and not yet published.
@@ -179,6 +183,11 @@ fn describe() {
     describe_counter!(
         WRITER_FAILURES_TOTAL,
         "Times that the writer found that it cannot record"
+    );
+    describe_gauge!(GUARD_UP, "Whether the guard file can be kept");
+    describe_counter!(
+        GUARD_FAILURES_TOTAL,
+        "Times that the guard file could not be kept"
     );
     describe_histogram!(
         CHECKPOINT_LAG_SECONDS,

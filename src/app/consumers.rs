@@ -23,6 +23,7 @@ use crate::cleanup::s3::S3Options;
 use crate::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
 use crate::config::Config;
 use crate::relay::{Relay, RelaySettings};
+use crate::telemetry;
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -45,10 +46,13 @@ pub(super) async fn start(
 ) -> Result<Work, StartError> {
     if let Store::Sqlite(store) = &opened.store {
         // Nobody else works on an embedded ledger, so what a killed process had leased need not wait for its leases.
-        store
-            .release_work_leases()
-            .await
-            .map_err(|source| blame(store_option(config), source))?;
+        match store.release_work_leases().await {
+            // They end by themselves: on a full disk reads are served all the same.
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = %telemetry::chain(&error), "leases of a process that is gone are waited for");
+            }
+            released => released.map_err(|source| blame(store_option(config), source))?,
+        }
     }
     let cleanup = cleanup(opened, config).await?;
     let wake = Arc::new(Notify::new());

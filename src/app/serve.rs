@@ -82,6 +82,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         reads: opened.store.reads(),
         witness: Arc::clone(&witness),
         writer: Arc::clone(opened.ledger.writer_health()),
+        guard: opened.started.guard.clone(),
         bus,
         metrics: metrics.clone(),
         roots: Arc::clone(&opened.roots),

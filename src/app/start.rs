@@ -347,13 +347,18 @@ impl Opened {
         }
     }
 
-    /// Lets the writer record what waits and end.
+    /// Lets the writer record what waits and end, and moves all of it into SQLite's file.
     ///
     /// # Errors
     /// [`tokio::task::JoinError`] when the writer panicked.
     pub async fn close(self) -> Result<(), tokio::task::JoinError> {
         self.stop_writer.cancel();
-        self.writer.await
+        self.writer.await?;
+        if let Err(error) = self.store.empty_write_ahead_log().await {
+            // The next start finds it where it is.
+            tracing::debug!(error = %telemetry::chain(&error), "the write-ahead log was not emptied");
+        }
+        Ok(())
     }
 }
 
@@ -370,6 +375,7 @@ pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
             .map(Store::Postgres),
         Database::Sqlite { path } => SqliteStore::open(path, config.database_connections)
             .await
+            .inspect(SqliteStore::keep_files)
             .map(Store::Sqlite),
     }
     .map_err(|source| blame(option, source))

@@ -4,6 +4,7 @@ use super::envelope::KeepBody;
 use super::error::ApiError;
 use crate::bus::health::BusHealth;
 use crate::cleanup::roots::StorageRoots;
+use crate::proofs::guard::Guard;
 use crate::store::witness::Witness;
 use crate::store::writer::WriterHealth;
 use crate::store::{ReadStore, StoreError};
@@ -36,6 +37,8 @@ pub struct Probes {
     pub witness: Arc<Witness>,
     /// The writer.
     pub writer: Arc<WriterHealth>,
+    /// The guard file.
+    pub guard: Guard,
     /// The bus.
     pub bus: BusHealth,
     /// The metrics.
@@ -44,6 +47,17 @@ pub struct Probes {
     pub roots: Arc<StorageRoots>,
     /// Cancelled when the service stops: it is not ready for new work then.
     pub stopping: CancellationToken,
+}
+
+impl Probes {
+    /// What somebody should look at although the service goes on. Anybody may read it, so it names no file.
+    fn warnings(&self) -> Vec<String> {
+        let guard = self.guard.failing().map(|_| {
+            "the guard file cannot be kept: an older copy of the database would not be noticed after a restart"
+                .to_owned()
+        });
+        guard.into_iter().chain(self.roots.warnings()).collect()
+    }
 }
 
 impl std::fmt::Debug for Probes {
@@ -140,7 +154,7 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
         bus: word(bus),
         storage: word(storage),
         reasons,
-        warnings: probes.roots.warnings(),
+        warnings: probes.warnings(),
     });
     if ready {
         return body.into_response();

@@ -278,6 +278,12 @@ impl Checkpointer {
             return Err(ProofError::Forked);
         }
         let last = start::last_signed(&*self.store, &self.identity).await?;
+        match self.guard.read(&self.identity) {
+            Ok(guarded) => start::compare_guard(&*self.store, &*self.reads, &guarded, last.as_ref()).await?,
+            // A guard that cannot be used says nothing against the log; that it cannot be is told where it is kept.
+            Err(ProofError::GuardFile { .. } | ProofError::Guard { .. } | ProofError::OtherGuard { .. }) => {}
+            Err(error) => return Err(error),
+        }
         Ok(Signing {
             edge: start::edge_at(&*self.store, last.as_ref()).await?,
             signed: last.is_some(),
@@ -346,12 +352,18 @@ impl Checkpointer {
             size: last.size,
             root: last.root,
         });
-        if written.is_none() || last.size != size {
+        let kept = if written.is_none() || last.size != size || self.guard.failing().is_some() {
             // One small file: quicker than handing it to another thread.
-            self.guard.keep(&self.identity, last.size, &last.note)?;
-        }
+            self.guard.keep(&self.identity, last.size, &last.note)
+        } else {
+            Ok(())
+        };
         self.guarded = (last.size, Some(Instant::now()));
-        Ok(())
+        match kept {
+            // It passes, or waits for an operator, and is tried again at the next time: nothing of the log depends on it.
+            Err(ProofError::GuardFile { .. } | ProofError::OtherGuard { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

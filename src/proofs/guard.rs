@@ -2,6 +2,11 @@
 //!
 //! A database that was restored from an older copy does not know what was signed since. The guard does. It is a file beside
 //! the database by default; on another disk it also outlives the database's own.
+//!
+//! While it cannot be written, commands are recorded all the same: what is acknowledged is durable in the database, the
+//! process itself remembers what it acknowledged, and whoever waits for the guard would make its disk as precious as the
+//! database's. What is missing then is a refusal after a restart from an older copy, so it is told: in `/readyz` as a warning, in
+//! the metrics, and in the log.
 
 use super::{Identity, ProofError};
 use crate::merkle::checkpoint::Checkpoint;
@@ -9,14 +14,23 @@ use crate::merkle::note::unverified_text;
 use crate::small_files::{self, NOTE_MAX};
 use crate::store::Hash;
 use crate::store::witness::Signed;
+use crate::telemetry;
+use metrics::{counter, gauge};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How old what was left of an interrupted writing must be to be removed: others may be writing.
+const LEFT_BEHIND: Duration = Duration::from_secs(600);
 
 /// The guard file.
 #[derive(Debug, Clone)]
 pub struct Guard {
     path: PathBuf,
+    /// Why it could not be kept last; shared by all who hold this guard.
+    failing: Arc<Mutex<Option<String>>>,
 }
 
 /// What the guard file says of a ledger.
@@ -33,8 +47,20 @@ pub enum Guarded {
 impl Guard {
     /// The guard in a file.
     #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            failing: Arc::default(),
+        }
+    }
+
+    /// Why the guard cannot be kept; `None` while it can.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        self.failing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The file.
@@ -96,17 +122,50 @@ impl Guard {
         })
     }
 
-    /// Keeps a checkpoint, unless the file has a later one of the same origin (instances may share it).
+    /// Keeps a checkpoint, unless the file has a later one of the same origin (instances may share it). A file that is no
+    /// checkpoint at all is replaced: what is kept here is known.
     ///
     /// # Errors
     /// [`ProofError`], as [`Guard::read`].
     pub fn keep(&self, identity: &Identity, size: u64, note: &str) -> Result<(), ProofError> {
-        if let Guarded::Current(checkpoint) = self.read(identity)?
-            && checkpoint.size >= size
-        {
-            return Ok(());
+        let kept = self.keep_later(identity, size, note);
+        self.tell(kept.as_ref().err());
+        kept
+    }
+
+    fn keep_later(&self, identity: &Identity, size: u64, note: &str) -> Result<(), ProofError> {
+        match self.read(identity) {
+            Ok(Guarded::Current(checkpoint)) if checkpoint.size >= size => Ok(()),
+            Ok(_) => self.replace(note),
+            Err(ruined @ ProofError::Guard { .. }) => {
+                tracing::warn!(error = %telemetry::chain(&ruined), "the guard is written anew");
+                self.replace(note)
+            }
+            Err(error) => Err(error),
         }
-        self.replace(note)
+    }
+
+    /// Tells when the guard cannot be kept, and when it can again.
+    fn tell(&self, error: Option<&ProofError>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (error, failing.is_some()) {
+            (None, true) => {
+                tracing::info!("{} is kept again", self.path.display());
+                *failing = None;
+            }
+            (None, false) => {}
+            (Some(error), known) => {
+                counter!(telemetry::GUARD_FAILURES_TOTAL).increment(1);
+                let reason = telemetry::chain(error);
+                if !known {
+                    tracing::error!(
+                        "the guard cannot be kept, a rollback would not be noticed after a restart: {reason}"
+                    );
+                }
+                *failing = Some(reason);
+            }
+        }
+        gauge!(telemetry::GUARD_UP).set(if failing.is_some() { 0.0 } else { 1.0 });
     }
 
     /// Keeps the root over the first `size` entries, as [`Guard::keep`] does; it was acknowledged and need not be published.
@@ -136,24 +195,99 @@ impl Guard {
 
     /// A reader sees the old content or the new one, also after the loss of power.
     fn write(&self, note: &str) -> std::io::Result<()> {
-        let mut temporary = self.path.clone().into_os_string();
-        temporary.push(format!(".new-{}", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        let mut file = File::create(&temporary)?;
+        let directory = self.directory();
+        // A name of its own: another process, of the same number in another container, may be writing at the same moment. What
+        // fails leaves nothing behind.
+        let mut file = tempfile::Builder::new()
+            .prefix(&self.temporary_prefix())
+            .tempfile_in(directory)?;
         file.write_all(note.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        let directory = match self.path.parent() {
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// Removes what processes left behind that were killed while they wrote.
+    pub(super) fn remove_leftovers(&self) {
+        let prefix = self.temporary_prefix();
+        let Ok(entries) = fs::read_dir(self.directory()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let left = entry.file_name().to_string_lossy().starts_with(&prefix)
+                && entry
+                    .metadata()
+                    .and_then(|metadata| metadata.modified())
+                    .is_ok_and(|written| written.elapsed().is_ok_and(|age| age > LEFT_BEHIND));
+            if left {
+                // It is in nobody's way.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn temporary_prefix(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        format!("{}.new-", name.to_string_lossy())
+    }
+
+    fn directory(&self) -> &Path {
+        match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             Some(_) | None => Path::new("."),
-        };
-        File::open(directory)?.sync_all()
+        }
     }
 
     fn unusable(&self, source: std::io::Error) -> ProofError {
         ProofError::GuardFile {
             path: self.path.clone(),
             source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_of_one_number_write_one_guard_at_once_and_none_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("guard");
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let guard = Guard::new(path.clone());
+                scope.spawn(move || {
+                    for round in 0..50 {
+                        guard.replace(&format!("note {writer} {round}\n")).unwrap();
+                        assert!(fs::read_to_string(guard.path()).unwrap().starts_with("note "));
+                    }
+                });
+            }
+        });
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn what_was_left_behind_long_ago_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = Guard::new(folder.path().join("checkpoint.guard"));
+        for (name, age, kept) in [
+            ("checkpoint.guard", 7_200, true),
+            ("checkpoint.guard.new-1", 7_200, false),
+            ("checkpoint.guard.new-a8fj2k", 7_200, false),
+            ("checkpoint.guard.new-z8fj2k", 1, true),
+            ("another.guard.new-1", 7_200, true),
+        ] {
+            let path = folder.path().join(name);
+            let file = File::create(&path).unwrap();
+            let written = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+            let now = file.metadata().unwrap().modified().unwrap();
+            let written = now.checked_sub(Duration::from_secs(age)).unwrap_or(written);
+            file.set_modified(written).unwrap();
+            guard.remove_leftovers();
+            assert_eq!(path.exists(), kept, "{name}");
         }
     }
 }

@@ -188,6 +188,7 @@ impl ProofError {
                 | StoreError::Migrate(_)
                 | StoreError::Diverged(_) => false,
             },
+            Self::GuardFile { .. } => true,
             Self::Key { .. }
             | Self::OtherKey { .. }
             | Self::Origin { .. }
@@ -202,7 +203,6 @@ impl ProofError {
             | Self::OtherLog { .. }
             | Self::OtherGuard { .. }
             | Self::Guard { .. }
-            | Self::GuardFile { .. }
             | Self::Forked
             | Self::Running
             | Self::Keyring(_) => false,

@@ -36,27 +36,15 @@ pub async fn start(
     guard: Guard,
 ) -> Result<Started, ProofError> {
     let identity = Identity::open(store, seed, domain).await?;
+    guard.remove_leftovers();
     // The guard comes first: of a log that was rolled back, the newer checkpoint is the better explanation.
     let guarded = guard.read(&identity)?;
-    if let Guarded::Current(checkpoint) = &guarded {
-        let head = reads.head().await?.position;
-        if checkpoint.size > head {
-            return Err(ProofError::RolledBack {
-                expected: checkpoint.size,
-                actual: head,
-            });
-        }
-    }
+    reaches(reads, &guarded).await?;
     let last = last_signed(store, &identity).await?;
     let (edge, _) = edge_at_head(store, reads, last.as_ref()).await?;
     match guarded {
         Guarded::Current(checkpoint) => {
-            let root = root_at(store, checkpoint.size, last.as_ref(), &edge).await?;
-            if root != checkpoint.root {
-                return Err(ProofError::OtherLog {
-                    size: checkpoint.size,
-                });
-            }
+            same_as_guarded(store, &checkpoint, last.as_ref(), Some(&edge)).await?
         }
         Guarded::Earlier(checkpoint) => {
             tracing::warn!(
@@ -81,6 +69,49 @@ pub async fn start(
         mark: mark(store, &edge).await?,
         signed,
     })
+}
+
+/// Whether the log that a running process goes on with is the one that the guard knows, as at the start.
+///
+/// # Errors
+/// [`ProofError::RolledBack`], [`ProofError::OtherLog`].
+pub(super) async fn compare_guard(
+    store: &dyn ProofStore,
+    reads: &dyn ReadStore,
+    guarded: &Guarded,
+    last: Option<&Checkpoint>,
+) -> Result<(), ProofError> {
+    reaches(reads, guarded).await?;
+    match guarded {
+        Guarded::Current(checkpoint) => same_as_guarded(store, checkpoint, last, None).await,
+        Guarded::Earlier(_) | Guarded::Nothing => Ok(()),
+    }
+}
+
+/// Whether the log is as long as the guard says.
+async fn reaches(reads: &dyn ReadStore, guarded: &Guarded) -> Result<(), ProofError> {
+    if let Guarded::Current(checkpoint) = guarded {
+        let head = reads.head().await?.position;
+        if checkpoint.size > head {
+            return Err(ProofError::RolledBack {
+                expected: checkpoint.size,
+                actual: head,
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn same_as_guarded(
+    store: &dyn ProofStore,
+    guarded: &Checkpoint,
+    last: Option<&Checkpoint>,
+    head: Option<&Edge>,
+) -> Result<(), ProofError> {
+    if root_at(store, guarded.size, last, head).await? == guarded.root {
+        return Ok(());
+    }
+    Err(ProofError::OtherLog { size: guarded.size })
 }
 
 /// The last event of an edge.
@@ -189,15 +220,18 @@ pub(super) fn same_root(edge: &Edge, head: &Hash) -> Result<(), ProofError> {
     })
 }
 
-/// The root over the first `size` entries; `last` is signed and `head` is checked.
+/// The root over the first `size` entries; `last` is signed, and `head` is checked where it is known.
 async fn root_at(
     store: &dyn ProofStore,
     size: u64,
     last: Option<&Checkpoint>,
-    head: &Edge,
+    head: Option<&Edge>,
 ) -> Result<Hash, ProofError> {
-    if head.size() == size {
+    if let Some(head) = head.filter(|head| head.size() == size) {
         return Ok(head.root());
+    }
+    if let Some(last) = last.filter(|last| last.size == size) {
+        return Ok(last.root);
     }
     // The hashes of full tiles reach as far as the last checkpoint.
     let mut edge = match last {

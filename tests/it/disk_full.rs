@@ -12,10 +12,14 @@ use archive_ledger::store::contract::log::verified;
 use archive_ledger::store::contract::{ContractStore, fresh_key, soft_delete};
 use archive_ledger::store::writer::CommandError;
 use archive_ledger_domain::EntityType;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::harness::eventually;
 use crate::harness::postgres::Postgres;
+use crate::harness::server::{Backend, Server};
 use crate::store_contract::{OnPostgres, OnSqlite};
 
 /// A small file system.
@@ -90,6 +94,150 @@ async fn a_full_disk_under_postgres_refuses_commands_loses_nothing_and_is_got_ov
     let store = ContractStore::new(Arc::new(store));
     // It ends by itself where its write-ahead log finds no room; whether or not it did, it recovers.
     run_full(&disk, store, async || server.restart().await).await;
+}
+
+async fn status(server: &Server, path: &str, token: &str) -> StatusCode {
+    server.get(path, token).send().await.unwrap().status()
+}
+
+async fn delete(server: &Server, token: &str) -> (Uuid, StatusCode) {
+    let id = Uuid::new_v4();
+    let body = json!({"id": id, "name": "n", "metadata": {}});
+    let answer = server
+        .post("/api/admin/archived/backups", token, &body)
+        .send()
+        .await;
+    (id, answer.unwrap().status())
+}
+
+/// Deletes until the disk takes no more: what does not fit is told to come again.
+async fn delete_until_full(server: &Server, token: &str) {
+    for _ in 0..10_000 {
+        match delete(server, token).await.1 {
+            StatusCode::CREATED => {}
+            StatusCode::SERVICE_UNAVAILABLE => return,
+            other => panic!("{other}"),
+        }
+    }
+    panic!("the disk never was full");
+}
+
+async fn reads_are_served(server: &Server, token: &str, id: Uuid) {
+    let list = "/api/admin/archived/backups";
+    for path in [
+        list.to_owned(),
+        format!("{list}/{id}"),
+        format!("{list}/{id}/history"),
+        "/api/admin/archived/summary".to_owned(),
+        "/api/admin/audit/events?limit=5".to_owned(),
+        "/api/ledger/checkpoint".to_owned(),
+    ] {
+        assert_eq!(status(server, &path, token).await, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_on_a_full_disk_serves_reads_also_when_it_is_started_there_and_goes_on_once_there_is_room()
+{
+    let Some(disk) = SmallDisk::mount(8) else {
+        eprintln!("skipped: only root may mount a file system");
+        return;
+    };
+    let builder = Server::builder(Backend::Embedded);
+    let server = builder.with_data_on(disk.path()).await.start().await;
+    let token = server.token(&["--role", "admin"]).await;
+    let (id, first) = delete(&server, &token).await;
+    assert_eq!(first, StatusCode::CREATED);
+    disk.fill();
+    delete_until_full(&server, &token).await;
+    reads_are_served(&server, &token, id).await;
+    let answer = server.client().get(server.url("/readyz")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let said = answer.text().await.unwrap();
+    assert!(said.contains("(13)"), "{said}");
+
+    // However it ends: by a kill, or by its operator's order.
+    for by_order in [false, true, true] {
+        if by_order {
+            assert_eq!(server.terminate().await, 0, "{}", server.log());
+            disk.fill();
+        }
+        server.restart().await;
+        reads_are_served(&server, &token, id).await;
+        delete_until_full(&server, &token).await;
+        assert_eq!(server.exit_code(), None);
+    }
+    disk.make_room();
+    eventually("it is ready again", Duration::from_secs(30), || async {
+        let answer = server.client().get(server.url("/readyz")).send().await.ok()?;
+        (answer.status() == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert_eq!(delete(&server, &token).await.1, StatusCode::CREATED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_cannot_be_kept_is_told_and_ends_nothing() {
+    let Some(disk) = SmallDisk::mount(1) else {
+        eprintln!("skipped: only root may mount a file system");
+        return;
+    };
+    for backend in [Backend::Embedded, Backend::Clustered] {
+        let guard = disk.path().join(format!("{backend:?}.guard"));
+        let server = Server::builder(backend)
+            .arg("--guard-file")
+            .arg(&guard)
+            .start()
+            .await;
+        let token = server.token(&["--role", "admin"]).await;
+        assert_eq!(delete(&server, &token).await.1, StatusCode::CREATED);
+        disk.fill();
+        let told = eventually("/readyz warns", Duration::from_secs(30), || async {
+            assert_eq!(delete(&server, &token).await.1, StatusCode::CREATED);
+            let answer = server.client().get(server.url("/readyz")).send().await.ok()?;
+            assert_eq!(answer.status(), StatusCode::OK);
+            let body: Value = answer.json().await.ok()?;
+            let warnings = body["warnings"].to_string();
+            warnings.contains("guard").then_some(warnings)
+        })
+        .await;
+        assert!(!told.contains('/'), "no path is told to everybody: {told}");
+        let metrics = server.client().get(server.url("/metrics")).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        assert!(metrics.contains("archive_ledger_guard_up 0"), "{metrics}");
+        assert_eq!(
+            server.log().matches("the guard cannot be kept").count(),
+            1,
+            "{}",
+            server.log()
+        );
+        let left: Vec<_> = std::fs::read_dir(disk.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name.to_string_lossy().contains(".new-"))
+            .collect();
+        assert_eq!(left, [""; 0], "nothing is left of what could not be written");
+        server.restart().await;
+        disk.make_room();
+        eventually("the guard is kept again", Duration::from_secs(30), || async {
+            let answer = server.client().get(server.url("/readyz")).send().await.ok()?;
+            let body: Value = answer.json().await.ok()?;
+            (body["warnings"] == json!([]) && delete(&server, &token).await.1 == StatusCode::CREATED)
+                .then_some(())
+        })
+        .await;
+        // What somebody else has put there is replaced by what is known.
+        std::fs::write(&guard, "no note").unwrap();
+        eventually("the guard is whole again", Duration::from_secs(30), || async {
+            delete(&server, &token).await;
+            std::fs::read_to_string(&guard)
+                .ok()?
+                .contains("/ledger/1")
+                .then_some(())
+        })
+        .await;
+        assert_eq!(server.exit_code(), None);
+    }
 }
 
 /// Fills the disk, makes room again, and does `recover`; returns of how many commands it was not told what became of them.

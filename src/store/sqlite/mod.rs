@@ -183,6 +183,13 @@ impl SqliteStore {
         self.empty_write_ahead_log().await
     }
 
+    /// Leaves the write-ahead log and the shared memory beside the file where they are when the process ends. Whoever closes
+    /// the last connection removes them, and on a full disk they could not be made again: not even reads would be served. So
+    /// one connection is never closed; what is in it is nothing that a kill would not leave as well.
+    pub fn keep_files(&self) {
+        std::mem::forget(Arc::clone(&self.write));
+    }
+
     /// Opens a connection that moves the write-ahead log into the database file beside the writing one.
     ///
     /// # Errors

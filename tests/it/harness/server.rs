@@ -50,6 +50,18 @@ impl Builder {
         self
     }
 
+    /// Has it keep its data directory in this directory, on a disk of the caller's, and nothing else.
+    pub async fn with_data_on(mut self, disk: &Path) -> Self {
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => Arc::new(Place::new(self.backend).await),
+        };
+        let data = tempfile::tempdir_in(disk).unwrap().keep();
+        std::os::unix::fs::symlink(data, place.data_dir()).unwrap();
+        self.place = Some(place);
+        self
+    }
+
     /// Adds an argument to `serve`.
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
