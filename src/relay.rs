@@ -14,17 +14,24 @@
 //!   The cursor `relay` in the database says where to go on only when nothing is left on the stream.
 //! - **A stream that was deleted is created again and receives the whole log from position 1.** Subscribers drop what they
 //!   know by the event's id; the service's own consumers do.
-//! - NATS or the database being away is waited for, for ever.
+//! - NATS or the database being away is waited for, for ever. Where events wait and nothing is published for a while, the log
+//!   says so once, and `/readyz` and a gauge as long as it lasts.
 
+mod outgoing;
 mod publish;
 mod resume;
+mod stored;
+mod window;
 
+use crate::bus::cloud_event::Source;
+use crate::bus::health::{Look, RelayState};
 use crate::bus::nats::NatsBus;
 use crate::bus::{Backoff, BusError, CommitSignal, LogAccess};
 use crate::store::StoreError;
 use crate::telemetry;
 use metrics::{counter, gauge};
 use publish::{End, Publisher};
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -45,6 +52,8 @@ pub struct RelaySettings {
     pub window: usize,
     /// How long the leader waits without a commit of its own process: other instances commit too.
     pub poll: Duration,
+    /// How long events may wait while nothing is published, before that is told.
+    pub patience: Duration,
 }
 
 impl Default for RelaySettings {
@@ -54,9 +63,16 @@ impl Default for RelaySettings {
             renew: Duration::from_millis(1500),
             window: 256,
             poll: Duration::from_millis(100),
+            patience: Duration::from_secs(10),
         }
     }
 }
+
+/// How often it is looked whether the leader gets on.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest pause after a refusal: whoever publishes between the events leaves room for them at some time.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 
 impl RelaySettings {
     /// How long after asking for the lease its holder may publish: shorter than the lease by what a message may take to
@@ -71,20 +87,22 @@ pub struct Relay {
     bus: NatsBus,
     log: LogAccess,
     signal: CommitSignal,
-    source: String,
+    source: Source,
     owner: Uuid,
     settings: RelaySettings,
+    state: RelayState,
 }
 
 impl Relay {
-    /// A relay that publishes as `source` ([`crate::bus::cloud_event::source`]).
+    /// A relay that publishes as `source` and tells `state` how it gets on.
     #[must_use]
     pub fn new(
         bus: NatsBus,
         log: LogAccess,
         signal: CommitSignal,
-        source: String,
+        source: Source,
         settings: RelaySettings,
+        state: RelayState,
     ) -> Self {
         let owner = log.clock.new_id();
         Self {
@@ -94,6 +112,7 @@ impl Relay {
             source,
             owner,
             settings,
+            state,
         }
     }
 
@@ -173,24 +192,50 @@ impl Relay {
         );
         gauge!(telemetry::RELAY_LEADER).set(1.0);
         let (lease, deadline) = watch::channel(until);
-        let publisher = Publisher::new(
-            self.bus.clone(),
-            self.log.clone(),
-            self.signal.clone(),
-            self.source.clone(),
-            self.settings,
-            deadline,
-        );
+        let publisher = Publisher::new(self, deadline);
         let ended = tokio::select! {
             lost = self.keep_lease(epoch, &lease) => lost.map_err(BusError::from),
-            ended = publish_until_stopped(publisher, shutdown) => ended,
+            ended = publish_until_stopped(publisher, &self.state, shutdown) => ended,
+            never = self.watch() => match never {},
         };
+        self.state.rests();
         gauge!(telemetry::RELAY_LEADER).set(0.0);
+        gauge!(telemetry::RELAY_STALLED_SECONDS).set(0.0);
         tracing::info!(
             lease.epoch = epoch,
             "this instance no longer publishes the log (epoch {epoch})"
         );
         ended
+    }
+
+    /// Tells when events wait and nothing is published, and when that is over.
+    async fn watch(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // A database that is away is told of elsewhere.
+            let Ok(head) = self.log.reads.head().await else {
+                continue;
+            };
+            match self.state.look(head.position, self.settings.patience) {
+                Look::AsBefore => {}
+                Look::Stalls(stall) => tracing::error!(
+                    relay.waiting = stall.waiting,
+                    "the relay publishes nothing: {} events wait, for {:?} now ({})",
+                    stall.waiting,
+                    stall.lasted,
+                    stall.cause.as_deref().unwrap_or("no answer came"),
+                ),
+                Look::GoesOn(after) => {
+                    tracing::info!("the relay publishes again, after {after:?}");
+                }
+            }
+            let stalled = self.state.stalled();
+            let lasted = stalled.as_ref().map_or(0.0, |stall| stall.lasted.as_secs_f64());
+            gauge!(telemetry::RELAY_STALLED_SECONDS).set(lasted);
+            if let Some(stall) = stalled {
+                show_lag(stall.waiting);
+            }
+        }
     }
 
     /// Renews the lease until it is another's.
@@ -216,13 +261,15 @@ impl Relay {
 /// Starts the publisher again after whatever interrupts it.
 async fn publish_until_stopped(
     mut publisher: Publisher,
+    state: &RelayState,
     shutdown: &CancellationToken,
 ) -> Result<(), BusError> {
     let mut backoff = Backoff::new();
     loop {
         let before = publisher.published();
         let end = publisher.run(shutdown).await;
-        if publisher.published() > before {
+        let progress = publisher.published() > before;
+        if progress {
             backoff.reset();
         }
         let (cause, error) = match end {
@@ -231,20 +278,33 @@ async fn publish_until_stopped(
                 () = shutdown.cancelled() => return Ok(()),
                 () = publisher.lease_renewed() => continue,
             },
+            End::Known => ("known", None),
             End::Refused => ("refused", None),
             End::Failed(error) if error.is_transient() => ("failed", Some(error)),
             End::Failed(error) => return Err(error),
         };
         counter!(telemetry::RELAY_RESUMES_TOTAL, "cause" => cause).increment(1);
         publisher.report_lag().await;
-        if let Some(error) = &error
-            && !backoff.is_failing()
-        {
-            tracing::warn!(error = %telemetry::chain(error), "the relay waits and looks for its place again");
+        let mut longest = REFUSED_PAUSE;
+        if let Some(error) = &error {
+            longest = Duration::MAX;
+            let error = telemetry::chain(error);
+            if !backoff.is_failing() {
+                tracing::warn!(error, "the relay waits and looks for its place again");
+            }
+            state.refused(error);
+        } else if progress {
+            continue;
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(backoff.next_pause()) => {}
+            () = tokio::time::sleep(backoff.next_pause().min(longest)) => {}
         }
     }
+}
+
+/// Shows how much of the log is not on the stream yet.
+fn show_lag(positions: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    gauge!(telemetry::RELAY_LAG_POSITIONS).set(positions as f64);
 }

@@ -33,6 +33,8 @@ pub const CHECKPOINT_LAG_SECONDS: &str = "archive_ledger_checkpoint_lag_seconds"
 pub const RELAY_LAG_POSITIONS: &str = "archive_ledger_relay_lag_positions";
 /// Counter: events that the bus has acknowledged.
 pub const RELAY_PUBLISHED_TOTAL: &str = "archive_ledger_relay_published_total";
+/// Gauge: seconds for which events have waited and this instance, which leads, has published nothing; 0 while it gets on.
+pub const RELAY_STALLED_SECONDS: &str = "archive_ledger_relay_stalled_seconds";
 /// Gauge: 1 where this instance is the relay's leader, else 0.
 pub const RELAY_LEADER: &str = "archive_ledger_relay_leader";
 /// Counter: times that the relay had to find its place in the stream again, by `cause`.
@@ -59,8 +61,6 @@ pub const CALLBACK_OPEN_CIRCUITS: &str = "archive_ledger_callback_open_circuits"
 pub const CALLBACK_ATTEMPTS_TOTAL: &str = "archive_ledger_callback_attempts_total";
 /// Gauge: streams of events (`GET /api/events`) that this instance serves.
 pub const EVENT_STREAMS: &str = "archive_ledger_event_streams";
-/// Counter: sealed details that were asked for and could not be opened.
-pub const UNREADABLE_TOTAL: &str = "archive_ledger_unreadable_total";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
 /// Histogram: seconds from a request's head to its answer's head.
@@ -201,6 +201,11 @@ fn describe() {
         "Committed positions that are not yet published"
     );
     describe_counter!(RELAY_PUBLISHED_TOTAL, "Events that the bus has acknowledged");
+    describe_gauge!(
+        RELAY_STALLED_SECONDS,
+        Unit::Seconds,
+        "How long events have waited while nothing was published"
+    );
     describe_gauge!(RELAY_LEADER, "Whether this instance publishes the log");
     describe_counter!(
         RELAY_RESUMES_TOTAL,
@@ -238,10 +243,6 @@ fn describe() {
     );
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
     describe_gauge!(EVENT_STREAMS, "Streams of events that are open");
-    describe_counter!(
-        UNREADABLE_TOTAL,
-        "Sealed details that were asked for and could not be opened"
-    );
     describe_counter!(
         HTTP_REQUESTS_TOTAL,
         "Answered requests by method, route and status"

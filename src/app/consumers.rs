@@ -2,10 +2,11 @@
 
 use super::start::{Opened, StartError, Store, blame, store_option};
 use super::tasks::Tasks;
+use crate::bus::cloud_event::Source;
 use crate::bus::health::BusHealth;
 use crate::bus::local::{LogConsumer, Redrive};
 use crate::bus::nats::NatsConsumer;
-use crate::bus::{CommitSignal, Handler, LogAccess, cloud_event};
+use crate::bus::{CommitSignal, Handler, LogAccess};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::callbacks::client::{CallbackClient, ClientOptions};
 use crate::callbacks::consumer::CallbackConsumer;
@@ -109,8 +110,8 @@ fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, handler: Arc<dyn 
             let consumer = LogConsumer::direct(handler, log(opened), signal);
             tasks.spawn("a consumer of the log", consumer.run(tasks.stop()));
         }
-        BusHealth::Nats(nats) => {
-            let consumer = NatsConsumer::new((**nats).clone(), Arc::clone(&handler), opened.store.reads());
+        BusHealth::Nats { bus, .. } => {
+            let consumer = NatsConsumer::new((**bus).clone(), Arc::clone(&handler), opened.store.reads());
             tasks.spawn("a consumer of the bus", consumer.run(tasks.stop()));
             let redriver = LogConsumer::redriver(handler, log(opened), Redrive::default());
             tasks.spawn("a consumer's redriver", redriver.run(tasks.stop()));
@@ -121,15 +122,16 @@ fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, handler: Arc<dyn 
 fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
     match bus {
         BusHealth::InProcess => {}
-        BusHealth::Nats(nats) => {
-            let source = cloud_event::source(&config.service.id);
+        BusHealth::Nats { bus, relay } => {
+            let source = Source::new(&config.service.id, opened.started.identity.numbering());
             let signal = CommitSignal::new(opened.ledger.committed());
             let relay = Relay::new(
-                (**nats).clone(),
+                (**bus).clone(),
                 log(opened),
                 signal,
                 source,
                 RelaySettings::default(),
+                relay.clone(),
             );
             tasks.spawn("the relay", relay.run(tasks.stop()));
         }

@@ -5,8 +5,8 @@ use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
 use super::tidy::{move_log, tidy};
 use crate::bus::CommitSignal;
-use crate::bus::cloud_event;
-use crate::bus::health::BusHealth;
+use crate::bus::cloud_event::Source;
+use crate::bus::health::{BusHealth, RelayState};
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::cleanup::watch::watch;
 use crate::config::{Config, Database, Nats};
@@ -72,7 +72,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut opened = start::open(&config).await?;
     let mut tasks = Tasks::new(CancellationToken::new());
     let bus = match &config.nats {
-        Some(nats) => BusHealth::Nats(Box::new(connect(nats, &config).await?)),
+        Some(nats) => BusHealth::Nats {
+            bus: Box::new(connect(nats, &config).await?),
+            relay: RelayState::default(),
+        },
         None => BusHealth::InProcess,
     };
     let _lock = lock(&config)?;
@@ -110,7 +113,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         purges: work.purges,
         callbacks: work.callbacks,
         audit: audit_trail(&mut tasks, &opened),
-        events: EventStreams::new(cloud_event::source(&config.service.id), stop_http.clone()),
+        events: EventStreams::new(
+            Source::new(&config.service.id, opened.started.identity.numbering()),
+            stop_http.clone(),
+        ),
         exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         body_timeout: config.http.request_timeout,
     };

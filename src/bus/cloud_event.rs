@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `id` | the event's id in the log (UUID version 7); also the `Nats-Msg-Id` |
 //! | `type` | `archive.<event>.v<major version of the event's shape>`, e.g. `archive.purge_requested.v1` |
-//! | `source` | `/archive-ledger/<service id>` ([`source()`]) |
+//! | `source` | `/archive-ledger/<service id>/<number>`: the ledger that recorded it ([`Source`]) |
 //! | `subject` | the entity: `<entity type>/<entity id>` |
 //! | `time` | when the event was recorded, UTC, microseconds |
 //! | `sequence` | extension: the position in the log, as a decimal string |
@@ -18,11 +18,13 @@
 
 pub mod examples;
 
+use crate::numbering::Numbering;
 use crate::store::{Position, StoredEvent};
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventName, InvalidId, State};
 use chrono::{DateTime, SecondsFormat, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -46,16 +48,69 @@ pub fn subject_filter(name: EventName) -> String {
     format!("{SUBJECT_ROOT}.*.{name}.*")
 }
 
-/// The attribute `source` of a service's events: `/archive-ledger/<service id>`, percent-encoded.
-#[must_use]
-pub fn source(service_id: &str) -> String {
-    /// What RFC 3986 leaves unreserved stands as it is.
-    const ESCAPED: AsciiSet = NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~');
-    format!("/archive-ledger/{}", utf8_percent_encode(service_id, &ESCAPED))
+/// The attribute `source` of a service's events: `/archive-ledger/<service id>/<number>`, the id percent-encoded.
+///
+/// The number is that of the ledger that recorded the event ([`Numbering`]), so that `source` and `id` name the same event for
+/// ever, and two events at one position, one of them lost before a fork, are told apart.
+#[derive(Debug, Clone)]
+pub struct Source {
+    service: Arc<str>,
+    numbering: Numbering,
+}
+
+impl Source {
+    /// The source of a service's events.
+    #[must_use]
+    pub fn new(service_id: &str, numbering: Numbering) -> Self {
+        /// What RFC 3986 leaves unreserved stands as it is.
+        const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+            .remove(b'-')
+            .remove(b'.')
+            .remove(b'_')
+            .remove(b'~');
+        let service = format!("/archive-ledger/{}", utf8_percent_encode(service_id, &ESCAPED));
+        Self {
+            service: service.into(),
+            numbering,
+        }
+    }
+
+    /// Which ledger recorded which position.
+    #[must_use]
+    pub const fn numbering(&self) -> &Numbering {
+        &self.numbering
+    }
+
+    /// The source of what is recorded now.
+    #[must_use]
+    pub fn current(&self) -> String {
+        self.with(self.numbering.current())
+    }
+
+    /// The source of the event at a position.
+    #[must_use]
+    pub fn of(&self, position: Position) -> String {
+        self.with(self.numbering.of(position))
+    }
+
+    /// The source that the event at a position had before sources carried a number, if it is as old as that may be.
+    #[must_use]
+    pub fn former(&self, position: Position) -> Option<&str> {
+        (self.numbering.of(position) == 1).then_some(&self.service)
+    }
+
+    /// The number of the ledger that a source of this service names; `None` for that of another service.
+    #[must_use]
+    pub fn number_in(&self, source: &str) -> Option<u64> {
+        match source.strip_prefix(&*self.service)? {
+            "" => Some(1),
+            number => number.strip_prefix('/')?.parse().ok(),
+        }
+    }
+
+    fn with(&self, number: u64) -> String {
+        format!("{}/{number}", self.service)
+    }
 }
 
 /// An event as it stands on the bus.
@@ -68,7 +123,7 @@ pub struct CloudEvent {
     /// What happened, and the version of its shape.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The service that it happened in.
+    /// The service that it happened in, and the number of the ledger that recorded it: together with `id` it names the event.
     pub source: String,
     /// The entity: `<entity type>/<entity id>`.
     pub subject: String,
@@ -163,7 +218,7 @@ pub enum DecodeError {
 }
 
 impl CloudEvent {
-    /// An event of the log as it stands on the bus; `source` as [`source()`] makes it.
+    /// An event of the log as it stands on the bus; `source` as [`Source::of`] makes it.
     #[must_use]
     pub fn new(stored: &StoredEvent, source: &str) -> Self {
         let name = stored.event.name();

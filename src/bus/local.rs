@@ -5,7 +5,7 @@
 use super::{
     Backoff, BusError, BusEvent, CommitSignal, Handler, HandlerError, LogAccess, count_handled, park_event,
 };
-use crate::store::{Position, StoreError};
+use crate::store::{Head, Position, StoreError};
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::VecDeque;
@@ -22,7 +22,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long a cursor may lag behind events that the consumer does not want: moving it costs a write.
 const IDLE_CURSOR_LAG: Duration = Duration::from_secs(5);
 
-/// When the redriver runs, and how far behind the log it stays.
+/// When the redriver runs, and how far behind the log it stays. Together: the longest that work waits for when the bus does not
+/// deliver, whatever holds it up.
 #[derive(Debug, Clone, Copy)]
 pub struct Redrive {
     /// The pause between two runs; one is made at start.
@@ -34,8 +35,8 @@ pub struct Redrive {
 impl Default for Redrive {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(30),
-            delay: Duration::from_secs(60),
+            every: Duration::from_secs(10),
+            delay: Duration::from_secs(20),
         }
     }
 }
@@ -51,11 +52,14 @@ pub struct LogConsumer {
     cursor: String,
     via: &'static str,
     pause: Duration,
-    delay: Option<TimeDelta>,
+    delay: Option<Duration>,
     position: Position,
     saved: Position,
     saved_at: Instant,
-    heads: VecDeque<(Position, Option<DateTime<Utc>>)>,
+    /// Heads that were not old enough, and when each was first seen.
+    heads: VecDeque<(Head, Instant)>,
+    /// Up to here everything is old enough, whatever the clock that dated it said.
+    aged: Position,
 }
 
 impl LogConsumer {
@@ -72,7 +76,6 @@ impl LogConsumer {
     #[must_use]
     pub fn redriver(handler: Arc<dyn Handler>, log: LogAccess, redrive: Redrive) -> Self {
         let cursor = format!("redrive:{}", handler.name());
-        let delay = TimeDelta::from_std(redrive.delay).unwrap_or(TimeDelta::MAX);
         let signal = CommitSignal::polling();
         Self::new(
             handler,
@@ -81,7 +84,7 @@ impl LogConsumer {
             cursor,
             "redrive",
             redrive.every,
-            Some(delay),
+            Some(redrive.delay),
         )
     }
 
@@ -92,7 +95,7 @@ impl LogConsumer {
         cursor: String,
         via: &'static str,
         pause: Duration,
-        delay: Option<TimeDelta>,
+        delay: Option<Duration>,
     ) -> Self {
         Self {
             handler,
@@ -106,6 +109,7 @@ impl LogConsumer {
             saved: 0,
             saved_at: Instant::now(),
             heads: VecDeque::new(),
+            aged: 0,
         }
     }
 
@@ -153,9 +157,10 @@ impl LogConsumer {
         loop {
             // The head comes first: of what stands at or below it, `log_after` misses nothing.
             let head = self.log.reads.head().await?;
-            let cutoff = self.delay.map(|delay| self.log.clock.now() - delay);
-            let horizon = self.horizon(head.position, head.recorded_at, cutoff);
-            if head.position <= self.position {
+            let position = head.position;
+            let cutoff = self.cutoff();
+            let horizon = self.horizon(head, cutoff);
+            if position <= self.position {
                 return Ok(());
             }
             let found = self
@@ -164,12 +169,14 @@ impl LogConsumer {
                 .log_after(self.position, self.handler.events(), BATCH)
                 .await?;
             let exhausted = found.len() < BATCH as usize;
-            let mut due: Vec<BusEvent> = found.into_iter().map(BusEvent::from).collect();
-            let found = due.len();
-            if let Some(cutoff) = cutoff {
-                due.retain(|event| event.recorded_at <= cutoff);
-            }
-            let all_due = due.len() == found;
+            let (count, aged) = (found.len(), self.aged);
+            let is_due = |event: &BusEvent| {
+                event.position <= aged || cutoff.is_none_or(|cutoff| event.recorded_at <= cutoff)
+            };
+            let found = found.into_iter().map(BusEvent::from);
+            // None behind one that has to wait: the cursor would pass over that one.
+            let due: Vec<BusEvent> = found.take_while(is_due).collect();
+            let all_due = due.len() == count;
             if !self.hand_over(&due, shutdown).await {
                 return Ok(());
             }
@@ -185,27 +192,36 @@ impl LogConsumer {
         }
     }
 
-    /// The last position that is known to be old enough, whatever event stands there.
+    /// What was recorded after this is too young; `None` when nothing is.
+    fn cutoff(&self) -> Option<DateTime<Utc>> {
+        let delay = TimeDelta::from_std(self.delay?).unwrap_or(TimeDelta::MAX);
+        // A delay longer than time itself lets nothing through.
+        let now = self.log.clock.now();
+        Some(now.checked_sub_signed(delay).unwrap_or(DateTime::<Utc>::MIN_UTC))
+    }
+
+    /// The last position that is known to be old enough, whatever event stands there: by its time, or because it was seen so
+    /// long ago. The clock that dated it may have run ahead.
     ///
     /// Without it a consumer of rare events would read the same stretch of the log again at every pass.
-    fn horizon(
-        &mut self,
-        head: Position,
-        recorded_at: Option<DateTime<Utc>>,
-        cutoff: Option<DateTime<Utc>>,
-    ) -> Position {
-        let Some(cutoff) = cutoff else { return head };
-        if self.heads.back().is_none_or(|(position, _)| *position < head) {
-            self.heads.push_back((head, recorded_at));
-        }
-        let mut horizon = 0;
-        while let Some((position, at)) = self.heads.front().copied()
-            && at.is_none_or(|at| at <= cutoff)
+    fn horizon(&mut self, head: Head, cutoff: Option<DateTime<Utc>>) -> Position {
+        let (Some(delay), Some(cutoff)) = (self.delay, cutoff) else {
+            return head.position;
+        };
+        if self
+            .heads
+            .back()
+            .is_none_or(|(last, _)| last.position < head.position)
         {
-            horizon = position;
+            self.heads.push_back((head, Instant::now()));
+        }
+        while let Some((head, seen)) = self.heads.front()
+            && (head.recorded_at.is_none_or(|at| at <= cutoff) || seen.elapsed() >= delay)
+        {
+            self.aged = self.aged.max(head.position);
             self.heads.pop_front();
         }
-        horizon
+        self.aged
     }
 
     /// Hands events over in order; false when the service stops before the last one.

@@ -3,7 +3,7 @@
 //! ```text
 //!                       ┌──────────── local.rs ────────────┐  embedded: cursor `<consumer>`
 //! log (by position) ────┤                                  ├──▶ Handler ──▶ (event id + job) in one transaction
-//!        │              └── local.rs, `redrive:<consumer>` ┘  clustered: everything again, a minute later
+//!        │              └── local.rs, `redrive:<consumer>` ┘  clustered: everything again, seconds later
 //!        └─▶ relay.rs ─▶ JetStream ─▶ nats.rs ─▶ looked up in the log ─▶ Handler
 //! ```
 //!
@@ -213,14 +213,13 @@ impl Backoff {
     }
 }
 
-/// The log's events at the given positions, those that exist; of the given names only, when there are any.
+/// The log's events at the given positions, those that exist.
 ///
 /// Positions come from messages, so they may be anything.
 pub(crate) async fn find_in_log(
     reads: &dyn ReadStore,
-    names: &[EventName],
     positions: &[Position],
-) -> Result<HashMap<Position, BusEvent>, StoreError> {
+) -> Result<HashMap<Position, StoredEvent>, StoreError> {
     /// What a database column can hold.
     const POSSIBLE: RangeInclusive<Position> = 1..=i64::MAX as Position;
     let mut wanted: Vec<Position> = positions
@@ -234,10 +233,7 @@ pub(crate) async fn find_in_log(
         return Ok(HashMap::new());
     }
     let found = reads.log_at(&wanted).await?.into_iter();
-    Ok(found
-        .filter(|stored| names.is_empty() || names.contains(&stored.event.name()))
-        .map(|stored| (stored.position, BusEvent::from(stored)))
-        .collect())
+    Ok(found.map(|stored| (stored.position, stored)).collect())
 }
 
 /// Counts and logs an event of the log that its consumer cannot handle.

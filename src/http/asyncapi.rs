@@ -24,7 +24,7 @@ use utoipa::{PartialSchema, ToSchema};
     responses((status = 200, description = "The AsyncAPI 3.0 document", body = Object))
 )]
 pub async fn handler(State(api): State<SharedApi>) -> Result<Json<Value>, ApiError> {
-    document(api.events.source())
+    document(&api.events.source().current())
         .map(Json)
         .map_err(ApiError::internal)
 }
@@ -40,7 +40,7 @@ pub enum DocumentError {
     Json(#[from] serde_json::Error),
 }
 
-/// The document of the service that publishes as `source` ([`cloud_event::source`]).
+/// The document of the service that publishes as `source` ([`cloud_event::Source`]).
 ///
 /// # Errors
 /// [`DocumentError`].

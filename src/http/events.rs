@@ -5,6 +5,7 @@ pub mod feed;
 use super::caller::{Head, SharedApi};
 use super::error::ApiError;
 use super::rights::Right;
+use crate::bus::cloud_event::Source;
 use crate::ledger::LedgerError;
 use crate::store::Position;
 use crate::telemetry;
@@ -41,20 +42,20 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// What all streams share.
 #[derive(Debug)]
 pub struct EventStreams {
-    source: Arc<str>,
+    source: Arc<Source>,
     stopping: CancellationToken,
     streams: Arc<Semaphore>,
     pages: Arc<Semaphore>,
 }
 
 impl EventStreams {
-    /// Streams of events of `source` ([`crate::bus::cloud_event::source`]) that end when `stopping` is cancelled.
+    /// Streams of events of `source` that end when `stopping` is cancelled.
     #[must_use]
-    pub fn new(source: String, stopping: CancellationToken) -> Self {
+    pub fn new(source: Source, stopping: CancellationToken) -> Self {
         // Shown from the start, not from the first stream on.
         gauge!(telemetry::EVENT_STREAMS).increment(0.0);
         Self {
-            source: source.into(),
+            source: Arc::new(source),
             stopping,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             pages: Arc::new(Semaphore::new(MAX_PAGES)),
@@ -63,7 +64,7 @@ impl EventStreams {
 
     /// The events' `source`.
     #[must_use]
-    pub fn source(&self) -> &str {
+    pub fn source(&self) -> &Source {
         &self.source
     }
 }

@@ -2,7 +2,7 @@
 
 use super::envelope::KeepBody;
 use super::error::ApiError;
-use crate::bus::health::BusHealth;
+use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
 use crate::proofs::guard::Guard;
 use crate::store::witness::Witness;
@@ -82,7 +82,8 @@ pub struct Readiness {
     pub store: &'static str,
     /// `ok` or `unavailable`: whether commands can be recorded.
     pub writer: &'static str,
-    /// `ok` or `unavailable`. Commands are taken without a bus: what is due waits in the log.
+    /// `ok`, `unavailable`, or `stalled`: it is there, and takes none of the events that this instance's relay sends. Commands
+    /// are taken all the same: what is due waits in the log.
     pub bus: &'static str,
     /// `ok`, or `unavailable` while a local storage root is away. The service is ready all the same: purges of what is below that
     /// root wait, and only what names it is refused.
@@ -137,9 +138,15 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
             failing.reason
         ));
     }
-    let bus = probes.bus.is_up();
-    if !bus {
-        reasons.push("the bus does not answer".to_owned());
+    let bus = probes.bus.status();
+    match &bus {
+        BusStatus::Up => {}
+        BusStatus::Down => reasons.push("the bus does not answer".to_owned()),
+        BusStatus::Stalled(stall) => reasons.push(format!(
+            "the relay has published nothing for {} s, and {} events wait",
+            stall.lasted.as_secs(),
+            stall.waiting
+        )),
     }
     if probes.stopping.is_cancelled() {
         reasons.push("the service is stopping".to_owned());
@@ -151,7 +158,11 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
         status: if ready { "ready" } else { "not ready" },
         store: word(store && divergence.is_none()),
         writer: word(failing.is_none() && divergence.is_none()),
-        bus: word(bus),
+        bus: match bus {
+            BusStatus::Up => "ok",
+            BusStatus::Down => "unavailable",
+            BusStatus::Stalled(_) => "stalled",
+        },
         storage: word(storage),
         reasons,
         warnings: probes.warnings(),

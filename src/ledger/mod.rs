@@ -5,7 +5,6 @@
 
 mod command;
 mod force;
-mod opened;
 mod past;
 mod purge_order;
 mod view;

@@ -2,14 +2,16 @@
 //!
 //! The first origin is `<service domain>/ledger/1`, fixed when the ledger is first opened; a later change of the domain does
 //! not change it. Every fork opens the next number. What is remembered: `origin/1` is the first verifier key, `fork/<n>` the
-//! statement that origin n began with.
+//! statement that origin n began with. A copy that is older than a fork has never heard of that one's number: the next fork
+//! skips it, so that no number stands for two histories, and its statement is remembered under the first number that is missing.
 
 use super::ProofError;
 use super::fork::Statement;
 use crate::merkle::checkpoint::{Checkpoint, statement_hash};
 use crate::merkle::note::{SigningKey, VerifierKey};
-use crate::store::Hash;
+use crate::numbering::Numbering;
 use crate::store::proofs::ProofStore;
+use crate::store::{Hash, Position};
 
 /// Where the first origin's verifier key is remembered.
 const FIRST_ORIGIN: &str = "origin/1";
@@ -19,10 +21,25 @@ pub(super) fn fork_name(ledger: u64) -> String {
     format!("fork/{ledger}")
 }
 
+/// How many numbers a fork may skip: more is no fork.
+const SKIPPED_MAX: u64 = 10_000;
+
 /// The name of an origin.
 #[must_use]
 pub fn origin_name(domain: &str, ledger: u64) -> String {
     format!("{domain}/ledger/{ledger}")
+}
+
+/// The number of an origin of the ledger whose first one is `first`; `None` for one of another ledger.
+pub(super) fn origin_number(first: &VerifierKey, name: &str) -> Option<u64> {
+    let number = name.strip_prefix(base(first))?.strip_prefix("/ledger/")?;
+    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+    (origin_name(base(first), number) == name).then_some(number)
+}
+
+/// What the names of all origins begin with.
+pub(super) fn base(first: &VerifierKey) -> &str {
+    first.name().strip_suffix("/ledger/1").unwrap_or(first.name())
 }
 
 /// The ledger as it signs.
@@ -33,6 +50,15 @@ pub struct Identity {
     origins: Vec<VerifierKey>,
     /// The statement that the current origin was forked with.
     statement: Option<String>,
+    numbering: Numbering,
+}
+
+/// What a ledger remembers of its origins.
+struct Remembered {
+    origins: Vec<VerifierKey>,
+    statement: Option<String>,
+    /// The number that each fork opened, and how many entries it went on from.
+    forks: Vec<(u64, Position)>,
 }
 
 impl Identity {
@@ -42,16 +68,25 @@ impl Identity {
     /// [`ProofError::OtherKey`] when the seed is not that of the ledger's key; [`ProofError::Origin`] when what is remembered
     /// was changed.
     pub async fn open(store: &dyn ProofStore, seed: &[u8; 32], domain: &str) -> Result<Self, ProofError> {
-        let (origins, statement) = match Self::remembered(store).await? {
+        let remembered = match Self::recall(store).await? {
             Some(remembered) => remembered,
             None => {
                 let fresh = signing_key(&origin_name(domain, 1), seed)?;
                 let standing = store
                     .remember(FIRST_ORIGIN, &fresh.verifier().to_string())
                     .await?;
-                (vec![verifier(1, &standing)?], None)
+                Remembered {
+                    origins: vec![verifier(1, &standing)?],
+                    statement: None,
+                    forks: Vec::new(),
+                }
             }
         };
+        let Remembered {
+            origins,
+            statement,
+            forks,
+        } = remembered;
         let Some(current) = origins.last() else {
             return Err(changed(1, "it has no key"));
         };
@@ -66,6 +101,7 @@ impl Identity {
             key,
             origins,
             statement,
+            numbering: Numbering::new(forks),
         })
     }
 
@@ -77,23 +113,46 @@ impl Identity {
     pub async fn remembered(
         store: &dyn ProofStore,
     ) -> Result<Option<(Vec<VerifierKey>, Option<String>)>, ProofError> {
+        let remembered = Self::recall(store).await?;
+        Ok(remembered.map(|remembered| (remembered.origins, remembered.statement)))
+    }
+
+    async fn recall(store: &dyn ProofStore) -> Result<Option<Remembered>, ProofError> {
         let Some(first) = store.recall(FIRST_ORIGIN).await? else {
             return Ok(None);
         };
-        let mut origins = vec![verifier(1, &first)?];
-        let mut last = None;
-        for ledger in 2.. {
-            let Some(text) = store.recall(&fork_name(ledger)).await? else {
-                break;
-            };
-            let statement = Statement::open(&text).map_err(|reason| changed(ledger, reason))?;
-            if origins.last() != Some(&statement.old) {
-                return Err(changed(ledger, "it does not follow the origin before it"));
+        let first = verifier(1, &first)?;
+        let mut remembered = Remembered {
+            origins: vec![first.clone()],
+            statement: None,
+            forks: Vec::new(),
+        };
+        let mut next = 2;
+        while let Some(text) = store.recall(&fork_name(next)).await? {
+            let statement = Statement::open(&text).map_err(|reason| changed(next, reason))?;
+            let opened = origin_number(&first, statement.new.name());
+            let opened = opened
+                .filter(|opened| (next..=next + SKIPPED_MAX).contains(opened))
+                .ok_or_else(|| changed(next, "it is no origin of this ledger"))?;
+            for skipped in next..opened {
+                let name = origin_name(base(&first), skipped);
+                remembered.origins.push(first.renamed(&name));
             }
-            origins.push(statement.new);
-            last = Some(text);
+            if remembered.origins.last() != Some(&statement.old) {
+                return Err(changed(next, "it does not follow the origin before it"));
+            }
+            remembered.origins.push(statement.new);
+            remembered.forks.push((opened, statement.size));
+            remembered.statement = Some(text);
+            next = opened + 1;
         }
-        Ok(Some((origins, last)))
+        Ok(Some(remembered))
+    }
+
+    /// Which origin recorded which position.
+    #[must_use]
+    pub fn numbering(&self) -> Numbering {
+        self.numbering.clone()
     }
 
     /// The number of the current origin.

@@ -5,30 +5,35 @@
 //! drained, the place is looked up again, and publishing goes on from there: nothing is skipped, and what was stored although
 //! its acknowledgement was lost is recognised by its `Nats-Msg-Id`.
 //!
+//! The server takes no message whose `Nats-Msg-Id` it knows, whoever sent it before. So what it calls a duplicate is read: if
+//! it says what the event says, the event is published; if it says anything else, somebody has taken the event's id, and the
+//! relay waits, loudly, until the server has forgotten it. Behind a duplicate the sequences no longer fit what was sent ahead,
+//! so that for a while each message waits for the one before it.
+//!
+//! Strangers' messages take the sequences that events were to get. Where they keep coming, nothing would fit for long: for a while
+//! each event is then sent by itself, behind the last message of its own subject, which strangers have no business with.
+//!
 //! An entity's events keep their order even where a stranger's message takes the place of one that was lost: an event whose
 //! entity has one on the way is sent only right behind that one, and then names its id as well (a purge without storage is
 //! two such events); any other waits for the acknowledgement.
 
-use super::resume::{self, Place};
+use super::outgoing::{Fence, Outgoing};
+use super::resume::{Finder, Place};
+use super::stored::last_on;
+use super::window::{Answer, Broken, Sent, Window};
 use super::{NAME, RelaySettings};
-use crate::bus::cloud_event::{CONTENT_TYPE, CloudEvent, subject};
-use crate::bus::nats::{NatsBus, NatsError, STREAM};
+use crate::bus::cloud_event::Source;
+use crate::bus::health::RelayState;
+use crate::bus::nats::{NatsBus, NatsError};
 use crate::bus::{BusError, CommitSignal, LogAccess};
-use crate::store::{Position, StoredEvent};
+use crate::store::Position;
 use crate::telemetry;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::publish::PublishAck;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, StreamExt};
+use futures::StreamExt;
 use metrics::{counter, gauge};
-use std::collections::HashMap;
-use std::future::IntoFuture;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// How many events are read at once.
 const PAGE: u32 = 512;
@@ -39,6 +44,12 @@ const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// How often the connection is looked at while an acknowledgement is awaited.
 const CONNECTION_CHECK: Duration = Duration::from_millis(100);
 
+/// How many messages behind a duplicate wait for each other: where one was copied, more may be.
+const CAREFUL_FOR: usize = 64;
+
+/// How many messages are sent by themselves once strangers came in between.
+const CROWDED_FOR: usize = 256;
+
 /// What ended a stretch of publishing.
 pub(super) enum End {
     /// The service stops.
@@ -47,43 +58,10 @@ pub(super) enum End {
     LeaseOver,
     /// The server refused a message: something else was published, or a message was lost.
     Refused,
+    /// What comes next is on the stream already.
+    Known,
     /// The server or the database failed.
     Failed(BusError),
-}
-
-/// A message that is on its way.
-struct Sent {
-    position: Position,
-    event_id: Uuid,
-    /// The sequence that it gets if nothing comes between.
-    sequence: u64,
-    stream_id: String,
-    /// The stream that it is meant for ([`Place::stream`]).
-    stream: i128,
-}
-
-/// What the server will say of a message.
-type Ack = BoxFuture<'static, Result<PublishAck, PublishError>>;
-
-/// Messages on their way, in order.
-#[derive(Default)]
-struct Window {
-    acks: FuturesOrdered<BoxFuture<'static, (Sent, Result<PublishAck, PublishError>)>>,
-    /// The entities that they are about, and how many messages each: more than one only where each follows the one before.
-    entities: HashMap<String, usize>,
-    /// The entity and the id of the last one that was sent.
-    last: Option<(String, Uuid)>,
-    /// What went wrong first; nothing is sent any more then.
-    broken: Option<Broken>,
-}
-
-enum Broken {
-    /// A message was refused, or stands elsewhere than expected.
-    Misplaced,
-    /// An acknowledgement did not come.
-    Failed(PublishError),
-    /// The connection was lost.
-    Disconnected,
 }
 
 /// Publishes the log as long as it holds the lease.
@@ -91,35 +69,40 @@ pub(super) struct Publisher {
     bus: NatsBus,
     log: LogAccess,
     signal: CommitSignal,
-    source: String,
+    source: Source,
     settings: RelaySettings,
+    state: RelayState,
     deadline: watch::Receiver<Instant>,
     /// How far the stream is known to be the log.
     certain: Option<Place>,
     /// Whether a message behind it failed.
     doubtful: bool,
+    /// How many messages more wait for each other.
+    careful: usize,
+    /// How many messages more follow the last one of their subject, not of the stream: strangers came in between.
+    crowded: usize,
+    /// The event whose id somebody else has taken, once that was told.
+    taken: Position,
     saved: Position,
     saved_at: Instant,
 }
 
 impl Publisher {
-    pub(super) fn new(
-        bus: NatsBus,
-        log: LogAccess,
-        signal: CommitSignal,
-        source: String,
-        settings: RelaySettings,
-        deadline: watch::Receiver<Instant>,
-    ) -> Self {
+    /// A publisher that may publish until `deadline`, and tells `state` how it gets on.
+    pub(super) fn new(parts: &super::Relay, deadline: watch::Receiver<Instant>) -> Self {
         Self {
-            bus,
-            log,
-            signal,
-            source,
-            settings,
+            bus: parts.bus.clone(),
+            log: parts.log.clone(),
+            signal: parts.signal.clone(),
+            source: parts.source.clone(),
+            settings: parts.settings,
+            state: parts.state.clone(),
             deadline,
             certain: None,
             doubtful: false,
+            careful: 0,
+            crowded: 0,
+            taken: 0,
             saved: 0,
             saved_at: Instant::now(),
         }
@@ -150,8 +133,9 @@ impl Publisher {
         if let End::Refused = end {
             end = match window.broken {
                 Some(Broken::Misplaced) | None => End::Refused,
+                Some(Broken::Known) => End::Known,
                 Some(Broken::Failed(error)) => {
-                    End::Failed(NatsError::request("publishing an event")(error.into()).into())
+                    End::Failed(NatsError::request("publishing an event")(error).into())
                 }
                 Some(Broken::Disconnected) => End::Failed(
                     NatsError::request("publishing an event")("the connection was lost".into()).into(),
@@ -159,7 +143,7 @@ impl Publisher {
             };
         }
         match self.save().await {
-            Err(error) if matches!(end, End::Refused | End::LeaseOver) => End::Failed(error),
+            Err(error) if matches!(end, End::Refused | End::Known | End::LeaseOver) => End::Failed(error),
             Ok(()) | Err(_) => end,
         }
     }
@@ -171,12 +155,12 @@ impl Publisher {
                 () = tokio::time::sleep(CONNECTION_CHECK) => {}
             }
         }
-        let place = resume::find(&self.bus, &self.log, self.certain, self.doubtful).await?;
-        self.certain = Some(place);
+        let place = self.finder().find(self.certain, self.doubtful).await?;
+        self.is_certain_of(place);
         self.doubtful = false;
         let Place {
             mut position,
-            mut sequence,
+            scanned: mut sequence,
             stream,
             ..
         } = place;
@@ -193,7 +177,7 @@ impl Publisher {
             }
             for event in events {
                 let stream_id = event.key.stream_id();
-                while window.is_full_for(&stream_id, self.settings.window) {
+                while window.is_full_for(&stream_id, self.limit()) {
                     self.settle(window).await;
                 }
                 if shutdown.is_cancelled() {
@@ -206,7 +190,18 @@ impl Publisher {
                     return Ok(End::LeaseOver);
                 }
                 position = event.position;
-                self.send(window, &event, stream_id, sequence, stream).await?;
+                let message = Outgoing::new(&event, stream_id, &self.source, stream)?;
+                if self.crowded > 0 {
+                    self.crowded -= 1;
+                    self.send_alone(window, message).await?;
+                    continue;
+                }
+                if window.acks.is_empty() {
+                    // Neither a duplicate nor a message that went alone was counted.
+                    sequence = self.certain.map_or(sequence, |place| place.scanned);
+                }
+                self.careful = self.careful.saturating_sub(1);
+                self.send(window, message, Fence::Stream(sequence)).await?;
                 sequence += 1;
             }
             if shutdown.is_cancelled() {
@@ -234,43 +229,44 @@ impl Publisher {
         }
     }
 
-    /// Sends one event, to be stored right behind `sequence`.
-    async fn send(
-        &self,
-        window: &mut Window,
-        event: &StoredEvent,
-        stream_id: String,
-        sequence: u64,
-        stream: i128,
-    ) -> Result<(), BusError> {
-        let failed = NatsError::request("publishing an event");
-        let body = match CloudEvent::new(event, &self.source).encode() {
-            Ok(body) => body,
-            Err(error) => return Err(failed(error.into()).into()),
+    /// Sends one event among strangers' messages: it follows the last one of its own subject, whatever else comes.
+    async fn send_alone(&mut self, window: &mut Window, message: Outgoing) -> Result<(), BusError> {
+        let last = match last_on(&self.bus, &message.subject).await? {
+            Some(stored) if message.stands_in(&stored) => {
+                self.advance(&message.sent, Some(stored.sequence), false);
+                return Ok(());
+            }
+            Some(other) => other.sequence,
+            None => 0,
         };
-        let mut message = PublishMessage::build()
-            .payload(body.into())
-            .message_id(event.event_id.to_string())
-            .expected_stream(STREAM)
-            .expected_last_sequence(sequence)
-            .header("Content-Type", CONTENT_TYPE);
-        if let Some(before) = window.before(&stream_id) {
-            message = message.expected_last_message_id(before.to_string());
-        }
-        let subject = subject(&event.key, event.event.name());
-        let ack = match self.bus.context().send_publish(subject, message).await {
-            Ok(ack) => ack,
-            Err(error) => return Err(failed(error.into()).into()),
-        };
-        let sent = Sent {
-            position: event.position,
-            event_id: event.event_id,
-            sequence: sequence + 1,
-            stream_id,
-            stream,
-        };
-        window.push(sent, ack.into_future());
+        self.send(window, message, Fence::Subject(last)).await?;
+        self.settle_all(window).await;
         Ok(())
+    }
+
+    /// Sends one event, to be stored where the fence allows it.
+    async fn send(&self, window: &mut Window, message: Outgoing, fence: Fence) -> Result<(), BusError> {
+        let before = window.before(&message.sent.stream_id);
+        let (sent, ack) = message.send(&self.bus, fence, before).await?;
+        window.push(sent, ack);
+        Ok(())
+    }
+
+    const fn finder(&self) -> Finder<'_> {
+        Finder {
+            bus: &self.bus,
+            log: &self.log,
+            source: &self.source,
+        }
+    }
+
+    /// How many messages may be on their way.
+    const fn limit(&self) -> usize {
+        if self.careful > 0 || self.crowded > 0 {
+            1
+        } else {
+            self.settings.window
+        }
     }
 
     async fn settle_all(&mut self, window: &mut Window) {
@@ -300,32 +296,90 @@ impl Publisher {
             }
         };
         window.settled(&sent);
+        // Behind a failure, only what follows without a gap counts.
+        let follows = sent.position == self.published() + 1;
         match answer {
-            // Behind a failure, only what follows without a gap counts.
-            Ok(ack) if ack.sequence > 0 && sent.position == self.published() + 1 => {
-                counter!(telemetry::RELAY_PUBLISHED_TOTAL).increment(u64::from(!ack.duplicate));
-                self.certain = Some(Place {
-                    position: sent.position,
-                    sequence: ack.sequence,
-                    exact: true,
-                    stream: sent.stream,
-                });
-                if ack.sequence != sent.sequence {
+            Answer::Stored(sequence) if follows => {
+                counter!(telemetry::RELAY_PUBLISHED_TOTAL).increment(1);
+                let expected = sent.sequence.is_none_or(|expected| expected == sequence);
+                self.advance(&sent, Some(sequence), expected);
+                if !expected {
                     self.fail(window, Broken::Misplaced);
                 }
             }
-            // In a cluster, sequence 0 means that the same message is still being stored.
-            Ok(_) => self.fail(window, Broken::Misplaced),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId
-                ) =>
-            {
+            Answer::Known(sequence) if follows => self.pass_over(window, &sent, Some(sequence)),
+            Answer::Removed if follows => {
+                tracing::warn!(
+                    event.position = sent.position,
+                    event.id = %sent.event_id,
+                    "event {} was on the stream and was removed from it: it is not published again",
+                    sent.position,
+                );
+                self.pass_over(window, &sent, None);
+            }
+            Answer::Taken(sequence) if follows => {
+                self.state.refused(format!(
+                    "the id of event {} belongs to another message, at the stream's sequence {sequence}",
+                    sent.position
+                ));
+                if self.taken != sent.position {
+                    self.taken = sent.position;
+                    tracing::error!(
+                        event.position = sent.position,
+                        event.id = %sent.event_id,
+                        stream.sequence = sequence,
+                        "event {} cannot be published: somebody else has sent another message under its id (sequence \
+                         {sequence}), and the server takes no other one before it has forgotten that",
+                        sent.position,
+                    );
+                }
                 self.fail(window, Broken::Misplaced);
             }
-            Err(error) => self.fail(window, Broken::Failed(error)),
+            Answer::Refused if follows => {
+                self.crowded = CROWDED_FOR;
+                self.state.refused(format!(
+                    "event {} was refused: other messages come to the stream",
+                    sent.position
+                ));
+                self.fail(window, Broken::Misplaced);
+            }
+            Answer::Stored(_)
+            | Answer::Known(_)
+            | Answer::Removed
+            | Answer::Taken(_)
+            | Answer::Refused
+            | Answer::UnderWay => self.fail(window, Broken::Misplaced),
+            Answer::Failed(error) => self.fail(window, Broken::Failed(error)),
         }
+    }
+
+    /// The event of a duplicate is published. Unless it was alone, what was sent behind it names sequences that do not come.
+    fn pass_over(&mut self, window: &mut Window, sent: &Sent, at: Option<u64>) {
+        self.careful = CAREFUL_FOR;
+        self.advance(sent, at, false);
+        if !window.acks.is_empty() {
+            self.fail(window, Broken::Known);
+        }
+    }
+
+    /// An event is on the stream; `last` is set when it is the last message there.
+    fn advance(&mut self, sent: &Sent, at: Option<u64>, last: bool) {
+        let scanned = match (at, self.certain) {
+            (Some(at), _) if last => at,
+            (_, Some(place)) => place.scanned,
+            (_, None) => 0,
+        };
+        self.is_certain_of(Place {
+            position: sent.position,
+            scanned,
+            at,
+            stream: sent.stream,
+        });
+    }
+
+    fn is_certain_of(&mut self, place: Place) {
+        self.state.published(place.position);
+        self.certain = Some(place);
     }
 
     /// Notes what went wrong first.
@@ -353,109 +407,7 @@ impl Publisher {
     /// Shows how much of the log is not on the stream yet.
     pub(super) async fn report_lag(&self) {
         if let Ok(head) = self.log.reads.head().await {
-            let lag = head.position.saturating_sub(self.published());
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            gauge!(telemetry::RELAY_LAG_POSITIONS).set(lag as f64);
+            super::show_lag(head.position.saturating_sub(self.published()));
         }
-    }
-}
-
-impl Window {
-    /// Whether an event of this entity has to wait.
-    fn is_full_for(&self, stream_id: &str, limit: usize) -> bool {
-        let parted = self.entities.contains_key(stream_id) && self.before(stream_id).is_none();
-        !self.acks.is_empty() && (self.acks.len() >= limit || parted)
-    }
-
-    /// The id of the message on its way that an event of this entity would follow, where that one is about the same entity.
-    fn before(&self, stream_id: &str) -> Option<Uuid> {
-        let (last, event_id) = self.last.as_ref()?;
-        (last == stream_id && self.entities.contains_key(stream_id)).then_some(*event_id)
-    }
-
-    fn push(&mut self, sent: Sent, ack: Ack) {
-        *self.entities.entry(sent.stream_id.clone()).or_default() += 1;
-        self.last = Some((sent.stream_id.clone(), sent.event_id));
-        self.acks.push_back(Box::pin(async move { (sent, ack.await) }));
-    }
-
-    fn settled(&mut self, sent: &Sent) {
-        if let Some(count) = self.entities.get_mut(&sent.stream_id) {
-            *count -= 1;
-            if *count == 0 {
-                self.entities.remove(&sent.stream_id);
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.acks.clear();
-        self.entities.clear();
-        self.last = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::{Clock, SystemClock};
-    use futures::FutureExt;
-
-    const LIMIT: usize = 4;
-
-    fn sent(position: Position, stream_id: &str) -> Sent {
-        Sent {
-            position,
-            event_id: SystemClock.new_id(),
-            sequence: position,
-            stream_id: stream_id.to_owned(),
-            stream: 1,
-        }
-    }
-
-    fn push(window: &mut Window, position: Position, stream_id: &str) -> (Uuid, Sent) {
-        let one = sent(position, stream_id);
-        let again = Sent {
-            stream_id: stream_id.to_owned(),
-            ..one
-        };
-        window.push(one, futures::future::pending().boxed());
-        (again.event_id, again)
-    }
-
-    #[test]
-    fn an_entitys_next_event_goes_right_behind_its_last_one_or_waits() {
-        let mut window = Window::default();
-        assert!(!window.is_full_for("a", LIMIT));
-        assert_eq!(window.before("a"), None);
-        let (first, first_sent) = push(&mut window, 1, "a");
-        assert!(!window.is_full_for("a", LIMIT));
-        assert_eq!(window.before("a"), Some(first), "it names the one before");
-        assert_eq!(window.before("b"), None, "another entity's names none");
-        let (second, second_sent) = push(&mut window, 2, "a");
-        assert_eq!(window.before("a"), Some(second));
-        push(&mut window, 3, "b");
-        assert!(window.is_full_for("a", LIMIT), "b stands between");
-        assert!(!window.is_full_for("c", LIMIT));
-        window.settled(&first_sent);
-        assert!(window.is_full_for("a", LIMIT), "its second is still on the way");
-        window.settled(&second_sent);
-        assert!(!window.is_full_for("a", LIMIT));
-        assert_eq!(window.before("a"), None, "nothing of it is on the way");
-    }
-
-    #[test]
-    fn an_acknowledged_event_is_not_named_and_the_window_has_an_end() {
-        let mut window = Window::default();
-        let (_, only) = push(&mut window, 1, "a");
-        window.settled(&only);
-        assert_eq!(window.before("a"), None);
-        for (position, stream_id) in [(2, "b"), (3, "c"), (4, "d")] {
-            push(&mut window, position, stream_id);
-        }
-        assert!(window.is_full_for("d", LIMIT), "even right behind its own");
-        window.clear();
-        assert!(!window.is_full_for("d", LIMIT));
-        assert_eq!(window.before("d"), None);
     }
 }

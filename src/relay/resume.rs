@@ -3,25 +3,23 @@
 //! | the stream | the relay goes on after |
 //! |---|---|
 //! | ends with events of the log | the last one before which none is missing |
-//! | messages of strangers follow them | the same: they are skipped |
-//! | is new, or its very first message is still there and none is the ledger's | position 0: everything |
+//! | messages of strangers follow them, or of a part of the log that was lost before a fork | the same: they are skipped |
+//! | is new, or its very first message is still there and no relay's | the end of the run of copies from position 1: mostly 0 |
 //! | everything on it has aged out or was purged | the cursor `relay` in the database |
 //!
 //! The server stores a message only right behind the sequence that it names, so the stream has gaps in one case only:
 //! a message was lost or refused, a stranger's took its place, and what followed fitted again. Behind what is certain there
 //! is never more than one window of messages, so that much is read and looked through. What a stranger copied is told from
-//! what a relay published by the headers: a copy does not name the sequence that it followed.
+//! what a relay published by the headers: a copy does not name the sequence that it followed. It is the event all the same,
+//! if it says word for word what the log says.
 
 use super::NAME;
-use crate::bus::cloud_event::CloudEvent;
+use super::stored::{By, Found, events_at};
+use crate::bus::cloud_event::Source;
 use crate::bus::nats::{NatsBus, NatsError};
-use crate::bus::{BusError, LogAccess, find_in_log};
+use crate::bus::{BusError, LogAccess};
 use crate::store::Position;
-use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RawMessageErrorKind, State, Stream};
-use futures::{StreamExt, TryStreamExt, stream};
-use std::collections::BTreeSet;
+use async_nats::jetstream::stream::{Info, State, Stream};
 use std::ops::RangeInclusive;
 
 /// How many messages are read to see whether an event is missing: a window, and as many of strangers.
@@ -30,179 +28,194 @@ const REGION: u64 = 512;
 /// How many regions of strangers' messages are passed over in search of the last event.
 const STRANGE_REGIONS: u64 = 8;
 
-/// How many messages are asked for at once.
-const READ_AHEAD: usize = 32;
+/// How often what came meanwhile is looked through before publishing is tried: who keeps publishing there must not keep the
+/// relay reading.
+const ROUNDS: usize = 3;
 
 /// A place up to which the stream is known to be the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// The last position that was published.
     pub(super) position: Position,
-    /// A sequence of the stream; whatever is missing up to the position stands behind it.
-    pub(super) sequence: u64,
-    /// Whether the event itself stands at that sequence.
-    pub(super) exact: bool,
+    /// Up to this sequence the stream was looked through: whatever is missing behind the position stands behind it.
+    pub(super) scanned: u64,
+    /// Where the event itself stands, when that is known.
+    pub(super) at: Option<u64>,
     /// When the stream was created, in nanoseconds since 1970: another one holds nothing of this.
     pub(super) stream: i128,
 }
 
-/// Finds the place to go on; its sequence is the stream's last one, which the next message has to follow.
-///
-/// `certain` is what this leader knows already. `doubtful` is set when a message behind it failed, so that what follows has
-/// to be looked through.
-pub(super) async fn find(
-    bus: &NatsBus,
-    log: &LogAccess,
-    certain: Option<Place>,
-    doubtful: bool,
-) -> Result<Place, BusError> {
-    let stream = bus.stream().await?;
-    // What `stream` has just asked for.
-    let info = stream.cached_info();
-    let state = &info.state;
-    let last = state.last_sequence;
-    let created = info.created.unix_timestamp_nanos();
-    let at = |position| Place {
-        position,
-        sequence: last,
-        exact: false,
-        stream: created,
-    };
-    let certain = match certain {
-        Some(place) if place.stream == created && still_holds(&stream, log, place, last).await? => {
-            Some(place)
+impl Place {
+    /// The place when what stands behind it, up to the sequence `scanned`, was found.
+    fn with(self, found: &Found, scanned: u64) -> Self {
+        let position = end_of_run(self.position, found);
+        Self {
+            position,
+            scanned,
+            at: self.at.filter(|_| position == self.position),
+            stream: self.stream,
         }
-        Some(_) | None => None,
-    };
-    if let Some(place) = certain
-        && doubtful
-        && last - place.sequence <= 2 * REGION
-    {
-        let events = events(&stream, log, place.sequence + 1..=last).await?;
-        return Ok(at(end_of_run(place.position, &events)));
     }
-    let end = last_complete(&stream, log, state.first_sequence, last).await?;
-    let position = match certain.map(|place| place.position).max(end) {
-        Some(position) => position,
-        None if holds_nothing_of_ours(state) => 0,
-        None => log.coordination.cursor(NAME).await?,
-    };
-    Ok(at(position))
 }
 
-/// Whether no event of the ledger was ever on the stream; known only while its very first message is still there.
-fn holds_nothing_of_ours(state: &State) -> bool {
-    state.last_sequence == 0
-        || (state.messages > 0
-            && state.first_sequence == 1
-            && state.last_sequence <= REGION * STRANGE_REGIONS)
+/// What the place is found with.
+pub(super) struct Finder<'a> {
+    pub(super) bus: &'a NatsBus,
+    pub(super) log: &'a LogAccess,
+    pub(super) source: &'a Source,
 }
 
-/// Whether a place is still on the stream: its end may have been lost with the power.
-async fn still_holds(stream: &Stream, log: &LogAccess, place: Place, last: u64) -> Result<bool, BusError> {
-    if place.sequence > last {
-        return Ok(false);
+impl Finder<'_> {
+    /// Finds the place to go on; `scanned` is the stream's last sequence then, which the next message has to follow.
+    ///
+    /// `certain` is what this leader knows already. `doubtful` is set when a message behind it failed, so that what follows has
+    /// to be looked through.
+    pub(super) async fn find(&self, certain: Option<Place>, doubtful: bool) -> Result<Place, BusError> {
+        let stream = self.bus.stream().await?;
+        // What `stream` has just asked for.
+        let mut place = self.first_look(stream.cached_info(), certain, doubtful).await?;
+        for _ in 0..ROUNDS {
+            let last = last_of(&stream, place).await?;
+            if last == place.scanned {
+                break;
+            }
+            place = self
+                .look_behind(place, last.min(place.scanned + 2 * REGION))
+                .await?;
+        }
+        Ok(place)
     }
-    if !place.exact {
-        return Ok(true);
-    }
-    let found = events(stream, log, place.sequence..=place.sequence).await?;
-    Ok(found.contains(&place.position))
-}
 
-/// The position of the last event before which none is missing, as far as one can be.
-async fn last_complete(
-    stream: &Stream,
-    log: &LogAccess,
-    first: u64,
-    last: u64,
-) -> Result<Option<Position>, BusError> {
-    let first = first.max(1);
-    let mut upper = last;
-    for _ in 0..STRANGE_REGIONS {
-        if upper < first {
-            break;
-        }
-        let lower = first.max((upper + 1).saturating_sub(REGION));
-        let mut found = events(stream, log, lower..=upper).await?;
-        if found.is_empty() {
-            upper = lower - 1;
-            continue;
-        }
-        if upper < last {
-            tracing::warn!(
-                stream.sequence = last,
-                "the stream ends with messages that are no events of this ledger"
-            );
-            // Strangers cut the region short: look as far back as ever from the last event.
-            let lower_still = first.max(lower.saturating_sub(REGION));
-            found.extend(events(stream, log, lower_still..=lower - 1).await?);
-        }
-        let Some(lowest) = found.first().copied() else {
-            break;
+    async fn first_look(
+        &self,
+        info: &Info,
+        certain: Option<Place>,
+        doubtful: bool,
+    ) -> Result<Place, BusError> {
+        let state = &info.state;
+        let last = state.last_sequence;
+        let certain = match certain {
+            Some(place) if place.stream == created(info) && self.still_holds(place, last).await? => {
+                Some(place)
+            }
+            Some(_) | None => None,
         };
-        return Ok(Some(end_of_run(lowest, &found)));
+        if let Some(place) = certain
+            && doubtful
+            && last - place.scanned <= 2 * REGION
+        {
+            return self.look_behind(place, last).await;
+        }
+        let end = self.last_complete(state, last).await?;
+        let position = match certain.map(|place| place.position).max(end) {
+            Some(position) => position,
+            None => self.log.coordination.cursor(NAME).await?,
+        };
+        Ok(Place {
+            position,
+            scanned: last,
+            at: None,
+            stream: created(info),
+        })
     }
-    Ok(None)
+
+    /// Takes in what stands behind a place.
+    async fn look_behind(&self, place: Place, last: u64) -> Result<Place, BusError> {
+        let found = self.events(place.scanned + 1..=last).await?;
+        Ok(place.with(&found, last))
+    }
+
+    /// Whether a place is still on the stream: its end may have been lost with the power.
+    async fn still_holds(&self, place: Place, last: u64) -> Result<bool, BusError> {
+        if place.scanned > last {
+            return Ok(false);
+        }
+        let Some(at) = place.at else { return Ok(true) };
+        if at > last {
+            return Ok(false);
+        }
+        let found = self.events(at..=at).await?;
+        Ok(found.contains_key(&place.position))
+    }
+
+    /// The position of the last event before which none is missing, as far as one can be; `None` when the stream does not say.
+    async fn last_complete(&self, state: &State, last: u64) -> Result<Option<Position>, BusError> {
+        let first = state.first_sequence.max(1);
+        let mut upper = last;
+        let mut found = Found::new();
+        for _ in 0..STRANGE_REGIONS {
+            if upper < first {
+                break;
+            }
+            let lower = first.max((upper + 1).saturating_sub(REGION));
+            let more = self.events(lower..=upper).await?;
+            let published = more.values().any(|by| *by == By::Relay);
+            join(&mut found, more);
+            if !published {
+                upper = lower - 1;
+                continue;
+            }
+            if upper < last {
+                tracing::warn!(
+                    stream.sequence = last,
+                    "the stream ends with messages that no relay of this ledger has published"
+                );
+                // Strangers cut the region short: look as far back as ever from the last event.
+                let lower_still = first.max(lower.saturating_sub(REGION));
+                join(&mut found, self.events(lower_still..=lower - 1).await?);
+            }
+            let lowest = found.iter().find(|(_, by)| **by == By::Relay);
+            return Ok(lowest.map(|(position, _)| end_of_run(*position, &found)));
+        }
+        // Whether no relay ever published here is known only while the very first message is still there.
+        let untouched = last == 0 || (state.messages > 0 && state.first_sequence == 1 && upper < first);
+        Ok(untouched.then(|| end_of_run(0, &found)))
+    }
+
+    async fn events(&self, sequences: RangeInclusive<u64>) -> Result<Found, BusError> {
+        events_at(self.bus, self.log, self.source, sequences).await
+    }
+}
+
+/// The last sequence of the stream that a place is on.
+async fn last_of(stream: &Stream, place: Place) -> Result<u64, NatsError> {
+    let failed = NatsError::request("reading the end of the stream");
+    let info = match stream.get_info().await {
+        Ok(info) => info,
+        Err(error) => return Err(failed(error.into())),
+    };
+    let last = info.state.last_sequence;
+    if created(&info) != place.stream || last < place.scanned {
+        return Err(failed("it was replaced".into()));
+    }
+    Ok(last)
+}
+
+const fn created(info: &Info) -> i128 {
+    info.created.unix_timestamp_nanos()
+}
+
+/// Adds what stands elsewhere; what a relay published anywhere was published by one.
+fn join(found: &mut Found, more: Found) {
+    for (position, by) in more {
+        let known = found.entry(position).or_insert(by);
+        *known = by.max(*known);
+    }
 }
 
 /// The end of the run of positions that begins with `position`.
-fn end_of_run(position: Position, events: &BTreeSet<Position>) -> Position {
+fn end_of_run(position: Position, found: &Found) -> Position {
     let mut end = position;
-    for next in events.range(position + 1..) {
-        if *next != end + 1 {
-            tracing::error!(
+    for next in found.range(position + 1..).map(|(next, _)| *next) {
+        if next != end + 1 {
+            tracing::warn!(
                 event.position = end + 1,
-                "event {} is missing on the stream and is published behind its successors: somebody else publishes there",
+                "event {} is not on the stream and is published behind its successors: somebody else publishes there",
                 end + 1,
             );
             break;
         }
-        end = *next;
+        end = next;
     }
     end
-}
-
-/// The positions of the events that a relay has published at these sequences.
-async fn events(
-    stream: &Stream,
-    log: &LogAccess,
-    sequences: RangeInclusive<u64>,
-) -> Result<BTreeSet<Position>, BusError> {
-    let claims: Vec<CloudEvent> = stream::iter(sequences)
-        .map(|sequence| published_at(stream, sequence))
-        .buffered(READ_AHEAD)
-        .try_filter_map(|claim| async move { Ok(claim) })
-        .try_collect()
-        .await?;
-    let positions: Vec<Position> = claims.iter().map(|claim| claim.data.position).collect();
-    let log = find_in_log(&*log.reads, &[], &positions).await?;
-    let confirmed = claims.iter().filter(|claim| {
-        log.get(&claim.data.position)
-            .is_some_and(|event| event.event_id == claim.id)
-    });
-    Ok(confirmed.map(|claim| claim.data.position).collect())
-}
-
-/// What a relay says to have published at this sequence.
-async fn published_at(stream: &Stream, sequence: u64) -> Result<Option<CloudEvent>, NatsError> {
-    match stream.get_raw_message(sequence).await {
-        Ok(message) => Ok(claim(&message)),
-        Err(error) => match error.kind() {
-            RawMessageErrorKind::NoMessageFound => Ok(None),
-            RawMessageErrorKind::JetStream(_)
-            | RawMessageErrorKind::InvalidSubject
-            | RawMessageErrorKind::Other => {
-                Err(NatsError::request("reading the end of the stream")(error.into()))
-            }
-        },
-    }
-}
-
-fn claim(message: &StreamMessage) -> Option<CloudEvent> {
-    let claim = CloudEvent::decode(&message.payload).ok()?;
-    let id = message.headers.get(NATS_MESSAGE_ID)?.as_str();
-    let follows = message.headers.get(NATS_EXPECTED_LAST_SEQUENCE)?.as_str();
-    let published = id == claim.id.to_string() && follows == (message.sequence - 1).to_string();
-    published.then_some(claim)
 }

@@ -5,10 +5,12 @@ use crate::harness::server::Backend;
 use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::Handler;
-use archive_ledger::bus::cloud_event::{CloudEvent, source, subject};
+use archive_ledger::bus::cloud_event::{CloudEvent, Source, subject};
 use archive_ledger::bus::contract::{self, BusUnderTest, Recorder, archives, purge_all, stop};
+use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::local::{LogConsumer, Redrive};
 use archive_ledger::bus::nats::{NatsBus, NatsConsumer, NatsError, STREAM, StreamSettings};
+use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
 use archive_ledger_domain::{Command, EntityKey, EventName};
 use async_trait::async_trait;
@@ -48,8 +50,9 @@ impl Clustered {
             bus.clone(),
             log.access(),
             log.signal(),
-            source("test"),
+            Source::new("test", Numbering::default()),
             RelaySettings::default(),
+            RelayState::default(),
         );
         let stop = CancellationToken::new();
         tokio::spawn(relay.run(stop.clone()));
@@ -126,7 +129,7 @@ on_both_backends! {
 
         let requested = bus.log.events().await.remove(1);
         assert_eq!(requested.event.name(), EventName::PurgeRequested);
-        let real = CloudEvent::new(&requested, &source("test"));
+        let real = CloudEvent::new(&requested, "/archive-ledger/test/1");
         let victim = EntityKey::new(keys[0].entity_type(), "victim").unwrap();
         let forged_subject = subject(&victim, EventName::PurgeRequested);
 

@@ -3,9 +3,10 @@
 use crate::harness::ledger::{Place, context, deletion, entity};
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
-use archive_ledger::bus::cloud_event::CloudEvent;
+use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::http::events::MAX_STREAMS;
 use archive_ledger::http::events::feed::{Feed, Filter, Parts};
+use archive_ledger::numbering::Numbering;
 use archive_ledger_domain::{EntityType, EventName};
 use chrono::TimeDelta;
 use reqwest::{Response, StatusCode};
@@ -317,7 +318,7 @@ on_both_backends! {
             reads: Arc::clone(opened.ledger.reads()),
             committed: opened.ledger.committed(),
             clock: Arc::clone(opened.ledger.clock()),
-            source: "/s".into(),
+            source: Arc::new(Source::new("s", Numbering::default())),
             stopping: CancellationToken::new(),
             pages: Arc::new(Semaphore::new(1)),
             filter: Filter::default(),

@@ -1,6 +1,7 @@
 //! The relay: the stream is the log, whatever happens to NATS, to the leader and to the stream.
 
 mod cluster;
+mod copies;
 mod doubles;
 mod proxy;
 mod stream;
@@ -10,9 +11,11 @@ use crate::harness::postgres::Postgres;
 use crate::harness::server::Backend;
 use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
-use archive_ledger::bus::cloud_event::{CloudEvent, source};
+use archive_ledger::bus::cloud_event::{CloudEvent, Source};
+use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
 use archive_ledger::bus::{CommitSignal, LogAccess};
+use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
 use cluster::Cluster;
 use doubles::{EverybodyLeads, Stalling};
@@ -33,6 +36,7 @@ const QUICK: RelaySettings = RelaySettings {
     renew: Duration::from_millis(100),
     window: 256,
     poll: Duration::from_millis(100),
+    patience: Duration::from_secs(2),
 };
 
 /// A stream that forgets at once what it has seen: order and uniqueness must not depend on its memory. (A server takes no
@@ -62,7 +66,14 @@ async fn relay_with(
     signal: CommitSignal,
     shutdown: &CancellationToken,
 ) -> Running {
-    let relay = Relay::new(connect(url).await, log, signal, source("test"), settings);
+    let relay = Relay::new(
+        connect(url).await,
+        log,
+        signal,
+        Source::new("test", Numbering::default()),
+        settings,
+        RelayState::default(),
+    );
     tokio::spawn(relay.run(shutdown.clone()))
 }
 
@@ -478,7 +489,14 @@ async fn kill_nodes(rounds: usize) {
     })
     .await;
     let shutdown = CancellationToken::new();
-    let relay = Relay::new(bus, log.access(), log.signal(), source("test"), QUICK);
+    let relay = Relay::new(
+        bus,
+        log.access(),
+        log.signal(),
+        Source::new("test", Numbering::default()),
+        QUICK,
+        RelayState::default(),
+    );
     let running = tokio::spawn(relay.run(shutdown.clone()));
     for round in 0..rounds {
         let growing = async {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// 2026-03-04T05:06:07.000089Z, in microseconds since 1970.
 const RECORDED_AT: i64 = 1_772_600_767_000_089;
 
-/// An event of that name of the service `source` ([`super::source`]).
+/// An event of that name with this `source` ([`super::Source`]).
 ///
 /// # Errors
 /// None that this module can cause; those of [`EntityKey::new`].

@@ -133,7 +133,7 @@ fn every_event_looks_on_the_bus_as_its_golden_file_says() {
     for stored in events {
         let file = directory.join(format!("{}.json", stored.event.name()));
         let golden = std::fs::read_to_string(&file).unwrap_or_default();
-        let event = CloudEvent::new(&stored, &source("ledger one"));
+        let event = CloudEvent::new(&stored, "/archive-ledger/ledger%20one");
         let mut pretty = serde_json::to_string_pretty(&event).unwrap();
         pretty.push('\n');
         assert_eq!(pretty, golden, "{}", file.display());
@@ -182,7 +182,7 @@ fn counts_that_are_a_lower_bound_say_so() {
         }
         let file = directory.join(format!("{}.at-least.json", stored.event.name()));
         let golden = std::fs::read_to_string(&file).unwrap();
-        let event = CloudEvent::new(&stored, &source("ledger one"));
+        let event = CloudEvent::new(&stored, "/archive-ledger/ledger%20one");
         let mut pretty = serde_json::to_string_pretty(&event).unwrap();
         pretty.push('\n');
         assert_eq!(pretty, golden, "{}", file.display());
@@ -217,14 +217,39 @@ fn a_subject_has_four_tokens_and_its_filter_matches_it() {
 
 #[test]
 fn a_source_is_a_uri_reference_whatever_the_service_is_called() {
+    let source = |service: &str| Source::new(service, Numbering::default()).current();
     assert_eq!(
         source("ledger-1.example_x~"),
-        "/archive-ledger/ledger-1.example_x~"
+        "/archive-ledger/ledger-1.example_x~/1"
     );
     assert_eq!(
         source("Müller & Co/ä"),
-        "/archive-ledger/M%C3%BCller%20%26%20Co%2F%C3%A4"
+        "/archive-ledger/M%C3%BCller%20%26%20Co%2F%C3%A4/1"
     );
+}
+
+#[test]
+fn an_event_keeps_the_source_of_the_ledger_that_recorded_it() {
+    let source = Source::new("s", Numbering::new([(2, 3), (3, 5)]));
+    assert_eq!(source.current(), "/archive-ledger/s/3");
+    for (position, number) in [(1, 1), (3, 1), (4, 2), (5, 2), (6, 3)] {
+        assert_eq!(source.of(position), format!("/archive-ledger/s/{number}"));
+        assert_eq!(source.number_in(&source.of(position)), Some(number));
+        assert_eq!(
+            source.former(position),
+            (number == 1).then_some("/archive-ledger/s")
+        );
+    }
+    assert_eq!(source.number_in("/archive-ledger/s"), Some(1));
+    for other in [
+        "/archive-ledger/t/1",
+        "/archive-ledger/s2",
+        "/archive-ledger/s/",
+        "s",
+        "",
+    ] {
+        assert_eq!(source.number_in(other), None, "{other}");
+    }
 }
 
 #[test]

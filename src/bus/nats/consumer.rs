@@ -275,7 +275,7 @@ impl NatsConsumer {
         let positions: Vec<Position> = claims.iter().flatten().map(|claim| claim.data.position).collect();
         let mut backoff = Backoff::new();
         let found = loop {
-            match find_in_log(&*self.reads, &[name], &positions).await {
+            match find_in_log(&*self.reads, &positions).await {
                 Ok(found) => break found,
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => {
@@ -299,9 +299,10 @@ impl NatsConsumer {
             Ok(claim) => match found.get(&claim.data.position) {
                 Some(event)
                     if event.event_id == claim.id
-                        && message.subject.as_str() == subject(&event.key, event.event.name()) =>
+                        && event.event.name() == name
+                        && message.subject.as_str() == subject(&event.key, name) =>
                 {
-                    Verdict::Confirmed(event.clone())
+                    Verdict::Confirmed(event.clone().into())
                 }
                 Some(_) | None => Verdict::Unknown(format!(
                     "the log holds no such event at position {}",

@@ -4,7 +4,7 @@
 //! gives depends on its position alone, so that whoever goes on at the last position that it was told misses nothing and gets
 //! nothing twice, on any instance.
 
-use crate::bus::cloud_event::CloudEvent;
+use crate::bus::cloud_event::{CloudEvent, Source};
 use crate::clock::SharedClock;
 use crate::store::{Position, ReadStore, StoreError, StoredEvent};
 use crate::telemetry;
@@ -74,7 +74,7 @@ pub struct Parts {
     /// For the token's end.
     pub clock: SharedClock,
     /// The events' `source`.
-    pub source: Arc<str>,
+    pub source: Arc<Source>,
     /// Ends the feed at once.
     pub stopping: CancellationToken,
     /// How many pages of the log all feeds together hold at a time.
@@ -203,8 +203,8 @@ impl Feed {
 }
 
 /// One event: its position, its name, and the CloudEvent, in JSON without line breaks.
-fn block(text: &mut String, stored: &StoredEvent, source: &str) {
-    let event = CloudEvent::new(stored, source);
+fn block(text: &mut String, stored: &StoredEvent, source: &Source) {
+    let event = CloudEvent::new(stored, &source.of(stored.position));
     // Writing to a string does not fail, nor does the type cause an error of serde_json's.
     if let Ok(data) = serde_json::to_string(&event) {
         let _ = write!(

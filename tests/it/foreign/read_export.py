@@ -25,12 +25,11 @@ def flat(line):
     """A line of NDJSON as the columns of the others."""
     row = json.loads(line)
     if "details" in row:
-        erased, unreadable = row.pop("erased"), row.pop("unreadable")
+        erased = row.pop("erased")
         details = row.pop("details")
         row["details"] = details and details["content"]
         row["details_salt"] = details and details["salt"]
         row["erased"] = erased
-        row["unreadable"] = unreadable
     return row
 
 

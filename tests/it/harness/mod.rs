@@ -12,7 +12,6 @@ pub mod process;
 pub mod receiver;
 pub mod roots;
 pub mod s3;
-#[expect(dead_code, reason = "some of its helpers wait for the tests of clusters")]
 pub mod server;
 
 mod smoke;
