@@ -1,6 +1,7 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
 mod consumers;
+mod keyring;
 mod ledger;
 mod ledger_id;
 mod roots;
@@ -9,9 +10,10 @@ mod start;
 mod tasks;
 mod tidy;
 
+pub use keyring::existing_keyring;
 pub use ledger::{export_source, fork, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
-pub use start::{Opened, StartError, Store, existing_keyring, open};
+pub use start::{Opened, StartError, Store, open};
 
 pub(crate) use ledger::sign;
 pub(crate) use serve::lock;

@@ -15,6 +15,7 @@ pub mod foreign_text;
 pub mod http;
 pub mod import;
 pub mod keyring;
+pub mod keyring_check;
 pub mod ledger;
 pub mod merkle;
 pub mod numbering;

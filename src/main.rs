@@ -13,6 +13,7 @@ use cli::{Cli, Command};
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 // The C library's allocator keeps what a burst of commands took, in an arena per thread; this one gives it back.
 #[global_allocator]
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// How long threads that look at disks may keep the process from ending.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Where huge pages are on, the first touch of each of the allocator's regions takes 2 MiB: an idle service would hold three
 /// times what it uses. Where the system refuses, the memory is all that it costs.
@@ -89,7 +93,10 @@ fn work<E: Into<Failure>>(config: &Config, work: impl Future<Output = Result<(),
         .enable_all()
         .build()
         .map_err(|error| Failure::runtime(&error).in_context("cannot start the runtime"))?;
-    runtime.block_on(work).map_err(Into::into)
+    let done = runtime.block_on(work).map_err(Into::into);
+    // Everything that has an end has come to it by now. What waits for a file system that does not answer has none.
+    runtime.shutdown_timeout(LAST_WORDS);
+    done
 }
 
 impl From<StartError> for Failure {

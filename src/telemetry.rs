@@ -61,6 +61,8 @@ pub const CALLBACK_OPEN_CIRCUITS: &str = "archive_ledger_callback_open_circuits"
 pub const CALLBACK_ATTEMPTS_TOTAL: &str = "archive_ledger_callback_attempts_total";
 /// Gauge: streams of events (`GET /api/events`) that this instance serves.
 pub const EVENT_STREAMS: &str = "archive_ledger_event_streams";
+/// Counter: sealed details that were asked for and could not be opened.
+pub const UNREADABLE_TOTAL: &str = "archive_ledger_unreadable_total";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
 /// Histogram: seconds from a request's head to its answer's head.
@@ -243,6 +245,10 @@ fn describe() {
     );
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
     describe_gauge!(EVENT_STREAMS, "Streams of events that are open");
+    describe_counter!(
+        UNREADABLE_TOTAL,
+        "Sealed details that were asked for and could not be opened"
+    );
     describe_counter!(
         HTTP_REQUESTS_TOTAL,
         "Answered requests by method, route and status"

@@ -5,7 +5,6 @@ use crate::audit_export::Source;
 use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
-use crate::keyring::Keyring;
 use crate::merkle::note::VerifierKey;
 use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::proofs::fork::{self, Statement};
@@ -65,24 +64,17 @@ pub async fn export_source(config: &Config, details: bool) -> Result<Source, Sta
     let remembered = Identity::remembered(&*proofs).await;
     let remembered = remembered.map_err(|error| start::refuse(config, error))?;
     let origins = remembered.map(|(origins, _)| origins).unwrap_or_default();
-    let keyring = if details { keyring(config)? } else { None };
+    let keyring = if details {
+        super::keyring::keyring_at_hand(config, &store).await?
+    } else {
+        None
+    };
     Ok(Source {
         store: proofs,
         ledger: u64::try_from(origins.len()).unwrap_or(u64::MAX),
         vkey: origins.last().map(ToString::to_string).unwrap_or_default(),
         keyring: keyring.map(Arc::new),
     })
-}
-
-/// The ledger's keyring, if it is at hand.
-fn keyring(config: &Config) -> Result<Option<Keyring>, StartError> {
-    let failed = |source| StartError::option("--keyring-file", source);
-    let content = secret_files::load(&config.keyring_file).map_err(|error| StartError::SecretFile {
-        option: "--keyring-file",
-        source: error,
-    })?;
-    let keyring = content.map(|content| Keyring::parse(&content)).transpose();
-    keyring.map_err(failed)
 }
 
 /// Signs what this process has committed, unless an instance that serves the ledger does.

@@ -3,6 +3,7 @@
 use super::start::{StartError, Store, blame, store_option};
 use crate::cleanup::identify::FirstUse;
 use crate::cleanup::roots::{RootError, StorageRoots};
+use crate::cleanup::watch::sound_out;
 use crate::clock::SharedClock;
 use crate::config::{Config, Database, JwksSource};
 use crate::store::storage_roots::{KnownRoot, StorageRootStore};
@@ -34,6 +35,7 @@ pub(super) async fn take(
     if !roots.any_local() {
         return Ok(roots);
     }
+    sound_out(&roots).await;
     let failed = |source| blame(store_option(config), source);
     let known = store.storage_roots();
     let before = known.storage_roots().await.map_err(failed)?;
@@ -65,6 +67,7 @@ pub(super) async fn find(
     if !roots.any_local() {
         return Ok(roots);
     }
+    sound_out(&roots).await;
     let known = store.storage_roots().storage_roots().await;
     let known = known.map_err(|source| blame(store_option(config), source))?;
     // Without an id of its own it has never used any root.

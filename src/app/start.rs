@@ -5,6 +5,7 @@ use crate::cleanup::roots::{RootError, StorageRoots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Database};
 use crate::keyring::{Keyring, KeyringError};
+use crate::keyring_check::Mismatch;
 use crate::ledger::{Ledger, Parts};
 use crate::proofs::guard::Guard;
 use crate::proofs::{self, Identity, ProofError, Started};
@@ -12,6 +13,7 @@ use crate::secret_files::{self, SecretFileError};
 use crate::store::audit::AuditStore;
 use crate::store::callbacks::CallbackStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
+use crate::store::keys::KeyStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::proofs::ProofStore;
 use crate::store::rebuild::RebuildStore;
@@ -29,9 +31,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-/// Where the ledger's keyring is remembered, to refuse another one.
-const KEYRING_META: &str = "keyring";
 
 /// Why the service does not start. Each names the option that sets it right.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +57,9 @@ pub enum StartError {
     /// The keyring file is no keyring.
     #[error("--keyring-file: {0}")]
     Keyring(#[source] KeyringError),
-    /// The ledger was sealed with another keyring.
-    #[error("--keyring-file: the ledger was sealed with the keyring {expected}, and this one is {actual}")]
-    OtherKeyring {
-        /// What the ledger remembers.
-        expected: String,
-        /// What the file holds.
-        actual: String,
-    },
+    /// It is not the keyring that the ledger was sealed with.
+    #[error("--keyring-file: {0}")]
+    OtherKeyring(#[source] Mismatch),
     /// The ledger was sealed with a keyring, and the file is not there.
     #[error(
         "--keyring-file: {path} does not exist, and the ledger was sealed with the keyring {expected}: bring the file back"
@@ -219,6 +213,15 @@ impl Store {
     /// What a comparison of the storage with the ledger reads.
     #[must_use]
     pub fn reconcile(&self) -> Arc<dyn ReconcileStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Knows which keys of the keyring are in use.
+    #[must_use]
+    pub fn keys(&self) -> Arc<dyn KeyStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),
@@ -389,7 +392,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let store = connect(config).await?;
     store.migrate().await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let keyring = Arc::new(keyring(config, &store, &clock).await?);
+    let keyring = Arc::new(super::keyring::open(config, &store, &clock).await?);
     let ledger_id = store.ledger_id(&clock).await?;
     let started = vouch(config, &store).await?;
     let roots = Arc::new(super::roots::take(config, &store, ledger_id, &clock).await?);
@@ -564,71 +567,4 @@ impl Start<'_> {
             ))),
         }
     }
-}
-
-/// The keyring that a ledger which exists was sealed with; makes and remembers none.
-///
-/// # Errors
-/// [`StartError`], naming the option at fault.
-pub async fn existing_keyring(config: &Config, store: &Store) -> Result<Keyring, StartError> {
-    let expected = store
-        .recall(KEYRING_META)
-        .await
-        .map_err(|source| blame(store_option(config), source))?
-        .unwrap_or_default();
-    let path = &config.keyring_file;
-    let content = secret_files::load(path).map_err(|source| StartError::SecretFile {
-        option: "--keyring-file",
-        source,
-    })?;
-    let Some(content) = content else {
-        return Err(StartError::KeyringMissing {
-            path: path.display().to_string(),
-            expected,
-        });
-    };
-    let keyring = Keyring::parse(&content).map_err(StartError::Keyring)?;
-    let actual = keyring.fingerprint();
-    if expected != actual {
-        return Err(StartError::OtherKeyring { expected, actual });
-    }
-    Ok(keyring)
-}
-
-/// The keyring that this ledger was sealed with; a new one only for a ledger that was never sealed.
-async fn keyring(config: &Config, store: &Store, clock: &SharedClock) -> Result<Keyring, StartError> {
-    let option = store_option(config);
-    let expected = store
-        .recall(KEYRING_META)
-        .await
-        .map_err(|source| blame(option, source))?;
-    let path = &config.keyring_file;
-    let secret_file = |source| StartError::SecretFile {
-        option: "--keyring-file",
-        source,
-    };
-    let content = match (secret_files::load(path).map_err(secret_file)?, expected) {
-        (Some(content), _) => content,
-        (None, Some(expected)) => {
-            return Err(StartError::KeyringMissing {
-                path: path.display().to_string(),
-                expected,
-            });
-        }
-        (None, None) => {
-            let fresh = Keyring::generate(clock.new_id()).map_err(StartError::Keyring)?;
-            secret_files::load_or_create(path, || fresh).map_err(secret_file)?
-        }
-    };
-    let keyring = Keyring::parse(&content).map_err(StartError::Keyring)?;
-    let actual = keyring.fingerprint();
-    // Of two instances that start at once with different keyrings, one is remembered and the other refuses.
-    let expected = store
-        .remember(KEYRING_META, &actual)
-        .await
-        .map_err(|source| blame(option, source))?;
-    if expected != actual {
-        return Err(StartError::OtherKeyring { expected, actual });
-    }
-    Ok(keyring)
 }

@@ -2,6 +2,7 @@
 
 use super::filter::{entity_of, matches};
 use super::{ExportError, Openers};
+use crate::keyring::KeyringError;
 use crate::merkle::entry::entry_time;
 use crate::merkle::entry_view::EntryView;
 use crate::store::audit::AuditFilter;
@@ -29,6 +30,8 @@ enum Details {
     None,
     /// It is gone for good.
     Erased,
+    /// It cannot be opened.
+    Unreadable,
     /// What the entry's `c` commits to: salt and content.
     Opened(String, String),
 }
@@ -74,6 +77,8 @@ pub enum Column {
     DetailsSalt,
     /// Whether it is gone for good.
     Erased,
+    /// Whether it cannot be opened.
+    Unreadable,
 }
 
 /// What a column holds.
@@ -130,7 +135,7 @@ impl Column {
     ];
 
     /// Those that follow when details are asked for.
-    pub const DETAILS: [Self; 3] = [Self::Details, Self::DetailsSalt, Self::Erased];
+    pub const DETAILS: [Self; 4] = [Self::Details, Self::DetailsSalt, Self::Erased, Self::Unreadable];
 
     /// The columns of an export.
     #[must_use]
@@ -162,6 +167,7 @@ impl Column {
             Self::Details => "details",
             Self::DetailsSalt => "details_salt",
             Self::Erased => "erased",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -172,7 +178,7 @@ impl Column {
             Self::Position | Self::Version => Kind::Number,
             Self::RecordedAt => Kind::Time,
             Self::Payload | Self::Metadata | Self::Details => Kind::Json,
-            Self::Erased => Kind::Flag,
+            Self::Erased | Self::Unreadable => Kind::Flag,
             Self::EventId
             | Self::Event
             | Self::EventVersion
@@ -245,7 +251,7 @@ impl Record {
     /// About how much memory it takes.
     pub(super) fn weight(&self) -> usize {
         let details = match &self.details {
-            Details::None | Details::Erased => 0,
+            Details::None | Details::Erased | Details::Unreadable => 0,
             Details::Opened(_, content) => content.len(),
         };
         512 + self.row.payload.len() + self.row.metadata.len() + self.row.actor.len() + details
@@ -274,14 +280,15 @@ impl Record {
             Column::Metadata => Cell::Json(&row.metadata),
             Column::Salt => Cell::Text(Cow::Owned(STANDARD.encode(&row.salt))),
             Column::Details => match &self.details {
-                Details::None | Details::Erased => Cell::Null,
+                Details::None | Details::Erased | Details::Unreadable => Cell::Null,
                 Details::Opened(_, content) => Cell::Json(content),
             },
             Column::DetailsSalt => match &self.details {
-                Details::None | Details::Erased => Cell::Null,
+                Details::None | Details::Erased | Details::Unreadable => Cell::Null,
                 Details::Opened(salt, _) => borrowed(salt),
             },
             Column::Erased => Cell::Flag(matches!(self.details, Details::Erased)),
+            Column::Unreadable => Cell::Flag(matches!(self.details, Details::Unreadable)),
         }
     }
 }
@@ -293,20 +300,29 @@ struct Context<'a> {
     ip: Option<Cow<'a, str>>,
 }
 
+/// One event's details that cannot be opened are no reason to keep everybody else's back.
 fn details(row: &RawEvent, openers: &Openers) -> Result<Details, ExportError> {
-    let (Some(sealed), Some(wrapped)) = (&row.sealed, &row.data_key) else {
-        let view = EntryView::parse(&row.entry).map_err(|_| ExportError::Row(row.position))?;
-        return Ok(if view.c.is_some() {
-            Details::Erased
-        } else {
-            Details::None
-        });
+    let changed = || ExportError::Row(row.position);
+    let view = EntryView::parse(&row.entry).map_err(|_| changed())?;
+    if view.c.is_none() {
+        return Ok(Details::None);
+    }
+    let event_id = row.event_id.parse().map_err(|_| changed())?;
+    let opened = match (&row.sealed, &row.data_key) {
+        (Some(sealed), Some(wrapped)) => openers
+            .keyring
+            .unwrap(&row.stream_id, wrapped)
+            .and_then(|key| key.disclose_details(&row.stream_id, event_id, sealed)),
+        // A purge takes both.
+        (None, None) => return Ok(Details::Erased),
+        (Some(_), None) | (None, Some(_)) => Err(KeyringError::Lost),
     };
-    let event_id = row.event_id.parse().map_err(|_| ExportError::Row(row.position))?;
-    let (salt, content) = openers
-        .keyring
-        .unwrap(&row.stream_id, wrapped)?
-        .disclose_details(&row.stream_id, event_id, sealed)?;
-    let content = String::from_utf8(content.to_vec()).map_err(|_| ExportError::Row(row.position))?;
-    Ok(Details::Opened(STANDARD.encode(salt), content))
+    let opened = opened.and_then(|(salt, content)| {
+        let content = String::from_utf8(content.to_vec()).map_err(|_| KeyringError::Forged)?;
+        Ok(Details::Opened(STANDARD.encode(salt), content))
+    });
+    Ok(opened.unwrap_or_else(|error| {
+        openers.keyring.report_unreadable(&row.stream_id, &error);
+        Details::Unreadable
+    }))
 }

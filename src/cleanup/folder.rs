@@ -101,10 +101,15 @@ fn raw(dir: &Dir) -> i32 {
     dir.as_fd().as_raw_fd()
 }
 
-/// The path of an open folder, as this process sees it now.
+/// The resolved path of an open folder, as this process sees it now.
 #[cfg(target_os = "linux")]
-fn path_of(dir: &Dir) -> io::Result<PathBuf> {
+pub(super) fn path_of(dir: &Dir) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", raw(dir)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn path_of(_: &Dir) -> io::Result<PathBuf> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Whether something is mounted at a folder's entry or anywhere below it, as this process sees it.

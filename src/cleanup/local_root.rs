@@ -4,7 +4,7 @@
 //! folder holds the marker that was written when the root was first used ([`marker`]), or, where none could be written, when it is
 //! the very folder that it was then ([`Numbers`]). It is asked again at each use, through the handle that is then used.
 
-use super::folder::{FileId, numbers_of};
+use super::folder::{FileId, numbers_of, path_of};
 use super::marker::{self, Found, MARKER};
 use crate::store::storage_roots::Numbers;
 use cap_std::ambient_authority;
@@ -77,7 +77,15 @@ pub struct LocalRoot {
     uri: String,
     expected: Mutex<Option<Expected>>,
     away: Mutex<Option<Away>>,
+    seen: Mutex<Option<Seen>>,
     silent: AtomicBool,
+}
+
+/// Where the root was when it was last whole. Whoever asks this waits for no disk.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) id: FileId,
+    pub(super) path: PathBuf,
 }
 
 /// Since when it is unavailable, and why.
@@ -98,6 +106,8 @@ pub(super) struct Look {
 pub(super) struct Whole<'a> {
     root: &'a LocalRoot,
     pub(super) dir: Dir,
+    /// Its resolved path.
+    pub(super) path: PathBuf,
 }
 
 impl LocalRoot {
@@ -109,6 +119,7 @@ impl LocalRoot {
             uri,
             expected: Mutex::new(None),
             away: Mutex::new(None),
+            seen: Mutex::new(None),
             silent: AtomicBool::new(false),
         }
     }
@@ -138,6 +149,13 @@ impl LocalRoot {
 
     /// Looks at the folder at the path, whoever's it is.
     pub(super) fn look(&self) -> Result<Look, RootTrouble> {
+        if self.silent.load(Ordering::Relaxed) {
+            return Err(RootTrouble::Silent);
+        }
+        self.look_anyway()
+    }
+
+    fn look_anyway(&self) -> Result<Look, RootTrouble> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => RootTrouble::Missing,
             io::ErrorKind::NotADirectory => RootTrouble::NoFolder,
@@ -161,16 +179,28 @@ impl LocalRoot {
 
     /// Opens the root also when it did not answer before. This may take as long as the file system takes.
     pub(super) fn open_anyway(&self) -> Result<Whole<'_>, RootTrouble> {
-        let opened = self.look().and_then(|look| {
-            self.recognize(&look)?;
-            Ok(Whole {
-                root: self,
-                dir: look.dir,
-            })
-        });
+        let opened = self.look_anyway().and_then(|look| self.whole(look));
         self.silent.store(false, Ordering::Relaxed);
         self.note(opened.as_ref().err().copied());
         opened
+    }
+
+    fn whole(&self, look: Look) -> Result<Whole<'_>, RootTrouble> {
+        self.recognize(&look)?;
+        let unreadable = |error: io::Error| RootTrouble::Unreadable(error.kind());
+        let id = FileId::of_folder(&look.dir).map_err(unreadable)?;
+        let path = path_of(&look.dir)
+            .or_else(|_| self.path.canonicalize())
+            .map_err(unreadable)?;
+        *locked(&self.seen) = Some(Seen {
+            id,
+            path: path.clone(),
+        });
+        Ok(Whole {
+            root: self,
+            dir: look.dir,
+            path,
+        })
     }
 
     fn recognize(&self, look: &Look) -> Result<(), RootTrouble> {
@@ -195,6 +225,11 @@ impl LocalRoot {
     pub(super) fn give_up_on(&self) {
         self.silent.store(true, Ordering::Relaxed);
         self.note(Some(RootTrouble::Silent));
+    }
+
+    /// Where it was when it was last whole.
+    pub(super) fn seen(&self) -> Option<Seen> {
+        locked(&self.seen).clone()
     }
 
     /// Why it was unavailable when it was last asked for.

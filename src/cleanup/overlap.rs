@@ -3,6 +3,7 @@
 //! One place can have several names: links and bind mounts on disk, and in the cloud one server that is reached as two.
 
 use super::folder::{FileId, Mounts, Origin, mount_of};
+use super::local_root::RootTrouble;
 use super::own_files::OwnFiles;
 use super::root::{Root, RootError};
 use super::uri::Cloud;
@@ -143,6 +144,9 @@ pub(super) fn check_places(roots: &[Root], own: &OwnFiles) -> Result<(), RootErr
     let mut places = HashMap::new();
     for root in roots {
         let Root::Local(root) = root else { continue };
+        if root.trouble() == Some(RootTrouble::Silent) {
+            continue;
+        }
         // Whether it may be away is for others to say.
         if let Ok(place) = Place::of(root.path(), &mounts) {
             places.insert(root.uri(), place);

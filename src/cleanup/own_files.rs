@@ -1,7 +1,7 @@
 //! What is the ledger's own and never an entity's, wherever it lies.
 
 use super::folder::FileId;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The ledger's own folders and files. Storage roots may lie around them; no purge reaches them.
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct OwnFiles {
     /// By their resolved paths, with all that is in them.
     folders: Vec<PathBuf>,
-    /// By their paths; not all need be there yet.
-    files: Vec<PathBuf>,
+    /// By all the paths that are known of them; not all need be there yet.
+    files: BTreeSet<PathBuf>,
 }
 
 impl OwnFiles {
@@ -19,7 +19,7 @@ impl OwnFiles {
     }
 
     pub(super) fn add_file(&mut self, path: &Path) {
-        self.files.push(path.to_owned());
+        self.files.extend(paths(path));
     }
 
     pub(super) fn folders(&self) -> &[PathBuf] {
@@ -28,15 +28,10 @@ impl OwnFiles {
 
     /// Whether a resolved path is one of them, lies in one, or holds one.
     pub(super) fn touches(&self, path: &Path) -> bool {
-        let holds = |file: &PathBuf| file.starts_with(path);
         self.folders
             .iter()
             .any(|dir| dir.starts_with(path) || path.starts_with(dir))
-            || self
-                .files
-                .iter()
-                .flat_map(|file| resolved(file))
-                .any(|file| holds(&file))
+            || self.files.iter().any(|file| file.starts_with(path))
     }
 
     /// All of them that are there now, to be recognized under any path: links and bind mounts have others.
@@ -49,13 +44,12 @@ impl OwnFiles {
     }
 }
 
-/// Where a file is, and where what it links to is.
-fn resolved(file: &Path) -> impl Iterator<Item = PathBuf> {
-    let parent = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    let here = parent.canonicalize().ok();
-    let here = here.zip(file.file_name()).map(|(parent, name)| parent.join(name));
-    here.into_iter().chain(file.canonicalize().ok())
+/// Where a file is, by its name and by its folder's, and where what it links to is.
+fn paths(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let given = std::path::absolute(file).ok();
+    let parent = given.as_deref().and_then(Path::parent).map(Path::canonicalize);
+    let here = parent.and_then(Result::ok).zip(file.file_name());
+    let here = here.map(|(parent, name)| parent.join(name));
+    let there = file.canonicalize().ok();
+    [given, here, there].into_iter().flatten()
 }

@@ -94,7 +94,7 @@ impl StorageRoots {
     pub(super) fn guarded(&self, root: &LocalRoot) -> HashSet<FileId> {
         let others = self.locals().filter(|other| other.path() != root.path());
         let mut ids = self.own.ids();
-        ids.extend(others.filter_map(|other| FileId::at(other.path()).ok()));
+        ids.extend(others.filter_map(|other| other.seen()).map(|seen| seen.id));
         ids
     }
 
@@ -253,8 +253,7 @@ impl StorageRoots {
     /// A link inside the root is refused like one that leaves it: what it points to belongs to some other entity.
     fn resolve(&self, place: &LocalPlace) -> Result<(), UriRefusal> {
         let whole = place.root.open().map_err(|_| UriRefusal::RootUnavailable)?;
-        let root = place.root.path().canonicalize();
-        let mut path = root.map_err(|_| UriRefusal::RootUnavailable)?;
+        let mut path = whole.path.clone();
         let own = self.own.ids();
         let mut exists = true;
         for component in &place.below {
@@ -280,15 +279,9 @@ impl StorageRoots {
         if self.own.touches(&path) {
             return Err(UriRefusal::Protected);
         }
-        for root in self.locals() {
-            // A root that is gone holds nothing that could be lost.
-            if root
-                .path()
-                .canonicalize()
-                .is_ok_and(|root| root.starts_with(&path))
-            {
-                return Err(UriRefusal::HoldsRoot);
-            }
+        let mut others = self.locals().filter_map(|root| root.seen());
+        if others.any(|root| root.path.starts_with(&path)) {
+            return Err(UriRefusal::HoldsRoot);
         }
         // What was seen through the path counts only if that led to the root all the time.
         whole.still().map_err(|_| UriRefusal::RootUnavailable)

@@ -29,6 +29,22 @@ pub async fn watch(roots: Arc<StorageRoots>, stop: CancellationToken) -> Result<
     Ok(())
 }
 
+/// Finds out which roots do not answer at all, so that nobody waits for them from the start.
+pub async fn sound_out(roots: &StorageRoots) {
+    let mut looks = JoinSet::new();
+    for root in roots.locals() {
+        let root = Arc::clone(root);
+        looks.spawn(async move {
+            let looked_at = Arc::clone(&root);
+            let look = tokio::task::spawn_blocking(move || drop(looked_at.look()));
+            if tokio::time::timeout(PATIENCE, look).await.is_err() {
+                root.give_up_on();
+            }
+        });
+    }
+    looks.join_all().await;
+}
+
 async fn watch_one(root: Arc<LocalRoot>) {
     loop {
         let looked_at = Arc::clone(&root);

@@ -19,6 +19,8 @@ What is told, one line each:
 stores anything there. It never touches what is missing or unclaimed. An embedded ledger must not be served
 meanwhile; without --fix the command only reads and runs beside a service.
 
+Local storage roots must all be mounted, and have been used by the service or an import before.
+
 Of a purged entity the ledger knows keyed hashes of what its storage URIs named, not the URIs. Purges that were over before
 the ledger kept these (its schema's version 8), and those whose URIs could not be opened, are not recognized: what they left
 is unclaimed.

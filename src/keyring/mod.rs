@@ -12,6 +12,7 @@
 //! ```
 
 mod details;
+mod unreadable;
 
 pub use details::{Details, DetailsError, SealedDetails};
 
@@ -21,7 +22,8 @@ use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use unreadable::Unreadable;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -40,6 +42,9 @@ pub enum KeyringError {
     /// The key that wraps an entity's key is not in the keyring.
     #[error("the keyring has no key {0}")]
     UnknownKek(String),
+    /// What was sealed, or the key that it was sealed with, is not there any more.
+    #[error("what was sealed, or its key, is gone")]
+    Lost,
     /// What is sealed was changed, or belongs to another place.
     #[error("sealed data failed its authentication")]
     Forged,
@@ -64,6 +69,9 @@ struct File {
     keks: BTreeMap<String, String>,
     pseudonym_key: String,
     service_key: String,
+    /// Keys that are given up for good: what they wrapped is shown as unreadable.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    retired: BTreeSet<String>,
 }
 
 /// The keys outside the database.
@@ -74,6 +82,9 @@ pub struct Keyring {
     pseudonyms: hmac::Key,
     service_hmac: hmac::Key,
     service: LessSafeKey,
+    fingerprints: BTreeMap<String, String>,
+    retired: BTreeSet<String>,
+    unreadable: Unreadable,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -100,6 +111,7 @@ impl Keyring {
             active,
             pseudonym_key: fresh()?,
             service_key: fresh()?,
+            retired: BTreeSet::new(),
         };
         serde_json::to_vec_pretty(&file).map_err(|error| KeyringError::Malformed(error.to_string()))
     }
@@ -117,15 +129,24 @@ impl Keyring {
                 file.version
             )));
         }
-        let mut keks = BTreeMap::new();
+        let (mut keks, mut fingerprints) = (BTreeMap::new(), BTreeMap::new());
         for (id, key) in &file.keks {
-            keks.insert(id.clone(), aead_key(&*decode("keks", key)?)?);
+            let key = decode("keks", key)?;
+            let name = format!("kek/{id}");
+            fingerprints.insert(name.clone(), key_fingerprint(&name, &key));
+            keks.insert(id.clone(), aead_key(&key)?);
+        }
+        if let Some(id) = file.retired.iter().find(|id| keks.contains_key(*id)) {
+            return Err(KeyringError::Malformed(format!(
+                "the key {id:?} is there, and it is retired"
+            )));
         }
         if !keks.contains_key(&file.active) {
             return Err(KeyringError::UnknownKek(file.active));
         }
         let service = decode("service_key", &file.service_key)?;
         let pseudonyms = decode("pseudonym_key", &file.pseudonym_key)?;
+        fingerprints.insert("service".to_owned(), key_fingerprint("service", &service));
         Ok(Self {
             id: file.id,
             active: file.active,
@@ -133,10 +154,31 @@ impl Keyring {
             pseudonyms: hmac::Key::new(hmac::HMAC_SHA256, &pseudonyms[..]),
             service_hmac: hmac::Key::new(hmac::HMAC_SHA256, &service[..]),
             service: aead_key(&service)?,
+            fingerprints,
+            retired: file.retired,
+            unreadable: Unreadable::default(),
         })
     }
 
-    /// What the ledger remembers of its keyring, to refuse another one.
+    /// What tells each key from any other under its name (`service`, `kek/<id>`), and nothing else of it.
+    #[must_use]
+    pub const fn fingerprints(&self) -> &BTreeMap<String, String> {
+        &self.fingerprints
+    }
+
+    /// Whether a key of this id is there.
+    #[must_use]
+    pub fn wraps_with(&self, kek_id: &str) -> bool {
+        self.keks.contains_key(kek_id)
+    }
+
+    /// Whether the key of this id is given up.
+    #[must_use]
+    pub fn has_retired(&self, kek_id: &str) -> bool {
+        self.retired.contains(kek_id)
+    }
+
+    /// What the ledger remembers of its keyring as a whole, to refuse another one.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let tag = hmac::sign(&self.pseudonyms, b"archive-ledger/fingerprint/v1");
@@ -264,6 +306,12 @@ fn keyed(key: &hmac::Key, purpose: &str, content: &[u8]) -> Hash {
     hash
 }
 
+fn key_fingerprint(name: &str, key: &[u8; KEY_LEN]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let hash = keyed(&key, "archive-ledger/key-fingerprint/v1", name.as_bytes());
+    hex::encode(&hash[..16])
+}
+
 fn aead_key(key: &[u8; KEY_LEN]) -> Result<LessSafeKey, KeyringError> {
     UnboundKey::new(&AES_256_GCM_SIV, key)
         .map(LessSafeKey::new)
@@ -371,6 +419,49 @@ mod tests {
         assert_ne!(one.fingerprint(), two.fingerprint());
         assert_ne!(one.stream_pseudonym("a"), two.stream_pseudonym("a"));
         assert_ne!(one.stream_pseudonym("a"), one.actor_pseudonym("a"));
+    }
+
+    #[test]
+    fn every_key_has_a_fingerprint_that_any_changed_bit_changes_and_no_other_key_shares() {
+        let mut file: File = serde_json::from_slice(&Keyring::generate(Uuid::from_u128(9)).unwrap()).unwrap();
+        file.keks.insert("2".into(), file.keks["1"].clone());
+        let parse = |file: &File| Keyring::parse(&serde_json::to_vec(file).unwrap()).unwrap();
+        let keyring = parse(&file);
+        let names: Vec<&str> = keyring.fingerprints().keys().map(String::as_str).collect();
+        assert_eq!(names, ["kek/1", "kek/2", "service"]);
+        let distinct: BTreeSet<&String> = keyring.fingerprints().values().collect();
+        assert_eq!(distinct.len(), 3);
+        let flipped = |text: &str, bit: usize| {
+            let mut key = STANDARD.decode(text).unwrap();
+            key[bit / 8] ^= 1 << (bit % 8);
+            STANDARD.encode(key)
+        };
+        for bit in 0..8 * KEY_LEN {
+            let (kek, service) = (file.keks["1"].clone(), file.service_key.clone());
+            file.keks.insert("1".into(), flipped(&kek, bit));
+            let changed = parse(&file);
+            assert_ne!(changed.fingerprints()["kek/1"], keyring.fingerprints()["kek/1"]);
+            assert_eq!(changed.fingerprints()["kek/2"], keyring.fingerprints()["kek/2"]);
+            file.keks.insert("1".into(), kek);
+            file.service_key = flipped(&service, bit);
+            assert_ne!(
+                parse(&file).fingerprints()["service"],
+                keyring.fingerprints()["service"]
+            );
+            file.service_key = service;
+        }
+    }
+
+    #[test]
+    fn a_key_is_there_or_given_up_and_not_both() {
+        let content = Keyring::generate(Uuid::from_u128(9)).unwrap();
+        let mut file: File = serde_json::from_slice(&content).unwrap();
+        file.retired.insert("1".into());
+        let both = Keyring::parse(&serde_json::to_vec(&file).unwrap());
+        assert!(matches!(both, Err(KeyringError::Malformed(_))), "{both:?}");
+        file.retired = BTreeSet::from(["0".into()]);
+        let keyring = Keyring::parse(&serde_json::to_vec(&file).unwrap()).unwrap();
+        assert!(keyring.has_retired("0") && !keyring.wraps_with("0") && keyring.wraps_with("1"));
     }
 
     #[test]

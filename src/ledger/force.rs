@@ -1,6 +1,7 @@
 //! Giving up what a purge still owes.
 
 use super::command::CommandContext;
+use super::opened::Opened;
 use super::{Ledger, LedgerError};
 use crate::keyring::{Details, KeyringError};
 use crate::store::writer::Receipt;
@@ -49,17 +50,22 @@ impl Ledger {
     }
 
     /// Why a purge was forced, as the details of its event.
-    pub(super) fn open_reason(&self, key: &EntityKey, forced: &PurgeForced) -> Result<Details, LedgerError> {
-        let sealed = STANDARD
-            .decode(&forced.reason_sealed)
-            .map_err(|_| KeyringError::Forged)?;
-        let reason = self
-            .keyring
-            .open_for_service(&reason_context(key, forced.purge_id), &sealed)?;
-        Ok(Details {
-            reason: Some(String::from_utf8_lossy(&reason).into_owned()),
-            ..Details::default()
-        })
+    pub(super) fn open_reason(&self, key: &EntityKey, forced: &PurgeForced) -> Opened {
+        let sealed = STANDARD.decode(&forced.reason_sealed);
+        let context = reason_context(key, forced.purge_id);
+        let opened = sealed
+            .map_err(|_| KeyringError::Forged)
+            .and_then(|sealed| self.keyring.open_for_service(&context, &sealed));
+        match opened {
+            Ok(reason) => Opened::Details(Details {
+                reason: Some(String::from_utf8_lossy(&reason).into_owned()),
+                ..Details::default()
+            }),
+            Err(error) => {
+                self.keyring.report_unreadable(&key.stream_id(), &error);
+                Opened::Unreadable(error)
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod command;
 mod force;
+mod opened;
 mod past;
 mod purge_order;
 mod view;

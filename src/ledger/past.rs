@@ -1,9 +1,8 @@
 //! An entity as it was: its stream, folded up to a point.
 
+use super::opened::{Opened, was_sealed};
 use super::view::{EntityView, view};
 use super::{Ledger, LedgerError};
-use crate::keyring::Details;
-use crate::merkle::entry::Entry;
 use crate::store::{EntityStream, Position, StoredEvent};
 use archive_ledger_domain::{EntityKey, EventName};
 use chrono::{DateTime, Utc};
@@ -52,7 +51,7 @@ impl Ledger {
     /// An entity as it was, whatever became of it; `None` when the ledger had not heard of it then.
     ///
     /// # Errors
-    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    /// [`LedgerError::Store`].
     pub async fn entity_as_of(
         &self,
         key: &EntityKey,
@@ -61,7 +60,7 @@ impl Ledger {
         let Some(stream) = self.reads().stream(key).await? else {
             return Ok(None);
         };
-        let opened = self.open_all(key, &stream)?;
+        let opened = self.open_all(key, &stream);
         let count = stream
             .events
             .iter()
@@ -74,7 +73,7 @@ impl Ledger {
     /// as its current one.
     ///
     /// # Errors
-    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    /// [`LedgerError::Store`].
     pub async fn entity_versions(
         &self,
         key: &EntityKey,
@@ -84,7 +83,7 @@ impl Ledger {
         let Some(stream) = self.reads().stream(key).await? else {
             return Ok(None);
         };
-        let opened = self.open_all(key, &stream)?;
+        let opened = self.open_all(key, &stream);
         let at = |version: u64| {
             let count = usize::try_from(version).unwrap_or(usize::MAX);
             past(key, &stream, &opened, count.min(stream.events.len()))
@@ -98,24 +97,15 @@ impl Ledger {
 }
 
 /// What the first `count` events of a stream made of the entity.
-fn past(
-    key: &EntityKey,
-    stream: &EntityStream,
-    opened: &[Option<Details>],
-    count: usize,
-) -> Option<PastEntity> {
+fn past(key: &EntityKey, stream: &EntityStream, opened: &[Opened], count: usize) -> Option<PastEntity> {
     let (events, opened) = (&stream.events[..count], &opened[..count]);
     let purged = stream
         .events
         .iter()
         .any(|event| event.event.name() == EventName::Purged);
-    // The entry remembers that something was sealed when the sealed bytes are gone.
-    let sealed = |event: &StoredEvent| {
-        serde_json::from_slice::<Entry>(&event.entry).is_ok_and(|entry| entry.c.is_some())
-    };
     Some(PastEntity {
-        view: view(key, events, opened.to_vec())?,
+        view: view(key, events, opened)?,
         position: events.last()?.position,
-        erased: purged && events.iter().any(sealed),
+        erased: purged && events.iter().any(was_sealed),
     })
 }

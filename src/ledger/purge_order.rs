@@ -92,7 +92,7 @@ impl Ledger {
     fn ordered_storage(&self, key: &EntityKey, stream: &EntityStream) -> Result<Vec<String>, LedgerError> {
         let storage = standing_storage(
             &stream.events,
-            self.open_all(key, stream)?
+            self.open_whole(key, stream)?
                 .into_iter()
                 .map(|details| details.map_or_else(Vec::new, |details| details.storage))
                 .collect(),

@@ -1,9 +1,9 @@
 //! Reads: rows and events with their sealed parts opened.
 
+use super::opened::{Opened, was_sealed};
 use super::{Ledger, LedgerError};
-use crate::keyring::{DataKey, Details};
-use crate::merkle::entry::Entry;
-use crate::store::{EntityStream, ListPage, StoreError, StoredEvent};
+use crate::keyring::Details;
+use crate::store::{ListPage, StoredEvent};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, EntityType, Event, EventName, Parent, State};
 use archive_ledger_projections::facts;
 use chrono::{DateTime, Utc};
@@ -19,10 +19,12 @@ pub struct ArchivedItem {
     pub key: EntityKey,
     /// When it was deleted.
     pub deleted_at: DateTime<Utc>,
-    /// Its name.
-    pub name: String,
-    /// Its metadata.
+    /// Its name; absent when it cannot be opened.
+    pub name: Option<String>,
+    /// Its metadata; empty when they cannot be opened.
     pub metadata: Map<String, Value>,
+    /// Whether name and metadata cannot be opened.
+    pub unreadable: bool,
 }
 
 /// A page of the archived list.
@@ -65,6 +67,8 @@ pub struct EntityView {
     pub updated_at: DateTime<Utc>,
     /// What is sealed: those of the deletion that stands, over those of the registration.
     pub details: Details,
+    /// Whether some of it cannot be opened.
+    pub unreadable: bool,
 }
 
 /// One event of a history.
@@ -80,6 +84,8 @@ pub struct HistoryItem {
     pub details: Option<Details>,
     /// Whether something was sealed with it and is gone for good.
     pub erased: bool,
+    /// Whether something is sealed with it that cannot be opened.
+    pub unreadable: bool,
 }
 
 impl Ledger {
@@ -95,10 +101,10 @@ impl Ledger {
             .collect())
     }
 
-    /// A page of the archived list.
+    /// A page of the archived list. An entity whose details cannot be opened stands on it and says so.
     ///
     /// # Errors
-    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    /// [`LedgerError::Store`].
     pub async fn list(
         &self,
         entity_type: EntityType,
@@ -108,23 +114,15 @@ impl Ledger {
         let page = self.reads.list(entity_type, page, limit).await?;
         let mut items = Vec::with_capacity(page.rows.len());
         for row in page.rows {
-            let stream_id = row.key.stream_id();
-            let details = match (&row.data_key, &row.sealed) {
-                (Some(wrapped), Some(sealed)) => {
-                    let key = self.keyring.unwrap(&stream_id, wrapped)?;
-                    key.open_details(&stream_id, row.event_id, sealed)?.0
-                }
-                _ => {
-                    return Err(
-                        StoreError::inconsistent("open the archived list", "a row has lost its key").into(),
-                    );
-                }
-            };
+            let opened = self.open_row(&row);
+            let unreadable = opened.is_none();
+            let details = opened.unwrap_or_default();
             items.push(ArchivedItem {
                 key: row.key,
                 deleted_at: row.deleted_at,
-                name: details.name.unwrap_or_default(),
+                name: (!unreadable).then(|| details.name.unwrap_or_default()),
                 metadata: details.metadata.unwrap_or_default(),
+                unreadable,
             });
         }
         Ok(ArchivedList {
@@ -137,93 +135,61 @@ impl Ledger {
     /// One entity; `None` when it never existed or was purged.
     ///
     /// # Errors
-    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    /// [`LedgerError::Store`].
     pub async fn entity(&self, key: &EntityKey) -> Result<Option<EntityView>, LedgerError> {
         let Some(stream) = self.reads.stream(key).await? else {
             return Ok(None);
         };
-        let opened = self.open_all(key, &stream)?;
-        let view = view(key, &stream.events, opened);
+        let opened = self.open_all(key, &stream);
+        let view = view(key, &stream.events, &opened);
         Ok(view.filter(|view| view.state != State::Purged))
     }
 
     /// An entity's whole history, oldest first; `None` when the ledger has never heard of it.
     ///
     /// # Errors
-    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
+    /// [`LedgerError::Store`].
     pub async fn history(&self, key: &EntityKey) -> Result<Option<Vec<HistoryItem>>, LedgerError> {
         let Some(stream) = self.reads.stream(key).await? else {
             return Ok(None);
         };
-        let opened = self.open_all(key, &stream)?;
+        let opened = self.open_all(key, &stream);
         let purged = stream
             .events
             .iter()
             .any(|event| event.event.name() == EventName::Purged);
         let mut items = Vec::with_capacity(stream.events.len());
-        for (stored, details) in stream.events.into_iter().zip(opened) {
-            let details = match &stored.event {
-                Event::PurgeForced(forced) => Some(self.open_reason(key, forced)?),
+        for (stored, opened) in stream.events.into_iter().zip(opened) {
+            let opened = match &stored.event {
+                Event::PurgeForced(forced) => self.open_reason(key, forced),
                 Event::Registered(_)
                 | Event::SoftDeleted(_)
                 | Event::Restored(_)
                 | Event::PurgeRequested(_)
                 | Event::Purged(_)
-                | Event::PurgeFailed(_) => details,
+                | Event::PurgeFailed(_) => opened,
             };
             let readable = facts(&stored.event);
-            // The entry remembers that something was sealed when the sealed bytes are gone.
-            let sealed = serde_json::from_slice::<Entry>(&stored.entry).is_ok_and(|entry| entry.c.is_some());
+            let (details, unreadable) = match opened {
+                Opened::Nothing => (None, false),
+                Opened::Details(details) => (Some(details), false),
+                Opened::Unreadable(_) => (None, true),
+            };
             items.push(HistoryItem {
                 state: readable.state,
                 facts: readable.facts,
-                erased: purged && sealed && details.is_none(),
+                erased: purged && details.is_none() && !unreadable && was_sealed(&stored),
+                unreadable,
                 details,
                 stored,
             });
         }
         Ok(Some(items))
     }
-
-    /// The storage URIs that a purge of the entity has to clean: those of its registration and of the deletion that
-    /// stands. `None` when the entity is purged or unknown.
-    ///
-    /// # Errors
-    /// [`LedgerError::Store`], [`LedgerError::Keyring`].
-    pub async fn storage(&self, key: &EntityKey) -> Result<Option<Vec<String>>, LedgerError> {
-        Ok(self.entity(key).await?.map(|entity| entity.details.storage))
-    }
-
-    /// Opens what is sealed beside each event of a stream, in order.
-    pub(super) fn open_all(
-        &self,
-        key: &EntityKey,
-        stream: &EntityStream,
-    ) -> Result<Vec<Option<Details>>, LedgerError> {
-        let stream_id = key.stream_id();
-        let data_key: Option<DataKey> = match &stream.data_key {
-            Some(wrapped) => Some(self.keyring.unwrap(&stream_id, wrapped)?),
-            None => None,
-        };
-        stream
-            .events
-            .iter()
-            .map(|event| match (&data_key, &event.sealed) {
-                (Some(data_key), Some(sealed)) => {
-                    Ok(Some(data_key.open_details(&stream_id, event.event_id, sealed)?.0))
-                }
-                _ => Ok(None),
-            })
-            .collect()
-    }
 }
 
 /// What events made of an entity; `None` without any. `opened` is what is sealed beside each of them.
-pub(super) fn view(
-    key: &EntityKey,
-    events: &[StoredEvent],
-    opened: Vec<Option<Details>>,
-) -> Option<EntityView> {
+pub(super) fn view(key: &EntityKey, events: &[StoredEvent], opened: &[Opened]) -> Option<EntityView> {
     let (first, last) = (events.first()?, events.last()?);
     let mut entity = ArchivedEntity::default();
     for event in events {
@@ -234,6 +200,7 @@ pub(super) fn view(
         .rev()
         .find(|event| event.event.name() == EventName::SoftDeleted && entity.deletion().is_some())
         .map(|event| event.metadata.actor.clone());
+    let standing = standing_details(events, opened);
     Some(EntityView {
         key: key.clone(),
         state: entity.state(),
@@ -247,41 +214,45 @@ pub(super) fn view(
         space_id: entity.space_id().map(ToOwned::to_owned),
         created_at: first.recorded_at,
         updated_at: last.recorded_at,
-        details: standing_details(events, opened),
+        details: standing.details,
+        unreadable: standing.unreadable,
     })
 }
 
+/// The details that stand.
+struct Standing {
+    details: Details,
+    unreadable: bool,
+}
+
 /// The details of the deletion that stands, over those of the registration; the storage of both.
-fn standing_details(events: &[StoredEvent], opened: Vec<Option<Details>>) -> Details {
-    let mut registered = Details::default();
-    let mut deleted = Details::default();
-    for (event, details) in events.iter().zip(opened) {
-        match (&event.event, details) {
-            (Event::Registered(_), Some(details)) => registered = details,
-            (Event::SoftDeleted(_), Some(details)) => deleted = details,
-            (Event::Restored(_), _) => deleted = Details::default(),
-            (
-                Event::Registered(_)
-                | Event::SoftDeleted(_)
-                | Event::PurgeRequested(_)
-                | Event::Purged(_)
-                | Event::PurgeFailed(_)
-                | Event::PurgeForced(_),
-                _,
-            ) => {}
+fn standing_details(events: &[StoredEvent], opened: &[Opened]) -> Standing {
+    let (mut registered, mut deleted) = (&Opened::Nothing, &Opened::Nothing);
+    for (event, opened) in events.iter().zip(opened) {
+        match &event.event {
+            Event::Registered(_) => registered = opened,
+            Event::SoftDeleted(_) => deleted = opened,
+            Event::Restored(_) => deleted = &Opened::Nothing,
+            Event::PurgeRequested(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => {}
         }
     }
+    let unreadable = registered.is_unreadable() || deleted.is_unreadable();
+    let registered = registered.details().cloned().unwrap_or_default();
+    let deleted = deleted.details().cloned().unwrap_or_default();
     let mut storage = registered.storage;
     for uri in deleted.storage {
         if !storage.contains(&uri) {
             storage.push(uri);
         }
     }
-    Details {
-        name: deleted.name,
-        metadata: deleted.metadata,
-        reason: deleted.reason,
-        description: registered.description,
-        storage,
+    Standing {
+        details: Details {
+            name: deleted.name,
+            metadata: deleted.metadata,
+            reason: deleted.reason,
+            description: registered.description,
+            storage,
+        },
+        unreadable,
     }
 }

@@ -18,6 +18,7 @@ mod columns;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod error;
+pub mod keys;
 pub mod postgres;
 pub mod proofs;
 pub mod rebuild;

@@ -61,6 +61,8 @@ struct ReadLine {
     #[serde(default)]
     erased: Option<bool>,
     #[serde(default)]
+    unreadable: Option<bool>,
+    #[serde(default)]
     request_id: Option<String>,
     #[serde(default)]
     ip: Option<String>,
@@ -218,6 +220,10 @@ fn disclose(line: ReadLine) -> Result<Disclosed, String> {
     }
     let payload = disclosed_payload(&line.salt, &line.payload, &line.metadata, &line.actor)?;
     let details = line.details.as_ref().map(disclosed_details).transpose()?;
+    let marks = [line.erased, line.unreadable];
+    if marks.iter().filter(|mark| **mark == Some(true)).count() + usize::from(details.is_some()) > 1 {
+        return Err("its details are there, erased and unreadable in contradiction".into());
+    }
     let said = match (
         line.event_id,
         line.event,
@@ -242,7 +248,9 @@ fn disclose(line: ReadLine) -> Result<Disclosed, String> {
             recorded_at: recorded_at.into(),
             command_id: command_id.into(),
             // With details, the export says of every event whether something was sealed with it.
-            sealed: line.erased.map(|erased| erased || line.details.is_some()),
+            sealed: line
+                .erased
+                .map(|erased| erased || line.unreadable == Some(true) || line.details.is_some()),
         }),
         _ => return Err("an export's line has all of its fields".into()),
     };

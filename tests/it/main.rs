@@ -50,6 +50,7 @@ mod events;
 mod foreign_files;
 mod harness;
 mod import;
+mod keyring;
 mod proofs;
 mod rebuild;
 mod reconcile;

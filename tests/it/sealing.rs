@@ -313,7 +313,7 @@ async fn assert_opens(opened: &Opened, purged: &[EntityKey]) {
         .unwrap();
     assert_eq!(list.items.len(), 8);
     for item in &list.items {
-        assert_eq!(item.name, spelled("name"));
+        assert_eq!(item.name, Some(spelled("name")));
         assert!(item.metadata.contains_key(&secret("metakey")));
     }
     assert!(!purged.is_empty());

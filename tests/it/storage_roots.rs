@@ -1,10 +1,12 @@
 //! Local storage roots as the service meets them: two that are one, one that is not mounted, one that is somebody else's, and
 //! mounts inside them.
 
-use crate::harness::ledger::Place;
+use crate::harness::ledger::{Place, context, deletion, entity};
 use crate::harness::roots::{Bind, MARKER, entries};
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
+use archive_ledger::store::storage_roots::{KnownRoot, Numbers};
+use archive_ledger_domain::EntityType;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
@@ -12,6 +14,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -536,5 +539,102 @@ on_both_backends! {
         drop(over);
         assert_eq!(scene.purged(2).await, 2);
         drop(bind);
+    }
+
+    async fn a_mount_far_below_stays_where_it_is(backend: Backend) {
+        let scene = Scene::start(backend).await;
+        let (root, outside) = (scene.path("root"), scene.path("outside"));
+        fill(&outside, 3);
+        let deep = root.join("one").join(vec!["d"; 40].join("/"));
+        fill(&deep, 2);
+        let Some(bind) = Bind::new(&outside, &deep.join("mount")) else { return };
+        assert_eq!(scene.delete(1, "one").await, 201);
+        scene.purge(1).await;
+        let failed = scene.failed().await;
+        assert!(failed["last_error"].as_str().unwrap().contains("another file system is mounted"), "{failed}");
+        assert_eq!(entries(&deep.join("mount")).len(), 3);
+        drop(bind);
+        scene.retry(&failed).await;
+        scene.purged(1).await;
+        assert_eq!((entries(&root), entries(&outside).len()), (vec![], 3));
+    }
+
+    async fn a_root_that_takes_no_marker_is_recognized_by_its_folder(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let (root, volume) = (home.path().join("root"), home.path().join("volume"));
+        fill(&volume.join("one"), 3);
+        let Some(bind) = Bind::read_only(&volume, &root) else { return };
+        let scene = Scene::start_in(backend, home, &[]).await;
+        assert!(!root.join(MARKER).exists());
+        assert_eq!(scene.delete(1, "one").await, 201);
+        drop(bind);
+        assert_eq!(scene.delete(2, "two").await, 503);
+        scene.purge(1).await;
+        scene.waits().await;
+        let bind = Bind::read_only(&volume, &root).unwrap();
+        let failed = scene.failed().await;
+        assert_eq!(entries(&root.join("one")).len(), 3);
+        drop(bind);
+        let bind = Bind::new(&volume, &root).unwrap();
+        scene.retry(&failed).await;
+        assert_eq!(scene.purged(1).await, 3);
+        // From the next start on it has a marker, and that alone counts.
+        scene.server.restart().await;
+        let marker = fs::read_to_string(root.join(MARKER)).unwrap();
+        fs::remove_file(root.join(MARKER)).unwrap();
+        assert_eq!(scene.delete(2, "two").await, 503);
+        fs::write(root.join(MARKER), marker).unwrap();
+        assert_eq!(scene.delete(2, "two").await, 201);
+        assert_eq!(scene.server.terminate().await, 0);
+        drop(bind);
+    }
+
+    async fn instances_that_use_a_root_first_at_once_recognize_the_same(backend: Backend) {
+        let mut place = Place::new(backend).await;
+        let root = place.home().join("root");
+        fs::create_dir(&root).unwrap();
+        place.set("ARCHIVE_LEDGER_STORAGE_ROOT", &uri(&root));
+        // Key files are another matter.
+        place.open().await.close().await.unwrap();
+        for round in 0..5 {
+            fs::remove_file(root.join(MARKER)).unwrap();
+            place.tamper("DELETE FROM storage_roots").await;
+            let opened = tokio::join!(place.open(), place.open(), place.open());
+            let known = opened.0.store.storage_roots().storage_roots().await.unwrap();
+            let marker = fs::read_to_string(root.join(MARKER)).unwrap();
+            assert_eq!((known.len(), marker), (1, format!("{}\n{}\n", opened.0.ledger_id, known[0].root_id)));
+            for (number, opened) in [opened.0, opened.1, opened.2].into_iter().enumerate() {
+                let key = entity(EntityType::Backups, 10 * round + number as u128);
+                let mut request = deletion(key);
+                request.storage = vec![uri(&root.join("one"))];
+                opened.ledger.soft_delete(request, context()).await.unwrap();
+                opened.close().await.unwrap();
+            }
+            assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
+        }
+    }
+
+    async fn what_a_root_is_recognized_by_is_remembered_once_and_a_marker_takes_the_place_of_numbers(backend: Backend) {
+        let place = Place::new(backend).await;
+        let opened = place.open().await;
+        let (store, now) = (opened.store.storage_roots(), opened.clock.now());
+        let root = |id, numbers| KnownRoot { uri: "file:///srv/a".into(), root_id: Uuid::from_u128(id), numbers };
+        let numbers = Some(Numbers { device: u64::MAX, inode: 1 << 63, born: Some(-1) });
+        let others = Some(Numbers { device: 1, inode: 2, born: None });
+        let steps = [
+            (root(1, numbers), root(1, numbers)),
+            (root(2, others), root(1, numbers)),
+            (root(3, None), root(3, None)),
+            (root(4, None), root(3, None)),
+            (root(5, numbers), root(3, None)),
+        ];
+        for (told, stands) in steps {
+            store.remember_storage_root(&told, now).await.unwrap();
+            assert_eq!(store.storage_roots().await.unwrap(), [stands]);
+        }
+        let other = KnownRoot { uri: "file:///srv/b%20c".into(), ..root(6, others) };
+        store.remember_storage_root(&other, now).await.unwrap();
+        assert_eq!(store.storage_roots().await.unwrap(), [root(3, None), other]);
+        opened.close().await.unwrap();
     }
 }

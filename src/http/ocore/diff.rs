@@ -1,7 +1,7 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history?diff=3..5`: what changed of an entity between two of its versions.
 
 use super::get::Entity;
-use super::timestamp;
+use super::{is_false, timestamp};
 use crate::http::audit::query::position;
 use crate::http::caller::Api;
 use crate::http::error::ApiError;
@@ -14,6 +14,9 @@ use utoipa::ToSchema;
 
 /// Fields that differ between any two versions and say nothing by it.
 const ALWAYS: [&str; 2] = ["version", "updated_at"];
+
+/// Fields that are sealed, and what says that they cannot be opened.
+const SEALED: [&str; 5] = ["name", "metadata", "reason", "storage", "unreadable"];
 
 /// One of the two versions.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,6 +57,10 @@ pub struct Diff {
     pub changes: Vec<Change>,
     /// Whether name, metadata, reason and storage are gone for good: nothing is said of them then.
     pub erased: bool,
+    /// Only where it is true: something sealed cannot be opened at one of the two, and nothing is said of it.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
 }
 
 /// `3..5`: two versions, the earlier first.
@@ -84,6 +91,10 @@ pub async fn diff(api: &Api, key: &EntityKey, text: &str) -> Result<Diff, ApiErr
         });
     }
     let erased = [&before, &after].into_iter().flatten().any(|past| past.erased);
+    let unreadable = [&before, &after]
+        .into_iter()
+        .flatten()
+        .any(|past| past.view.unreadable);
     let sides = (side(from, before.as_ref()), side(to, after.as_ref()));
     let (before, after) = (fields(before)?, fields(after)?);
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -91,6 +102,7 @@ pub async fn diff(api: &Api, key: &EntityKey, text: &str) -> Result<Diff, ApiErr
     let changes = names
         .into_iter()
         .filter(|name| !ALWAYS.contains(&name.as_str()) && value(&before, name) != value(&after, name))
+        .filter(|name| !unreadable || !SEALED.contains(&name.as_str()))
         .map(|name| Change {
             field: name.clone(),
             before: value(&before, name),
@@ -102,6 +114,7 @@ pub async fn diff(api: &Api, key: &EntityKey, text: &str) -> Result<Diff, ApiErr
         to: sides.1,
         changes,
         erased,
+        unreadable,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `GET /api/admin/archived/{entity_type}/{id}`: one entity, whatever its state.
 
 use super::soft_delete::TypedParent;
-use super::{asks_for, entity_tag, parameter, timestamp};
+use super::{asks_for, entity_tag, is_false, parameter, timestamp};
 use crate::http::audit::query::position;
 use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
@@ -54,6 +54,10 @@ pub struct Entity {
     pub created_at: String,
     /// When the ledger last recorded something of it.
     pub updated_at: String,
+    /// Only where it is true: something sealed of it cannot be opened, and is left out.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
     /// With `as_of` only: which point this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Point>,
@@ -89,6 +93,7 @@ impl Entity {
             purge_id: view.purge_id,
             created_at: timestamp(view.created_at),
             updated_at: timestamp(view.updated_at),
+            unreadable: view.unreadable,
             as_of: None,
         }
     }

@@ -1,7 +1,7 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history`: everything that happened to one entity.
 
 use super::diff::diff;
-use super::{asks_for, parameter, timestamp};
+use super::{asks_for, is_false, parameter, timestamp};
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
@@ -44,6 +44,10 @@ pub struct Event {
     pub details: Option<Value>,
     /// Whether what was sealed with it is gone for good.
     pub erased: bool,
+    /// Only where it is true: something is sealed with it that cannot be opened.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
     /// Why, as a code (`X-Reason-Code`): it outlives a purge.
     pub reason_code: Option<String>,
     /// Its leaf of the log's Merkle tree (RFC 6962), in hexadecimal: what the proof proves.
@@ -132,5 +136,6 @@ fn event(item: HistoryItem) -> Result<Event, ApiError> {
         facts: item.facts,
         details,
         erased: item.erased,
+        unreadable: item.unreadable,
     })
 }

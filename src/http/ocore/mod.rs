@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// An item of the archived list: exactly the fields of seed 000.
+/// An item of the archived list: exactly the fields of seed 000, and one more on what cannot be opened.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Item {
     /// When the entity was deleted, RFC 3339.
@@ -28,11 +28,21 @@ pub struct Item {
     /// The entity's metadata, as it was given.
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
-    /// The entity's name.
-    pub name: String,
+    /// The entity's name; null only where `unreadable` is true.
+    pub name: Option<String>,
     /// The entity's type.
     #[serde(rename = "type")]
     pub entity_type: &'static str,
+    /// Only where it is true: name and metadata cannot be opened, because their key is gone or they were damaged.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
+}
+
+/// Whether a mark is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub(in crate::http) const fn is_false(mark: &bool) -> bool {
+    !*mark
 }
 
 impl Item {
@@ -41,13 +51,14 @@ impl Item {
     pub fn new(
         key: &EntityKey,
         deleted_at: DateTime<Utc>,
-        name: String,
+        name: Option<String>,
         metadata: Map<String, Value>,
     ) -> Self {
         Self {
             deleted_at: timestamp(deleted_at),
             id: key.id().to_owned(),
             metadata,
+            unreadable: name.is_none(),
             name,
             entity_type: key.entity_type().as_str(),
         }

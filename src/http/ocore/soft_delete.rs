@@ -203,7 +203,7 @@ pub async fn handler(
     let deleted_at = receipt.deleted_at.unwrap_or(receipt.recorded_at);
     let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
     let location = format!("/api/admin/archived/{key}");
-    let item = Item::new(&key, deleted_at, name, metadata);
+    let item = Item::new(&key, deleted_at, Some(name), metadata);
     Ok((
         StatusCode::CREATED,
         [(ETAG, etag)],

@@ -3,7 +3,7 @@
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
 use crate::http::caller::{Head, Segments, SharedApi, segments};
 use crate::http::error::ApiError;
-use crate::http::ocore::entity_tag;
+use crate::http::ocore::{entity_tag, is_false};
 use crate::http::rights::Right;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -30,6 +30,10 @@ pub struct Archive {
     pub storage: Vec<String>,
     /// When it was registered, in seconds since 1970 UTC.
     pub creation_time: i64,
+    /// Only where it is true: description or storage cannot be opened, and are left out.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
 }
 
 /// 404 for what never existed and for what was purged alike.
@@ -81,6 +85,7 @@ pub async fn handler(
         description: view.details.description,
         storage: view.details.storage,
         creation_time: view.created_at.timestamp(),
+        unreadable: view.unreadable,
     };
     Ok(([(ETAG, etag)], Json(archive)).into_response())
 }

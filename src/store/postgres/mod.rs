@@ -7,6 +7,7 @@ pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
+mod keys;
 pub mod proofs;
 pub mod read;
 mod rebuild;

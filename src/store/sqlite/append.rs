@@ -8,7 +8,7 @@ use super::super::{
     Position, StoreError, StreamSnapshot, WrappedKey, ensure_rows,
 };
 use super::file::LedgerFile;
-use super::read::{hash, head_from_row};
+use super::read::{hash, head_from_row, wrapped_key};
 use super::{SqliteStore, micros, time, uuid};
 use crate::store::columns::Columns as _;
 use crate::telemetry;
@@ -345,11 +345,7 @@ async fn load_keys(
         if row.read::<bool>(operation, "fenced")? {
             stream.fenced = true;
         } else {
-            stream.key = Some(WrappedKey {
-                key_id: uuid(operation, row.read(operation, "key_id")?)?,
-                kek_id: row.read(operation, "kek_id")?,
-                wrapped: row.read(operation, "wrapped")?,
-            });
+            stream.key = wrapped_key(&row);
         }
     }
     Ok(())

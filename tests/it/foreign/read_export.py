@@ -25,11 +25,12 @@ def flat(line):
     """A line of NDJSON as the columns of the others."""
     row = json.loads(line)
     if "details" in row:
-        erased = row.pop("erased")
+        erased, unreadable = row.pop("erased"), row.pop("unreadable")
         details = row.pop("details")
         row["details"] = details and details["content"]
         row["details_salt"] = details and details["salt"]
         row["erased"] = erased
+        row["unreadable"] = unreadable
     return row
 
 

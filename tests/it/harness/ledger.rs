@@ -1,6 +1,7 @@
 //! A ledger in the test's own process, opened from a configuration as the service opens it, and its database for those
 //! who tamper with it.
 
+use std::path::Path;
 use std::process::Output;
 
 use archive_ledger::app::{self, Opened};
@@ -86,20 +87,12 @@ impl Place {
 
     /// Changes the database behind the ledger's back; returns the rows that changed.
     pub async fn tamper(&self, statement: &str) -> u64 {
-        match &self.database_url {
-            Some(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
-                let changed = connection.execute(statement).await.unwrap().rows_affected();
-                connection.close().await.unwrap();
-                changed
-            }
-            None => {
-                let mut connection = self.sqlite().await;
-                let changed = connection.execute(statement).await.unwrap().rows_affected();
-                connection.close().await.unwrap();
-                changed
-            }
-        }
+        change(
+            self.database_url.as_deref(),
+            &self.home.path().join("data"),
+            statement,
+        )
+        .await
     }
 
     /// The first column of a query's rows, which must be text.
@@ -125,10 +118,32 @@ impl Place {
     }
 
     async fn sqlite(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new()
-            .filename(self.home.path().join("data/ledger.db"))
-            .busy_timeout(READY_WITHIN);
-        SqliteConnection::connect_with(&options).await.unwrap()
+        sqlite(&self.home.path().join("data")).await
+    }
+}
+
+async fn sqlite(data_dir: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new()
+        .filename(data_dir.join("ledger.db"))
+        .busy_timeout(READY_WITHIN);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+/// Changes a ledger's database behind its back; returns the rows that changed.
+pub async fn change(database_url: Option<&str>, data_dir: &Path, statement: &str) -> u64 {
+    match database_url {
+        Some(url) => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            let changed = connection.execute(statement).await.unwrap().rows_affected();
+            connection.close().await.unwrap();
+            changed
+        }
+        None => {
+            let mut connection = sqlite(data_dir).await;
+            let changed = connection.execute(statement).await.unwrap().rows_affected();
+            connection.close().await.unwrap();
+            changed
+        }
     }
 }
 

@@ -54,6 +54,17 @@ impl Bind {
             }
         }
     }
+
+    /// As [`Bind::new`], and nothing can be written or removed there.
+    pub fn read_only(from: &Path, to: &Path) -> Option<Self> {
+        let bind = Self::new(from, to)?;
+        let mounted = Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(to)
+            .status();
+        assert!(mounted.unwrap().success());
+        Some(bind)
+    }
 }
 
 impl Drop for Bind {

@@ -2,7 +2,7 @@
 
 use super::super::append::signed;
 use super::super::{micros, time, uuid};
-use super::{non_negative, wrapped_key};
+use super::{non_negative, sealed, wrapped_key};
 use crate::store::columns::Columns as _;
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
@@ -163,7 +163,7 @@ fn archived_row(entity_type: EntityType, row: &SqliteRow) -> Result<ArchivedRow,
         key,
         deleted_at: time(OPERATION, row.read(OPERATION, "deleted_at")?)?,
         event_id: uuid(OPERATION, row.read(OPERATION, "event_id")?)?,
-        sealed: row.read(OPERATION, "sealed")?,
-        data_key: wrapped_key(OPERATION, row)?,
+        sealed: sealed(row),
+        data_key: wrapped_key(row),
     })
 }
