@@ -78,6 +78,8 @@ pub struct Storage {
     pub s3_region: Option<String>,
     /// `http://server/bucket/key` instead of `http://bucket.server/key`.
     pub s3_force_path_style: bool,
+    /// Buckets whose server keeps no versions, and cannot say so.
+    pub s3_plain_buckets: Vec<String>,
     /// `None` is Google.
     pub gcs_endpoint: Option<Url>,
     /// `None` is what the environment says.
@@ -192,6 +194,7 @@ impl Config {
                 s3_endpoint: read.optional("s3_endpoint", values::http_url)?,
                 s3_region: read.optional("s3_region", values::line)?,
                 s3_force_path_style: read.one("s3_force_path_style", values::boolean)?,
+                s3_plain_buckets: read.list("s3_plain_bucket", values::line)?,
                 gcs_endpoint: read.optional("gcs_endpoint", values::http_url)?,
                 azure_account: read.optional("azure_account", values::azure_account)?,
                 azure_endpoint: read.optional("azure_endpoint", values::http_url)?,

@@ -145,6 +145,7 @@ pub(super) async fn blobs(roots: StorageRoots, config: &Config) -> Result<Blobs,
             endpoint: config.storage.s3_endpoint.as_ref().map(ToString::to_string),
             region: config.storage.s3_region.clone(),
             force_path_style: config.storage.s3_force_path_style,
+            plain_buckets: config.storage.s3_plain_buckets.iter().cloned().collect(),
         },
         gcs: GcsOptions {
             endpoint: config.storage.gcs_endpoint.clone(),

@@ -5,12 +5,16 @@
 //! show versions and snapshots.
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
+use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
 use super::gcs::CloudError;
-use super::rest::{Answer, Rest, from_status};
-use super::rounds::{self, Container, Failure, Page, Victim};
+use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Next, Page, Removed, in_order};
+use super::look;
+use super::progress::Progress;
+use super::rest::{Answer, Rest, from_status, plain, remove_each};
 use super::survey::{Met, Unread};
+use super::sweep;
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
+use super::xml::{self, Doubt, Element};
 use async_trait::async_trait;
 use object_store::azure::{AzureAuthorizer, AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::client::HttpRequestBody;
@@ -18,7 +22,7 @@ use object_store::{ClientOptions, RetryConfig};
 use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
-use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use url::Url;
@@ -43,8 +47,38 @@ pub struct AzureOptions {
 pub struct AzureStore {
     rest: Rest,
     account: String,
-    credentials: Option<AzureCredentialProvider>,
+    credentials: Option<Arc<Credentials>>,
     backoff: Backoff,
+}
+
+/// Credentials, and how to load them anew when they are no longer taken.
+struct Credentials {
+    settings: MicrosoftAzureBuilder,
+    provider: Mutex<AzureCredentialProvider>,
+}
+
+impl Credentials {
+    fn new(settings: MicrosoftAzureBuilder) -> Result<Self, object_store::Error> {
+        let provider = Mutex::new(Arc::clone(settings.clone().build()?.credentials()));
+        Ok(Self { settings, provider })
+    }
+
+    fn provider(&self) -> AzureCredentialProvider {
+        Arc::clone(&self.provider.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets tokens and files that were read.
+    fn renew(&self) {
+        match self.settings.clone().build() {
+            Ok(store) => {
+                *self.provider.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Arc::clone(store.credentials());
+            }
+            Err(error) => {
+                tracing::warn!(error = %crate::telemetry::chain(&error), "the credentials for Azure cannot be loaded anew");
+            }
+        }
+    }
 }
 
 impl AzureStore {
@@ -90,15 +124,14 @@ impl AzureStore {
                 retry_timeout: Duration::from_secs(10),
                 ..RetryConfig::default()
             };
-            let store = builder
+            let settings = builder
                 .with_use_emulator(false)
                 .with_account(&account)
                 .with_container_name(container)
                 .with_retry(retry)
-                .with_client_options(ClientOptions::new().with_timeout(Duration::from_secs(10)))
-                .build()
-                .map_err(CloudError::Credentials)?;
-            Some(store.credentials().clone())
+                .with_client_options(ClientOptions::new().with_timeout(Duration::from_secs(10)));
+            let credentials = Credentials::new(settings).map_err(CloudError::Credentials)?;
+            Some(Arc::new(credentials))
         };
         Ok(Self {
             rest: Rest::new(&base).map_err(CloudError::Client)?,
@@ -120,7 +153,7 @@ impl AzureStore {
     /// # Errors
     /// What stands in the way, after one attempt.
     pub(crate) async fn probe(&self, container: &str, prefix: &str) -> Result<(), BlobErrorKind> {
-        rounds::probe(&self.container(container), prefix).await
+        look::probe(&self.container(container), prefix).await
     }
 
     fn container<'a>(&'a self, name: &'a str) -> AzureContainer<'a> {
@@ -130,7 +163,7 @@ impl AzureStore {
     /// Whether the object or anything in the folder is there, in its current version.
     pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
         let bucket = place.bucket();
-        rounds::holds(&self.container(bucket), self.backoff, place).await
+        look::holds(&self.container(bucket), self.backoff, place).await
     }
 
     /// Everything under a prefix, with every version, in the order of the names.
@@ -140,7 +173,7 @@ impl AzureStore {
         prefix: &str,
         tell: &mpsc::Sender<Result<Met, Unread>>,
     ) -> Result<(), BlobErrorKind> {
-        rounds::walk(&self.container(bucket), self.backoff, prefix, tell).await
+        look::walk(&self.container(bucket), self.backoff, prefix, tell).await
     }
 
     async fn send(
@@ -163,7 +196,11 @@ impl AzureStore {
                 tracing::warn!(error = %crate::telemetry::chain(&error), "no credentials for Azure");
                 Failure::Stands(BlobErrorKind::NoCredentials)
             };
-            let credential = credentials.get_credential().await.map_err(no_credentials)?;
+            let credential = credentials
+                .provider()
+                .get_credential()
+                .await
+                .map_err(no_credentials)?;
             AzureAuthorizer::new(&credential, &self.account)
                 .try_authorize(&mut request)
                 .map_err(no_credentials)?;
@@ -176,17 +213,26 @@ impl AzureStore {
         }
         let mut request = reqwest::Request::new(parts.method, signed);
         *request.headers_mut() = parts.headers;
-        self.rest.send(request).await
+        let answer = self.rest.send(request).await?;
+        if let Some(credentials) = &self.credentials
+            && matches!(
+                failure(&answer),
+                Failure::Passing(BlobErrorKind::CredentialsRefused { .. })
+            )
+        {
+            credentials.renew();
+        }
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl BlobStore for AzureStore {
-    async fn purge(&self, uri: &StorageUri, progress: Progress<'_>) -> Result<Cleaned, BlobError> {
+    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
         match uri.place() {
             Place::Bucket(place) if place.cloud() == Cloud::Azure => {
                 let container = self.container(place.bucket());
-                rounds::purge(&container, self.backoff, place, progress).await
+                sweep::purge(&container, self.backoff, place, progress).await
             }
             Place::Bucket(_) | Place::Local(_) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
         }
@@ -198,48 +244,87 @@ struct AzureContainer<'a> {
     name: &'a str,
 }
 
+/// The page that a body is, if it is whole and the answer to what was asked.
+///
 /// <https://learn.microsoft.com/rest/api/storageservices/list-blobs>
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listing {
-    blobs: Blobs,
-    next_marker: Option<String>,
+fn page(body: &[u8], container: &str, prefix: &str, from: Option<&Marker>) -> Result<Page, Doubt> {
+    let root = xml::parse(body, "EnumerationResults")?;
+    if root.attribute("ContainerName") != Some(container) {
+        return Err(Doubt("it lists another container"));
+    }
+    let told = root
+        .optional("Prefix")?
+        .map(name)
+        .transpose()?
+        .unwrap_or_default();
+    if told != prefix.as_bytes() {
+        return Err(Doubt("it lists another prefix"));
+    }
+    let marker = from.and_then(|from| from.token.as_deref());
+    if root.said("Marker")?.is_some_and(|told| Some(told) != marker) {
+        return Err(Doubt("it begins elsewhere than it was asked to"));
+    }
+    let blobs = root.optional("Blobs")?.ok_or(Doubt("it lists nothing at all"))?;
+    if blobs.all("BlobPrefix").next().is_some() {
+        return Err(Doubt("it leaves out names that it has summed up"));
+    }
+    let found = blobs
+        .all("Blob")
+        .map(blob)
+        .collect::<Result<Vec<Found>, Doubt>>()?;
+    let next = root
+        .optional_text("NextMarker")?
+        .ok_or(Doubt("it does not say whether more follows"))?;
+    Ok(Page {
+        in_order: in_order(found.iter().map(|found| &found.name)),
+        found,
+        next: if next.is_empty() {
+            Next::End
+        } else {
+            Next::At(Marker::token(next))
+        },
+    })
 }
 
-#[derive(Deserialize)]
-struct Blobs {
-    #[serde(default, rename = "Blob")]
-    blob: Vec<Blob>,
+/// A name; one that XML cannot hold is percent-encoded.
+fn name(element: &Element<'_>) -> Result<Vec<u8>, Doubt> {
+    match element.attribute("Encoded") {
+        None | Some("false") => Ok(element.text().as_bytes().to_vec()),
+        Some("true") => Ok(percent_decode_str(element.text()).collect()),
+        Some(_) => Err(Doubt("it says neither true nor false")),
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Blob {
-    name: Name,
-    snapshot: Option<String>,
-    version_id: Option<String>,
-    is_current_version: Option<bool>,
-    properties: Properties,
-}
-
-#[derive(Deserialize)]
-struct Name {
-    /// The name is percent-encoded, because XML cannot hold it.
-    #[serde(default, rename = "@Encoded")]
-    encoded: bool,
-    #[serde(default, rename = "$text")]
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Properties {
-    #[serde(rename = "Content-Length")]
-    length: Option<u64>,
+fn blob(element: &Element<'_>) -> Result<Found, Doubt> {
+    let nameless = Doubt("it has something without a name");
+    let name = name(element.optional("Name")?.ok_or(nameless)?)?;
+    if name.is_empty() {
+        return Err(nameless);
+    }
+    let properties = element.optional("Properties")?;
+    let bytes = match properties {
+        Some(properties) => properties.number("Content-Length")?,
+        None => None,
+    };
+    let (snapshot, version) = (element.said("Snapshot")?, element.said("VersionId")?);
+    let current =
+        snapshot.is_none() && (version.is_none() || element.flag("IsCurrentVersion")? == Some(true));
+    Ok(Found {
+        name,
+        edition: snapshot.or(version).map(ToOwned::to_owned),
+        bytes: Some(bytes.unwrap_or(0)),
+        current,
+        kind: if snapshot.is_some() {
+            Kind::Snapshot
+        } else {
+            Kind::Version
+        },
+    })
 }
 
 #[async_trait]
 impl Container for AzureContainer<'_> {
-    async fn list(&self, prefix: &str, from: Option<&str>) -> Result<Page, Failure> {
+    async fn list(&self, _listing: Listing, prefix: &str, from: Option<&Marker>) -> Result<Page, Failure> {
         let mut query = vec![
             ("restype", "container"),
             ("comp", "list"),
@@ -247,69 +332,59 @@ impl Container for AzureContainer<'_> {
             ("include", "snapshots,versions"),
             ("maxresults", "1000"),
         ];
-        query.extend(from.map(|marker| ("marker", marker)));
-        let url = self.store.rest.url(&[self.name], &query)?;
+        let token = from.and_then(|from| from.token.as_deref());
+        query.extend(token.map(|token| ("marker", token)));
+        let url = self.store.rest.url(&[self.name.as_bytes()], &query)?;
         let answer = self.store.send(Method::GET, url, &[]).await?;
-        if answer.status == 404 {
-            return Err(Failure::Stands(BlobErrorKind::NoSuchBucket));
+        match answer.status {
+            200 => page(&answer.body, self.name, prefix, from).map_err(|doubt| Failure::doubt(doubt.0)),
+            _ if answer.is_success() => Err(Failure::doubt("its status is not that of a whole answer")),
+            404 => Err(Failure::Stands(BlobErrorKind::NoSuchBucket)),
+            _ => Err(failure(&answer)),
         }
-        if !answer.is_success() {
-            return Err(failure(&answer));
-        }
-        // An answer that was cut off may be whole the next time.
-        let unreadable = || Failure::Stands(BlobErrorKind::Unavailable);
-        let body = str::from_utf8(&answer.body).map_err(|_| unreadable())?;
-        let listing: Listing =
-            quick_xml::de::from_str(body.trim_start_matches('\u{feff}')).map_err(|_| unreadable())?;
-        let victims: Option<Vec<Victim>> = listing.blobs.blob.into_iter().map(Blob::into_victim).collect();
-        Ok(Page {
-            victims: victims.ok_or_else(unreadable)?,
-            next: listing.next_marker.filter(|marker| !marker.is_empty()),
-        })
     }
 
-    async fn remove(&self, victim: &Victim) -> Result<(), Failure> {
-        let query: Vec<(&str, &str)> = victim
-            .edition
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        // A blob does not go before its snapshots; those that were made since the listing go with it.
-        let headers: &[_] = match victim.edition {
-            None => &[("x-ms-delete-snapshots", "include")],
-            Some(_) => &[],
-        };
-        let url = self.store.rest.url(&[self.name, &victim.name], &query)?;
+    async fn remove(&self, mut batch: Vec<Found>) -> Removed {
+        // Older versions and snapshots first: the deletion of what they belong to may take them along.
+        batch.sort_by_key(|found| found.current);
+        remove_each(batch, self.store.backoff, |found| self.remove_one(found)).await
+    }
+}
+
+impl AzureContainer<'_> {
+    async fn remove_one(&self, found: Found) -> Result<(), Failure> {
+        if found.current {
+            // A blob does not go before its snapshots; those that were made since the listing go with it.
+            let include = [("x-ms-delete-snapshots", "include")];
+            match self.delete(&found.name, &[], &include).await {
+                Ok(()) | Err(Failure::Gone) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        match (&found.edition, found.kind) {
+            (Some(snapshot), Kind::Snapshot) => {
+                self.delete(&found.name, &[("snapshot", snapshot)], &[]).await
+            }
+            // What was current goes by its name alone, and stays as an older version then.
+            (Some(version), Kind::Version | Kind::Upload) => {
+                self.delete(&found.name, &[("versionid", version)], &[]).await
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    async fn delete(
+        &self,
+        name: &[u8],
+        query: &[(&str, &str)],
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<(), Failure> {
+        let url = self.store.rest.url(&[self.name.as_bytes(), name], query)?;
         let answer = self.store.send(Method::DELETE, url, headers).await?;
         if answer.is_success() {
             return Ok(());
         }
         Err(failure(&answer))
-    }
-}
-
-impl Blob {
-    fn into_victim(self) -> Option<Victim> {
-        let name = if self.name.encoded {
-            percent_decode_str(&self.name.text)
-                .decode_utf8()
-                .ok()?
-                .into_owned()
-        } else {
-            self.name.text
-        };
-        let edition = match (self.snapshot, self.version_id) {
-            (Some(snapshot), _) => Some(("snapshot", snapshot)),
-            // What is current goes by its name alone, and is listed as an older version then.
-            (None, Some(version)) if self.is_current_version != Some(true) => Some(("versionid", version)),
-            (None, _) => None,
-        };
-        Some(Victim {
-            name,
-            current: edition.is_none(),
-            edition,
-            bytes: self.properties.length.unwrap_or(0),
-        })
     }
 }
 
@@ -326,8 +401,14 @@ fn failure(answer: &Answer) -> Failure {
         }
         ("BlobNotFound" | "BlobVersionNotFound" | "SnapshotNotFound", _) | (_, 404) => Failure::Gone,
         ("BlobImmutableDueToPolicy", _) => Failure::Stands(BlobErrorKind::ObjectLocked { remaining: 1 }),
-        ("ServerBusy" | "AccountIsThrottled", _) => Failure::Stands(BlobErrorKind::Throttled),
-        ("OperationTimedOut" | "InternalError", _) => Failure::Stands(BlobErrorKind::Unavailable),
+        ("ServerBusy" | "AccountIsThrottled", _) => Failure::Passing(BlobErrorKind::Throttled),
+        ("OperationTimedOut" | "InternalError" | "Md5Mismatch" | "Crc64Mismatch", _) => {
+            Failure::Passing(BlobErrorKind::Unavailable)
+        }
+        // Also a clock that is wrong, and a signature that has expired.
+        ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _) => {
+            Failure::Passing(BlobErrorKind::CredentialsRefused { code: plain(code) })
+        }
         (code, status) => from_status(status, code),
     }
 }

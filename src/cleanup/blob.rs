@@ -4,6 +4,7 @@ use super::azure::{AzureOptions, AzureStore};
 use super::gcs::{CloudError, GcsOptions, GcsStore};
 use super::local::LocalStore;
 use super::overlap::Endpoints;
+use super::progress::Progress;
 use super::roots::{RootError, StorageRoots};
 use super::s3::{S3Options, S3Store};
 use super::uri::{Cloud, Place, StorageUri, UriRefusal};
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 /// What was deleted: objects are regular files, or object versions with content.
 ///
-/// Folders, symbolic links, delete markers and unfinished uploads are removed as well and not counted.
+/// In a bucket an object counts once, when it was listed and a later listing that can be believed no longer has it: that the
+/// storage says it has deleted something is no proof. Folders, symbolic links, delete markers and unfinished uploads are removed
+/// as well and not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cleaned {
     /// Number of objects.
@@ -33,9 +36,6 @@ impl Cleaned {
     }
 }
 
-/// Is told, after each batch, what this purge has deleted so far (the sum since its start, not the batch).
-pub type Progress<'a> = &'a (dyn Fn(Cleaned) + Send + Sync);
-
 /// A purge that did not end with everything gone.
 ///
 /// `Display` is a short cause for the ledger and its callbacks; it holds no path, key or bucket.
@@ -49,7 +49,8 @@ pub struct BlobError {
     pub retryable: bool,
     /// What was deleted before.
     pub done: Cleaned,
-    /// The file, folder or mount that it failed at, by its absolute path, where it was one. Personal data.
+    /// The object, file, folder or mount that it failed at, as an absolute path or a URI without any encoding; absent for the whole
+    /// place. Personal data, and no part of `Display`.
     pub at: Option<String>,
 }
 
@@ -81,9 +82,29 @@ pub enum BlobErrorKind {
     /// No answer, or only server errors, for longer than one purge waits.
     #[error("the storage cannot be reached")]
     Unavailable,
+    /// An answer that is not whole, or is not the answer to what was asked: it shows nothing, least of all that nothing is left.
+    #[error("the storage's answer is not believed: {what}")]
+    Doubtful {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Neither environment nor shared files nor the machine has credentials for the storage, or their source fails.
     #[error("there are no credentials for the storage")]
     NoCredentials,
+    /// Credentials that have expired or are not (yet) known, or a clock that is wrong.
+    #[error("the storage does not accept the credentials: {code}")]
+    CredentialsRefused {
+        /// The code, such as `ExpiredToken` (letters and digits only).
+        code: String,
+    },
+    /// Something may be left that this service is not allowed to see.
+    #[error("{what} may be left: {right}")]
+    MissingRight {
+        /// What cannot be seen.
+        what: &'static str,
+        /// What is needed to see it.
+        right: &'static str,
+    },
     /// The bucket of a storage root does not exist: a wrong name, region or endpoint, and no proof that the objects are gone.
     #[error("the bucket of the storage root does not exist")]
     NoSuchBucket,
@@ -121,13 +142,16 @@ impl BlobErrorKind {
         match self {
             Self::Refused(refusal) => refusal.is_transient(),
             Self::PermissionDenied
+            | Self::MissingRight { .. }
             | Self::ObjectLocked { .. }
             | Self::NoSuchBucket
             | Self::OtherFileSystem
             | Self::NotConnected => false,
             Self::Throttled
             | Self::Unavailable
+            | Self::Doubtful { .. }
             | Self::NoCredentials
+            | Self::CredentialsRefused { .. }
             | Self::RootUnavailable
             | Self::NotEmpty
             | Self::Interrupted => true,
@@ -162,18 +186,19 @@ impl BlobErrorKind {
 /// A kind of storage that objects can be deleted from.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Deletes everything that `uri` names, and returns only when a fresh listing shows that nothing is left.
+    /// Deletes everything that `uri` names, and returns only when a fresh and whole listing shows that nothing is left.
     ///
     /// Idempotent: what is already gone is a success with zero objects, and a purge that was cut off anywhere is finished by
-    /// the next one. Nothing outside `uri` is touched. Memory does not grow with the number of objects. Dropping the future
-    /// stops the purge.
+    /// the next one. Nothing outside `uri` is touched. Memory does not grow with the number of objects beyond a bound. Dropping
+    /// the future stops the purge, and may leave deletions uncounted; stopped by [`Progress::until`] it ends between two batches
+    /// with [`BlobErrorKind::Interrupted`] and counts that are true.
     ///
     /// One request may be retried for minutes before it fails, without progress being told: a lease on this work has to be
     /// renewed by a timer, not by `progress`.
     ///
     /// # Errors
     /// [`BlobError`], when anything is left or may be left.
-    async fn purge(&self, uri: &StorageUri, progress: Progress<'_>) -> Result<Cleaned, BlobError>;
+    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError>;
 }
 
 /// Every storage that the roots name, behind one door.
@@ -300,9 +325,10 @@ impl Blobs {
     /// Lists under every root that is in a bucket, to tell at start what would fail later.
     ///
     /// # Errors
-    /// [`ConnectError::Listing`] for the first root that cannot be listed.
+    /// [`ConnectError::Listing`] for the first root that cannot be listed. An answer that is not believed is only logged.
     pub async fn probe(&self) -> Result<(), ConnectError> {
         for (cloud, bucket, prefix) in self.roots.buckets() {
+            let root = || format!("{}://{bucket}/{prefix}", cloud.scheme());
             let outcome = match cloud {
                 Cloud::S3 => match &self.s3 {
                     Some(s3) => s3.probe(bucket, prefix).await,
@@ -317,10 +343,14 @@ impl Blobs {
                     None => Err(BlobErrorKind::NotConnected),
                 },
             };
-            outcome.map_err(|kind| ConnectError::Listing {
-                root: format!("{}://{bucket}/{prefix}", cloud.scheme()),
-                kind,
-            })?;
+            match outcome {
+                Ok(()) => {}
+                // Nothing follows from such an answer, not even that the root is unusable.
+                Err(kind @ BlobErrorKind::Doubtful { .. }) => {
+                    tracing::warn!(storage.root = root(), error = %kind, "storage root {} was not listed: {kind}", root());
+                }
+                Err(kind) => return Err(ConnectError::Listing { root: root(), kind }),
+            }
         }
         Ok(())
     }
@@ -336,11 +366,23 @@ impl Blobs {
         }
     }
 
+    /// As [`Blobs::purge_watched`], with nothing but the counts told: after each batch, the sum since the start.
+    ///
+    /// # Errors
+    /// As [`Blobs::purge_watched`].
+    pub async fn purge(
+        &self,
+        uri: &str,
+        tell: &(dyn Fn(Cleaned) + Send + Sync),
+    ) -> Result<Cleaned, BlobError> {
+        self.purge_watched(uri, &Progress::new(tell)).await
+    }
+
     /// Checks `uri` against the roots once more, then deletes what it names, as [`BlobStore::purge`] promises.
     ///
     /// # Errors
     /// [`BlobErrorKind::Refused`] when the check fails; otherwise as [`BlobStore::purge`].
-    pub async fn purge(&self, uri: &str, progress: Progress<'_>) -> Result<Cleaned, BlobError> {
+    pub async fn purge_watched(&self, uri: &str, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
         let (roots, uri) = (Arc::clone(&self.roots), uri.to_owned());
         let uri = tokio::task::spawn_blocking(move || roots.check(&uri))
             .await

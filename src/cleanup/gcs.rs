@@ -4,16 +4,20 @@
 //! its listing is not used, because it cannot name keys such as `a//b` or `a/`, and does not show older generations.
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
-use super::rest::{Answer, Rest, from_status};
-use super::rounds::{self, Container, Failure, Page, Victim};
+use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
+use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Next, Page, Removed, in_order};
+use super::look;
+use super::progress::Progress;
+use super::rest::{Answer, Rest, from_status, remove_each};
 use super::survey::{Met, Unread};
+use super::sweep;
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use async_trait::async_trait;
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::Method;
 use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use url::Url;
@@ -51,8 +55,38 @@ pub enum CloudError {
 #[derive(Clone)]
 pub struct GcsStore {
     rest: Rest,
-    credentials: Option<GcpCredentialProvider>,
+    credentials: Option<Arc<Credentials>>,
     backoff: Backoff,
+}
+
+/// Credentials, and how to load them anew when they are no longer taken.
+struct Credentials {
+    settings: GoogleCloudStorageBuilder,
+    provider: Mutex<GcpCredentialProvider>,
+}
+
+impl Credentials {
+    fn new(settings: GoogleCloudStorageBuilder) -> Result<Self, object_store::Error> {
+        let provider = Mutex::new(Arc::clone(settings.clone().build()?.credentials()));
+        Ok(Self { settings, provider })
+    }
+
+    fn provider(&self) -> GcpCredentialProvider {
+        Arc::clone(&self.provider.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets tokens and files that were read.
+    fn renew(&self) {
+        match self.settings.clone().build() {
+            Ok(store) => {
+                *self.provider.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Arc::clone(store.credentials());
+            }
+            Err(error) => {
+                tracing::warn!(error = %crate::telemetry::chain(&error), "the credentials for Google Cloud Storage cannot be loaded anew");
+            }
+        }
+    }
 }
 
 impl GcsStore {
@@ -85,8 +119,9 @@ impl GcsStore {
         let credentials = if unsigned {
             None
         } else {
-            let store = builder.build().map_err(CloudError::Credentials)?;
-            Some(store.credentials().clone())
+            Some(Arc::new(
+                Credentials::new(builder).map_err(CloudError::Credentials)?,
+            ))
         };
         let base = options
             .endpoint
@@ -111,7 +146,7 @@ impl GcsStore {
     /// # Errors
     /// What stands in the way, after one attempt.
     pub(crate) async fn probe(&self, bucket: &str, prefix: &str) -> Result<(), BlobErrorKind> {
-        rounds::probe(&self.bucket(bucket), prefix).await
+        look::probe(&self.bucket(bucket), prefix).await
     }
 
     fn bucket<'a>(&'a self, bucket: &'a str) -> Bucket<'a> {
@@ -121,7 +156,7 @@ impl GcsStore {
     /// Whether the object or anything in the folder is there, in its current version.
     pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
         let bucket = place.bucket();
-        rounds::holds(&self.bucket(bucket), self.backoff, place).await
+        look::holds(&self.bucket(bucket), self.backoff, place).await
     }
 
     /// Everything under a prefix, with every version, in the order of the names.
@@ -131,14 +166,14 @@ impl GcsStore {
         prefix: &str,
         tell: &mpsc::Sender<Result<Met, Unread>>,
     ) -> Result<(), BlobErrorKind> {
-        rounds::walk(&self.bucket(bucket), self.backoff, prefix, tell).await
+        look::walk(&self.bucket(bucket), self.backoff, prefix, tell).await
     }
 
     async fn send(&self, method: Method, url: Url) -> Result<Answer, Failure> {
         let mut request = reqwest::Request::new(method, url);
         if let Some(credentials) = &self.credentials {
             let no_credentials = || Failure::Stands(BlobErrorKind::NoCredentials);
-            let credential = credentials.get_credential().await.map_err(|error| {
+            let credential = credentials.provider().get_credential().await.map_err(|error| {
                 tracing::warn!(error = %crate::telemetry::chain(&error), "no credentials for Google Cloud Storage");
                 no_credentials()
             })?;
@@ -149,16 +184,22 @@ impl GcsStore {
                 .headers_mut()
                 .insert(reqwest::header::AUTHORIZATION, value);
         }
-        self.rest.send(request).await
+        let answer = self.rest.send(request).await?;
+        if answer.status == 401
+            && let Some(credentials) = &self.credentials
+        {
+            credentials.renew();
+        }
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl BlobStore for GcsStore {
-    async fn purge(&self, uri: &StorageUri, progress: Progress<'_>) -> Result<Cleaned, BlobError> {
+    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
         match uri.place() {
             Place::Bucket(place) if place.cloud() == Cloud::Gcs => {
-                rounds::purge(&self.bucket(place.bucket()), self.backoff, place, progress).await
+                sweep::purge(&self.bucket(place.bucket()), self.backoff, place, progress).await
             }
             Place::Bucket(_) | Place::Local(_) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
         }
@@ -173,15 +214,19 @@ struct Bucket<'a> {
 /// <https://cloud.google.com/storage/docs/json_api/v1/objects/list>
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Listing {
+struct Answered {
+    kind: String,
     #[serde(default)]
     items: Vec<Item>,
+    #[serde(default)]
+    prefixes: Vec<String>,
     next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Item {
+    bucket: String,
     name: String,
     /// A number, written as a string.
     generation: String,
@@ -190,43 +235,77 @@ struct Item {
     time_deleted: Option<String>,
 }
 
+/// The page that a body is, if it is whole and of this bucket.
+fn page(body: &[u8], bucket: &str) -> Result<Page, Failure> {
+    let answered: Answered =
+        serde_json::from_slice(body).map_err(|_| Failure::doubt("it is no whole list of objects"))?;
+    if answered.kind != "storage#objects" {
+        return Err(Failure::doubt("it is the answer to something else"));
+    }
+    if !answered.prefixes.is_empty() {
+        return Err(Failure::doubt("it leaves out names that it has summed up"));
+    }
+    if answered.items.iter().any(|item| item.bucket != bucket) {
+        return Err(Failure::doubt("it lists another bucket"));
+    }
+    if answered
+        .items
+        .iter()
+        .any(|item| item.name.is_empty() || item.generation.is_empty())
+    {
+        return Err(Failure::doubt("it has something without a name or a number"));
+    }
+    let found: Vec<Found> = answered.items.into_iter().map(Item::into_found).collect();
+    Ok(Page {
+        in_order: in_order(found.iter().map(|found| &found.name)),
+        found,
+        next: match answered.next_page_token {
+            Some(token) if token.is_empty() => {
+                return Err(Failure::doubt("more follows, and it does not say where"));
+            }
+            Some(token) => Next::At(Marker::token(token)),
+            None => Next::End,
+        },
+    })
+}
+
 #[async_trait]
 impl Container for Bucket<'_> {
-    async fn list(&self, prefix: &str, from: Option<&str>) -> Result<Page, Failure> {
+    async fn list(&self, _listing: Listing, prefix: &str, from: Option<&Marker>) -> Result<Page, Failure> {
         let mut query = vec![
             ("prefix", prefix),
             ("versions", "true"),
             ("maxResults", "1000"),
-            ("fields", "items(name,generation,size,timeDeleted),nextPageToken"),
+            (
+                "fields",
+                "kind,items(bucket,name,generation,size,timeDeleted),prefixes,nextPageToken",
+            ),
         ];
-        query.extend(from.map(|token| ("pageToken", token)));
+        let token = from.and_then(|from| from.token.as_deref());
+        query.extend(token.map(|token| ("pageToken", token)));
         let url = self
             .store
             .rest
-            .url(&["storage", "v1", "b", self.bucket, "o"], &query)?;
+            .url(&[b"storage", b"v1", b"b", self.bucket.as_bytes(), b"o"], &query)?;
         let answer = self.store.send(Method::GET, url).await?;
-        if answer.status == 404 {
-            return Err(Failure::Stands(BlobErrorKind::NoSuchBucket));
+        match answer.status {
+            200 => page(&answer.body, self.bucket),
+            404 => Err(Failure::Stands(BlobErrorKind::NoSuchBucket)),
+            _ if answer.is_success() => Err(Failure::doubt("its status is not that of a whole answer")),
+            _ => Err(failure(&answer)),
         }
-        if !answer.is_success() {
-            return Err(failure(&answer));
-        }
-        // An answer that was cut off may be whole the next time.
-        let listing: Listing =
-            serde_json::from_slice(&answer.body).map_err(|_| Failure::Stands(BlobErrorKind::Unavailable))?;
-        Ok(Page {
-            victims: listing.items.into_iter().map(Item::into_victim).collect(),
-            next: listing.next_page_token.filter(|token| !token.is_empty()),
-        })
     }
 
-    async fn remove(&self, victim: &Victim) -> Result<(), Failure> {
-        let query: Vec<(&str, &str)> = victim
-            .edition
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        let segments = ["storage", "v1", "b", self.bucket, "o", &victim.name];
+    async fn remove(&self, batch: Vec<Found>) -> Removed {
+        remove_each(batch, self.store.backoff, |found| self.remove_one(found)).await
+    }
+}
+
+impl Bucket<'_> {
+    async fn remove_one(&self, found: Found) -> Result<(), Failure> {
+        let generation = found.edition.as_deref().map(|edition| ("generation", edition));
+        let query: Vec<(&str, &str)> = generation.into_iter().collect();
+        let segments: [&[u8]; 6] = [b"storage", b"v1", b"b", self.bucket.as_bytes(), b"o", &found.name];
         let url = self.store.rest.url(&segments, &query)?;
         let answer = self.store.send(Method::DELETE, url).await?;
         match answer.status {
@@ -238,12 +317,13 @@ impl Container for Bucket<'_> {
 }
 
 impl Item {
-    fn into_victim(self) -> Victim {
-        Victim {
-            name: self.name,
-            edition: Some(("generation", self.generation)),
+    fn into_found(self) -> Found {
+        Found {
+            name: self.name.into_bytes(),
+            edition: Some(self.generation),
+            bytes: Some(self.size.and_then(|size| size.parse().ok()).unwrap_or(0)),
             current: self.time_deleted.is_none(),
-            bytes: self.size.and_then(|size| size.parse().ok()).unwrap_or(0),
+            kind: Kind::Version,
         }
     }
 }
@@ -275,7 +355,7 @@ fn failure(answer: &Answer) -> Failure {
         "retentionPolicyNotMet" | "objectUnderActiveHold" => {
             Failure::Stands(BlobErrorKind::ObjectLocked { remaining: 1 })
         }
-        "rateLimitExceeded" | "userRateLimitExceeded" => Failure::Stands(BlobErrorKind::Throttled),
+        "rateLimitExceeded" | "userRateLimitExceeded" => Failure::Passing(BlobErrorKind::Throttled),
         _ => from_status(answer.status, &reason),
     }
 }

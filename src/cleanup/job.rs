@@ -2,10 +2,13 @@
 //!
 //! A crash between any two steps is safe. What is deleted is gone, and deleting it again finds nothing; counts that were
 //! saved are added to; the outcome is a command that the log takes once per purge; and the job ends after the log has
-//! recorded it. Only what was deleted since the last save is missing from the counts after a crash.
+//! recorded it. Counts are saved with each batch. What was deleted since the last save is missing from them after a crash, which
+//! whoever takes the job over sees by the mark that it is under way: the counts are a lower bound then, and the event says so.
 
 use super::StorageCleanup;
-use super::blob::{BlobError, Cleaned};
+use super::blob::{BlobError, BlobErrorKind, Cleaned};
+use super::memory::Left;
+use super::progress::Progress;
 use crate::ledger::{LedgerError, PurgeOrder};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{CleanupJob, JobEnd, NextAttempt, Obligation, ObligationState};
@@ -17,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long a batch under way is waited for when the service stops.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// The pause after an attempt that something else than the storage cut off: it costs the purge nothing.
 const POSTPONED: Duration = Duration::from_secs(5);
@@ -53,7 +56,12 @@ struct Failure {
 
 /// Works on a claimed job until it has an outcome, is left for later, or the lease is lost.
 pub(super) async fn attempt(cleanup: StorageCleanup, job: CleanupJob, stop: CancellationToken) {
-    let mut attempt = Attempt { cleanup, job, stop };
+    let mut attempt = Attempt {
+        cleanup,
+        job,
+        stop,
+        uncounted: false,
+    };
     let Err(cut) = attempt.run().await else { return };
     let key = &attempt.job.key;
     let pause = match cut {
@@ -79,6 +87,8 @@ struct Attempt {
     cleanup: StorageCleanup,
     job: CleanupJob,
     stop: CancellationToken,
+    /// Something may be gone that is not counted.
+    uncounted: bool,
 }
 
 impl Attempt {
@@ -143,44 +153,77 @@ impl Attempt {
 
     /// Deletes what one storage URI names, while the lease is held.
     async fn clean(&mut self, mut before: Obligation, uri: &str) -> Result<Option<BlobError>, Cut> {
+        let place = (self.job.lease.event_id, before.ordinal);
+        let left = self.cleanup.memory.take(place, self.job.begun);
         // What remains here can still be recognized when the URI is gone with its key.
         before.storage_hash = self.cleanup.parts.ledger.storage_hash(uri);
+        // Whoever was at it before has died, and what it asked for last was not counted.
+        before.at_least |= before.under_way && left.is_none();
+        before.under_way = true;
         // Proves the lease before the first deletion, and extends it.
         self.record(&before).await?;
         let (tell, told) = watch::channel(Cleaned::default());
-        let progress = |so_far: Cleaned| count(tell.send_replace(so_far), so_far);
+        let tell = |so_far: Cleaned| {
+            tell.send_if_modified(|known| {
+                let news = *known != so_far;
+                count(*known, so_far);
+                *known = so_far;
+                news
+            });
+        };
+        let progress = Progress::new(&tell)
+            .until(self.stop.clone())
+            .after(left.unwrap_or_default());
         let outcome = tokio::select! {
             biased;
-            outcome = self.cleanup.parts.blobs.purge(uri, &progress) => Ok(outcome),
+            outcome = self.cleanup.parts.blobs.purge_watched(uri, &progress) => Ok(outcome),
             cut = self.keep_lease(&before, told.clone()) => Err(cut),
-            () = self.stopped(told.clone()) => Err(Cut::Stopping),
+            () = self.stopped() => Err(Cut::Stopping),
         };
         let mut after = before.clone();
         let error = match outcome {
             Ok(Ok(cleaned)) => {
-                progress(cleaned);
+                tell(cleaned);
                 after.state = ObligationState::Done;
                 after.last_error = None;
+                after.failed_at = None;
                 None
             }
             Ok(Err(error)) => {
-                progress(error.done);
-                after.state = if error.retryable {
-                    ObligationState::Owed
-                } else {
-                    ObligationState::Failed
-                };
-                after.last_error = Some(error.to_string());
+                tell(error.done);
                 Some(error)
             }
             Err(Cut::Stopping) => {
-                let now = advanced(&before, *told.borrow());
-                self.record(&now).await?;
+                // What was asked for last is not counted: it stays under way.
+                let counted = advanced(&before, *told.borrow());
+                self.record(&counted).await?;
                 return Err(Cut::Stopping);
             }
             Err(cut) => return Err(cut),
         };
-        let after = advanced(&after, *told.borrow());
+        after = advanced(&after, *told.borrow());
+        let unsettled = progress.unsettled();
+        after.under_way = error.is_some() && !unsettled.is_empty();
+        if let Some(error) = &error {
+            if matches!(error.kind, BlobErrorKind::Interrupted) && self.stop.is_cancelled() {
+                self.record(&after).await?;
+                return Err(Cut::Stopping);
+            }
+            after.state = if error.retryable {
+                ObligationState::Owed
+            } else {
+                ObligationState::Failed
+            };
+            after.last_error = Some(error.to_string());
+            after.failed_at = self.seal(after.ordinal, error.at.as_deref().unwrap_or(uri)).await;
+            self.uncounted |= unsettled.falls_short();
+            if after.under_way {
+                let begun = self.job.begun;
+                self.cleanup.memory.keep(place, Left { begun, unsettled });
+            }
+        } else {
+            after.at_least |= unsettled.falls_short();
+        }
         self.record(&after).await?;
         if let Some(slot) = self
             .job
@@ -193,24 +236,45 @@ impl Attempt {
         Ok(error)
     }
 
-    /// Extends the lease and saves the counts, until that fails for as long as the lease is good.
-    async fn keep_lease(&self, before: &Obligation, told: watch::Receiver<Cleaned>) -> Cut {
+    /// Where it failed, as the job may keep it. Without it the failure is told all the same.
+    async fn seal(&self, ordinal: u32, place: &str) -> Option<Vec<u8>> {
+        let key = &self.job.key;
+        let ledger = &self.cleanup.parts.ledger;
+        match ledger.seal_place(key, self.job.purge_id, ordinal, place).await {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::warn!(entity.key = %key, error = %telemetry::chain(&error), "where the purge of {key} failed was not noted");
+                None
+            }
+        }
+    }
+
+    /// Extends the lease and saves the counts, with each batch and at each heartbeat, until that fails for as long as the lease is
+    /// good.
+    async fn keep_lease(&self, before: &Obligation, mut told: watch::Receiver<Cleaned>) -> Cut {
         let options = &self.cleanup.options;
         let mut held_since = Instant::now();
+        let mut heartbeat = tokio::time::interval(options.heartbeat);
+        heartbeat.reset();
         loop {
-            tokio::time::sleep(options.heartbeat).await;
-            let now = advanced(before, *told.borrow());
-            tracing::info!(
-                entity.key = %self.job.key, storage = now.ordinal, objects = now.objects, bytes = now.bytes,
-                "cleaning the storage of {}: {} objects are gone", self.job.key, now.objects,
-            );
+            let beat = tokio::select! {
+                _ = heartbeat.tick() => true,
+                changed = told.changed() => changed.is_err(),
+            };
+            let now = advanced(before, *told.borrow_and_update());
+            if beat {
+                tracing::info!(
+                    entity.key = %self.job.key, storage = now.ordinal, objects = now.objects, bytes = now.bytes,
+                    "cleaning the storage of {}: {} objects are gone", self.job.key, now.objects,
+                );
+            }
             let asked = Instant::now();
             let left = options.lease.saturating_sub(held_since.elapsed());
             match tokio::time::timeout(left, self.record(&now)).await {
                 Ok(Ok(())) => held_since = asked,
                 Ok(Err(Cut::LeaseLost)) => return Cut::LeaseLost,
                 Ok(Err(cut)) if held_since.elapsed() >= options.lease => return cut,
-                // The lease is still good; the next heartbeat tries again.
+                // The lease is still good; the next batch or heartbeat tries again.
                 Ok(Err(_)) => {}
                 // Nobody answered in all that time: another worker may have taken over.
                 Err(_) => return Cut::LeaseLost,
@@ -218,11 +282,10 @@ impl Attempt {
         }
     }
 
-    /// Returns when the service stops and the batch under way has ended, or takes too long.
-    async fn stopped(&self, mut told: watch::Receiver<Cleaned>) {
+    /// Returns when the service stops and the batch under way takes too long to end.
+    async fn stopped(&self) {
         self.stop.cancelled().await;
-        told.mark_unchanged();
-        let _ = tokio::time::timeout(GRACE, told.changed()).await;
+        tokio::time::sleep(GRACE).await;
     }
 
     /// The attempt's outcome: recorded in the log first, then the job ends; or the job is left for later.
@@ -235,12 +298,13 @@ impl Attempt {
             })
         });
         let Cleaned { objects, bytes } = total;
+        let at_least = self.job.obligations.iter().any(|one| one.at_least);
         let key = &self.job.key;
         let outcome = if failures.is_empty() {
             CleanupOutcome::Done {
                 objects,
                 bytes,
-                at_least: false,
+                at_least,
             }
         } else {
             let error = summary(&failures);
@@ -255,10 +319,11 @@ impl Attempt {
                 tracing::warn!(entity.key = %key, attempts, error, "the cleanup of {key} is tried again in {pause:?}: {error}");
                 return self.leave(pause, attempts, Some(error)).await;
             }
+            self.cleanup.memory.forget(self.job.lease.event_id);
             CleanupOutcome::Failed {
                 objects,
                 bytes,
-                at_least: false,
+                at_least: at_least || self.uncounted,
                 error,
             }
         };

@@ -1,7 +1,8 @@
 //! Local folders: files first, then folders bottom-up, through directory handles that cannot leave the storage root.
 
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned, Progress};
+use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
 use super::folder::{FileId, mount_of, mounted_in};
+use super::progress::Progress;
 use super::roots::StorageRoots;
 use super::uri::{LocalPlace, Place, StorageUri, UriRefusal};
 use async_trait::async_trait;
@@ -43,7 +44,7 @@ impl LocalStore {
 
 #[async_trait]
 impl BlobStore for LocalStore {
-    async fn purge(&self, uri: &StorageUri, progress: Progress<'_>) -> Result<Cleaned, BlobError> {
+    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
         let Place::Local(place) = uri.place() else {
             return Err(BlobErrorKind::NotConnected.after(Cleaned::default()));
         };
@@ -59,14 +60,22 @@ impl BlobStore for LocalStore {
             };
             purge_place(&place, &roots, &mut sink)
         });
-        while let Some(so_far) = told.recv().await {
-            progress(so_far);
+        loop {
+            tokio::select! {
+                biased;
+                so_far = told.recv() => match so_far {
+                    Some(so_far) => progress.tell(so_far),
+                    None => break,
+                },
+                // The walk notices that nobody listens any more, and ends with counts that are true.
+                () = progress.stopped() => told.close(),
+            }
         }
         let outcome = work.await;
         let done = *done.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(Ok(())) => {
-                progress(done);
+                progress.tell(done);
                 Ok(done)
             }
             Ok(Err(stop)) => Err(stop.kind.after(done).at(stop.at)),

@@ -3,6 +3,7 @@
 use super::blob::{BlobErrorKind, BlobStore as _, Blobs, Cleaned};
 use super::identify::FirstUse;
 use super::local::LocalStore;
+use super::progress::Progress;
 use super::roots::StorageRoots;
 use super::uri::UriRefusal;
 use std::fs;
@@ -132,7 +133,7 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
         // First the folder above becomes a link, then the folder itself.
         fs::rename(scene.path("parent"), scene.path("parent.was")).unwrap();
         symlink(target, scene.path("parent")).unwrap();
-        let error = store.purge(&checked, &|_| {}).await.unwrap_err();
+        let error = store.purge(&checked, &Progress::new(&|_| {})).await.unwrap_err();
         assert!(
             matches!(error.kind, BlobErrorKind::Refused(UriRefusal::Symlink)),
             "{error}"
@@ -142,7 +143,7 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
 
         fs::rename(scene.path("parent/entity"), scene.path("entity.was")).unwrap();
         symlink(target, scene.path("parent/entity")).unwrap();
-        let error = store.purge(&checked, &|_| {}).await.unwrap_err();
+        let error = store.purge(&checked, &Progress::new(&|_| {})).await.unwrap_err();
         assert!(
             matches!(error.kind, BlobErrorKind::Refused(UriRefusal::Symlink)),
             "{error}"
@@ -152,7 +153,14 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
         fs::rename(scene.path("entity.was"), scene.path("parent/entity")).unwrap();
     }
     assert!(outside.join("entity/precious").exists() && scene.path("sibling/entity/precious").exists());
-    assert_eq!(store.purge(&checked, &|_| {}).await.unwrap().objects, 1);
+    assert_eq!(
+        store
+            .purge(&checked, &Progress::new(&|_| {}))
+            .await
+            .unwrap()
+            .objects,
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,7 +282,7 @@ async fn a_missing_root_is_never_taken_for_a_clean_one() {
     let checked = roots.check(&scene.uri("entity")).unwrap();
     let store = LocalStore::new(Arc::new(roots));
     fs::rename(scene.dir.path().join("root"), scene.dir.path().join("unmounted")).unwrap();
-    let error = store.purge(&checked, &|_| {}).await.unwrap_err();
+    let error = store.purge(&checked, &Progress::new(&|_| {})).await.unwrap_err();
     assert!(matches!(error.kind, BlobErrorKind::RootUnavailable) && error.retryable);
     let error = scene
         .blobs

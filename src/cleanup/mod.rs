@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `roots` and `uri` decide which storage may be deleted at all; `identify` and `local_root` say whether the folder at a local root's
-//! path is the root, `overlap` that no two roots are one place; `blob` deletes it, through `local` for folders, and `s3`,
-//! `gcs` and `azure` for objects. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
+//! path is the root, `overlap` that no two roots are one place; `blob` deletes it, through `local` for folders, and through
+//! `sweep` for objects: `s3`, `gcs` and `azure` are what it lists (`listing`, `xml`) and deletes by, and `unsettled` is what it
+//! counts by. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
 //! them, and `purges` shows an operator what is owed. `survey` only looks, for a comparison with the ledger.
 
 pub mod azure;
@@ -19,21 +20,27 @@ mod folder;
 pub mod gcs;
 pub mod identify;
 mod job;
+mod listing;
 pub mod local;
 pub mod local_root;
+mod look;
 mod marker;
+mod memory;
 pub mod overlap;
 pub mod own_files;
+pub mod progress;
 pub mod purges;
 mod rest;
 pub mod root;
 pub mod roots;
-mod rounds;
 pub mod s3;
 pub mod survey;
+mod sweep;
+pub mod unsettled;
 pub mod uri;
 pub mod watch;
 pub mod worker;
+mod xml;
 
 #[cfg(test)]
 mod local_tests;
@@ -111,6 +118,7 @@ pub struct StorageCleanup {
     parts: CleanupParts,
     options: CleanupOptions,
     wake: Arc<Notify>,
+    memory: memory::Memory,
 }
 
 impl StorageCleanup {
@@ -121,6 +129,7 @@ impl StorageCleanup {
             parts,
             options,
             wake: Arc::new(Notify::new()),
+            memory: memory::Memory::default(),
         }
     }
 

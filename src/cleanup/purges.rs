@@ -280,6 +280,7 @@ fn forced(obligation: &Obligation) -> ForcedObligation {
         },
         objects: obligation.objects,
         bytes: obligation.bytes,
-        at_least: false,
+        // What a worker is at right now is not counted.
+        at_least: obligation.at_least || obligation.under_way,
     }
 }

@@ -1,15 +1,20 @@
 //! HTTP as GCS and Azure are spoken to: one request, one bounded answer, and what its status means.
 
+use super::backoff::Backoff;
 use super::blob::BlobErrorKind;
-use super::rounds::Failure;
+use super::listing::{Failure, Found, Removed, patiently};
 use bytes::{Bytes, BytesMut};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use futures::stream::{self, StreamExt as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use reqwest::header::HeaderMap;
 use std::time::Duration;
 use url::{Host, Url};
 
 /// The longest answer that is read: a page of a thousand names of a kilobyte, several times over.
 const MAX_ANSWER: usize = 32 << 20;
+
+/// How many single deletions of one purge run at the same time.
+const IN_FLIGHT: usize = 16;
 
 /// The error codes that servers put into the ledger are cut to this length.
 const MAX_CODE: usize = 64;
@@ -58,11 +63,11 @@ impl Rest {
     }
 
     /// The address of `segments` below the base, each one segment of the path whatever it holds.
-    pub(super) fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
+    pub(super) fn url(&self, segments: &[&[u8]], query: &[(&str, &str)]) -> Result<Url, Failure> {
         let mut text = self.base.clone();
         for segment in segments {
             text.push('/');
-            text.extend(utf8_percent_encode(segment, SEGMENT));
+            text.extend(percent_encode(segment, SEGMENT));
         }
         let mut url = Url::parse(&text).map_err(|_| unbuildable())?;
         // A parser that resolves dot segments or repairs anything else would name some other object.
@@ -77,12 +82,12 @@ impl Rest {
 
     /// Sends a request and reads its answer. Whatever keeps an answer from coming may pass.
     pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, Failure> {
-        let unavailable = |_| Failure::Stands(BlobErrorKind::Unavailable);
+        let unavailable = |_| Failure::Passing(BlobErrorKind::Unavailable);
         let mut response = self.http.execute(request).await.map_err(unavailable)?;
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(rejected("tooLargeAnAnswer"));
+                return Err(Failure::doubt("it has no end"));
             }
             body.extend_from_slice(&chunk);
         }
@@ -103,9 +108,16 @@ impl Answer {
 /// What a status means where no code of the server says more.
 pub(super) fn from_status(status: u16, code: &str) -> Failure {
     match status {
-        401 | 403 => Failure::Stands(BlobErrorKind::PermissionDenied),
-        429 | 503 => Failure::Stands(BlobErrorKind::Throttled),
-        408 | 500 | 502 | 504 => Failure::Stands(BlobErrorKind::Unavailable),
+        // Credentials that have expired: others are loaded before the next attempt.
+        401 => Failure::Passing(BlobErrorKind::CredentialsRefused {
+            code: plain(if code.is_empty() { "status401" } else { code }),
+        }),
+        403 => Failure::Stands(BlobErrorKind::PermissionDenied),
+        429 | 503 => Failure::Passing(BlobErrorKind::Throttled),
+        501 if !code.is_empty() => rejected(code),
+        501 => rejected("status501"),
+        // Also what proxies and gateways have made up.
+        408 | 425 | 500..=599 => Failure::Passing(BlobErrorKind::Unavailable),
         _ if code.is_empty() => rejected(&format!("status{status}")),
         _ => rejected(code),
     }
@@ -113,12 +125,55 @@ pub(super) fn from_status(status: u16, code: &str) -> Failure {
 
 /// A code of the server's own, letters and digits only.
 pub(super) fn rejected(code: &str) -> Failure {
-    let code = code
-        .chars()
+    Failure::Stands(BlobErrorKind::Rejected { code: plain(code) })
+}
+
+/// Letters and digits of a code, as many as go into the ledger.
+pub(super) fn plain(code: &str) -> String {
+    code.chars()
         .filter(char::is_ascii_alphanumeric)
         .take(MAX_CODE)
-        .collect();
-    Failure::Stands(BlobErrorKind::Rejected { code })
+        .collect()
+}
+
+/// Deletes the parts of a batch, some at a time, and stops where all others would fail alike.
+pub(super) async fn remove_each<F, Fut>(batch: Vec<Found>, backoff: Backoff, remove: F) -> Removed
+where
+    F: Fn(Found) -> Fut,
+    Fut: Future<Output = Result<(), Failure>>,
+{
+    let remove = &remove;
+    let mut answers = stream::iter(batch)
+        .map(|found| async move {
+            let answer = patiently(backoff, || remove(found.clone())).await;
+            (found, answer)
+        })
+        .buffered(IN_FLIGHT);
+    let mut removed = Removed::default();
+    while let Some((found, answer)) = answers.next().await {
+        match answer {
+            Err(failure) if concerns_all(&failure) => {
+                removed.stopped = Some((failure, Some(found.name)));
+                break;
+            }
+            answer => removed.answers.push((found, answer)),
+        }
+    }
+    removed
+}
+
+/// Whether all other requests would fail like this one.
+fn concerns_all(failure: &Failure) -> bool {
+    match failure {
+        Failure::Gone => false,
+        Failure::Passing(_) => true,
+        Failure::Stands(kind) => !matches!(
+            kind,
+            BlobErrorKind::ObjectLocked { .. }
+                | BlobErrorKind::PermissionDenied
+                | BlobErrorKind::Rejected { .. }
+        ),
+    }
 }
 
 fn unbuildable() -> Failure {

@@ -87,6 +87,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("s3_endpoint", "s3-endpoint", Kind::Text, "URL", STORAGE, "Address of an S3-compatible server [default: AWS]"),
     option("s3_region", "s3-region", Kind::Text, "REGION", STORAGE, "S3 region [default: from the AWS environment]"),
     option("s3_force_path_style", "s3-force-path-style", Kind::Bool, "true|false", STORAGE, "Write the bucket into the path, as most S3-compatible servers need it"),
+    option("s3_plain_bucket", "s3-plain-bucket", Kind::List, "BUCKET", STORAGE, "A bucket whose S3-compatible server keeps no versions and cannot say so; can be repeated"),
     option("gcs_endpoint", "gcs-endpoint", Kind::Text, "URL", STORAGE, "Address of a server that speaks Google Cloud Storage's JSON API [default: Google]"),
     option("azure_account", "azure-account", Kind::Text, "NAME", STORAGE, "Azure storage account of the az:// roots [default: AZURE_STORAGE_ACCOUNT_NAME]"),
     option("azure_endpoint", "azure-endpoint", Kind::Text, "URL", STORAGE, "Address of the Azure account's blob service [default: https://ACCOUNT.blob.core.windows.net]"),

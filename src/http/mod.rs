@@ -23,6 +23,7 @@ pub mod ocore;
 pub mod onedata;
 pub mod openapi;
 pub mod page;
+mod purge_so_far;
 pub mod purges;
 pub mod refusal;
 pub mod rights;

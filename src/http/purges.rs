@@ -39,7 +39,7 @@ pub struct OwedPurge {
     pub age_seconds: i64,
     /// How many storage URIs it has to clean.
     pub storage_count: u32,
-    /// Attempts so far that ended in an error of the storage.
+    /// Attempts so far, whatever ended them: success, an error, a crash or a stop of the service.
     pub attempts: u32,
     /// Whether it is being worked on.
     pub running: bool,
@@ -62,24 +62,36 @@ pub struct OwedStorage {
     pub objects: u64,
     /// Their size, in bytes.
     pub bytes: u64,
+    /// True when these are a lower bound: an attempt was cut off before it had counted what it deleted. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub at_least: Option<bool>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// The object or folder that it failed at, or the place where it could not list; without any encoding. Absent when it did not
+    /// fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub failed_at: Option<String>,
 }
 
 impl OwedStorage {
-    fn new(obligation: Obligation) -> Self {
+    fn new(obligation: Obligation, places: &[(u32, String)]) -> Self {
+        let place = places.iter().find(|(of, _)| *of == obligation.ordinal);
         Self {
             storage: obligation.ordinal,
             state: obligation.state.as_str(),
             objects: obligation.objects,
             bytes: obligation.bytes,
+            at_least: obligation.at_least.then_some(true),
             last_error: obligation.last_error,
+            failed_at: place.map(|(_, place)| place.clone()),
         }
     }
 }
 
 impl OwedPurge {
-    fn new(purge: PurgeStatus, now: DateTime<Utc>) -> Self {
+    fn new(purge: PurgeStatus, places: &[(u32, String)], now: DateTime<Utc>) -> Self {
         let job = purge.job;
         let ended = job.as_ref().is_some_and(|job| job.finished_at.is_some());
         let running = job
@@ -95,12 +107,15 @@ impl OwedPurge {
             requested_at: timestamp(purge.requested_at),
             age_seconds: (now - purge.requested_at).num_seconds().max(0),
             storage_count: purge.storage_count,
-            attempts: job.as_ref().map_or(0, |job| job.attempts),
+            attempts: job.as_ref().map_or(0, |job| job.begun),
             running,
             next_attempt_at: next.map(|job| timestamp(job.next_attempt_at)),
             last_error: job.as_ref().and_then(|job| job.last_error.clone()),
             obligations: job
-                .map(|job| job.obligations.into_iter().map(OwedStorage::new).collect())
+                .map(|job| {
+                    let obligations = job.obligations.into_iter();
+                    obligations.map(|one| OwedStorage::new(one, places)).collect()
+                })
                 .unwrap_or_default(),
         }
     }
@@ -236,11 +251,13 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
         .filter(|_| has_more)
         .map(|purge| purge.position.to_string());
     let now = api.ledger.clock().now();
+    let mut items = Vec::with_capacity(purges.len());
+    for purge in purges {
+        let places = api.ledger.failed_places(&purge).await?;
+        items.push(OwedPurge::new(purge, &places, now));
+    }
     Ok(Json(Page {
-        items: purges
-            .into_iter()
-            .map(|purge| OwedPurge::new(purge, now))
-            .collect(),
+        items,
         has_more,
         next_cursor,
     }))

@@ -90,6 +90,30 @@ impl DataKey {
         })
     }
 
+    /// Seals something about the entity that is no event's: `context` binds it to its place.
+    ///
+    /// # Errors
+    /// [`KeyringError`].
+    pub fn seal_note(&self, context: &str, plaintext: &[u8]) -> Result<Vec<u8>, KeyringError> {
+        seal(&self.key, &self.note_context(context), plaintext)
+    }
+
+    /// Opens what [`DataKey::seal_note`] sealed.
+    ///
+    /// # Errors
+    /// [`KeyringError::Forged`] when it was changed or belongs to another place.
+    pub fn open_note(
+        &self,
+        context: &str,
+        sealed: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyringError> {
+        open(&self.key, &self.note_context(context), sealed)
+    }
+
+    fn note_context(&self, context: &str) -> Vec<u8> {
+        format!("archive-ledger/note/v1\0{context}\0{}", self.key_id).into_bytes()
+    }
+
     /// Opens an event's details.
     ///
     /// # Errors

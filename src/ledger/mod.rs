@@ -7,6 +7,7 @@ mod command;
 mod force;
 mod opened;
 mod past;
+mod places;
 mod purge_order;
 mod view;
 

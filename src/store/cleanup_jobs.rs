@@ -75,6 +75,14 @@ pub struct Obligation {
     /// A keyed hash of what its storage URI names, once that was opened
     /// ([`Ledger::storage_hash`](crate::ledger::Ledger::storage_hash)).
     pub storage_hash: Option<Hash>,
+    /// What was asked to be deleted is not all counted. Whoever finds this set, and does not know better, knows the counts to be
+    /// too low.
+    pub under_way: bool,
+    /// The counts are a lower bound.
+    pub at_least: bool,
+    /// The object or folder that the last attempt failed at, sealed under the entity's key
+    /// ([`Ledger::seal_place`](crate::ledger::Ledger::seal_place)).
+    pub failed_at: Option<Vec<u8>>,
 }
 
 /// The right to work on a job until it runs out.
@@ -95,8 +103,10 @@ pub struct CleanupJob {
     pub key: EntityKey,
     /// The purge.
     pub purge_id: Uuid,
-    /// Attempts so far that ended in an error of the storage.
+    /// Attempts so far that ended in an error of the storage: they decide about pauses and giving up.
     pub attempts: u32,
+    /// Attempts that were begun, this one included, whatever ended them.
+    pub begun: u32,
     /// What it owes, in order.
     pub obligations: Vec<Obligation>,
 }
@@ -168,8 +178,10 @@ pub struct PurgeStatus {
 /// What a job tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobStatus {
-    /// Attempts so far that ended in an error of the storage.
+    /// Attempts so far that ended in an error of the storage: they decide about pauses and giving up.
     pub attempts: u32,
+    /// Attempts that were begun, whatever ended them.
+    pub begun: u32,
     /// When it is tried next, or was to be tried last.
     pub next_attempt_at: DateTime<Utc>,
     /// Until when somebody is at it.
@@ -209,8 +221,8 @@ pub trait CleanupJobStore: Send + Sync {
     /// returns how many.
     async fn insert_owed_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Takes jobs that are due and that nobody holds, longest due first. No two callers get the same one, also on several
-    /// instances.
+    /// Takes jobs that are due and that nobody holds, longest due first, and counts an attempt at each. No two callers get the same
+    /// one, also on several instances.
     async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError>;
 
     /// Takes a job from whoever holds it, whatever its state: the former holder's lease is lost with it. Returns what the job
@@ -221,7 +233,7 @@ pub trait CleanupJobStore: Send + Sync {
         until: DateTime<Utc>,
     ) -> Result<Option<Vec<Obligation>>, StoreError>;
 
-    /// Writes how far an obligation has come (the counts are its totals, not what is new; a hash that is known stays) and
+    /// Writes how far an obligation has come (the counts are its totals, not what is new; only a hash that is known stays) and
     /// extends the lease to `until`. `false`: the lease is lost, and nothing was written.
     async fn record_obligation(
         &self,

@@ -148,7 +148,13 @@ async fn a_list_that_fails_is_never_an_empty_one() {
     for cloud in CLOUDS {
         for (status, code, text, retryable) in [
             (403, "", "permission denied", false),
-            (401, "", "permission denied", false),
+            (
+                401,
+                "",
+                "the storage does not accept the credentials: status401",
+                true,
+            ),
+            (511, "", "the storage cannot be reached", true),
             (404, "", "the bucket of the storage root does not exist", false),
             (400, "invalid", "the storage answered invalid", false),
             (418, "", "the storage answered status418", false),
@@ -265,7 +271,7 @@ async fn a_server_that_only_says_that_it_deletes_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_server_that_lists_more_than_it_was_asked_for_loses_nothing() {
+async fn a_server_that_lists_more_than_it_was_asked_for_is_not_believed_and_loses_nothing() {
     for cloud in CLOUDS {
         let faults = Faults {
             lists_everything: true,
@@ -275,6 +281,13 @@ async fn a_server_that_lists_more_than_it_was_asked_for_loses_nothing() {
         for name in names(&entity(10)) {
             server.lock().unwrap().put(name, Kind::Current, 10);
         }
+        let error = purge(&blobs, cloud, "root/entity").await.unwrap_err();
+        assert!(
+            matches!(error.kind, BlobErrorKind::Doubtful { .. }) && error.retryable,
+            "{error}"
+        );
+        assert_eq!(server.lock().unwrap().objects.len(), 10 + OTHERS.len());
+        server.lock().unwrap().faults.lists_everything = false;
         assert_eq!(purge(&blobs, cloud, "root/entity").await.unwrap(), cleaned(10));
         assert_eq!(server.lock().unwrap().names(), OTHERS);
     }

@@ -1,6 +1,8 @@
 //! What an S3 error means for a purge.
 
 use super::super::blob::BlobErrorKind;
+use super::super::listing;
+use super::super::xml::Doubt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -29,6 +31,14 @@ pub(super) enum Verdict {
     NoSuchBucket,
     /// The AWS chain has none for us.
     NoCredentials,
+    /// Credentials that have expired, or a clock that is wrong: to be tried again, with credentials that are loaded anew.
+    Expired,
+    /// Credentials that the server does not know: others may have taken their place.
+    Unknown,
+    /// What came is no whole answer: to be tried again.
+    Doubtful(&'static str),
+    /// The server cannot make anything of the body of the request.
+    Unreadable,
     /// To be tried again, more slowly.
     Throttled,
     /// To be tried again.
@@ -91,21 +101,33 @@ impl Failure {
             "NotImplemented" | "MissingContentMD5" => Verdict::NotImplemented,
             "InvalidRequest" if message.contains("Content-MD5") => Verdict::NotImplemented,
             "InvalidRequest" if locked => Verdict::Denied,
-            "AccessDenied"
-            | "ObjectLocked"
-            | "AllAccessDisabled"
-            | "AccountProblem"
-            | "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch" => Verdict::Denied,
+            "AccessDenied" | "ObjectLocked" | "AllAccessDisabled" | "AccountProblem" => Verdict::Denied,
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "RequestExpired"
+            | "TokenRefreshRequired"
+            | "RequestTimeTooSkewed" => Verdict::Expired,
+            "InvalidAccessKeyId" | "InvalidToken" | "InvalidSecurity" | "SignatureDoesNotMatch" => {
+                Verdict::Unknown
+            }
+            "InvalidArgument" | "MalformedXML" | "MalformedPOSTRequest" => Verdict::Unreadable,
             "NoSuchBucket" => Verdict::NoSuchBucket,
             "SlowDown"
             | "Throttling"
             | "ThrottlingException"
             | "RequestLimitExceeded"
             | "TooManyRequests" => Verdict::Throttled,
-            "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
-                Verdict::Unavailable
-            }
+            "InternalError"
+            | "InternalServerError"
+            | "ServiceUnavailable"
+            | "RequestTimeout"
+            | "RequestTimeoutException"
+            | "OperationAborted"
+            | "ConditionalRequestConflict"
+            | "BadDigest"
+            | "IncompleteBody"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch" => Verdict::Unavailable,
             _ => Verdict::Rejected,
         };
         let code = code
@@ -120,7 +142,7 @@ impl Failure {
         }
     }
 
-    /// A request that cannot be built, or an answer that lacks what it must have.
+    /// A request that cannot be built.
     pub(super) fn invalid() -> Self {
         Self {
             verdict: Verdict::Rejected,
@@ -129,22 +151,56 @@ impl Failure {
         }
     }
 
+    pub(super) fn doubt(what: &'static str) -> Self {
+        Self::of(Verdict::Doubtful(what))
+    }
+
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self.verdict, Verdict::Throttled | Verdict::Unavailable)
+        match self.verdict {
+            Verdict::Throttled | Verdict::Unavailable | Verdict::Expired | Verdict::Doubtful(_) => true,
+            Verdict::Gone
+            | Verdict::NotImplemented
+            | Verdict::Denied
+            | Verdict::NoSuchBucket
+            | Verdict::NoCredentials
+            | Verdict::Unknown
+            | Verdict::Unreadable
+            | Verdict::Rejected => false,
+        }
     }
 
     /// As the outcome of the whole purge.
     pub(super) fn kind(self) -> BlobErrorKind {
         match self.verdict {
             Verdict::Denied if self.locked => BlobErrorKind::ObjectLocked { remaining: 1 },
-            Verdict::Denied => BlobErrorKind::PermissionDenied,
+            Verdict::Denied | Verdict::Unknown => BlobErrorKind::PermissionDenied,
             Verdict::NoSuchBucket => BlobErrorKind::NoSuchBucket,
             Verdict::NoCredentials => BlobErrorKind::NoCredentials,
             Verdict::Throttled => BlobErrorKind::Throttled,
             Verdict::Unavailable => BlobErrorKind::Unavailable,
-            Verdict::Gone | Verdict::NotImplemented | Verdict::Rejected => {
+            Verdict::Expired => BlobErrorKind::CredentialsRefused { code: self.code },
+            Verdict::Doubtful(what) => BlobErrorKind::Doubtful { what },
+            Verdict::Gone | Verdict::NotImplemented | Verdict::Unreadable | Verdict::Rejected => {
                 BlobErrorKind::Rejected { code: self.code }
             }
+        }
+    }
+}
+
+impl From<Doubt> for Failure {
+    fn from(doubt: Doubt) -> Self {
+        Self::doubt(doubt.0)
+    }
+}
+
+impl From<Failure> for listing::Failure {
+    fn from(failure: Failure) -> Self {
+        if failure.verdict == Verdict::Gone {
+            Self::Gone
+        } else if failure.is_transient() {
+            Self::Passing(failure.kind())
+        } else {
+            Self::Stands(failure.kind())
         }
     }
 }
@@ -167,7 +223,8 @@ fn from_status(status: u16) -> Verdict {
         401 | 403 => Verdict::Denied,
         405 | 501 => Verdict::NotImplemented,
         429 | 503 => Verdict::Throttled,
-        408 | 500 | 502 | 504 => Verdict::Unavailable,
+        // Also what proxies and gateways have made up.
+        408 | 425 | 500 | 502 | 504..=599 => Verdict::Unavailable,
         _ => Verdict::Rejected,
     }
 }

@@ -1,252 +1,266 @@
-//! One page of a listing, whichever of the three kinds.
+//! What S3 answers to listings and questions, judged by the raw body.
 
-use super::failure::Failure;
-use aws_sdk_s3::Client;
-use aws_sdk_s3::types::EncodingType;
-use percent_encoding::percent_decode_str;
+use super::super::listing::{Found, Kind, Marker, Next, Page, in_order};
+use super::super::xml::{self, Doubt, Element};
+use percent_encoding::percent_decode;
 
-/// What is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listing {
-    /// Unfinished multipart uploads.
-    Uploads,
-    /// Object versions and delete markers.
-    Versions,
-    /// Current objects.
-    Objects,
-}
-
-/// Which keys a listing is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Those that start with this, which ends in `/`.
-    Folder(String),
-    /// This one.
-    Object(String),
-}
-
-impl Scope {
-    fn prefix(&self) -> &str {
-        match self {
-            Self::Folder(prefix) => prefix,
-            Self::Object(key) => key,
-        }
-    }
-
-    /// Decides on each listed key, so that a server that lists more than it was asked for loses nothing.
-    fn holds(&self, key: &str) -> bool {
-        match self {
-            Self::Folder(prefix) => key.starts_with(prefix.as_str()),
-            Self::Object(exact) => key == exact,
-        }
-    }
-
-    /// Whether the sorted listing has nothing for this scope after `key`: the key sorts before all that it is a prefix of.
-    fn ends_before(&self, key: &str) -> bool {
-        match self {
-            Self::Folder(_) => false,
-            Self::Object(exact) => key.as_bytes() > exact.as_bytes(),
-        }
-    }
-}
-
-/// One thing to delete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Victim {
-    pub(super) key: String,
-    pub(super) version: Option<String>,
-    pub(super) upload: Option<String>,
-    /// The size of an object; none for what is not counted.
-    pub(super) bytes: Option<u64>,
-}
-
-/// Where the next page starts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Marker {
-    key: Option<String>,
-    id: Option<String>,
-}
-
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) victims: Vec<Victim>,
-    pub(super) next: Option<Marker>,
+/// What a listing was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) bucket: &'a str,
+    pub(super) prefix: &'a str,
+    pub(super) from: Option<&'a Marker>,
 }
 
 /// Keys are asked for in URL encoding, because XML 1.0 cannot carry all of them; a server that did encode says so.
+#[derive(Debug, Clone, Copy)]
 struct Keys {
     encoded: bool,
 }
 
 impl Keys {
-    fn of(encoding: Option<&EncodingType>) -> Self {
-        Self {
-            encoded: encoding == Some(&EncodingType::Url),
+    fn announced(root: &Element<'_>) -> Result<Self, Doubt> {
+        match root.said("EncodingType")?.map(str::trim) {
+            None => Ok(Self { encoded: false }),
+            Some("url") => Ok(Self { encoded: true }),
+            Some(_) => Err(Doubt("it is encoded as it was not asked to be")),
         }
     }
 
-    fn decode(&self, key: String) -> Result<String, Failure> {
+    fn decode(self, key: &str) -> Result<Vec<u8>, Doubt> {
         if !self.encoded {
-            return Ok(key);
+            return Ok(key.as_bytes().to_vec());
+        }
+        let bytes = key.as_bytes();
+        let whole = bytes.iter().enumerate().all(|(at, byte)| {
+            *byte != b'%'
+                || bytes
+                    .get(at + 1..at + 3)
+                    .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        });
+        if !whole {
+            return Err(Doubt("a name is not encoded as it was announced"));
         }
         // S3 writes a space as `+` and a plus as `%2B`.
-        let spaced = key.replace('+', " ");
-        percent_decode_str(&spaced)
-            .decode_utf8()
-            .map(|key| key.into_owned())
-            .map_err(|_| Failure::invalid())
+        let spaced: Vec<u8> = bytes
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        Ok(percent_decode(&spaced).collect())
+    }
+
+    /// Whether `told` is `ours`: not every server encodes what it repeats of a question.
+    fn is(self, told: &str, ours: &str) -> bool {
+        told == ours || self.decode(told).is_ok_and(|told| told == ours.as_bytes())
     }
 }
 
-pub(super) async fn fetch(
-    client: &Client,
-    bucket: &str,
-    listing: Listing,
-    scope: &Scope,
-    marker: &Marker,
-) -> Result<Page, Failure> {
-    let (victims, next) = match listing {
-        Listing::Uploads => uploads(client, bucket, scope, marker).await?,
-        Listing::Versions => versions(client, bucket, scope, marker).await?,
-        Listing::Objects => objects(client, bucket, scope, marker).await?,
+/// What every listing must say: which bucket, which prefix, from where, and whether more follows.
+fn head(root: &Element<'_>, asked: Asked<'_>, name: &'static str) -> Result<(Keys, bool), Doubt> {
+    let keys = Keys::announced(root)?;
+    if root.required(name, "it does not say which bucket it lists")? != asked.bucket {
+        return Err(Doubt("it lists another bucket"));
+    }
+    match root.optional_text("Prefix")? {
+        Some(prefix) if keys.is(prefix, asked.prefix) => {}
+        Some(_) => return Err(Doubt("it lists another prefix")),
+        // Of uploads some servers do not repeat it; whatever they list is held against the prefix by name.
+        None if asked.prefix.is_empty() || name == "Bucket" => {}
+        None => return Err(Doubt("it does not say which prefix it lists")),
+    }
+    if root.all("CommonPrefixes").next().is_some() {
+        return Err(Doubt("it leaves out names that it has summed up"));
+    }
+    let truncated = root
+        .flag("IsTruncated")?
+        .ok_or(Doubt("it does not say whether more follows"))?;
+    Ok((keys, truncated))
+}
+
+/// Whether a page is the one that was asked for: what it repeats of the marker is the marker, where it repeats it.
+fn begins(root: &Element<'_>, keys: Keys, asked: Option<&str>, repeated: &str) -> Result<(), Doubt> {
+    match root.said(repeated)? {
+        Some(told) if !asked.is_some_and(|asked| keys.is(told, asked)) => {
+            Err(Doubt("it begins elsewhere than it was asked to"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn key(entry: &Element<'_>, keys: Keys) -> Result<Vec<u8>, Doubt> {
+    keys.decode(entry.required("Key", "it has something without a name")?)
+}
+
+fn found(name: Vec<u8>, kind: Kind, edition: Option<&str>, bytes: Option<u64>) -> Found {
+    Found {
+        name,
+        edition: edition.map(ToOwned::to_owned),
+        bytes,
+        current: true,
+        kind,
+    }
+}
+
+/// A page of current objects, `ListObjectsV2`.
+pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
+    let root = xml::parse(body, "ListBucketResult")?;
+    let (keys, truncated) = head(&root, asked, "Name")?;
+    let token = asked.from.and_then(|from| from.token.as_deref());
+    if root
+        .said("ContinuationToken")?
+        .is_some_and(|told| Some(told) != token)
+        || root.said("StartAfter")?.is_some()
+    {
+        return Err(Doubt("it begins elsewhere than it was asked to"));
+    }
+    let mut objects = Vec::new();
+    for entry in root.all("Contents") {
+        let bytes = entry.number("Size")?.unwrap_or(0);
+        objects.push(found(key(entry, keys)?, Kind::Version, None, Some(bytes)));
+    }
+    if root
+        .number("KeyCount")?
+        .is_some_and(|count| count != objects.len() as u64)
+    {
+        return Err(Doubt("it has not as many names as it says"));
+    }
+    let next = match (truncated, root.said("NextContinuationToken")?) {
+        (true, Some(token)) => Next::At(Marker::token(token)),
+        (true, None) => return Err(Doubt("more follows, and it does not say where")),
+        (false, None) => Next::End,
+        (false, Some(_)) => return Err(Doubt("nothing follows, and it says where")),
     };
-    let past = victims.iter().any(|victim| scope.ends_before(&victim.key));
-    // A server that hands out the same place again would keep this in a circle.
-    let next = next.filter(|next| !past && next != marker);
     Ok(Page {
-        victims: victims
-            .into_iter()
-            .filter(|victim| scope.holds(&victim.key))
-            .collect(),
+        in_order: in_order(objects.iter().map(|found| &found.name)),
+        found: objects,
         next,
     })
 }
 
-async fn uploads(
-    client: &Client,
-    bucket: &str,
-    scope: &Scope,
-    marker: &Marker,
-) -> Result<(Vec<Victim>, Option<Marker>), Failure> {
-    let page = client
-        .list_multipart_uploads()
-        .bucket(bucket)
-        .prefix(scope.prefix())
-        .encoding_type(EncodingType::Url)
-        .set_key_marker(marker.key.clone())
-        .set_upload_id_marker(marker.id.clone())
-        .send()
-        .await
-        .map_err(|e| Failure::read(&e))?;
-    let keys = Keys::of(page.encoding_type());
-    let mut victims = Vec::new();
-    for upload in page.uploads.unwrap_or_default() {
-        let (Some(key), Some(id)) = (upload.key, upload.upload_id) else {
-            return Err(Failure::invalid());
-        };
-        victims.push(Victim {
-            key: keys.decode(key)?,
-            version: None,
-            upload: Some(id),
-            bytes: None,
-        });
+/// A page of versions and delete markers, `ListObjectVersions`.
+pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
+    let root = xml::parse(body, "ListVersionsResult")?;
+    let (keys, truncated) = head(&root, asked, "Name")?;
+    begins(
+        &root,
+        keys,
+        asked.from.and_then(|from| from.name.as_deref()),
+        "KeyMarker",
+    )?;
+    let mut all = Vec::new();
+    let mut ordered = true;
+    for (kind, counts) in [("Version", true), ("DeleteMarker", false)] {
+        let before = all.len();
+        for entry in root.all(kind) {
+            let version = entry.required("VersionId", "it has a version without a number")?;
+            let bytes = if counts {
+                Some(entry.number("Size")?.unwrap_or(0))
+            } else {
+                None
+            };
+            all.push(found(key(entry, keys)?, Kind::Version, Some(version), bytes));
+        }
+        // Some servers list all versions first, and then all delete markers.
+        ordered &= in_order(all.iter().skip(before).map(|found: &Found| &found.name));
     }
-    let next = match (page.is_truncated, page.next_key_marker) {
-        (Some(true), Some(key)) => Some(Marker {
-            key: Some(keys.decode(key)?),
-            id: page.next_upload_id_marker,
-        }),
-        _ => None,
-    };
-    Ok((victims, next))
+    let next = next(&root, keys, truncated, "NextVersionIdMarker")?;
+    Ok(Page {
+        found: all,
+        in_order: ordered,
+        next,
+    })
 }
 
-async fn versions(
-    client: &Client,
-    bucket: &str,
-    scope: &Scope,
-    marker: &Marker,
-) -> Result<(Vec<Victim>, Option<Marker>), Failure> {
-    let page = client
-        .list_object_versions()
-        .bucket(bucket)
-        .prefix(scope.prefix())
-        .encoding_type(EncodingType::Url)
-        .set_key_marker(marker.key.clone())
-        .set_version_id_marker(marker.id.clone())
-        .send()
-        .await
-        .map_err(|e| Failure::read(&e))?;
-    let keys = Keys::of(page.encoding_type());
-    let mut victims = Vec::new();
-    for version in page.versions.unwrap_or_default() {
-        let Some(key) = version.key else {
-            return Err(Failure::invalid());
-        };
-        let bytes = u64::try_from(version.size.unwrap_or_default()).unwrap_or_default();
-        victims.push(Victim {
-            key: keys.decode(key)?,
-            version: version.version_id,
-            upload: None,
-            bytes: Some(bytes),
-        });
+/// A page of unfinished uploads, `ListMultipartUploads`.
+pub(super) fn uploads(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
+    let root = xml::parse(body, "ListMultipartUploadsResult")?;
+    let (keys, truncated) = head(&root, asked, "Bucket")?;
+    begins(
+        &root,
+        keys,
+        asked.from.and_then(|from| from.name.as_deref()),
+        "KeyMarker",
+    )?;
+    let mut uploads = Vec::new();
+    for entry in root.all("Upload") {
+        let upload = entry.required("UploadId", "it has an upload without a number")?;
+        uploads.push(found(key(entry, keys)?, Kind::Upload, Some(upload), None));
     }
-    for mark in page.delete_markers.unwrap_or_default() {
-        let Some(key) = mark.key else {
-            return Err(Failure::invalid());
-        };
-        victims.push(Victim {
-            key: keys.decode(key)?,
-            version: mark.version_id,
-            upload: None,
-            bytes: None,
-        });
-    }
-    let next = match (page.is_truncated, page.next_key_marker) {
-        (Some(true), Some(key)) => Some(Marker {
-            key: Some(keys.decode(key)?),
-            id: page.next_version_id_marker,
-        }),
-        _ => None,
-    };
-    Ok((victims, next))
+    let next = next(&root, keys, truncated, "NextUploadIdMarker")?;
+    Ok(Page {
+        in_order: in_order(uploads.iter().map(|found| &found.name)),
+        found: uploads,
+        next,
+    })
 }
 
-async fn objects(
-    client: &Client,
-    bucket: &str,
-    scope: &Scope,
-    marker: &Marker,
-) -> Result<(Vec<Victim>, Option<Marker>), Failure> {
-    let page = client
-        .list_objects_v2()
-        .bucket(bucket)
-        .prefix(scope.prefix())
-        .encoding_type(EncodingType::Url)
-        .set_continuation_token(marker.id.clone())
-        .send()
-        .await
-        .map_err(|e| Failure::read(&e))?;
-    let keys = Keys::of(page.encoding_type());
-    let mut victims = Vec::new();
-    for object in page.contents.unwrap_or_default() {
-        let Some(key) = object.key else {
-            return Err(Failure::invalid());
-        };
-        let bytes = u64::try_from(object.size.unwrap_or_default()).unwrap_or_default();
-        victims.push(Victim {
-            key: keys.decode(key)?,
-            version: None,
-            upload: None,
-            bytes: Some(bytes),
-        });
+fn next(root: &Element<'_>, keys: Keys, truncated: bool, id: &str) -> Result<Next, Doubt> {
+    if !truncated {
+        return Ok(Next::End);
     }
-    let next = match (page.is_truncated, page.next_continuation_token) {
-        (Some(true), Some(token)) => Some(Marker {
-            key: None,
-            id: Some(token),
+    let name = keys.decode(root.required("NextKeyMarker", "more follows, and it does not say where")?)?;
+    let token = root.said(id)?.map(ToOwned::to_owned);
+    Ok(match String::from_utf8(name) {
+        Ok(name) => Next::At(Marker {
+            name: Some(name),
+            token,
         }),
-        _ => None,
-    };
-    Ok((victims, next))
+        Err(_) => Next::Beyond,
+    })
 }
+
+/// Whether a bucket may hold versions that a listing of current objects does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Versioning {
+    /// It has never kept any.
+    Never,
+    /// It keeps them, or did once.
+    Kept,
+}
+
+/// `GetBucketVersioning`.
+pub(super) fn versioning(body: &[u8]) -> Result<Versioning, Doubt> {
+    let root = xml::parse(body, "VersioningConfiguration")?;
+    match root.optional_text("Status")?.map(str::trim) {
+        None => Ok(Versioning::Never),
+        Some("Enabled" | "Suspended") => Ok(Versioning::Kept),
+        Some(_) => Err(Doubt(
+            "it says neither that versions are kept nor that they are not",
+        )),
+    }
+}
+
+/// What became of one key of a bulk deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) key: String,
+    pub(super) version: Option<String>,
+    /// Code and message; none when it is said to be deleted.
+    pub(super) error: Option<(String, String)>,
+}
+
+/// `DeleteObjects`: what it says of each key, in the order of the answer.
+pub(super) fn deletions(body: &[u8]) -> Result<Vec<Outcome>, Doubt> {
+    let root = xml::parse(body, "DeleteResult")?;
+    let mut outcomes = Vec::new();
+    for (kind, failed) in [("Deleted", false), ("Error", true)] {
+        for entry in root.all(kind) {
+            let error = if failed {
+                let code = entry.optional_text("Code")?.unwrap_or_default();
+                let message = entry.optional_text("Message")?.unwrap_or_default();
+                Some((code.to_owned(), message.to_owned()))
+            } else {
+                None
+            };
+            outcomes.push(Outcome {
+                key: entry.optional_text("Key")?.unwrap_or_default().to_owned(),
+                version: entry.said("VersionId")?.map(ToOwned::to_owned),
+                error,
+            });
+        }
+    }
+    Ok(outcomes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use super::{asks_for, entity_tag, is_false, parameter, timestamp};
 use crate::http::audit::query::position;
 use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
+use crate::http::purge_so_far::{PurgeSoFar, so_far};
 use crate::http::rights::Right;
 use crate::ledger::{AsOf, EntityView, LedgerError};
 use archive_ledger_domain::Parent;
@@ -50,6 +51,10 @@ pub struct Entity {
     pub storage: Vec<String>,
     /// The latest purge.
     pub purge_id: Option<Uuid>,
+    /// What has become of it so far, while it is owed (`purging`, `purge_failed`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub purge: Option<PurgeSoFar>,
     /// When the ledger first recorded it.
     pub created_at: String,
     /// When the ledger last recorded something of it.
@@ -91,6 +96,7 @@ impl Entity {
             parent: view.parent,
             storage: view.details.storage,
             purge_id: view.purge_id,
+            purge: None,
             created_at: timestamp(view.created_at),
             updated_at: timestamp(view.updated_at),
             unreadable: view.unreadable,
@@ -177,5 +183,9 @@ pub async fn handler(
     }
     let view = api.ledger.entity(&key).await?.ok_or(ApiError::NotFound)?;
     let etag = entity_tag(view.version).map_err(ApiError::internal)?;
-    Ok(([(ETAG, etag)], Json(Entity::new(view))).into_response())
+    let entity = Entity {
+        purge: so_far(&api, &view).await?,
+        ..Entity::new(view)
+    };
+    Ok(([(ETAG, etag)], Json(entity)).into_response())
 }

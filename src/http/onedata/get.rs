@@ -4,6 +4,7 @@ use super::{VIEW_PRIVILEGES, archive_key, state_name};
 use crate::http::caller::{Head, Segments, SharedApi, segments};
 use crate::http::error::ApiError;
 use crate::http::ocore::{entity_tag, is_false};
+use crate::http::purge_so_far::so_far;
 use crate::http::rights::Right;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -34,6 +35,11 @@ pub struct Archive {
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
+    /// The objects or folders that its purge failed at, or the places where it could not list; without any encoding. Absent where
+    /// none did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable = false)]
+    pub failed_at: Vec<String>,
 }
 
 /// 404 for what never existed and for what was purged alike.
@@ -77,7 +83,11 @@ pub async fn handler(
     }
     let view = view.ok_or(ApiError::NotFound)?;
     let etag = entity_tag(view.version).map_err(ApiError::internal)?;
+    let failed_at = so_far(&api, &view)
+        .await?
+        .map_or_else(Vec::new, |purge| purge.failed_at);
     let archive = Archive {
+        failed_at,
         archive_id: view.key.id().to_owned(),
         dataset_id: view.dataset_id,
         space_id: view.space_id,

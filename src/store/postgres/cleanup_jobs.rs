@@ -113,9 +113,9 @@ impl CleanupJobStore for PostgresStore {
                  LIMIT $2
                  FOR UPDATE SKIP LOCKED
              )
-             UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4
+             UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = j.begun + 1
              FROM due WHERE j.event_id = due.event_id
-             RETURNING j.event_id, j.aggregate_id, j.purge_id, j.attempts",
+             RETURNING j.event_id, j.aggregate_id, j.purge_id, j.attempts, j.begun",
         )
         .bind(claim.now)
         .bind(i64::from(claim.limit))
@@ -141,6 +141,7 @@ impl CleanupJobStore for PostgresStore {
                     key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
                     purge_id: row.read(operation, "purge_id")?,
                     attempts: small(operation, row.read(operation, "attempts")?)?,
+                    begun: small(operation, row.read(operation, "begun")?)?,
                     obligations: obligations.remove(&event_id).unwrap_or_default(),
                 })
             })
@@ -195,7 +196,7 @@ impl CleanupJobStore for PostgresStore {
         sqlx::query(
             "UPDATE cleanup_obligations
              SET state = $3, objects = $4, bytes = $5, last_error = $6, updated_at = $7,
-                 storage_hash = COALESCE($8, storage_hash)
+                 storage_hash = COALESCE($8, storage_hash), under_way = $9, at_least = $10, failed_at = $11
              WHERE event_id = $1 AND ordinal = $2",
         )
         .bind(lease.event_id)
@@ -206,6 +207,9 @@ impl CleanupJobStore for PostgresStore {
         .bind(&obligation.last_error)
         .bind(now)
         .bind(obligation.storage_hash.as_ref().map(<[u8; 32]>::as_slice))
+        .bind(obligation.under_way)
+        .bind(obligation.at_least)
+        .bind(&obligation.failed_at)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
@@ -286,7 +290,7 @@ impl CleanupJobStore for PostgresStore {
             .map_err(StoreError::database(operation))?;
         let rows = sqlx::query(
             "SELECT w.position, w.event_id, w.aggregate_id, w.purge_id, w.state, w.requested_at, w.storage_count,
-                    j.event_id AS job, j.attempts, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
+                    j.event_id AS job, j.attempts, j.begun, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
              FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
              WHERE w.position > $1 AND ($2::text IS NULL OR w.state = $2)
              ORDER BY w.position
@@ -310,7 +314,7 @@ impl CleanupJobStore for PostgresStore {
             .map_err(StoreError::database(operation))?;
         let rows = sqlx::query(
             "SELECT w.position, w.event_id, w.aggregate_id, w.purge_id, w.state, w.requested_at, w.storage_count,
-                    j.event_id AS job, j.attempts, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
+                    j.event_id AS job, j.attempts, j.begun, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
              FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
              WHERE w.purge_id = $1",
         )
@@ -372,7 +376,7 @@ async fn load_obligations(
     jobs: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash
+        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at
          FROM cleanup_obligations WHERE event_id = ANY ($1) ORDER BY event_id, ordinal",
     )
     .bind(jobs)
@@ -391,6 +395,9 @@ async fn load_obligations(
                 bytes: non_negative(operation, row.read(operation, "bytes")?)?,
                 last_error: row.read(operation, "last_error")?,
                 storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
+                under_way: row.read(operation, "under_way")?,
+                at_least: row.read(operation, "at_least")?,
+                failed_at: row.read(operation, "failed_at")?,
             });
     }
     Ok(found)
@@ -412,6 +419,7 @@ async fn purges(
                 None => None,
                 Some(job) => Some(JobStatus {
                     attempts: small(operation, row.read(operation, "attempts")?)?,
+                    begun: small(operation, row.read(operation, "begun")?)?,
                     next_attempt_at: row.read(operation, "next_attempt_at")?,
                     leased_until: row.read(operation, "lease_until")?,
                     last_error: row.read(operation, "last_error")?,

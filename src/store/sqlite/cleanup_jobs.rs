@@ -146,13 +146,13 @@ impl CleanupJobStore for SqliteStore {
             .await
             .map_err(StoreError::database(operation))?;
         let rows = sqlx::query(
-            "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4
+            "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1
              WHERE event_id IN (
                  SELECT event_id FROM cleanup_jobs
                  WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
                  ORDER BY next_attempt_at, position
                  LIMIT ?2)
-             RETURNING event_id, aggregate_id, purge_id, attempts",
+             RETURNING event_id, aggregate_id, purge_id, attempts, begun",
         )
         .bind(micros(claim.now))
         .bind(i64::from(claim.limit))
@@ -178,6 +178,7 @@ impl CleanupJobStore for SqliteStore {
                     key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
                     purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
                     attempts: small(operation, row.read(operation, "attempts")?)?,
+                    begun: small(operation, row.read(operation, "begun")?)?,
                     obligations: obligations.remove(&event_id).unwrap_or_default(),
                 })
             })
@@ -241,7 +242,7 @@ impl CleanupJobStore for SqliteStore {
         sqlx::query(
             "UPDATE cleanup_obligations
              SET state = ?3, objects = ?4, bytes = ?5, last_error = ?6, updated_at = ?7,
-                 storage_hash = COALESCE(?8, storage_hash)
+                 storage_hash = COALESCE(?8, storage_hash), under_way = ?9, at_least = ?10, failed_at = ?11
              WHERE event_id = ?1 AND ordinal = ?2",
         )
         .bind(lease.event_id.to_string())
@@ -252,6 +253,9 @@ impl CleanupJobStore for SqliteStore {
         .bind(&obligation.last_error)
         .bind(micros(now))
         .bind(obligation.storage_hash.as_ref().map(<[u8; 32]>::as_slice))
+        .bind(obligation.under_way)
+        .bind(obligation.at_least)
+        .bind(&obligation.failed_at)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
@@ -337,7 +341,7 @@ impl CleanupJobStore for SqliteStore {
             .map_err(StoreError::database(operation))?;
         let rows = sqlx::query(
             "SELECT w.position, w.event_id, w.aggregate_id, w.purge_id, w.state, w.requested_at, w.storage_count,
-                    j.event_id AS job, j.attempts, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
+                    j.event_id AS job, j.attempts, j.begun, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
              FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
              WHERE w.position > ?1 AND (?2 IS NULL OR w.state = ?2)
              ORDER BY w.position
@@ -361,7 +365,7 @@ impl CleanupJobStore for SqliteStore {
             .map_err(StoreError::database(operation))?;
         let rows = sqlx::query(
             "SELECT w.position, w.event_id, w.aggregate_id, w.purge_id, w.state, w.requested_at, w.storage_count,
-                    j.event_id AS job, j.attempts, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
+                    j.event_id AS job, j.attempts, j.begun, j.next_attempt_at, j.lease_until, j.last_error, j.finished_at
              FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
              WHERE w.purge_id = ?1",
         )
@@ -449,7 +453,7 @@ async fn load_obligations(
     jobs: &[&str],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash
+        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at
          FROM cleanup_obligations WHERE event_id IN (SELECT value FROM json_each(?1)) ORDER BY event_id, ordinal",
     )
     .bind(Json(jobs))
@@ -466,6 +470,9 @@ async fn load_obligations(
             bytes: non_negative(operation, row.read(operation, "bytes")?)?,
             last_error: row.read(operation, "last_error")?,
             storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
+            under_way: row.read(operation, "under_way")?,
+            at_least: row.read(operation, "at_least")?,
+            failed_at: row.read(operation, "failed_at")?,
         });
     }
     Ok(found)
@@ -493,6 +500,7 @@ async fn purges(
                 None => None,
                 Some(_) => Some(JobStatus {
                     attempts: small(operation, row.read(operation, "attempts")?)?,
+                    begun: small(operation, row.read(operation, "begun")?)?,
                     next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
                     leased_until: optional_time(row, "lease_until")?,
                     last_error: row.read(operation, "last_error")?,

@@ -243,16 +243,18 @@ async fn gcs(State(server): State<Shared>, method: Method, uri: Uri) -> Response
     let items: Vec<_> = found
         .into_iter()
         .map(|((name, kind, number), size)| {
-            let mut item = json!({"name": name, "generation": number.to_string(), "size": size.to_string()});
+            let mut item = json!({"bucket": BUCKET, "name": name, "generation": number.to_string(), "size": size.to_string()});
             if kind == Kind::Older {
                 item["timeDeleted"] = json!("2026-01-01T00:00:00Z");
             }
             item
         })
         .collect();
-    json!({"items": items, "nextPageToken": next})
-        .to_string()
-        .into_response()
+    let mut answer = json!({"kind": "storage#objects", "items": items});
+    if let Some(next) = next {
+        answer["nextPageToken"] = json!(next);
+    }
+    answer.to_string().into_response()
 }
 
 async fn azure(State(server): State<Shared>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -322,9 +324,10 @@ async fn azure(State(server): State<Shared>, method: Method, uri: Uri, headers: 
         );
     }
     let next = next.unwrap_or_default();
+    let prefix = &query["prefix"];
     format!(
         "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"http://tests/\" \
-         ContainerName=\"{BUCKET}\"><Prefix>root</Prefix><MaxResults>1000</MaxResults><Blobs>{blobs}</Blobs>\
+         ContainerName=\"{BUCKET}\"><Prefix>{prefix}</Prefix><MaxResults>1000</MaxResults><Blobs>{blobs}</Blobs>\
          <NextMarker>{next}</NextMarker></EnumerationResults>"
     )
     .into_response()

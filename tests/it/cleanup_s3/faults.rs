@@ -125,10 +125,17 @@ async fn answer(State(server): State<Shared>, method: Method, uri: Uri, body: By
         return delete(&mut server, str::from_utf8(&body).unwrap());
     }
     if query.contains_key("uploads") {
-        return "<ListMultipartUploadsResult/>".into_response();
+        return format!(
+            "<ListMultipartUploadsResult><Bucket>{BUCKET}</Bucket><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
+        )
+        .into_response();
     }
     if query.contains_key("versions") && server.faults.no_versions {
         return error(StatusCode::NOT_IMPLEMENTED, "NotImplemented");
+    }
+    if query.contains_key("versioning") {
+        return "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>"
+            .into_response();
     }
     list(&server, &query)
 }
@@ -149,12 +156,14 @@ fn delete(server: &mut Server, body: &str) -> Response {
             Some((times, code)) if *times > 0 => {
                 *times -= 1;
                 answer += &format!("<Error><Key>{key}</Key><Code>{code}</Code><Message>no</Message></Error>");
+                continue;
             }
             _ if server.faults.lies => {}
             _ => {
                 server.objects.remove(key);
             }
         }
+        answer += &format!("<Deleted><Key>{key}</Key></Deleted>");
     }
     (answer + "</DeleteResult>").into_response()
 }
@@ -184,7 +193,10 @@ fn list(server: &Server, query: &HashMap<String, String>) -> Response {
     let page: Vec<_> = found.by_ref().take(1_000).collect();
     let more = found.next().is_some();
     let encode = |key: &str| url::form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>();
-    let mut answer = format!("<{root}><EncodingType>url</EncodingType><IsTruncated>{more}</IsTruncated>");
+    let mut answer = format!(
+        "<{root}><Name>{BUCKET}</Name><Prefix>{}</Prefix><EncodingType>url</EncodingType><IsTruncated>{more}</IsTruncated>",
+        encode(of("prefix"))
+    );
     if let Some((last, _)) = page.last().filter(|_| more) {
         answer += &if versions {
             format!(
@@ -383,23 +395,27 @@ async fn a_key_that_may_not_be_deleted_is_a_terminal_error_and_keeps_no_other_al
 
 #[tokio::test]
 async fn a_refused_request_is_a_terminal_error() {
-    for (status, code, text) in [
-        (StatusCode::FORBIDDEN, "AccessDenied", "permission denied"),
+    for (status, code, text, requests) in [
+        (StatusCode::FORBIDDEN, "AccessDenied", "permission denied", 1),
+        // Others may have taken the place of these credentials: once more, with those that are found now.
         (
             StatusCode::FORBIDDEN,
             "SignatureDoesNotMatch",
             "permission denied",
+            2,
         ),
-        (StatusCode::FORBIDDEN, "", "permission denied"),
+        (StatusCode::FORBIDDEN, "", "permission denied", 1),
         (
             StatusCode::NOT_FOUND,
             "NoSuchBucket",
             "the bucket of the storage root does not exist",
+            1,
         ),
         (
             StatusCode::BAD_REQUEST,
             "Invalid/root/entity",
             "the storage answered Invalidrootentity",
+            1,
         ),
     ] {
         let (server, store) = start(
@@ -413,7 +429,7 @@ async fn a_refused_request_is_a_terminal_error() {
         let error = purge(store).await.unwrap_err();
         assert_eq!(error.to_string(), text);
         assert!(!error.retryable);
-        assert_eq!(server.lock().unwrap().requests, 1);
+        assert_eq!(server.lock().unwrap().requests, requests, "{code}");
     }
 }
 
@@ -452,19 +468,27 @@ async fn a_server_that_only_says_that_it_deletes_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_server_that_lists_more_than_it_was_asked_for_loses_nothing() {
+async fn a_server_that_lists_more_than_it_was_asked_for_is_not_believed_and_loses_nothing() {
     let siblings = ["a", "root/entity-sibling", "root/entitz", "z"].map(str::to_owned);
     let faults = Faults {
         lists_everything: true,
         ..Faults::default()
     };
     let (server, store) = start(faults, entity(10).chain(siblings)).await;
+    let error = purge(store.clone()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the storage's answer is not believed: it has names that were not asked for"
+    );
+    assert!(error.retryable);
+    assert_eq!(server.lock().unwrap().objects.len(), 14);
+    server.lock().unwrap().faults.lists_everything = false;
     assert_eq!(purge(store).await.unwrap().objects, 10);
     assert_eq!(server.lock().unwrap().objects.len(), 4);
 }
 
 #[tokio::test]
-async fn batches_hold_a_thousand_keys_and_several_are_in_flight() {
+async fn a_page_goes_in_several_requests_at_the_same_time() {
     let (server, store) = start(Faults::default(), entity(12_345)).await;
     assert_eq!(
         purge(store).await.unwrap(),
@@ -475,7 +499,7 @@ async fn batches_hold_a_thousand_keys_and_several_are_in_flight() {
     );
     let server = server.lock().unwrap();
     assert!(server.objects.is_empty());
-    assert_eq!(server.largest_batch, 1_000);
+    assert_eq!(server.largest_batch, 250);
     assert!(
         (2..=4).contains(&server.most_in_flight),
         "{}",

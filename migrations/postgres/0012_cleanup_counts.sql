@@ -1,0 +1,16 @@
+-- What is known of a purge's counts, where it failed, and how often it was attempted.
+
+-- Attempts that were begun, whatever ended them: what people are told. `attempts` goes on to decide about pauses and giving up.
+ALTER TABLE cleanup_jobs ADD COLUMN begun bigint NOT NULL DEFAULT 0;
+UPDATE cleanup_jobs SET begun = attempts;
+
+-- True: what was asked to be deleted is not all counted. Whoever takes the job over with this set knows the counts to be too low.
+ALTER TABLE cleanup_obligations ADD COLUMN under_way boolean NOT NULL DEFAULT false;
+-- True: the counts are a lower bound.
+ALTER TABLE cleanup_obligations ADD COLUMN at_least boolean NOT NULL DEFAULT false;
+-- The object or folder that the last attempt failed at, sealed under the entity's key.
+ALTER TABLE cleanup_obligations ADD COLUMN failed_at bytea;
+
+-- What an older version is or was at when it ended.
+UPDATE cleanup_obligations SET under_way = true
+WHERE state = 'owed' AND event_id IN (SELECT event_id FROM cleanup_jobs WHERE state = 'due' AND lease_token IS NOT NULL);
