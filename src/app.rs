@@ -1,5 +1,6 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
+mod clock_watch;
 mod consumers;
 mod keyring;
 mod ledger;
@@ -9,9 +10,11 @@ mod serve;
 mod start;
 mod tasks;
 mod tidy;
+mod used_key;
 
+pub use clock_watch::accept_clock;
 pub use keyring::existing_keyring;
-pub use ledger::{export_source, fork, sign_what_is_committed, verifier_key};
+pub use ledger::{export_source, fork, fork_from_nothing, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, open};
 

@@ -360,7 +360,8 @@ fn judge(error: &LedgerError) -> Verdict {
             CommandError::InFlight
             | CommandError::Overloaded
             | CommandError::Unavailable(_)
-            | CommandError::OutcomeUnknown(_) => Verdict::Later,
+            | CommandError::OutcomeUnknown(_)
+            | CommandError::ClockMoved(_) => Verdict::Later,
             CommandError::Stopping => Verdict::Never,
             CommandError::VersionMismatch { .. } | CommandError::IdempotencyKeyReused => {
                 Verdict::Rejected(error.to_string().into())

@@ -23,6 +23,10 @@ pub const WRITER_UP: &str = "archive_ledger_writer_up";
 pub const WRITER_LAST_SUCCESS_SECONDS: &str = "archive_ledger_writer_last_success_timestamp_seconds";
 /// Counter: times that the writer found that it cannot record.
 pub const WRITER_FAILURES_TOTAL: &str = "archive_ledger_writer_failures_total";
+/// Gauge: 1 while the machine's clock goes with the time that passes, else 0.
+pub const CLOCK_OK: &str = "archive_ledger_clock_ok";
+/// Gauge: seconds that the last event is dated ahead of the clock; 0 where it is not.
+pub const HEAD_AHEAD_SECONDS: &str = "archive_ledger_head_ahead_seconds";
 /// Gauge: 1 while the guard file can be kept, else 0.
 pub const GUARD_UP: &str = "archive_ledger_guard_up";
 /// Counter: times that the guard file could not be kept.
@@ -187,6 +191,15 @@ fn describe() {
     describe_counter!(
         WRITER_FAILURES_TOTAL,
         "Times that the writer found that it cannot record"
+    );
+    describe_gauge!(
+        CLOCK_OK,
+        "Whether the machine's clock goes with the time that passes"
+    );
+    describe_gauge!(
+        HEAD_AHEAD_SECONDS,
+        Unit::Seconds,
+        "How far the last event is dated ahead of the clock"
     );
     describe_gauge!(GUARD_UP, "Whether the guard file can be kept");
     describe_counter!(

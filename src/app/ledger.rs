@@ -1,6 +1,7 @@
 //! Who the ledger is to an auditor, without serving it.
 
 use super::start::{self, Opened, StartError, Store};
+use super::used_key;
 use crate::audit_export::Source;
 use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
@@ -24,6 +25,7 @@ pub async fn verifier_key(config: &Config) -> Result<VerifierKey, StartError> {
     let seed = start::ledger_seed(config, &store).await?;
     let identity = Identity::open(&*store.proofs(), &seed, &config.service.domain).await;
     let identity = identity.map_err(|error| start::refuse(config, error))?;
+    used_key::mark(config, identity.verifier(), store.known_ledger_id().await?);
     Ok(identity.verifier().clone())
 }
 
@@ -49,6 +51,58 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Statement, StartError
     };
     let forked: Result<_, ProofError> = fork::fork(&parts, reason).await;
     let (_, statement) = forked.map_err(|error| start::refuse(config, error))?;
+    used_key::mark(config, &statement.new, store.known_ledger_id().await?);
+    Ok(statement)
+}
+
+/// Begins again in an empty database, under the next name of the ledger that the key has signed and that is lost.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault: the database holds a ledger, or there is no key.
+pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Statement, StartError> {
+    let store = start::connect(config).await?;
+    store.migrate().await?;
+    let used = used_key::find(config)?;
+    if used_key::holds_ledger(config, &store).await? {
+        return Err(StartError::option(
+            start::store_option(config),
+            "the database holds a ledger: `archive-ledger ledger fork --reason …` goes on from it",
+        ));
+    }
+    let path = &config.ledger_key_file;
+    let seed = secret_files::ledger_seed(path, false).map_err(|source| StartError::SecretFile {
+        option: "--ledger-key-file",
+        source,
+    })?;
+    let seed = seed.ok_or_else(|| {
+        StartError::option(
+            "--ledger-key-file",
+            format!(
+                "{} does not exist: without the key that signed it nothing follows on a ledger",
+                path.display()
+            ),
+        )
+    })?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let (proofs, reads, coordination) = (store.proofs(), store.reads(), store.coordination());
+    let guard = Guard::new(config.guard_file.clone());
+    let parts = fork::Parts {
+        store: &*proofs,
+        reads: &*reads,
+        coordination: &*coordination,
+        clock: &clock,
+        seed: &seed,
+        domain: &config.service.domain,
+        guard: &guard,
+    };
+    let (lost, ledger_id) = used.map_or((None, None), |used| (Some(used.origin), used.ledger_id));
+    // What outlives the database goes on to belong to this ledger.
+    if let Some(id) = ledger_id {
+        store.adopt_ledger_id(id).await?;
+    }
+    let forked = fork::from_nothing(&parts, lost, reason).await;
+    let statement = forked.map_err(|error| start::refuse(config, error))?;
+    used_key::mark(config, &statement.new, ledger_id);
     Ok(statement)
 }
 

@@ -24,6 +24,15 @@ impl Store {
             .map_err(|source| blame(self.option(), source))
     }
 
+    /// Takes over the id of the ledger that this one follows on.
+    ///
+    /// # Errors
+    /// [`StartError::Store`].
+    pub(super) async fn adopt_ledger_id(&self, id: Uuid) -> Result<(), StartError> {
+        let adopted = self.remember(LEDGER_ID_META, &id.to_string()).await;
+        adopted.map(drop).map_err(|source| blame(self.option(), source))
+    }
+
     /// The ledger's id, if it has one already; makes none.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Runs the service until it is told to stop.
 
-use super::consumers;
 use super::start::{self, Opened, StartError, Store};
 use super::tasks::{TaskError, Tasks};
 use super::tidy::{move_log, tidy};
+use super::{clock_watch, consumers};
 use crate::bus::CommitSignal;
 use crate::bus::cloud_event::Source;
 use crate::bus::health::{BusHealth, RelayState};
@@ -86,11 +86,19 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         witness: Arc::clone(&witness),
         writer: Arc::clone(opened.ledger.writer_health()),
         guard: opened.started.guard.clone(),
+        clock: Arc::clone(&opened.clock),
         bus,
         metrics: metrics.clone(),
         roots: Arc::clone(&opened.roots),
         stopping: stop_http.clone(),
     };
+    let watching = clock_watch::watch(
+        Arc::clone(&opened.clock),
+        opened.store.clock_moves(),
+        tasks.stop(),
+    );
+    tasks.spawn("the watch over the clock", watching);
+    warn_of_head_ahead(&opened).await;
     let upkeep_stop = tasks.stop();
     tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
     let (kept, clock) = (config.callbacks.retention, Arc::clone(&opened.clock));
@@ -182,6 +190,18 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             let closed = opened.close().await;
             closed.map_err(|error| ServeError::Writer(Some(error)))
         }
+    }
+}
+
+/// Times never go back along the log: behind an event that is dated ahead of the clock, all are dated like it.
+async fn warn_of_head_ahead(opened: &Opened) {
+    if let Ok(head) = opened.store.reads().head().await
+        && let Some(ahead) = head.ahead_of(opened.clock.now())
+    {
+        tracing::warn!(
+            "the last event is dated {} s ahead of the machine's clock: until the clock has passed it, every event gets its time",
+            ahead.num_seconds()
+        );
     }
 }
 

@@ -1,8 +1,9 @@
 //! From a configuration to a ledger that can record: store, schema, keyring, writer.
 
+use super::used_key;
 use crate::callbacks::target::CallbackPolicy;
 use crate::cleanup::roots::{RootError, StorageRoots};
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::{SharedClock, WatchedClock};
 use crate::config::{Config, Database};
 use crate::keyring::{Keyring, KeyringError};
 use crate::keyring_check::Mismatch;
@@ -13,6 +14,7 @@ use crate::secret_files::{self, SecretFileError};
 use crate::store::audit::AuditStore;
 use crate::store::callbacks::CallbackStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
+use crate::store::clock_moves::ClockMoveStore;
 use crate::store::keys::KeyStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::proofs::ProofStore;
@@ -237,6 +239,15 @@ impl Store {
         }
     }
 
+    /// Keeps clocks that moved.
+    #[must_use]
+    pub fn clock_moves(&self) -> Arc<dyn ClockMoveStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
     /// Keeps leases and cursors.
     #[must_use]
     pub fn coordination(&self) -> Arc<dyn CoordinationStore> {
@@ -391,7 +402,8 @@ pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
 pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let store = connect(config).await?;
     store.migrate().await?;
-    let clock: SharedClock = Arc::new(SystemClock);
+    used_key::refuse_second_history(config, &store).await?;
+    let clock: SharedClock = Arc::new(WatchedClock::new());
     let keyring = Arc::new(super::keyring::open(config, &store, &clock).await?);
     let ledger_id = store.ledger_id(&clock).await?;
     let started = vouch(config, &store).await?;
@@ -451,6 +463,9 @@ pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 3
     let remembered = Identity::remembered(&*proofs)
         .await
         .map_err(|error| refuse(config, error))?;
+    if remembered.is_none() {
+        used_key::refuse_second_history(config, store).await?;
+    }
     let path = &config.ledger_key_file;
     let seed =
         secret_files::ledger_seed(path, remembered.is_none()).map_err(|source| StartError::SecretFile {
@@ -473,6 +488,11 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
     let started = proofs::start(&*proofs, &*reads, &seed, &config.service.domain, guard)
         .await
         .map_err(|error| refuse(config, error))?;
+    used_key::mark(
+        config,
+        started.identity.verifier(),
+        store.known_ledger_id().await?,
+    );
     let witness = store.witness();
     if let Some(mark) = started.mark {
         witness.acknowledge(mark);

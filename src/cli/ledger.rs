@@ -28,6 +28,22 @@ enum Action {
     #[command(display_name = "archive-ledger ledger vkey")]
     Vkey,
 
+    /// Take the clock of a running service for right although it has moved
+    ///
+    /// A service whose machine's clock moves by more than an hour against the time that passes records no command until the
+    /// clock is back. This says that the clock is right now: it is for all instances that wait, it shows which times they wait
+    /// with, and the audit keeps who accepted them and why.
+    #[command(display_name = "archive-ledger ledger accept-clock")]
+    AcceptClock {
+        /// Why, in one line; auditors read it
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+
+        /// Who the audit records as the actor [default: the user of this process, or admin]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+    },
+
     /// Go on from a database that was restored from an older copy
     ///
     /// The service refuses to append to such a database, because a newer checkpoint was signed than it knows: what came
@@ -39,6 +55,13 @@ enum Action {
         /// Why, in one line; auditors read it
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
+
+        /// Begin again in an empty database: everything that was signed is lost
+        ///
+        /// The service refuses an empty database beside a key that has signed a ledger. This opens the next origin after the
+        /// last one that the key is known to have signed, with nothing in it.
+        #[arg(long)]
+        from_nothing: bool,
     },
 }
 
@@ -56,8 +79,21 @@ fn reason(text: &str) -> Result<String, String> {
 pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
     let said = match arguments.action {
         Action::Vkey => app::verifier_key(config).await?.to_string(),
-        Action::Fork { reason } => {
-            let statement = app::fork(config, &reason).await?;
+        Action::AcceptClock { reason, actor } => {
+            let actor = actor.unwrap_or_else(super::token::default_subject);
+            let accepted = app::accept_clock(config, &actor, &reason).await?;
+            let told: Vec<_> = accepted
+                .iter()
+                .map(|moved| format!("Accepted: {moved}."))
+                .collect();
+            told.join("\n")
+        }
+        Action::Fork { reason, from_nothing } => {
+            let statement = if from_nothing {
+                app::fork_from_nothing(config, &reason).await?
+            } else {
+                app::fork(config, &reason).await?
+            };
             let lost = statement
                 .lost_checkpoint()
                 .map_or(statement.size, |lost| lost.size.max(statement.size));

@@ -4,6 +4,7 @@ use super::envelope::KeepBody;
 use super::error::ApiError;
 use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
+use crate::clock::SharedClock;
 use crate::proofs::guard::Guard;
 use crate::store::witness::Witness;
 use crate::store::writer::WriterHealth;
@@ -39,6 +40,8 @@ pub struct Probes {
     pub writer: Arc<WriterHealth>,
     /// The guard file.
     pub guard: Guard,
+    /// The clock.
+    pub clock: SharedClock,
     /// The bus.
     pub bus: BusHealth,
     /// The metrics.
@@ -51,7 +54,26 @@ pub struct Probes {
 
 impl Probes {
     /// What somebody should look at although the service goes on. Anybody may read it, so it names no file.
-    fn warnings(&self) -> Vec<String> {
+    async fn warnings(&self, store: bool) -> Vec<String> {
+        let head = if store {
+            tokio::time::timeout(PROBE_TIMEOUT, self.reads.head()).await
+        } else {
+            return self.standing_warnings();
+        };
+        let ahead = head
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|head| head.ahead_of(self.clock.now()));
+        let ahead = ahead.map(|ahead| {
+            format!(
+                "the last event is dated {} s ahead of the clock: until the clock has passed it, every event gets its time",
+                ahead.num_seconds()
+            )
+        });
+        self.standing_warnings().into_iter().chain(ahead).collect()
+    }
+
+    fn standing_warnings(&self) -> Vec<String> {
         let guard = self.guard.failing().map(|_| {
             "the guard file cannot be kept: an older copy of the database would not be noticed after a restart"
                 .to_owned()
@@ -88,6 +110,8 @@ pub struct Readiness {
     /// `ok`, or `unavailable` while a local storage root is away. The service is ready all the same: purges of what is below that
     /// root wait, and only what names it is refused.
     pub storage: &'static str,
+    /// `ok` or `moved`: whether the machine's clock goes with the time that passes.
+    pub clock: &'static str,
     /// Why the service is not ready, one sentence each.
     pub reasons: Vec<String>,
     /// What somebody should look at although the service is ready, one sentence each.
@@ -138,6 +162,8 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
             failing.reason
         ));
     }
+    let moved = probes.clock.moved();
+    reasons.extend(moved.map(|moved| format!("no command is recorded: {moved}")));
     let bus = probes.bus.status();
     match &bus {
         BusStatus::Up => {}
@@ -163,9 +189,10 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
             BusStatus::Down => "unavailable",
             BusStatus::Stalled(_) => "stalled",
         },
+        clock: if moved.is_some() { "moved" } else { "ok" },
         storage: word(storage),
         reasons,
-        warnings: probes.warnings(),
+        warnings: probes.warnings(store).await,
     });
     if ready {
         return body.into_response();

@@ -98,10 +98,12 @@ fn command(error: CommandError) -> ApiError {
             retry_after: RETRY_AFTER,
             cause: Some(error.into()),
         },
-        CommandError::Unavailable(_) | CommandError::OutcomeUnknown(_) => ApiError::TemporaryFailure {
-            retry_after: RETRY_AFTER,
-            cause: Some(error.into()),
-        },
+        CommandError::Unavailable(_) | CommandError::OutcomeUnknown(_) | CommandError::ClockMoved(_) => {
+            ApiError::TemporaryFailure {
+                retry_after: RETRY_AFTER,
+                cause: Some(error.into()),
+            }
+        }
         CommandError::Store(_) | CommandError::Keyring(_) => ApiError::internal(error),
     }
 }

@@ -300,9 +300,12 @@ impl Ledger {
             Err(CommandError::VersionMismatch { .. }) => "version_mismatch",
             Err(CommandError::IdempotencyKeyReused | CommandError::InFlight) => "idempotency_conflict",
             Err(CommandError::Overloaded) => "overloaded",
-            Err(CommandError::Stopping | CommandError::Unavailable(_) | CommandError::OutcomeUnknown(_)) => {
-                "unavailable"
-            }
+            Err(
+                CommandError::Stopping
+                | CommandError::Unavailable(_)
+                | CommandError::OutcomeUnknown(_)
+                | CommandError::ClockMoved(_),
+            ) => "unavailable",
             Err(CommandError::Store(_) | CommandError::Keyring(_)) => "failed",
         };
         metrics::counter!(telemetry::COMMANDS_TOTAL, "action" => action.as_str(), "outcome" => outcome)

@@ -293,6 +293,11 @@ impl Checkpointer {
     /// Signs the head, if it has moved and nobody else does.
     async fn sign(&mut self) -> Result<(), ProofError> {
         let mut head = self.reads.head().await?;
+        let ahead = head
+            .ahead_of(self.clock.now())
+            .map_or(0, |ahead| ahead.num_seconds());
+        metrics::gauge!(telemetry::HEAD_AHEAD_SECONDS)
+            .set(f64::from(i32::try_from(ahead).unwrap_or(i32::MAX)));
         if !self.is_due(head.position).await? {
             return Ok(());
         }

@@ -18,12 +18,13 @@
 //! sees what was lost, and that the operator said so.
 
 use super::checkpointer::publish;
-use super::identity::{Identity, fork_name, origin_name, signing_key};
+use super::identity::{FIRST_ORIGIN, Identity, fork_name, number_of, origin_name, signing_key};
 use super::start::{self, edge_of_head};
 use super::{ProofError, guard::Guard};
 use crate::clock::SharedClock;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::{self, SigningKey, VerifierKey};
+use crate::merkle::tree::Edge;
 use crate::store::proofs::ProofStore;
 use crate::store::{CoordinationStore, Hash, ReadStore};
 use base64::Engine;
@@ -215,6 +216,57 @@ async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<(Identity, Statem
     let standing = publish(parts.store, &first, &full).await?;
     parts.guard.replace(&standing.note)?;
     Ok((new, statement))
+}
+
+/// Begins again in an empty database, under the name that follows on `lost`, the last origin that is known of.
+///
+/// # Errors
+/// [`ProofError`].
+pub async fn from_nothing(
+    parts: &Parts<'_>,
+    lost: Option<VerifierKey>,
+    reason: &str,
+) -> Result<Statement, ProofError> {
+    let lost = match lost {
+        Some(lost) => lost,
+        None => signing_key(&origin_name(parts.domain, 1), parts.seed)?
+            .verifier()
+            .clone(),
+    };
+    let base = lost.name();
+    let ledger = number_of(base) + 1;
+    let domain = base.rsplit_once("/ledger/").map_or(base, |(domain, _)| domain);
+    let key = signing_key(&origin_name(domain, ledger), parts.seed)?;
+    let edge = Edge::default();
+    let statement = Statement {
+        new: key.verifier().clone(),
+        old: lost.clone(),
+        lost: parts.guard.note_of(&lost)?,
+        size: edge.size(),
+        root: edge.root(),
+        time: parts.clock.now(),
+        reason: reason.to_owned(),
+    };
+    let signed = statement.sign(&key)?;
+    // The statement first: a database that only knows the lost name would be taken for the lost ledger. The numbers before it
+    // are skipped: what their forks stated was lost as well.
+    let standing = parts.store.remember(&fork_name(2), &signed).await?;
+    let statement = Statement::open(&standing).map_err(|reason| ProofError::Origin {
+        ledger,
+        reason: reason.to_owned(),
+    })?;
+    parts
+        .store
+        .remember(
+            FIRST_ORIGIN,
+            &statement.old.renamed(&origin_name(domain, 1)).to_string(),
+        )
+        .await?;
+    let new = Identity::open(parts.store, parts.seed, parts.domain).await?;
+    let first = start::sign(&new, edge.size(), edge.root(), parts.clock)?;
+    let standing = publish(parts.store, &first, &[]).await?;
+    parts.guard.replace(&standing.note)?;
+    Ok(statement)
 }
 
 #[cfg(test)]

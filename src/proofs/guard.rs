@@ -10,7 +10,7 @@
 
 use super::{Identity, ProofError};
 use crate::merkle::checkpoint::Checkpoint;
-use crate::merkle::note::unverified_text;
+use crate::merkle::note::{VerifierKey, unverified_text};
 use crate::small_files::{self, NOTE_MAX};
 use crate::store::Hash;
 use crate::store::witness::Signed;
@@ -97,6 +97,12 @@ impl Guard {
         } else {
             Guarded::Earlier(checkpoint)
         })
+    }
+
+    /// The note of the guard, if it is of this origin.
+    pub(super) fn note_of(&self, origin: &VerifierKey) -> Result<Option<String>, ProofError> {
+        let note = self.content()?;
+        Ok(note.filter(|note| Checkpoint::open(note, origin).is_ok()))
     }
 
     /// The size and the note of the guard, if it is of the current origin.

@@ -14,7 +14,7 @@ use crate::store::proofs::ProofStore;
 use crate::store::{Hash, Position};
 
 /// Where the first origin's verifier key is remembered.
-const FIRST_ORIGIN: &str = "origin/1";
+pub(super) const FIRST_ORIGIN: &str = "origin/1";
 
 /// Where the statement of a fork is remembered.
 pub(super) fn fork_name(ledger: u64) -> String {
@@ -40,6 +40,20 @@ pub(super) fn origin_number(first: &VerifierKey, name: &str) -> Option<u64> {
 /// What the names of all origins begin with.
 pub(super) fn base(first: &VerifierKey) -> &str {
     first.name().strip_suffix("/ledger/1").unwrap_or(first.name())
+}
+
+/// The number of an origin, from its name.
+#[must_use]
+pub fn number_of(name: &str) -> u64 {
+    name.rsplit_once("/ledger/")
+        .and_then(|(_, number)| number.parse().ok())
+        .unwrap_or(1)
+}
+
+/// The verifier key that the seed makes for an origin.
+#[must_use]
+pub fn verifier_of(name: &str, seed: &[u8; 32]) -> Option<VerifierKey> {
+    signing_key(name, seed).ok().map(|key| key.verifier().clone())
 }
 
 /// The ledger as it signs.

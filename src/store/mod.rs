@@ -14,6 +14,7 @@
 pub mod audit;
 pub mod callbacks;
 pub mod cleanup_jobs;
+pub mod clock_moves;
 mod columns;
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -33,7 +34,7 @@ pub mod writer;
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventName, State};
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::persist::SerializedEvent;
 pub use error::{StoreError, ensure_rows};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,18 @@ pub struct Head {
     pub root: Hash,
     /// When the last event was recorded; recording times never go back along the log.
     pub recorded_at: Option<DateTime<Utc>>,
+}
+
+/// How far ahead of the clock the last event may be dated before it is told: instances' clocks differ a little.
+const AHEAD: TimeDelta = TimeDelta::seconds(5);
+
+impl Head {
+    /// How far ahead of the time the last event is dated; `None` where it is not.
+    #[must_use]
+    pub fn ahead_of(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let ahead = self.recorded_at? - now;
+        (ahead > AHEAD).then_some(ahead)
+    }
 }
 
 /// An event as the log keeps it.

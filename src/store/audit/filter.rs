@@ -59,6 +59,8 @@ pub enum AuditAction {
     AuditRead,
     /// An export of the audit.
     AuditExport,
+    /// Accepting a clock that has moved.
+    AcceptClock,
     /// Any other read.
     Read,
     /// Anything else.
@@ -67,11 +69,12 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// Those that are no events.
-    pub const OTHERS: [Self; 6] = [
+    pub const OTHERS: [Self; 7] = [
         Self::PurgeRetry,
         Self::CallbackReplay,
         Self::AuditRead,
         Self::AuditExport,
+        Self::AcceptClock,
         Self::Read,
         Self::Other,
     ];
@@ -90,6 +93,7 @@ impl AuditAction {
             Self::CallbackReplay => "callback_replay",
             Self::AuditRead => "audit_read",
             Self::AuditExport => "audit_export",
+            Self::AcceptClock => "accept_clock",
             Self::Read => "read",
             Self::Other => "other",
         }
@@ -156,6 +160,7 @@ impl AuditFilter {
             | AuditAction::CallbackReplay
             | AuditAction::AuditRead
             | AuditAction::AuditExport
+            | AuditAction::AcceptClock
             | AuditAction::Read
             | AuditAction::Other => None,
         });

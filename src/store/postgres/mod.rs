@@ -6,6 +6,7 @@ mod audit_attempts;
 pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
+mod clock_moves;
 pub mod coordination;
 mod keys;
 pub mod proofs;

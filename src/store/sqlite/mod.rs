@@ -10,6 +10,7 @@ mod audit_attempts;
 pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
+mod clock_moves;
 pub mod coordination;
 mod file;
 mod keys;

@@ -26,7 +26,7 @@ pub use health::{Failing, WriterHealth};
 
 use super::witness::Mark;
 use super::{AppendBackend, Position, StoreError};
-use crate::clock::SharedClock;
+use crate::clock::{ClockMoved, SharedClock};
 use crate::keyring::{Keyring, KeyringError};
 use crate::telemetry;
 use archive_ledger_domain::Rejection;
@@ -89,6 +89,9 @@ pub enum CommandError {
     /// The service is stopping; the command was not recorded.
     #[error("the service is stopping")]
     Stopping,
+    /// The machine's clock has moved: until it is back or accepted, nothing is dated by it.
+    #[error("{0}")]
+    ClockMoved(ClockMoved),
 }
 
 struct Queued {
@@ -271,6 +274,9 @@ impl<B: AppendBackend> Writer<B> {
     }
 
     async fn record_together(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, CommandError> {
+        if let Some(moved) = self.clock.moved() {
+            return Err(CommandError::ClockMoved(moved));
+        }
         let began = Instant::now();
         let mut attempts = 1;
         loop {

@@ -1,0 +1,77 @@
+//! SQLite: clocks that moved under a running instance.
+
+use super::{SqliteStore, micros, time};
+use crate::clock::ClockMoved;
+use crate::store::StoreError;
+use crate::store::clock_moves::{Accepted, ClockMoveStore};
+use crate::store::columns::Columns as _;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+#[async_trait]
+impl ClockMoveStore for SqliteStore {
+    async fn notice_move(&self, id: Uuid, moved: &ClockMoved) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO clock_moves (id, expected_at, shown_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(id.to_string())
+        .bind(micros(moved.expected))
+        .bind(micros(moved.shown))
+        .execute(&mut *self.write.lock().await)
+        .await
+        .map_err(StoreError::database("tell that the clock has moved"))?;
+        Ok(())
+    }
+
+    async fn accepted_move(&self, id: Uuid) -> Result<Option<Accepted>, StoreError> {
+        let operation = "ask whether the clock was accepted";
+        let row = sqlx::query(
+            "SELECT accepted_by, reason FROM clock_moves WHERE id = ?1 AND accepted_at IS NOT NULL",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        row.map(|row| {
+            Ok(Accepted {
+                by: row.read(operation, "accepted_by")?,
+                reason: row.read(operation, "reason")?,
+            })
+        })
+        .transpose()
+    }
+
+    async fn end_move(&self, id: Uuid, at: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE clock_moves SET ended_at = ?2 WHERE id = ?1 AND ended_at IS NULL")
+            .bind(id.to_string())
+            .bind(micros(at))
+            .execute(&mut *self.write.lock().await)
+            .await
+            .map_err(StoreError::database("tell that the clock is right again"))?;
+        Ok(())
+    }
+
+    async fn accept_moves(&self, by: &Accepted, at: DateTime<Utc>) -> Result<Vec<ClockMoved>, StoreError> {
+        let operation = "accept the clock";
+        let rows = sqlx::query(
+            "UPDATE clock_moves SET accepted_at = ?1, accepted_by = ?2, reason = ?3
+             WHERE accepted_at IS NULL AND ended_at IS NULL
+             RETURNING expected_at, shown_at",
+        )
+        .bind(micros(at))
+        .bind(&by.by)
+        .bind(&by.reason)
+        .fetch_all(&mut *self.write.lock().await)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                Ok(ClockMoved {
+                    expected: time(operation, row.read(operation, "expected_at")?)?,
+                    shown: time(operation, row.read(operation, "shown_at")?)?,
+                })
+            })
+            .collect()
+    }
+}
