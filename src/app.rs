@@ -26,7 +26,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Database};
 use std::sync::Arc;
 
-/// Connects to a ledger that exists, with the schema of this version; makes neither.
+/// Connects to a ledger that exists, with a schema that this version works on; makes neither.
 ///
 /// # Errors
 /// [`StartError`], naming the option at fault.
@@ -41,14 +41,14 @@ pub async fn existing(config: &Config) -> Result<Store, StartError> {
         ));
     }
     let store = start::connect(config).await?;
-    if store.is_current().await? {
-        Ok(store)
-    } else {
-        Err(StartError::option(
+    if !store.is_current().await? {
+        return Err(StartError::option(
             option,
             "the schema is not that of this version: run `archive-ledger migrate`",
-        ))
+        ));
     }
+    store.check_rights(false).await?;
+    Ok(store)
 }
 
 /// The storage under the configured roots, all of which are there and can be listed; for a ledger that is compared with it.

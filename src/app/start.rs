@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// Whether the schema is exactly that of this version.
+    /// Whether the schema is that of this version, or one of a newer version that this one works on.
     ///
     /// # Errors
     /// [`StartError::Store`].
@@ -162,6 +162,21 @@ impl Store {
                 .is_current()
                 .await
                 .map_err(|source| blame("--data-dir", source)),
+        }
+    }
+
+    /// Checks that the role may read every table of the ledger, and write to it where it `writes`.
+    ///
+    /// # Errors
+    /// [`StartError::Store`].
+    pub async fn check_rights(&self, writes: bool) -> Result<(), StartError> {
+        match self {
+            Self::Postgres(store) => store
+                .check_rights(writes)
+                .await
+                .map_err(|source| blame("--database-url", source)),
+            // Whoever may open the file may do so with all that is in it.
+            Self::Sqlite(_) => Ok(()),
         }
     }
 
@@ -402,6 +417,7 @@ pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
 pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let store = connect(config).await?;
     store.migrate().await?;
+    store.check_rights(true).await?;
     used_key::refuse_second_history(config, &store).await?;
     let clock: SharedClock = Arc::new(WatchedClock::new());
     let keyring = Arc::new(super::keyring::open(config, &store, &clock).await?);

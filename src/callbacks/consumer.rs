@@ -58,6 +58,7 @@ impl Handler for CallbackConsumer {
                 StoreError::Inconsistent { .. } => HandlerError::poison(error),
                 StoreError::Database { .. }
                 | StoreError::Migrate(_)
+                | StoreError::Unfit(_)
                 | StoreError::RowCount { .. }
                 | StoreError::HeadMoved
                 | StoreError::Diverged(_)

@@ -4,6 +4,7 @@ use super::Options;
 use crate::Failure;
 use archive_ledger::config::Config;
 use archive_ledger::rebuild::{self, Mode, Progress, RebuildError, Report};
+use archive_ledger::store::StoreError;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -54,6 +55,9 @@ impl From<RebuildError> for Failure {
     fn from(error: RebuildError) -> Self {
         match &error {
             RebuildError::Start(start) => Self::usage(start),
+            RebuildError::Store(unfit @ StoreError::Unfit(_)) => {
+                Self::usage(unfit).in_context("--database-url")
+            }
             RebuildError::UnderWay | RebuildError::Store(_) | RebuildError::Reader(_) => {
                 Self::runtime(&error)
             }

@@ -186,6 +186,7 @@ impl ProofError {
                 StoreError::Inconsistent { .. }
                 | StoreError::RowCount { .. }
                 | StoreError::Migrate(_)
+                | StoreError::Unfit(_)
                 | StoreError::Diverged(_) => false,
             },
             Self::GuardFile { .. } => true,

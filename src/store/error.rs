@@ -28,6 +28,10 @@ pub enum StoreError {
     /// A schema migration failed.
     #[error("the schema could not be migrated")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The database cannot hold this ledger, or this version, role or way to it cannot use it: what is said tells what to set
+    /// right.
+    #[error("{0}")]
+    Unfit(String),
     /// A statement changed another number of rows than it must.
     #[error("{operation} changed {actual} rows instead of {expected}")]
     RowCount {
@@ -97,7 +101,11 @@ impl StoreError {
                 _ => false,
             },
             Self::HeadMoved | Self::Unready { .. } | Self::TimedOut { .. } => true,
-            Self::Inconsistent { .. } | Self::Migrate(_) | Self::RowCount { .. } | Self::Diverged(_) => false,
+            Self::Inconsistent { .. }
+            | Self::Migrate(_)
+            | Self::Unfit(_)
+            | Self::RowCount { .. }
+            | Self::Diverged(_) => false,
         }
     }
 
@@ -118,6 +126,7 @@ impl StoreError {
             Self::TimedOut { .. } | Self::Diverged(_) => true,
             Self::Inconsistent { .. }
             | Self::Migrate(_)
+            | Self::Unfit(_)
             | Self::RowCount { .. }
             | Self::HeadMoved
             | Self::Unready { .. } => false,
@@ -139,6 +148,7 @@ impl StoreError {
             Self::Database { .. }
             | Self::Inconsistent { .. }
             | Self::Migrate(_)
+            | Self::Unfit(_)
             | Self::Diverged(_)
             | Self::Unready { .. }
             | Self::TimedOut { .. } => false,
@@ -159,6 +169,7 @@ impl StoreError {
             Self::Database { .. }
             | Self::Inconsistent { .. }
             | Self::Migrate(_)
+            | Self::Unfit(_)
             | Self::RowCount { .. }
             | Self::HeadMoved
             | Self::Diverged(_)

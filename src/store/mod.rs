@@ -26,6 +26,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod repository;
 pub mod retention;
+mod schema;
 pub mod sqlite;
 pub mod storage_roots;
 pub mod witness;

@@ -15,24 +15,28 @@ use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
 use cqrs_es::{Aggregate, DomainEvent};
+use futures::FutureExt as _;
 use postgres_es::PostgresEventRepository;
 use serde_json::Value;
 use sqlite_es::SqliteEventRepository;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// How many events a replay reads from the log at a time.
 const REPLAY_PAGE: u32 = 1_000;
 
-/// The stock reader of one backend.
-enum StockReader {
+/// What reads streams.
+enum Reader {
     Postgres(PostgresEventRepository),
     Sqlite(SqliteEventRepository),
+    /// Our own reads, where the stock reader's prepared statements do not last: through a pooler.
+    Log,
 }
 
 /// The repository that `cqrs-es` loads aggregates from and commits to.
 pub struct Repository {
-    reader: StockReader,
+    reader: Reader,
     writer: WriterHandle,
     log: Arc<dyn ReadStore>,
     clock: SharedClock,
@@ -48,9 +52,11 @@ impl Repository {
     /// Reads from PostgreSQL.
     #[must_use]
     pub fn postgres(store: &PostgresStore, writer: WriterHandle, clock: SharedClock) -> Self {
-        let reader = PostgresEventRepository::new(store.pool.clone()).with_tables("events", "snapshots");
+        let reader = store.kept_sessions().map_or(Reader::Log, |pool| {
+            Reader::Postgres(PostgresEventRepository::new(pool).with_tables("events", "snapshots"))
+        });
         Self {
-            reader: StockReader::Postgres(reader),
+            reader,
             writer,
             log: Arc::new(store.clone()),
             clock,
@@ -62,12 +68,38 @@ impl Repository {
     pub fn sqlite(store: &SqliteStore, writer: WriterHandle, clock: SharedClock) -> Self {
         let reader = SqliteEventRepository::new(store.reads.clone()).with_tables("events", "snapshots");
         Self {
-            reader: StockReader::Sqlite(reader),
+            reader: Reader::Sqlite(reader),
             writer,
             log: Arc::new(store.clone()),
             clock,
         }
     }
+
+    /// The events of a stream after `sequence`.
+    async fn read(
+        &self,
+        aggregate_id: &str,
+        sequence: usize,
+    ) -> Result<Vec<SerializedEvent>, PersistenceError> {
+        let key = EntityKey::from_stream_id(aggregate_id).map_err(unknown)?;
+        let stream = self.log.stream(&key).await.map_err(unknown)?;
+        let events = stream.map(|stream| stream.events).unwrap_or_default();
+        events
+            .iter()
+            .filter(|event| event.sequence > sequence as u64)
+            .map(|event| serialize(event).map_err(unknown))
+            .collect()
+    }
+}
+
+/// The stock readers panic on a column that is not what they expect; it is an error of the read.
+async fn caught(
+    reading: impl Future<Output = Result<Vec<SerializedEvent>, PersistenceError>>,
+) -> Result<Vec<SerializedEvent>, PersistenceError> {
+    AssertUnwindSafe(reading)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(unsupported("the stream's rows are not what they must be")))
 }
 
 impl PersistedEventRepository for Repository {
@@ -76,8 +108,9 @@ impl PersistedEventRepository for Repository {
         aggregate_id: &str,
     ) -> Result<Vec<SerializedEvent>, PersistenceError> {
         match &self.reader {
-            StockReader::Postgres(reader) => reader.get_events::<A>(aggregate_id).await,
-            StockReader::Sqlite(reader) => reader.get_events::<A>(aggregate_id).await,
+            Reader::Postgres(reader) => caught(reader.get_events::<A>(aggregate_id)).await,
+            Reader::Sqlite(reader) => caught(reader.get_events::<A>(aggregate_id)).await,
+            Reader::Log => self.read(aggregate_id, 0).await,
         }
     }
 
@@ -87,8 +120,11 @@ impl PersistedEventRepository for Repository {
         last_sequence: usize,
     ) -> Result<Vec<SerializedEvent>, PersistenceError> {
         match &self.reader {
-            StockReader::Postgres(reader) => reader.get_last_events::<A>(aggregate_id, last_sequence).await,
-            StockReader::Sqlite(reader) => reader.get_last_events::<A>(aggregate_id, last_sequence).await,
+            Reader::Postgres(reader) => {
+                caught(reader.get_last_events::<A>(aggregate_id, last_sequence)).await
+            }
+            Reader::Sqlite(reader) => caught(reader.get_last_events::<A>(aggregate_id, last_sequence)).await,
+            Reader::Log => self.read(aggregate_id, last_sequence).await,
         }
     }
 

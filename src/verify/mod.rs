@@ -71,6 +71,7 @@ impl From<StoreError> for Finding {
                 other => Self::Incomplete(format!("{error}: {other}")),
             },
             StoreError::Migrate(_)
+            | StoreError::Unfit(_)
             | StoreError::HeadMoved
             | StoreError::Diverged(_)
             | StoreError::Unready { .. }

@@ -30,6 +30,8 @@
 //! | storage roots that are not mounted, are replaced, or have other file systems in them | `storage_roots` (mounts: root only), `cleanup::root_tests` (unit) | both |
 //! | slow clients | `routes::slow` | both |
 //! | subscribers that stop reading | `events::a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on` | S |
+//! | settings, encodings, roles and schemas of the database that are not the usual ones | `environment` | P; schemas both |
+//! | a pooler whose sessions others have used (needs PgBouncer) | `environment::pooler` | P |
 //! | a full disk | `disk_full` (root only) | both |
 #![expect(
     clippy::unwrap_used,
@@ -47,6 +49,7 @@ mod coordination;
 mod crash;
 mod disk_full;
 mod divergence;
+mod environment;
 mod events;
 mod foreign_files;
 mod harness;

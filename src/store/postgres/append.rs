@@ -23,11 +23,12 @@ pub(super) use changes::write_changes;
 use super::super::witness::{Question, Sight, Witness};
 use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes, Position, StoreError};
 use super::read::head_from_row;
+use super::server::{Plans, Server};
+use super::session::Session;
 use crate::store::columns::Columns as _;
 use async_trait::async_trait;
 use pages::Upkeep;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -36,18 +37,15 @@ use write::KnownHead;
 /// How many batches take the lock after another instance was met.
 const LOCKED_BATCHES: u32 = 64;
 
-/// How long one statement of the writer may take; longer than a lock is waited for.
-const STATEMENT_LIMIT: &str = "SET statement_timeout = '40s'";
-
 /// How long an answer is waited for at all: a server that is gone without a word is found out by nothing else.
 const ANSWER_LIMIT: Duration = Duration::from_secs(50);
 
 /// The appending connection.
 #[derive(Debug)]
 pub struct PostgresAppend {
-    options: PgConnectOptions,
+    server: Server,
     /// Absent while its state would not be known: what is left of it is closed, and the server rolls back what was open.
-    connection: Option<PgConnection>,
+    connection: Option<Session>,
     /// The head as this process last read or wrote it.
     head: Option<KnownHead>,
     /// How many batches are still to take the lock.
@@ -63,13 +61,10 @@ pub struct PostgresAppend {
 }
 
 impl PostgresAppend {
-    pub(super) async fn connect(
-        options: PgConnectOptions,
-        witness: Arc<Witness>,
-    ) -> Result<Self, StoreError> {
-        let connection = connect_writer(&options, &witness).await?;
+    pub(super) async fn connect(server: Server, witness: Arc<Witness>) -> Result<Self, StoreError> {
+        let connection = connect_writer(&server, &witness).await?;
         Ok(Self {
-            options,
+            server,
             connection: Some(connection),
             head: None,
             lock_next: 0,
@@ -88,7 +83,7 @@ impl PostgresAppend {
     }
 
     /// The connection, if its state is known.
-    fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+    fn connection(&mut self) -> Result<&mut Session, StoreError> {
         self.connection
             .as_mut()
             .ok_or_else(|| StoreError::database("use the writer's connection")(sqlx::Error::PoolClosed))
@@ -127,9 +122,10 @@ impl PostgresAppend {
     async fn lock_head(&mut self) -> Result<KnownHead, StoreError> {
         let asked = self.witness.known();
         self.open = true;
-        let row = self
-            .connection()?
-            .fetch_one(lock_head(&asked).as_str())
+        let connection = self.connection()?;
+        let locking = connection.begin_with(&lock_head(&asked));
+        let row = connection
+            .fetch_one(locking.as_str())
             .await
             .map_err(StoreError::database("lock the head"))?;
         let head = KnownHead {
@@ -151,6 +147,7 @@ impl PostgresAppend {
     /// The head that the batch is decided on: under the lock, or the one that this process left.
     async fn take_head(&mut self) -> Result<KnownHead, StoreError> {
         if self.lock_next == 0
+            && self.server.keeps_sessions()
             && let Some(head) = &self.head
         {
             return Ok(head.clone());
@@ -185,8 +182,10 @@ impl PostgresAppend {
         let upkeep = std::mem::take(&mut self.upkeep);
         if (rare || !upkeep.is_empty()) && !self.open {
             self.open = true;
-            self.connection()?
-                .execute("BEGIN")
+            let connection = self.connection()?;
+            let begin = connection.begin();
+            connection
+                .execute(&*begin)
                 .await
                 .map_err(StoreError::database("begin the batch"))?;
         }
@@ -217,7 +216,8 @@ impl PostgresAppend {
         let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         // Under the head lock: a commit whose connection was lost may still be on its way, and holds the lock until it ends.
         // One that has not come as far as the lock finds another version of the row, and writes nothing.
-        connection.execute("BEGIN").await?;
+        let begin = connection.begin();
+        connection.execute(&*begin).await?;
         connection.execute(TOUCH_HEAD).await?;
         let found: bool =
             sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE position = $1 AND event_id = $2)")
@@ -251,13 +251,14 @@ impl PostgresAppend {
     }
 }
 
-/// Locks the head and reads it, and the event that the process knows. One round trip, because it goes as plain text.
+/// Locks the head and reads it, and the event that the process knows. With what the transaction begins with it is one round trip,
+/// because it goes as plain text.
 fn lock_head(asked: &Question) -> String {
     let position = asked.mark.map_or(0, |mark| mark.position);
     format!(
-        "BEGIN; SELECT position, frontier, root, recorded_at, xmin::text AS version,
-                       (SELECT event_id FROM events WHERE position = {position}) AS marked
-                FROM ledger_head WHERE id = 1 FOR UPDATE"
+        "SELECT position, frontier, root, recorded_at, xmin::text AS version,
+                (SELECT event_id FROM events WHERE position = {position}) AS marked
+         FROM ledger_head WHERE id = 1 FOR UPDATE"
     )
 }
 
@@ -287,39 +288,18 @@ async fn bounded<T>(
     }
 }
 
-/// Opens a connection with what every session relies on.
-pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    let connecting = async {
-        let mut connection = PgConnection::connect_with(options).await?;
-        super::prepare(&mut connection).await?;
-        Ok(connection)
-    };
-    tokio::time::timeout(super::CONNECT_TIMEOUT, connecting)
+/// Opens the writer's session, which must lead to the database that this process knows.
+async fn connect_writer(server: &Server, witness: &Witness) -> Result<Session, StoreError> {
+    let mut session = server
+        .session(Plans::Writing)
         .await
-        .map_err(|_| sqlx::Error::PoolTimedOut)
-        .and_then(|connected| connected)
-        .map_err(StoreError::database("connect the writer"))
-}
-
-/// The writer's statements touch few rows by key, and none of them depends on its values: the generic plan, made once, must
-/// not be one that reads a small table whole.
-async fn connect_writer(options: &PgConnectOptions, witness: &Witness) -> Result<PgConnection, StoreError> {
-    let mut connection = open(options).await?;
-    let prepared = async {
-        for setting in [
-            STATEMENT_LIMIT,
-            super::KEYED_PLANS,
-            "SET plan_cache_mode = force_generic_plan",
-        ] {
-            connection
-                .execute(setting)
-                .await
-                .map_err(StoreError::database("prepare the writer's session"))?;
-        }
-        super::witness::vouch(&mut connection, witness).await
-    };
-    bounded("prepare the writer's session", prepared).await?;
-    Ok(connection)
+        .map_err(StoreError::database("connect the writer"))?;
+    bounded(
+        "prepare the writer's session",
+        super::witness::vouch_session(&mut session, witness),
+    )
+    .await?;
+    Ok(session)
 }
 
 #[async_trait]
@@ -366,7 +346,7 @@ impl AppendBackend for PostgresAppend {
         self.open = false;
         // What is left of the old one is closed first, and with it whatever it holds locked.
         self.connection = None;
-        self.connection = Some(connect_writer(&self.options, &self.witness).await?);
+        self.connection = Some(connect_writer(&self.server, &self.witness).await?);
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use crate::store::audit::{
     Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, Order, Outcome, Rows, StoredAttempt,
 };
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::Sessions;
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::postgres::PgRow;
 
 macro_rules! attempts {
@@ -58,7 +58,7 @@ macro_rules! looked_at {
 }
 
 pub(super) async fn read(
-    pool: &PgPool,
+    pool: &Sessions,
     rows: Rows<'_>,
     span: AttemptSpan,
 ) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError> {
@@ -118,7 +118,7 @@ pub(super) async fn read(
     Ok((found, reached))
 }
 
-pub(super) async fn add(pool: &PgPool, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
+pub(super) async fn add(pool: &Sessions, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
     let operation = "record attempts";
     let mut tx = pool.begin().await.map_err(StoreError::database(operation))?;
     // The lock comes first: whoever adds next sees a head that is not behind this one.

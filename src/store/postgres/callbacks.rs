@@ -11,9 +11,9 @@ use super::callback_log::count;
 use super::read::{entity_key, non_negative};
 use crate::clock::Clock;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::Session;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -324,7 +324,7 @@ impl<'a> From<&'a [AttemptRecord]> for RecordColumns<'a> {
 
 /// Keeps failures from being told after the success of the same entity, as [`CallbackStore::create_deliveries`] promises.
 async fn supersede(
-    tx: &mut PgConnection,
+    tx: &mut Session,
     operation: &'static str,
     streams: &[String],
     now: DateTime<Utc>,

@@ -8,11 +8,11 @@ use crate::store::cleanup_jobs::{
     NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
 };
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::Session;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -299,7 +299,7 @@ impl CleanupJobStore for PostgresStore {
         .bind(signed(after))
         .bind(state.map(State::as_str))
         .bind(i64::from(limit))
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut connection)
         .await
         .map_err(StoreError::database(operation))?;
         purges(&mut connection, operation, &rows).await
@@ -319,7 +319,7 @@ impl CleanupJobStore for PostgresStore {
              WHERE w.purge_id = $1",
         )
         .bind(purge_id)
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut connection)
         .await
         .map_err(StoreError::database(operation))?;
         Ok(purges(&mut connection, operation, &rows).await?.pop())
@@ -371,7 +371,7 @@ impl CleanupJobStore for PostgresStore {
 }
 
 async fn load_obligations(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     operation: &'static str,
     jobs: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
@@ -404,7 +404,7 @@ async fn load_obligations(
 }
 
 async fn purges(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     operation: &'static str,
     rows: &[PgRow],
 ) -> Result<Vec<PurgeStatus>, StoreError> {

@@ -14,6 +14,9 @@ pub mod read;
 mod rebuild;
 pub mod reconcile;
 mod retention;
+mod schema;
+mod server;
+mod session;
 mod storage_roots;
 mod witness;
 
@@ -21,10 +24,10 @@ use super::StoreError;
 use super::witness::Witness;
 use crate::small_files::{self, TLS_MAX};
 use read::summary::SummaryReader;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
+use server::{Plans, Server};
+use session::Sessions;
+use sqlx::PgPool;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,136 +41,39 @@ const TRUSTED_FOR: Duration = Duration::from_millis(50);
 /// that deliveries are made of.
 const DELIVERY_CONNECTIONS: u32 = 4;
 
-/// For sessions whose statements touch few rows by key, whatever the tables' statistics say at the moment.
-const KEYED_PLANS: &str =
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
-
-/// A pool of at most so many connections.
-fn pool_of(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        // A ping before each use would double what a short query waits for the network: it is sent only where the server has
-        // had the time to go away.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for < TRUSTED_FOR {
-                    return Ok(true);
-                }
-                // A session that was opened while the database took no writes keeps that; a new one asks anew. Standbys never
-                // take any.
-                let row = connection
-                    .fetch_one(
-                        "SELECT current_setting('transaction_read_only') = 'on' AND NOT pg_is_in_recovery() AS outdated",
-                    )
-                    .await?;
-                let outdated: bool = row.try_get("outdated")?;
-                Ok(!outdated)
-            })
-        })
-}
-
-/// The migrations, compiled in.
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
-
 /// A PostgreSQL database that holds a ledger.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    pub(super) pool: PgPool,
-    /// Sessions with [`KEYED_PLANS`], none of which is opened before the first delivery. Every plan is made for the size that
-    /// the tables have at that moment: one that was made while they were empty reads them whole when they are not.
-    pub(super) deliveries: PgPool,
+    pool: Sessions,
+    deliveries: Sessions,
     summary: Arc<SummaryReader>,
-    pub(super) options: PgConnectOptions,
+    server: Server,
     /// What every new connection is compared with.
-    pub(super) witness: Arc<Witness>,
+    witness: Arc<Witness>,
 }
 
 impl PostgresStore {
     /// Connects with `connections` connections for everything but appending and the delivery of callbacks.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when the URL is none or the server cannot be reached.
+    /// [`StoreError::Database`] when the URL is none or the server cannot be reached; [`StoreError::Unfit`] when its database
+    /// cannot hold a ledger.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(StoreError::database("read the database URL"))?
-            .application_name("archive-ledger")
-            .log_statements(tracing::log::LevelFilter::Trace)
-            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
         check_tls_files(url).map_err(StoreError::database("read the files of the connection's TLS"))?;
-        // The pool would retry until its timeout and then tell nothing but that; one connection tells the cause.
-        let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
-        let first = first.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        let closed = match first {
-            Ok(connection) => connection.close().await,
-            Err(error) => Err(error),
-        };
-        closed.map_err(StoreError::database("connect"))?;
+        let server = Server::find(url).await?;
         let witness = Arc::new(Witness::default());
-        let known = Arc::clone(&witness);
-        let pool = pool_of(connections)
-            .after_connect(move |connection, _| {
-                let known = Arc::clone(&known);
-                Box::pin(async move {
-                    prepare(connection).await?;
-                    admit(connection, &known).await
-                })
-            })
-            .connect_with(options.clone())
-            .await
-            .map_err(StoreError::database("connect"))?;
-        let known = Arc::clone(&witness);
-        let deliveries = pool_of(DELIVERY_CONNECTIONS)
-            .after_connect(move |connection, _| {
-                let known = Arc::clone(&known);
-                Box::pin(async move {
-                    prepare(connection).await?;
-                    admit(connection, &known).await?;
-                    connection.execute(KEYED_PLANS).await?;
-                    connection
-                        .execute("SET plan_cache_mode = force_custom_plan")
-                        .await?;
-                    Ok(())
-                })
-            })
-            .connect_lazy_with(options.clone());
         Ok(Self {
-            pool,
-            deliveries,
+            pool: server.sessions(connections, Plans::Free, &witness),
+            deliveries: server.sessions(DELIVERY_CONNECTIONS, Plans::Delivering, &witness),
             summary: Arc::default(),
-            options,
+            server,
             witness,
         })
     }
 
-    /// Brings the schema up to date; several instances may do so at once.
-    ///
-    /// # Errors
-    /// [`StoreError::Migrate`].
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS.run(&self.pool).await.map_err(StoreError::Migrate)
-    }
-
-    /// Whether the schema is exactly that of this version. Nothing is changed, and a database that holds no ledger says no.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn is_current(&self) -> Result<bool, StoreError> {
-        let operation = "read the schema's version";
-        let migrated: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(StoreError::database(operation))?;
-        if !migrated {
-            return Ok(false);
-        }
-        let applied: Option<i64> =
-            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&self.pool)
-                .await
-                .map_err(StoreError::database(operation))?;
-        Ok(applied == MIGRATIONS.iter().map(|migration| migration.version).max())
+    /// Sessions that keep what is prepared on them, for a reader that is not our own; `None` through a pooler.
+    pub(super) fn kept_sessions(&self) -> Option<PgPool> {
+        self.pool.kept()
     }
 
     /// What the ledger remembers of itself under `name`.
@@ -203,14 +109,13 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn appender(&self) -> Result<append::PostgresAppend, StoreError> {
-        append::PostgresAppend::connect(self.options.clone(), Arc::clone(&self.witness)).await
+        append::PostgresAppend::connect(self.server.clone(), Arc::clone(&self.witness)).await
     }
 
     /// Opens no connection any more.
     pub fn give_up(&self) {
-        // Closed from the call on; the rest of the future would wait for those that are in use.
-        drop(self.pool.close());
-        drop(self.deliveries.close());
+        self.pool.close();
+        self.deliveries.close();
     }
 
     /// What this process knows of the log.
@@ -245,21 +150,5 @@ fn check_tls_files(url: &str) -> Result<(), sqlx::Error> {
             })?;
         }
     }
-    Ok(())
-}
-
-/// Lets a new connection into a pool only if it leads to the database that this process knows.
-async fn admit(connection: &mut PgConnection, witness: &Witness) -> Result<(), sqlx::Error> {
-    let vouched = witness::vouch(connection, witness).await;
-    witness.admitted(&vouched);
-    vouched.map_err(|error| sqlx::Error::Configuration(error.into()))
-}
-
-/// What every session of the service relies on, whatever the server's, the database's or the role's defaults are: durable
-/// commits, times in UTC, statements that take as long as they need, and locks that are not waited for for ever.
-async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection
-        .execute("SET statement_timeout = 0; SET synchronous_commit = on; SET timezone = 'UTC'; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'")
-        .await?;
     Ok(())
 }

@@ -10,14 +10,16 @@ use super::super::rebuild::{
 };
 use super::super::{Position, StoreError};
 use super::PostgresStore;
-use super::append::{open, signed, write_changes};
+use super::append::{signed, write_changes};
 use super::read::non_negative;
+use super::server::Plans;
+use super::session::Session;
 use crate::store::columns::Columns as _;
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;
+use sqlx::Executor;
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, Executor, PgConnection};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -26,9 +28,13 @@ const READ: &str = "replay the log";
 /// The advisory lock that one rebuild of a database holds: "archrbld".
 const LOCK: i64 = i64::from_be_bytes(*b"archrbld");
 
-/// The live tables come first: once a shadow table is there, its name means the shadow table.
+/// A session that others have used for temporary tables keeps what it has.
+const ROOM: &str = "SET temp_buffers = '128MB'";
+
+/// The live tables come first: once a shadow table is there, its name means the shadow table, wherever the role's search path has
+/// the temporary ones.
 const TABLES_AND_VIEWS: &str = "
-SET temp_buffers = '128MB';
+SELECT set_config('search_path', concat_ws(', ', 'pg_temp', nullif(current_setting('search_path'), '')), false);
 
 CREATE TEMP VIEW live_archived_entries AS SELECT * FROM archived_entries;
 CREATE TEMP VIEW live_archived_summary AS SELECT * FROM archived_summary;
@@ -164,8 +170,22 @@ impl PostgresStore {
     /// [`StoreError`] when the shadow tables cannot be made.
     pub async fn rebuild(&self) -> Result<Option<RebuildStore>, StoreError> {
         let operation = "make the shadow tables";
-        let mut connection = open(&self.options).await?;
-        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+        let shared = !self.server.keeps_sessions();
+        let mut connection = self
+            .server
+            .session(Plans::Free)
+            .await
+            .map_err(StoreError::database(operation))?;
+        let (begin, lock) = if shared {
+            (self.server.begin_shadow(), "SELECT pg_try_advisory_xact_lock($1)")
+        } else {
+            (ROOM.to_owned(), "SELECT pg_try_advisory_lock($1)")
+        };
+        connection
+            .execute(begin.as_str())
+            .await
+            .map_err(StoreError::database(operation))?;
+        let alone: bool = sqlx::query_scalar(lock)
             .bind(LOCK)
             .fetch_one(&mut connection)
             .await
@@ -177,12 +197,28 @@ impl PostgresStore {
             connection
                 .execute(script)
                 .await
-                .map_err(StoreError::database(operation))?;
+                .map_err(|error| refused(operation, error))?;
         }
+        let log: Arc<dyn ReplayLog> = if shared {
+            Arc::new(NothingAhead)
+        } else {
+            Arc::new(self.clone())
+        };
         Ok(Some(RebuildStore {
-            log: Arc::new(self.clone()),
-            shadow: Box::new(PostgresShadow { connection }),
+            log,
+            shadow: Box::new(PostgresShadow { connection, shared }),
         }))
+    }
+}
+
+/// A role that may not make temporary tables is told which right it lacks.
+fn refused(operation: &'static str, error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(told) if told.code().as_deref() == Some("42501") => StoreError::Unfit(format!(
+            "a rebuild makes temporary tables, and this role may not ({}): GRANT TEMPORARY on the database to it",
+            told.message()
+        )),
+        _ => StoreError::database(operation)(error),
     }
 }
 
@@ -190,6 +226,16 @@ impl PostgresStore {
 impl ReplayLog for PostgresStore {
     async fn page(&self, after: Position, limit: u32) -> Result<Vec<ReplayedEvent>, StoreError> {
         read_page(&self.pool, after, limit).await
+    }
+}
+
+/// What is read ahead of a snapshot that stands already: nothing, as that is all there is to compare.
+struct NothingAhead;
+
+#[async_trait]
+impl ReplayLog for NothingAhead {
+    async fn page(&self, _after: Position, _limit: u32) -> Result<Vec<ReplayedEvent>, StoreError> {
+        Ok(Vec::new())
     }
 }
 
@@ -231,10 +277,23 @@ fn replayed_event(row: &PgRow) -> Result<ReplayedEvent, StoreError> {
 /// The shadow tables: those of one session.
 #[derive(Debug)]
 struct PostgresShadow {
-    connection: PgConnection,
+    connection: Session,
+    /// Through a pooler they are those of one transaction, which sees one state of the ledger from its beginning to its end, and
+    /// comes to nothing.
+    shared: bool,
 }
 
+const HEAD: &str = "SELECT position FROM ledger_head WHERE id = 1";
+
 impl PostgresShadow {
+    async fn position(&mut self, operation: &'static str, read: &str) -> Result<Position, StoreError> {
+        let position: i64 = sqlx::query_scalar(read)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        non_negative(operation, position)
+    }
+
     async fn execute(&mut self, operation: &'static str, statement: &str) -> Result<(), StoreError> {
         self.connection
             .execute(statement)
@@ -273,27 +332,29 @@ impl ShadowTables for PostgresShadow {
 
     async fn freeze(&mut self, hold: Hold) -> Result<Position, StoreError> {
         let operation = "hold the ledger still";
+        if self.shared {
+            return match hold {
+                Hold::Snapshot => self.position(operation, HEAD).await,
+                Hold::HeadLock => Err(StoreError::Unfit(
+                    "what differs is replaced in a session of one's own, and a pooler shares them: give the server's own URL"
+                        .to_owned(),
+                )),
+            };
+        }
         // The first read takes the snapshot, or the lock.
         let (begin, read) = match hold {
-            Hold::Snapshot => (
-                "BEGIN ISOLATION LEVEL REPEATABLE READ",
-                "SELECT position FROM ledger_head WHERE id = 1",
-            ),
+            Hold::Snapshot => ("BEGIN ISOLATION LEVEL REPEATABLE READ", HEAD),
             Hold::HeadLock => (
                 "BEGIN",
                 "SELECT position FROM ledger_head WHERE id = 1 FOR UPDATE",
             ),
         };
         self.execute(operation, begin).await?;
-        let position: Result<i64, sqlx::Error> =
-            sqlx::query_scalar(read).fetch_one(&mut self.connection).await;
-        match position {
-            Ok(position) => non_negative(operation, position),
-            Err(error) => {
-                let _ = self.connection.execute("ROLLBACK").await;
-                Err(StoreError::database(operation)(error))
-            }
+        let position = self.position(operation, read).await;
+        if position.is_err() {
+            let _ = self.connection.execute("ROLLBACK").await;
         }
+        position
     }
 
     async fn frozen_page(&mut self, after: Position, limit: u32) -> Result<Vec<ReplayedEvent>, StoreError> {
@@ -357,11 +418,22 @@ impl ShadowTables for PostgresShadow {
     }
 
     async fn thaw(&mut self) -> Result<(), StoreError> {
+        if self.shared {
+            return Ok(());
+        }
         self.execute("let go of the ledger", "COMMIT").await
     }
 
     async fn close(mut self: Box<Self>) -> Result<(), StoreError> {
         let operation = "close the shadow tables";
+        if self.shared {
+            self.execute(operation, "ROLLBACK").await?;
+            return self
+                .connection
+                .close()
+                .await
+                .map_err(StoreError::database(operation));
+        }
         // The server takes the lock back with the session, but only some time after this end of it is closed.
         sqlx::query("SELECT pg_advisory_unlock($1)")
             .bind(LOCK)

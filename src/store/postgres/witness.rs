@@ -3,10 +3,11 @@
 use super::PostgresStore;
 use super::append::signed;
 use super::read::{hash, non_negative};
+use super::session::Session;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::witness::{Question, Sight, Witness};
-use sqlx::PgConnection;
+use sqlx::{Executor, PgConnection, Postgres};
 
 const OPERATION: &str = "compare the database with what is known";
 
@@ -17,18 +18,67 @@ const UNDEFINED_TABLE: &str = "42P01";
 ///
 /// # Errors
 /// [`StoreError::Diverged`] when it is another one; [`StoreError`] when it cannot be asked.
-pub(super) async fn vouch(connection: &mut PgConnection, witness: &Witness) -> Result<(), StoreError> {
+async fn vouch<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    witness: &Witness,
+) -> Result<(), StoreError> {
     let asked = witness.question();
     if asked == Question::default() {
         // Before the ledger is opened there may be no table to ask.
         return witness.check();
     }
-    let seen = look(connection, &asked).await?;
+    let seen = look(executor, &asked).await?;
     witness.compare(OPERATION, &asked, &seen)
 }
 
+/// Compares the database behind a session that was just opened.
+///
+/// # Errors
+/// As [`vouch`].
+pub(super) async fn vouch_session(session: &mut Session, witness: &Witness) -> Result<(), StoreError> {
+    if session.is_kept() {
+        return vouch(session, witness).await;
+    }
+    let begin = session.begin();
+    session
+        .execute(&*begin)
+        .await
+        .map_err(StoreError::database(OPERATION))?;
+    vouch(&mut *session, witness).await?;
+    session
+        .execute("COMMIT")
+        .await
+        .map_err(StoreError::database(OPERATION))?;
+    Ok(())
+}
+
+/// Lets a new connection into a pool only if it leads to the database that this process knows. `begin` is what transactions begin
+/// with where the connection is a pooler's.
+///
+/// # Errors
+/// [`sqlx::Error`], as the pool takes it.
+pub(super) async fn admit(
+    connection: &mut PgConnection,
+    begin: Option<&str>,
+    witness: &Witness,
+) -> Result<(), sqlx::Error> {
+    if let Some(begin) = begin {
+        connection.execute(begin).await?;
+    }
+    let vouched = vouch(&mut *connection, witness).await;
+    witness.admitted(&vouched);
+    vouched.map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    if begin.is_some() {
+        connection.execute("COMMIT").await?;
+    }
+    Ok(())
+}
+
 /// Asks.
-async fn look(connection: &mut PgConnection, asked: &Question) -> Result<Sight, StoreError> {
+async fn look<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    asked: &Question,
+) -> Result<Sight, StoreError> {
     let row = sqlx::query(
         "SELECT position, root, pg_is_in_recovery() AS standby,
                 (SELECT event_id FROM events WHERE position = $1) AS marked,
@@ -38,9 +88,9 @@ async fn look(connection: &mut PgConnection, asked: &Question) -> Result<Sight, 
     .bind(asked.mark.map(|mark| signed(mark.position)))
     .bind(asked.signed.map(|known| signed(known.ledger)))
     .bind(asked.signed.map(|known| signed(known.size)))
-    // The connection may be one of a pooler's, which keeps no statements.
+    // Asked once by each connection.
     .persistent(false)
-    .fetch_optional(connection)
+    .fetch_optional(executor)
     .await
     .map_err(|error| match &error {
         sqlx::Error::Database(cause) if cause.code().as_deref() == Some(UNDEFINED_TABLE) => NO_LEDGER,

@@ -24,6 +24,7 @@ mod side_file;
 mod storage_roots;
 
 use super::StoreError;
+use super::schema::{self, Applied};
 use super::witness::Witness;
 use chrono::{DateTime, Utc};
 use file::LedgerFile;
@@ -150,10 +151,13 @@ impl SqliteStore {
     /// Brings the schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::Migrate`].
+    /// [`StoreError::Migrate`]; [`StoreError::Unfit`] when this version must leave the file alone.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        if self.is_current().await? {
+            return Ok(());
+        }
         let mut connection = self.write.lock().await;
-        MIGRATIONS
+        schema::migrator(&MIGRATIONS)
             .run(&mut *connection)
             .await
             .map_err(StoreError::Migrate)
@@ -233,10 +237,11 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Whether the schema is exactly that of this version. Nothing is changed, and a file that holds no ledger says no.
+    /// Whether the schema is that of this version, or one of a newer version that this one works on. Nothing is changed, and a
+    /// file that holds no ledger says no.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
+    /// [`StoreError::Unfit`] when this version must leave the file alone.
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         let operation = "read the schema's version";
         let migrated: bool = sqlx::query_scalar(
@@ -248,12 +253,17 @@ impl SqliteStore {
         if !migrated {
             return Ok(false);
         }
-        let applied: Option<i64> =
-            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&self.reads)
+        let applied: Vec<Applied> =
+            sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
+                .fetch_all(&self.reads)
                 .await
                 .map_err(StoreError::database(operation))?;
-        Ok(applied == MIGRATIONS.iter().map(|migration| migration.version).max())
+        let oldest = if applied.is_empty() {
+            None
+        } else {
+            self.recall(schema::OLDEST).await?
+        };
+        schema::is_current(&MIGRATIONS, &applied, oldest.as_deref())
     }
 
     /// What the ledger remembers of itself under `name`.

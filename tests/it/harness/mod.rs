@@ -7,6 +7,7 @@ pub mod holding;
 pub mod ledger;
 pub mod lossy;
 pub mod nats;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod receiver;

@@ -81,6 +81,16 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// Runs SQL as the superuser, in the database of that name.
+    pub async fn run_sql(&self, database: &str, sql: &str) {
+        let mut connection = PgConnection::connect(&self.url(database)).await.unwrap();
+        connection
+            .execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        connection.close().await.unwrap();
+    }
+
     /// The port; the same before and after a restart.
     pub fn port(&self) -> u16 {
         self.port
@@ -239,14 +249,15 @@ impl Postgres {
     }
 }
 
-struct Account {
-    uid: u32,
-    gid: u32,
+/// Who runs a server that does not run as root.
+pub struct Account {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 impl Account {
     /// The account that Debian's package creates for the server.
-    fn find() -> Self {
+    pub fn find() -> Self {
         let id = |flag| {
             let output = Command::new("id").args([flag, "postgres"]).output().unwrap();
             String::from_utf8_lossy(&output.stdout).trim().parse().ok()
@@ -257,7 +268,8 @@ impl Account {
         }
     }
 
-    fn arguments(&self, program: &Path) -> Vec<OsString> {
+    /// What has `setpriv` run the program as this account.
+    pub fn arguments(&self, program: &Path) -> Vec<OsString> {
         let (uid, gid) = (self.uid, self.gid);
         let identity = [
             format!("--reuid={uid}"),

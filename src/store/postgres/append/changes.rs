@@ -1,16 +1,16 @@
 //! What the projections make of events, written table by table: how a rebuild fills its tables.
 
 use super::{rare, rows, signed};
+use crate::store::postgres::session::Session;
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Applies what the projections made of the events.
 pub(in crate::store::postgres) async fn write_changes(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     changes: &Changes,
 ) -> Result<(), StoreError> {
     let mut put = Vec::new();
@@ -58,7 +58,7 @@ pub(in crate::store::postgres) async fn write_changes(
     rare::write_purge_work(connection, changes).await
 }
 
-async fn put_archived(connection: &mut PgConnection, entries: &[&ArchivedEntry]) -> Result<(), StoreError> {
+async fn put_archived(connection: &mut Session, entries: &[&ArchivedEntry]) -> Result<(), StoreError> {
     let types: Vec<&str> = entries
         .iter()
         .map(|entry| entry.key.entity_type().as_str())
@@ -84,7 +84,7 @@ async fn put_archived(connection: &mut PgConnection, entries: &[&ArchivedEntry])
     ensure_rows("write the archived list", rows(entries), written.rows_affected())
 }
 
-async fn remove_archived(connection: &mut PgConnection, keys: &[&EntityKey]) -> Result<(), StoreError> {
+async fn remove_archived(connection: &mut Session, keys: &[&EntityKey]) -> Result<(), StoreError> {
     let types: Vec<&str> = keys.iter().map(|key| key.entity_type().as_str()).collect();
     let ids: Vec<&str> = keys.iter().map(|key| key.id()).collect();
     sqlx::query(

@@ -2,16 +2,16 @@
 
 use super::super::read::hash;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::Session;
 use crate::store::{BatchNeeds, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use cqrs_es::persist::SerializedEvent;
-use sqlx::PgConnection;
 use sqlx::types::Json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Streams, keys and answers, each in one query and only where there is something to ask for.
 pub(super) async fn load(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     needs: &BatchNeeds,
 ) -> Result<(BTreeMap<String, StreamSnapshot>, Vec<IdempotencyRecord>), StoreError> {
     let mut found = load_events(connection, &needs.streams).await?;
@@ -34,7 +34,7 @@ pub(super) async fn load(
 }
 
 async fn load_events(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     streams: &BTreeMap<String, u64>,
 ) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
     let operation = "load the streams";
@@ -81,7 +81,7 @@ async fn load_events(
 }
 
 async fn load_keys(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     ids: &[&str],
     found: &mut BTreeMap<String, StreamSnapshot>,
 ) -> Result<(), StoreError> {
@@ -114,7 +114,7 @@ async fn load_keys(
 }
 
 async fn load_answers(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     keys: &BTreeSet<Hash>,
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
     let keys: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();

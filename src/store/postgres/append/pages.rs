@@ -3,8 +3,8 @@
 //! Counting is part of the batch's one statement (`write.rs`). Pages change their bounds here, in a transaction that moves the
 //! head, so that whoever counts meanwhile finds the head moved and counts again.
 
+use crate::store::postgres::session::Session;
 use crate::store::{PageSizes, StoreError};
-use sqlx::PgConnection;
 
 /// Pages and groups that a batch left too large or empty.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +88,7 @@ const REMOVE_GROUPS: &str = "
 
 /// Brings pages and groups back to their size.
 pub(super) async fn keep_up(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     upkeep: &Upkeep,
     sizes: PageSizes,
 ) -> Result<(), StoreError> {

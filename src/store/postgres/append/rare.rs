@@ -1,11 +1,11 @@
 //! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
 
 use super::{rows, signed};
+use crate::store::postgres::session::Session;
 use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{Changes, PurgeWork, PurgeWorkChange};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ pub(super) fn any(write: &BatchWrite) -> bool {
 }
 
 /// Writes it.
-pub(super) async fn write(connection: &mut PgConnection, write: &BatchWrite) -> Result<(), StoreError> {
+pub(super) async fn write(connection: &mut Session, write: &BatchWrite) -> Result<(), StoreError> {
     if !write.erased.is_empty() {
         erase(connection, &write.erased).await?;
     }
@@ -28,7 +28,7 @@ pub(super) async fn write(connection: &mut PgConnection, write: &BatchWrite) -> 
 }
 
 /// One statement for all: a row of its own for each purge that names a callback was a round trip each.
-async fn insert_targets(connection: &mut PgConnection, targets: &[CallbackTarget]) -> Result<(), StoreError> {
+async fn insert_targets(connection: &mut Session, targets: &[CallbackTarget]) -> Result<(), StoreError> {
     // A statement cannot change a row twice, so what is named twice comes to what the second would have made of the first.
     let mut places: HashMap<(String, &[u8]), usize> = HashMap::new();
     let mut columns = TargetColumns::default();
@@ -95,7 +95,7 @@ impl<'a> TargetColumns<'a> {
 }
 
 /// Destroys and fences the keys, and scrubs what they sealed.
-async fn erase(connection: &mut PgConnection, erased: &[(String, Position)]) -> Result<(), StoreError> {
+async fn erase(connection: &mut Session, erased: &[(String, Position)]) -> Result<(), StoreError> {
     let ids: Vec<&str> = erased.iter().map(|(id, _)| id.as_str()).collect();
     let positions: Vec<i64> = erased.iter().map(|(_, position)| signed(*position)).collect();
     sqlx::query("DELETE FROM entity_keys WHERE aggregate_id = ANY ($1)")
@@ -124,10 +124,7 @@ async fn erase(connection: &mut PgConnection, erased: &[(String, Position)]) -> 
     Ok(())
 }
 
-pub(super) async fn write_purge_work(
-    connection: &mut PgConnection,
-    changes: &Changes,
-) -> Result<(), StoreError> {
+pub(super) async fn write_purge_work(connection: &mut Session, changes: &Changes) -> Result<(), StoreError> {
     let mut removed = Vec::new();
     for (stream_id, change) in &changes.purge_work {
         match change {
@@ -155,7 +152,7 @@ pub(super) async fn write_purge_work(
 }
 
 async fn put_purge_work(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     stream_id: &str,
     work: &PurgeWork,
 ) -> Result<(), StoreError> {

@@ -4,11 +4,11 @@
 use super::pages::Upkeep;
 use super::signed;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::Session;
 use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::ArchivedListChange;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -212,7 +212,7 @@ pub(super) struct KnownHead {
 /// # Errors
 /// [`StoreError::HeadMoved`] when it is not; nothing is written then.
 pub(super) async fn write(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     before: &KnownHead,
     write: &BatchWrite,
     sizes: PageSizes,

@@ -3,11 +3,12 @@
 use super::super::append::signed;
 use super::{non_negative, wrapped_key};
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::Sessions;
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, Utc};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 
 const OPERATION: &str = "read the archived list";
 
@@ -91,7 +92,7 @@ const FROM: &str = "
 const NEAR: u64 = 128;
 
 pub(super) async fn page(
-    pool: &PgPool,
+    pool: &Sessions,
     entity_type: EntityType,
     page: &ListPage,
     limit: u32,
@@ -131,15 +132,13 @@ pub(super) async fn page(
 
 /// The rows, by way of the pages; `None` where the list has to be walked.
 async fn numbered(
-    pool: &PgPool,
+    pool: &Sessions,
     entity_type: EntityType,
     skipped: i64,
     wanted: i64,
 ) -> Result<Option<Vec<PgRow>>, sqlx::Error> {
     // In one statement, the planner would know nothing of where the page begins, and would sort the rest of the list.
-    let mut tx = pool
-        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .await?;
+    let mut tx = pool.begin_snapshot().await?;
     let page = sqlx::query(PAGE)
         .bind(entity_type.as_str())
         .bind(skipped)

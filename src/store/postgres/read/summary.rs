@@ -4,12 +4,13 @@
 //! runs waits for the next one, which begins after the question and so sees what was committed before it; all who wait
 //! share its answer.
 
+use super::super::session::{Session, Sessions};
 use super::super::{CONNECT_TIMEOUT, TRUSTED_FOR};
 use super::non_negative;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use archive_ledger_domain::EntityType;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Executor, Postgres};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -30,15 +31,15 @@ pub(in crate::store::postgres) struct SummaryReader {
 
 #[derive(Debug, Default)]
 struct Latest {
-    /// The connection, and when it was last used. Absent while a query runs, so that one that is given up takes it along.
-    connection: Option<(PgConnection, Instant)>,
+    /// The session, and when it was last used. Absent while a query runs, so that one that is given up takes it along.
+    session: Option<(Session, Instant)>,
     /// The query began after so many had asked.
     answers: u64,
     counts: Counts,
 }
 
 impl SummaryReader {
-    pub(super) async fn read(&self, pool: &PgPool) -> Result<Counts, StoreError> {
+    pub(super) async fn read(&self, pool: &Sessions) -> Result<Counts, StoreError> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
         // The queue moves with each query, and while the database is away nobody waits for all before him to find that out.
         let mut latest = timeout(CONNECT_TIMEOUT, self.latest.lock())
@@ -48,12 +49,15 @@ impl SummaryReader {
             return Ok(latest.counts.clone());
         }
         let answers = self.asked.load(Ordering::SeqCst);
-        let mut connection = living(latest.connection.take(), pool)
+        let mut session = living(latest.session.take(), pool)
             .await
             .map_err(StoreError::database(OPERATION))?;
-        let counts = query(&mut connection).await?;
+        let counts = match &mut session {
+            Some(session) => query(session).await?,
+            None => query(pool).await?,
+        };
         *latest = Latest {
-            connection: Some((connection, Instant::now())),
+            session: session.map(|session| (session, Instant::now())),
             answers,
             counts: counts.clone(),
         };
@@ -61,22 +65,22 @@ impl SummaryReader {
     }
 }
 
-/// The connection if it is alive; one out of the pool, which then makes itself another, if not.
-async fn living(kept: Option<(PgConnection, Instant)>, pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
-    if let Some((mut connection, used)) = kept {
+/// The session if it is alive; one out of the pool, which then makes itself another, if not. `None` where none can be kept.
+async fn living(kept: Option<(Session, Instant)>, pool: &Sessions) -> Result<Option<Session>, sqlx::Error> {
+    if let Some((mut session, used)) = kept {
         if used.elapsed() < TRUSTED_FOR {
-            return Ok(connection);
+            return Ok(Some(session));
         }
-        if let Ok(Ok(())) = timeout(CONNECT_TIMEOUT, connection.ping()).await {
-            return Ok(connection);
+        if let Ok(Ok(())) = timeout(CONNECT_TIMEOUT, session.ping()).await {
+            return Ok(Some(session));
         }
     }
-    Ok(pool.acquire().await?.detach())
+    pool.detach().await
 }
 
-async fn query(connection: &mut PgConnection) -> Result<Counts, StoreError> {
+async fn query<'c>(executor: impl Executor<'c, Database = Postgres>) -> Result<Counts, StoreError> {
     let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
-        .fetch_all(connection)
+        .fetch_all(executor)
         .await
         .map_err(StoreError::database(OPERATION))?;
     rows.iter()

@@ -1,0 +1,302 @@
+//! The server: what each session relies on, whatever the server, the database and the role have set, and how it is had where a
+//! pooler stands before the server.
+//!
+//! ```text
+//! direct   the settings are startup options of the session; a statement is prepared once and kept
+//! pooler   a session lasts for one transaction: the settings are the transaction's own, a statement is prepared without a name
+//!          and executed within the transaction, and what would be a statement of its own is a transaction
+//! ```
+//!
+//! Through a pooler nothing outlives a transaction, so that it makes no difference whether it pools sessions or transactions.
+
+use super::session::{Session, Sessions};
+use super::witness::admit;
+use super::{CONNECT_TIMEOUT, TRUSTED_FOR};
+use crate::store::StoreError;
+use crate::store::witness::Witness;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every session relies on: durable commits, reads that see what was committed before them, times and bytes in the one
+/// format that is read, no statement that is given up because it is long, and no lock that is waited for for ever.
+const SETTINGS: [(&str, &str); 13] = [
+    ("synchronous_commit", "on"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("bytea_output", "hex"),
+    ("standard_conforming_strings", "on"),
+    ("array_nulls", "on"),
+    ("DateStyle", "ISO,MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "30s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("idle_session_timeout", "0"),
+];
+
+/// The same of PostgreSQL 17 and later, which earlier versions do not know.
+const SETTINGS_SINCE_17: [(&str, &str); 1] = [("transaction_timeout", "0")];
+
+const TRANSACTION_TIMEOUT_SINCE: u32 = 170_000;
+
+/// Tells a session that has its startup options from one that a pooler has thrown them away of.
+const MARK: (&str, &str) = ("archive_ledger.session", "direct");
+
+/// A startup option that a pooler does not know comes back as this (`protocol_violation`).
+const REFUSED_OPTION: &str = "08P01";
+
+/// For sessions whose statements touch few rows by key, whatever the tables' statistics say at the moment.
+const KEYED_PLANS: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// What a session's statements are planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plans {
+    /// Whatever the planner thinks.
+    Free,
+    /// Callback deliveries: few rows by key, for the size that the tables have at that moment. A plan that was made while they
+    /// were empty reads them whole when they are not.
+    Delivering,
+    /// The writer's: few rows by key, planned once, as none of the statements depends on its values, and so that a small table is
+    /// not read whole; and none takes longer than this, which is longer than a lock is waited for.
+    Writing,
+}
+
+impl Plans {
+    fn settings(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let mode = match self {
+            Self::Free => None,
+            Self::Delivering => Some("force_custom_plan"),
+            Self::Writing => Some("force_generic_plan"),
+        };
+        let limit = (self == Self::Writing).then_some(("statement_timeout", "40s"));
+        let keyed = KEYED_PLANS.into_iter().filter(move |_| mode.is_some());
+        keyed
+            .chain(mode.map(|mode| ("plan_cache_mode", mode)))
+            .chain(limit)
+    }
+}
+
+/// A server, and the way to it.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    options: PgConnectOptions,
+    pooled: bool,
+    /// Whether it is a standby, on which no transaction writes.
+    standby: bool,
+    version: u32,
+}
+
+impl Server {
+    /// Finds out how the server is reached, and whether it can hold a ledger.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the URL is none or the server cannot be reached; [`StoreError::Unfit`] when its database
+    /// cannot hold every text.
+    pub(super) async fn find(url: &str) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(StoreError::database("read the database URL"))?
+            .application_name("archive-ledger")
+            // Poolers refuse it, and no number that is read is a fraction.
+            .extra_float_digits(None)
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
+        let marked = options.clone().options(
+            SETTINGS
+                .into_iter()
+                .chain([MARK])
+                .map(|(name, value)| (name, escaped(value))),
+        );
+        let first = match connect(&marked).await {
+            Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(REFUSED_OPTION) => {
+                connect(&options).await
+            }
+            first => first,
+        };
+        let mut connection = first.map_err(StoreError::database("connect"))?;
+        let operation = "ask what the server is";
+        // As plain text, which takes one message: through a pooler two of them may come to two sessions.
+        let facts = connection
+            .fetch_one(
+                "SELECT coalesce(current_setting('archive_ledger.session', true), '') AS mark,
+                        current_setting('server_encoding') AS encoding, pg_is_in_recovery()::text AS standby,
+                        current_database()::text AS name",
+            )
+            .await
+            .map_err(StoreError::database(operation))?;
+        let fact = |column| -> Result<String, StoreError> {
+            facts.try_get(column).map_err(StoreError::database(operation))
+        };
+        let server = Self {
+            pooled: fact("mark")? != MARK.1,
+            standby: fact("standby")? == "true",
+            version: connection.server_version_num().unwrap_or_default(),
+            options,
+        };
+        fits(&fact("name")?, &fact("encoding")?)?;
+        if server.pooled {
+            // A pooler that takes statements one by one refuses this.
+            for statement in [&*server.begin(Plans::Free, Isolation::Committed), "COMMIT"] {
+                connection
+                    .execute(statement)
+                    .await
+                    .map_err(StoreError::database("begin a transaction through the pooler"))?;
+            }
+            tracing::info!(
+                "the database is reached through a pooler: each transaction brings its settings along, and no statement is \
+                 prepared ahead"
+            );
+        }
+        connection
+            .close()
+            .await
+            .map_err(StoreError::database("connect"))?;
+        Ok(server)
+    }
+
+    /// Whether a session of one's own can be had: settings, prepared statements, temporary tables and locks that last.
+    pub(super) const fn keeps_sessions(&self) -> bool {
+        !self.pooled
+    }
+
+    fn settings(&self, plans: Plans) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let known = self.version >= TRANSACTION_TIMEOUT_SINCE;
+        SETTINGS
+            .into_iter()
+            .chain(SETTINGS_SINCE_17.into_iter().filter(move |_| known))
+            .chain(plans.settings())
+    }
+
+    fn options(&self, plans: Plans) -> PgConnectOptions {
+        if self.pooled {
+            return self.options.clone().statement_cache_capacity(0);
+        }
+        let settings = self.settings(plans).map(|(name, value)| (name, escaped(value)));
+        self.options.clone().options(settings)
+    }
+
+    /// What a transaction begins with.
+    fn begin(&self, plans: Plans, isolation: Isolation) -> String {
+        if !self.pooled {
+            return match isolation {
+                Isolation::Committed => "BEGIN".to_owned(),
+                Isolation::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
+                Isolation::Shadow => "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE".to_owned(),
+            };
+        }
+        let mut begin = match (isolation, self.standby) {
+            (Isolation::Committed, false) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            (Isolation::Committed, true) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            (Isolation::Snapshot, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            (Isolation::Shadow, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
+        }
+        .to_owned();
+        for (name, value) in self.settings(plans) {
+            // Writing to a string does not fail.
+            let _ = write!(begin, "; SET LOCAL {name} = '{value}'");
+        }
+        begin
+    }
+
+    /// A pool of at most so many sessions, none of which is opened before it is needed.
+    /// Each must lead to the database that `witness` knows.
+    pub(super) fn sessions(&self, connections: u32, plans: Plans, witness: &Arc<Witness>) -> Sessions {
+        let pooled = self.pooled;
+        let begin: Arc<str> = self.begin(plans, Isolation::Committed).into();
+        let (known, alone) = (Arc::clone(witness), Arc::clone(&begin));
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            // A ping before each use would double what a short query waits for the network: it is sent only where the server
+            // has had the time to go away.
+            .test_before_acquire(false)
+            .before_acquire(move |connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for < TRUSTED_FOR {
+                        return Ok(true);
+                    }
+                    if pooled {
+                        connection.ping().await?;
+                        return Ok(true);
+                    }
+                    // A session that was opened while the database took no writes keeps that; a new one asks anew. Standbys never
+                    // take any.
+                    let row = connection
+                        .fetch_one(
+                            "SELECT current_setting('transaction_read_only') = 'on' AND NOT pg_is_in_recovery() AS outdated",
+                        )
+                        .await?;
+                    let outdated: bool = row.try_get("outdated")?;
+                    Ok(!outdated)
+                })
+            })
+            .after_connect(move |connection, _| {
+                let (known, begin) = (Arc::clone(&known), Arc::clone(&alone));
+                Box::pin(async move { admit(connection, pooled.then_some(&*begin), &known).await })
+            })
+            .connect_lazy_with(self.options(plans));
+        Sessions {
+            pool,
+            pooled,
+            begin,
+            begin_snapshot: self.begin(plans, Isolation::Snapshot).into(),
+        }
+    }
+
+    /// What a transaction begins with whose reads see one state while it writes temporary tables.
+    pub(super) fn begin_shadow(&self) -> String {
+        self.begin(Plans::Free, Isolation::Shadow)
+    }
+
+    /// A session of one's own. Where the server is reached through a pooler it must be used within transactions alone, which
+    /// begin with [`Session::begin_with`].
+    pub(super) async fn session(&self, plans: Plans) -> Result<Session, sqlx::Error> {
+        let connection = connect(&self.options(plans)).await?;
+        let begin = self.begin(plans, Isolation::Committed).into();
+        Ok(Session::own(connection, self.pooled, begin))
+    }
+}
+
+/// What a transaction sees.
+#[derive(Debug, Clone, Copy)]
+enum Isolation {
+    /// Each statement what was committed before it.
+    Committed,
+    /// All statements what was committed before the first, and none of them writes.
+    Snapshot,
+    /// The same, and they write: temporary tables.
+    Shadow,
+}
+
+/// Connects within a time that somebody waits for.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options))
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
+/// A startup option's value: the server splits the options at spaces.
+fn escaped(value: &str) -> String {
+    value.replace(' ', "\\ ")
+}
+
+/// Whether a database of this encoding can hold every text, and hands each back byte for byte. `SQL_ASCII` is the lack of an
+/// encoding: it takes what it is given.
+fn fits(database: &str, encoding: &str) -> Result<(), StoreError> {
+    if matches!(encoding, "UTF8" | "SQL_ASCII") {
+        return Ok(());
+    }
+    Err(StoreError::Unfit(format!(
+        "the database {database} is encoded in {encoding}, which cannot hold every text: create one with CREATE DATABASE \
+         {database} ENCODING 'UTF8' TEMPLATE template0"
+    )))
+}

@@ -1,0 +1,145 @@
+//! Roles that may do less than the owner of the tables.
+
+use super::{World, refused};
+use crate::harness::postgres::Postgres;
+use crate::harness::server::run_binary;
+
+/// A database whose owner has migrated it, and a role that may do nothing yet. Roles belong to the whole server, so their names
+/// follow the database's.
+struct Owned {
+    server: &'static Postgres,
+    name: String,
+    home: tempfile::TempDir,
+}
+
+impl Owned {
+    async fn new(migrated: bool) -> Self {
+        let server = Postgres::shared().await;
+        let url = server.create_database().await;
+        let owned = Self {
+            server,
+            name: url.rsplit('/').next().unwrap().to_owned(),
+            home: tempfile::tempdir().unwrap(),
+        };
+        let name = &owned.name;
+        owned
+            .sql(&format!(
+                "CREATE ROLE {name}_owner LOGIN; CREATE ROLE {name}_role LOGIN;
+                 REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO PUBLIC;
+                 REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO PUBLIC;
+                 GRANT CREATE ON SCHEMA public TO {name}_owner"
+            ))
+            .await;
+        if migrated {
+            let env = [("ARCHIVE_LEDGER_DATABASE_URL".to_owned(), owned.url("owner"))];
+            let output = run_binary(&["migrate"], &env, owned.home.path()).await;
+            assert!(output.status.success(), "{}", super::said(&output));
+        }
+        owned
+    }
+
+    async fn sql(&self, sql: &str) {
+        self.server.run_sql(&self.name, sql).await;
+    }
+
+    async fn grant(&self, rights: &str) {
+        let name = &self.name;
+        self.sql(&format!(
+            "GRANT {rights} ON ALL TABLES IN SCHEMA public TO {name}_role"
+        ))
+        .await;
+    }
+
+    /// Which every role has unless it was taken from it.
+    async fn grant_temporary(&self) {
+        let name = &self.name;
+        self.sql(&format!("GRANT TEMPORARY ON DATABASE {name} TO {name}_role"))
+            .await;
+    }
+
+    fn url(&self, role: &str) -> String {
+        let name = &self.name;
+        format!("postgres://{name}_{role}@127.0.0.1:{}/{name}", self.server.port())
+    }
+
+    async fn refused(&self, args: &[&str]) -> String {
+        refused(args, &self.url("role"), self.home.path()).await
+    }
+}
+
+const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_only_read_and_write_rows_serves_what_the_owner_has_migrated() {
+    let owned = Owned::new(true).await;
+    owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
+    let world = World::on(owned.url("role")).await;
+    world.live().await;
+    let told = owned.refused(&["rebuild"]).await;
+    assert!(told.contains("GRANT TEMPORARY"), "{told}");
+    owned.grant_temporary().await;
+    world.inspect().await;
+    world.succeeds(&["rebuild"]).await;
+    world.succeeds(&["migrate"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_only_read_verifies_exports_and_reconciles_and_is_refused_the_rest() {
+    let owned = Owned::new(true).await;
+    let world = World::on(owned.url("owner")).await;
+    world.live().await;
+    owned.grant("SELECT").await;
+    owned.grant_temporary().await;
+    let told = owned.refused(&SERVE).await;
+    assert!(
+        told.contains("may not use the table") && told.contains("GRANT SELECT, INSERT"),
+        "{told}"
+    );
+    let data = world.server.data_dir().display().to_string();
+    let root = format!("file://{}/root", world.home.path().display());
+    let out = owned.home.path().join("log").display().to_string();
+    let admin = world.server.token(&["--role", "admin"]).await;
+    let vkey = world.server.get("/api/ledger/vkey", &admin).send().await.unwrap();
+    let vkey = vkey.text().await.unwrap();
+    let env = [("ARCHIVE_LEDGER_DATABASE_URL".to_owned(), owned.url("role"))];
+    for args in [
+        &["verify", "--vkey", vkey.trim(), "--data-dir", &data][..],
+        &["reconcile", "--storage-root", &root, "--data-dir", &data],
+        &["export", "--dir", &out, "--data-dir", &data],
+    ] {
+        let output = run_binary(args, &env, owned.home.path()).await;
+        assert!(output.status.success(), "{args:?}: {}", super::said(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_without_a_right_is_told_which_one_at_the_start() {
+    let owned = Owned::new(false).await;
+    for args in [&SERVE[..], &["migrate"]] {
+        let told = owned.refused(args).await;
+        assert!(
+            told.contains("`archive-ledger migrate`") && told.contains("permission denied"),
+            "{told}"
+        );
+    }
+    let owned = Owned::new(true).await;
+    let told = owned.refused(&SERVE).await;
+    assert!(
+        told.contains("permission denied") || told.contains("may not use"),
+        "{told}"
+    );
+    owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
+    let role = format!("{}_role", owned.name);
+    owned
+        .sql(&format!("REVOKE ALL ON cleanup_jobs FROM {role}"))
+        .await;
+    let told = owned.refused(&SERVE).await;
+    assert!(told.contains("cleanup_jobs") && told.contains(&role), "{told}");
+    // Behind by one migration, which the role may not bring.
+    owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
+    owned
+        .sql("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
+        .await;
+    let told = owned.refused(&SERVE).await;
+    assert!(told.contains("`archive-ledger migrate`"), "{told}");
+}
