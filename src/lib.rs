@@ -19,6 +19,7 @@ pub mod keyring_check;
 pub mod ledger;
 pub mod merkle;
 pub mod numbering;
+pub mod panics;
 pub mod proofs;
 pub mod rebuild;
 pub mod reconcile;

@@ -23,6 +23,8 @@ pub const WRITER_UP: &str = "archive_ledger_writer_up";
 pub const WRITER_LAST_SUCCESS_SECONDS: &str = "archive_ledger_writer_last_success_timestamp_seconds";
 /// Counter: times that the writer found that it cannot record.
 pub const WRITER_FAILURES_TOTAL: &str = "archive_ledger_writer_failures_total";
+/// Counter: background tasks that panicked and were started again, by `task`.
+pub const TASK_PANICS_TOTAL: &str = "archive_ledger_task_panics_total";
 /// Gauge: 1 while the machine's clock goes with the time that passes, else 0.
 pub const CLOCK_OK: &str = "archive_ledger_clock_ok";
 /// Gauge: seconds that the last event is dated ahead of the clock; 0 where it is not.
@@ -191,6 +193,10 @@ fn describe() {
     describe_counter!(
         WRITER_FAILURES_TOTAL,
         "Times that the writer found that it cannot record"
+    );
+    describe_counter!(
+        TASK_PANICS_TOTAL,
+        "Background tasks that panicked and were started again"
     );
     describe_gauge!(
         CLOCK_OK,

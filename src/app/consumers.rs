@@ -70,17 +70,21 @@ pub(super) async fn start(
     follow(tasks, opened, bus, Arc::new(cleanup.consumer()));
     follow(tasks, opened, bus, Arc::new(callbacks));
     relay(tasks, opened, bus, config);
-    let (worker, stop) = (cleanup.worker(), tasks.stop());
-    tasks.spawn("the storage cleanup", async move {
-        worker.run(stop).await;
-        Ok::<_, Infallible>(())
+    let working = cleanup.clone();
+    tasks.spawn("the storage cleanup", move |stop| {
+        let worker = working.worker();
+        async move {
+            worker.run(stop).await;
+            Ok::<_, Infallible>(())
+        }
     });
     let options = WorkerOptions {
         grace: config.http.shutdown_grace,
         ..WorkerOptions::default()
     };
-    let worker = CallbackWorker::new(deliveries, options);
-    tasks.spawn("the callback delivery", worker.run(tasks.stop()));
+    tasks.spawn("the callback delivery", move |stop| {
+        CallbackWorker::new(deliveries.clone(), options.clone()).run(stop)
+    });
     let callbacks = CallbackAdmin::new(
         store,
         Arc::clone(&opened.keyring),
@@ -107,14 +111,20 @@ fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, handler: Arc<dyn 
         BusHealth::InProcess => {
             // Both handlers ask for nothing but events of purges.
             let signal = CommitSignal::new(opened.ledger.purges());
-            let consumer = LogConsumer::direct(handler, log(opened), signal);
-            tasks.spawn("a consumer of the log", consumer.run(tasks.stop()));
+            let log = log(opened);
+            tasks.spawn("a consumer of the log", move |stop| {
+                LogConsumer::direct(Arc::clone(&handler), log.clone(), signal.clone()).run(stop)
+            });
         }
         BusHealth::Nats { bus, .. } => {
-            let consumer = NatsConsumer::new((**bus).clone(), Arc::clone(&handler), opened.store.reads());
-            tasks.spawn("a consumer of the bus", consumer.run(tasks.stop()));
-            let redriver = LogConsumer::redriver(handler, log(opened), Redrive::default());
-            tasks.spawn("a consumer's redriver", redriver.run(tasks.stop()));
+            let (bus, consumed, reads) = ((**bus).clone(), Arc::clone(&handler), opened.store.reads());
+            tasks.spawn("a consumer of the bus", move |stop| {
+                NatsConsumer::new(bus.clone(), Arc::clone(&consumed), Arc::clone(&reads)).run(stop)
+            });
+            let log = log(opened);
+            tasks.spawn("a consumer's redriver", move |stop| {
+                LogConsumer::redriver(Arc::clone(&handler), log.clone(), Redrive::default()).run(stop)
+            });
         }
     }
 }
@@ -125,15 +135,18 @@ fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
         BusHealth::Nats { bus, relay } => {
             let source = Source::new(&config.service.id, opened.started.identity.numbering());
             let signal = CommitSignal::new(opened.ledger.committed());
-            let relay = Relay::new(
-                (**bus).clone(),
-                log(opened),
-                signal,
-                source,
-                RelaySettings::default(),
-                relay.clone(),
-            );
-            tasks.spawn("the relay", relay.run(tasks.stop()));
+            let (bus, log, state) = ((**bus).clone(), log(opened), relay.clone());
+            tasks.spawn("the relay", move |stop| {
+                Relay::new(
+                    bus.clone(),
+                    log.clone(),
+                    signal.clone(),
+                    source.clone(),
+                    RelaySettings::default(),
+                    state.clone(),
+                )
+                .run(stop)
+            });
         }
     }
 }

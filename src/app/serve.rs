@@ -90,28 +90,34 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         bus,
         metrics: metrics.clone(),
         roots: Arc::clone(&opened.roots),
+        panics: tasks.panics(),
         stopping: stop_http.clone(),
     };
-    let watching = clock_watch::watch(
-        Arc::clone(&opened.clock),
-        opened.store.clock_moves(),
-        tasks.stop(),
-    );
-    tasks.spawn("the watch over the clock", watching);
+    let (clock, moves) = (Arc::clone(&opened.clock), opened.store.clock_moves());
+    tasks.spawn("the watch over the clock", move |stop| {
+        clock_watch::watch(Arc::clone(&clock), Arc::clone(&moves), stop)
+    });
     warn_of_head_ahead(&opened).await;
-    let upkeep_stop = tasks.stop();
-    tasks.spawn("the metrics' upkeep", upkeep(metrics, upkeep_stop));
+    tasks.spawn("the metrics' upkeep", move |stop| upkeep(metrics.clone(), stop));
     let (kept, clock) = (config.callbacks.retention, Arc::clone(&opened.clock));
-    let tidying = tidy(opened.store.clone(), kept, clock, tasks.stop());
-    tasks.spawn("the tidying", tidying);
+    let store = opened.store.clone();
+    tasks.spawn("the tidying", move |stop| {
+        tidy(store.clone(), kept, Arc::clone(&clock), stop)
+    });
     if let Store::Sqlite(sqlite) = &opened.store {
-        let moving = move_log(sqlite.clone(), opened.ledger.committed(), tasks.stop());
-        tasks.spawn("the write-ahead log's moving", moving);
+        let (sqlite, committed) = (sqlite.clone(), opened.ledger.committed());
+        tasks.spawn("the write-ahead log's moving", move |stop| {
+            move_log(sqlite.clone(), committed.clone(), stop)
+        });
     }
-    let watching = watch(Arc::clone(&opened.roots), tasks.stop());
-    tasks.spawn("the watch on the storage roots", watching);
-    let checkpointer = checkpointer(&opened).run(tasks.stop());
-    tasks.spawn("the checkpointer", checkpointer);
+    let roots = Arc::clone(&opened.roots);
+    tasks.spawn("the watch on the storage roots", move |stop| {
+        watch(Arc::clone(&roots), stop)
+    });
+    let parts = checkpointer_parts(&opened);
+    tasks.spawn("the checkpointer", move |stop| {
+        Checkpointer::new(parts.clone(), checkpointer::Settings::default()).run(stop)
+    });
     let api = Api {
         ledger: Arc::clone(&opened.ledger),
         proofs: Proofs::new(opened.store.proofs(), Arc::clone(&opened.started.identity)),
@@ -236,7 +242,11 @@ async fn upkeep(metrics: Metrics, stop: CancellationToken) -> Result<(), Infalli
 }
 
 pub(super) fn checkpointer(opened: &Opened) -> Checkpointer {
-    let parts = checkpointer::Parts {
+    Checkpointer::new(checkpointer_parts(opened), checkpointer::Settings::default())
+}
+
+fn checkpointer_parts(opened: &Opened) -> checkpointer::Parts {
+    checkpointer::Parts {
         store: opened.store.proofs(),
         reads: opened.store.reads(),
         coordination: opened.store.coordination(),
@@ -244,20 +254,21 @@ pub(super) fn checkpointer(opened: &Opened) -> Checkpointer {
         started: opened.started.clone(),
         witness: Arc::clone(opened.store.witness()),
         signal: CommitSignal::new(opened.ledger.committed()),
-    };
-    Checkpointer::new(parts, checkpointer::Settings::default())
+    }
 }
 
 /// The audit, and what is written for it behind the requests.
 fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
     let store = opened.store.audit();
     let attempts = Arc::new(crate::audit::attempts::Attempts::new(Arc::clone(&opened.clock)));
-    let recording = crate::audit::record(Arc::clone(&attempts), Arc::clone(&store), tasks.stop());
-    tasks.spawn("the record of attempts", recording);
-    tasks.spawn(
-        "the index of the audit",
-        crate::audit::index(Arc::clone(&store), tasks.stop()),
-    );
+    let (gathered, kept) = (Arc::clone(&attempts), Arc::clone(&store));
+    tasks.spawn("the record of attempts", move |stop| {
+        crate::audit::record(Arc::clone(&gathered), Arc::clone(&kept), stop)
+    });
+    let indexed = Arc::clone(&store);
+    tasks.spawn("the index of the audit", move |stop| {
+        crate::audit::index(Arc::clone(&indexed), stop)
+    });
     AuditTrail::new(store, attempts, &opened.keyring.keyed_hash("audit-cursor", b""))
 }
 

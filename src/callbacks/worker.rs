@@ -80,6 +80,7 @@ impl Default for WorkerOptions {
 }
 
 /// What the worker is made of.
+#[derive(Clone)]
 pub struct WorkerParts {
     /// What is owed.
     pub store: Arc<dyn CallbackStore>,

@@ -5,6 +5,7 @@ use super::error::ApiError;
 use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
 use crate::clock::SharedClock;
+use crate::panics::Panics;
 use crate::proofs::guard::Guard;
 use crate::store::witness::Witness;
 use crate::store::writer::WriterHealth;
@@ -48,6 +49,8 @@ pub struct Probes {
     pub metrics: Metrics,
     /// The storage roots.
     pub roots: Arc<StorageRoots>,
+    /// The background tasks that panic.
+    pub panics: Panics,
     /// Cancelled when the service stops: it is not ready for new work then.
     pub stopping: CancellationToken,
 }
@@ -78,7 +81,11 @@ impl Probes {
             "the guard file cannot be kept: an older copy of the database would not be noticed after a restart"
                 .to_owned()
         });
-        guard.into_iter().chain(self.roots.warnings()).collect()
+        guard
+            .into_iter()
+            .chain(self.roots.warnings())
+            .chain(self.panics.warnings())
+            .collect()
     }
 }
 

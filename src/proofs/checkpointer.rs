@@ -61,6 +61,7 @@ impl Default for Settings {
 }
 
 /// What the checkpointer works on.
+#[derive(Clone)]
 pub struct Parts {
     /// What proofs are made of.
     pub store: Arc<dyn ProofStore>,
