@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use sqlx::{ColumnIndex, Decode, Row, Type};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Reads columns by name, on either database.
 pub trait Columns: Row {
@@ -14,7 +15,15 @@ pub trait Columns: Row {
         T: Decode<'r, Self::Database> + Type<Self::Database>,
         &'static str: ColumnIndex<Self>,
     {
-        self.try_get(name).map_err(StoreError::database(operation))
+        // The driver's own reading of a time panics where it is out of range, as `infinity` is.
+        catch_unwind(AssertUnwindSafe(|| self.try_get(name)))
+            .unwrap_or_else(|_| {
+                Err(sqlx::Error::ColumnDecode {
+                    index: name.to_owned(),
+                    source: "the value is out of range".into(),
+                })
+            })
+            .map_err(StoreError::database(operation))
     }
 }
 

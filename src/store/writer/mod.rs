@@ -16,6 +16,7 @@
 //!   nothing to record, until it can: it heals without anybody's command.
 //! - A database that proves to be another one than this process knows ([`super::witness`]) gets nothing any more.
 
+mod attempt;
 mod batch;
 mod health;
 mod known;
@@ -30,9 +31,12 @@ use crate::clock::{ClockMoved, SharedClock};
 use crate::keyring::{Keyring, KeyringError};
 use crate::telemetry;
 use archive_ledger_domain::Rejection;
+use attempt::{Attempted, Failure};
 use batch::{Answer, Batch};
-use known::{KnownStream, LongStreams};
+use futures::FutureExt as _;
+use known::LongStreams;
 use prepared::Prepared;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -165,6 +169,8 @@ pub struct Writer<B> {
     committed: watch::Sender<Position>,
     purges: watch::Sender<Position>,
     known: LongStreams,
+    /// Whether something of the batch may have been committed.
+    committing: bool,
     health: Arc<WriterHealth>,
 }
 
@@ -198,6 +204,7 @@ pub fn writer<B: AppendBackend>(
             committed,
             purges,
             known: LongStreams::default(),
+            committing: false,
             health,
         },
         handle,
@@ -222,7 +229,9 @@ impl<B: AppendBackend> Writer<B> {
                     self.queue.recv_many(&mut batch, self.max_batch).await
                 }
                 () = tokio::time::sleep(pause) => {
-                    self.look().await;
+                    if AssertUnwindSafe(self.look()).catch_unwind().await.is_err() {
+                        self.begin_anew().await;
+                    }
                     continue;
                 }
             };
@@ -233,7 +242,7 @@ impl<B: AppendBackend> Writer<B> {
                 .drain(..)
                 .map(|queued| (queued.command, queued.reply))
                 .unzip();
-            let answers = self.record(&commands).await;
+            let answers = self.record_whatever_panics(&commands).await;
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that went away does not need its answer.
                 let _ = reply.send(answer);
@@ -250,6 +259,40 @@ impl<B: AppendBackend> Writer<B> {
         match self.backend.look(prove).await {
             Ok(()) => self.health.succeeded(),
             Err(error) => self.health.failed(&error),
+        }
+    }
+
+    /// Records a batch. A panic is told to its commands as a store that is away, and leaves nothing half done; where several
+    /// commands share the batch, each is tried on its own, so that the one at fault takes none of them with it.
+    async fn record_whatever_panics(&mut self, commands: &[Prepared]) -> Vec<Answer> {
+        self.committing = false;
+        if let Ok(answers) = AssertUnwindSafe(self.record(commands)).catch_unwind().await {
+            return answers;
+        }
+        self.begin_anew().await;
+        if commands.len() > 1 && !self.committing {
+            let mut answers = Vec::with_capacity(commands.len());
+            for command in commands {
+                answers.extend(Box::pin(self.record_whatever_panics(std::slice::from_ref(command))).await);
+            }
+            return answers;
+        }
+        let error = Arc::new(StoreError::inconsistent("record a batch", "the writer panicked"));
+        let answer = if self.committing {
+            CommandError::OutcomeUnknown(error)
+        } else {
+            CommandError::Unavailable(error)
+        };
+        commands.iter().map(|_| Err(answer.clone())).collect()
+    }
+
+    /// After a panic: what it left open is rolled back with its connection, and what was known is read again.
+    async fn begin_anew(&mut self) {
+        metrics::counter!(telemetry::TASK_PANICS_TOTAL, "task" => "the writer").increment(1);
+        tracing::error!("the writer panicked and begins anew on another connection");
+        self.known = LongStreams::default();
+        if let Err(error) = self.backend.reconnect().await {
+            self.health.failed(&error);
         }
     }
 
@@ -390,7 +433,9 @@ impl<B: AppendBackend> Writer<B> {
             long,
         };
         // Another connection may have found out meanwhile that the database is another one.
+        self.committing = true;
         let committed = self.backend.commit(&write).await;
+        self.committing = committed.as_ref().err().is_none_or(StoreError::outcome_unknown);
         match committed.and_then(|()| self.backend.witness().check()) {
             Ok(()) => {
                 metrics::histogram!(telemetry::APPEND_BATCH_SIZE).record(count(commands.len()));
@@ -422,42 +467,6 @@ impl<B: AppendBackend> Writer<B> {
             tracing::warn!(error = %telemetry::chain(&error), "the head lock could not be given back");
         }
     }
-}
-
-/// A failed attempt; `attempted` is there when it is unknown whether it was committed.
-struct Failure {
-    error: StoreError,
-    attempted: Option<Attempted>,
-}
-
-impl Failure {
-    const fn before_commit(error: StoreError) -> Self {
-        Self {
-            error,
-            attempted: None,
-        }
-    }
-
-    /// What those are told who waited for it in vain.
-    fn given_up(self) -> CommandError {
-        let error = Arc::new(self.error);
-        match self.attempted {
-            Some(_) => CommandError::OutcomeUnknown(error),
-            None => CommandError::Unavailable(error),
-        }
-    }
-}
-
-/// A batch whose commit was sent.
-struct Attempted {
-    answers: Vec<Answer>,
-    first: Option<(Position, uuid::Uuid)>,
-    /// The last event, if there is one.
-    mark: Option<Mark>,
-    position: Position,
-    /// Where the last event of a purge stands, if there is one.
-    purge: Option<Position>,
-    long: Vec<(String, KnownStream)>,
 }
 
 /// A count as metrics take it.
