@@ -12,6 +12,7 @@
 
 use crate::app::{self, StartError};
 use crate::config::Config;
+use crate::store::audit::blocks;
 use crate::store::rebuild::{Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TableDifferences};
 use crate::store::{Position, ReadStore, StoreError};
 use archive_ledger_domain::EntityKey;
@@ -21,6 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
+
+/// The table that is compared beside the projections.
+pub const AUDIT_INDEX: &str = "audit_blocks";
 
 /// How many events are replayed at a time.
 const PAGE: u32 = 5_000;
@@ -137,12 +141,33 @@ pub async fn run(
         rebuild.shadow.replace().await?;
     }
     rebuild.shadow.close().await?;
+    let index = audit_index(&store, mode).await?;
+    let replaced = replaced || (index.rows() > 0 && mode == Mode::Replace);
+    let mut tables = tables;
+    tables.push(index);
     Ok(Report {
         position,
         tables,
         replaced,
         replay,
     })
+}
+
+/// Compares the index of the audit with the log; where it differs, it is built again, and searches read the log meanwhile.
+async fn audit_index(store: &app::Store, mode: Mode) -> Result<TableDifferences, StoreError> {
+    let audit = match mode {
+        Mode::Check => store.snapshot().await?.audit(),
+        Mode::Replace => store.audit(),
+    };
+    let head = audit.audit_snapshot().await?.position;
+    let found = blocks::compare(&*audit, head).await?;
+    let mut table = TableDifferences::none(AUDIT_INDEX);
+    (table.missing, table.surplus) = (found.missing, found.surplus);
+    if found.first_block.is_some() && mode == Mode::Replace {
+        audit.empty_index().await?;
+        while blocks::index_next(&*audit).await? {}
+    }
+    Ok(table)
 }
 
 struct Rebuild<'a> {

@@ -22,6 +22,7 @@ use crate::store::rebuild::RebuildStore;
 use crate::store::reconcile::ReconcileStore;
 use crate::store::repository::Repository;
 use crate::store::retention::RetentionStore;
+use crate::store::side::SideStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::witness::Witness;
 use crate::store::writer::{WriterHandle, writer};
@@ -230,6 +231,26 @@ impl Store {
     /// What a comparison of the storage with the ledger reads.
     #[must_use]
     pub fn reconcile(&self) -> Arc<dyn ReconcileStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The same store, held still: everything that is read of it is of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn snapshot(&self) -> Result<Self, StoreError> {
+        match self {
+            Self::Postgres(store) => store.snapshot().await.map(Self::Postgres),
+            Self::Sqlite(store) => store.snapshot().await.map(Self::Sqlite),
+        }
+    }
+
+    /// What stands beside the log.
+    #[must_use]
+    pub fn side(&self) -> Arc<dyn SideStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// How often attempts are written and full blocks are looked for. A crash loses the attempts of this long at the most.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How often the index is compared with the log.
+const CHECKED_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// The pause between two parts of the index, for commands that want the store meanwhile.
 const INDEX_PAUSE: Duration = Duration::from_millis(10);
 
@@ -41,15 +44,42 @@ pub async fn record(
     }
 }
 
-/// Extends the index of blocks behind the log, until it is told to stop.
+/// Compares the index with the log and empties it where they differ: a search would miss events.
+async fn check_index(store: &dyn AuditStore) -> Result<(), crate::store::StoreError> {
+    let before = store.indexed_blocks().await?;
+    let head = store.audit_snapshot().await?.position;
+    let found = blocks::compare(store, head).await?;
+    // Another instance may have emptied it meanwhile.
+    if found.first_block.is_none() || store.indexed_blocks().await? < before {
+        return Ok(());
+    }
+    tracing::error!(
+        missing = found.missing,
+        surplus = found.surplus,
+        "the index of the audit is not what the log says: it is built again"
+    );
+    store.empty_index().await
+}
+
+/// Extends the index of blocks behind the log, until it is told to stop; compares it with the log when it has caught up for the
+/// first time, and then once a day.
 ///
 /// # Errors
 /// None: what cannot be indexed now is indexed at the next look, and read in the log until then.
 pub async fn index(store: Arc<dyn AuditStore>, stop: CancellationToken) -> Result<(), Infallible> {
+    let mut checked: Option<tokio::time::Instant> = None;
     loop {
         let pause = match blocks::index_next(&*store).await {
             Ok(true) => INDEX_PAUSE,
-            Ok(false) => EVERY,
+            Ok(false) => {
+                if checked.is_none_or(|checked| checked.elapsed() >= CHECKED_EVERY) {
+                    checked = Some(tokio::time::Instant::now());
+                    if let Err(error) = check_index(&*store).await {
+                        tracing::warn!(error = %telemetry::chain(&error), "the index of the audit could not be compared with the log");
+                    }
+                }
+                EVERY
+            }
             Err(error) => {
                 tracing::warn!(error = %telemetry::chain(&error), "the index of the audit could not be extended");
                 EVERY

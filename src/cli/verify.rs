@@ -106,6 +106,7 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
         (None, None) => None,
     };
     let disclosures = Arc::new(disclosures);
+    let with_payloads = arguments.payloads.is_some();
     let bar = ProgressBar::new(0).with_style(bar_style("verifying"));
     let said = match source {
         Some(source) => {
@@ -117,9 +118,11 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
                 roots: Vec::new(),
                 progress: &|done, of| show(&bar, done, of),
             };
-            check_log(request).await.map(|report| told(&report))
+            check_log(request)
+                .await
+                .map(|report| told(&report, with_payloads))
         }
-        None => database(config, &bar, key, since, disclosures).await?,
+        None => database(config, &bar, key, since, (disclosures, with_payloads)).await?,
     };
     bar.finish_and_clear();
     say(&said?)
@@ -130,7 +133,7 @@ async fn database(
     bar: &ProgressBar,
     key: VerifierKey,
     since: Option<String>,
-    disclosures: Arc<Disclosures>,
+    (disclosures, with_payloads): (Arc<Disclosures>, bool),
 ) -> Result<Result<String, Finding>, Failure> {
     let store = match app::existing(config).await {
         Ok(store) => store,
@@ -156,7 +159,7 @@ async fn database(
         progress: &progress,
     };
     Ok(check_database(request).await.map(|report| {
-        let mut text = told(&report.log);
+        let mut text = told(&report.log, with_payloads);
         let opened = if report.opened {
             "sealed details opened"
         } else {
@@ -165,7 +168,7 @@ async fn database(
         // Writing to a string never fails.
         let _ = writeln!(
             text,
-            "database: {} rows, {} checkpoints, the projections and the head agree ({opened})",
+            "database: {} rows, {} checkpoints, the projections and the head agree, and so do keys, erasures, jobs and the index of the audit ({opened})",
             report.rows, report.checkpoints
         );
         text
@@ -178,8 +181,17 @@ fn bundle(path: &Path, key: &VerifierKey) -> Result<(), Failure> {
         .map_err(|error| Finding::tampered(format!("the bundle is malformed at line {}", error.line())));
     let parsed = parsed?;
     let report = check_bundle(&parsed, key)?;
+    if !report.complete {
+        // All that it holds is sound, and what it lacks nobody could tell.
+        return Err(Finding::Incomplete(format!(
+            "the bundle has no statement of its ledger: its {} events are in the signed log, and it does not prove completeness, nor \
+             which entity they are of; ask the ledger for a new one",
+            report.events.len()
+        ))
+        .into());
+    }
     let mut text = format!(
-        "sound: {} events of one stream, which the bundle says is {}/{}, in the log {} of {} events\n",
+        "sound: {} events of one stream, all of {}/{} so far, in the log {} of {} events\n",
         report.events.len(),
         shown(&parsed.entity_type),
         shown(&parsed.id),
@@ -192,7 +204,7 @@ fn bundle(path: &Path, key: &VerifierKey) -> Result<(), Failure> {
     say(&text)
 }
 
-fn told(report: &LogReport) -> String {
+fn told(report: &LogReport, with_payloads: bool) -> String {
     let checkpoint = &report.checkpoint;
     let mut text = format!(
         "sound: {}, {} events in {} streams, root {}\n",
@@ -201,7 +213,7 @@ fn told(report: &LogReport) -> String {
         report.streams,
         hex::encode(checkpoint.root)
     );
-    if report.payloads > 0 {
+    if with_payloads {
         let _ = writeln!(text, "payloads: {} are what the log commits to", report.payloads);
     }
     for notice in &report.notices {

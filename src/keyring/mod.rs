@@ -172,6 +172,15 @@ impl Keyring {
         self.keks.contains_key(kek_id)
     }
 
+    /// The same without some of its wrapping keys: what they wrap cannot be opened.
+    #[must_use]
+    pub fn without<'k>(mut self, kek_ids: impl IntoIterator<Item = &'k str>) -> Self {
+        for kek_id in kek_ids {
+            self.keks.remove(kek_id);
+        }
+        self
+    }
+
     /// Whether the key of this id is given up.
     #[must_use]
     pub fn has_retired(&self, kek_id: &str) -> bool {

@@ -4,8 +4,8 @@
 //! personal details while the entity's key exists. `archive-ledger verify --bundle` checks it (`verify/bundle.rs`).
 
 use super::{Answer, ProofError, Proofs};
-use crate::keyring::Keyring;
-use crate::store::{ReadStore, StoreError};
+use crate::keyring::{Keyring, KeyringError};
+use crate::store::{Hash, ReadStore, StoreError};
 use archive_ledger_domain::{EntityKey, EventName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,6 +32,75 @@ pub struct Bundle {
     pub fork: Option<String>,
     /// Every event of the entity, oldest first.
     pub events: Vec<Evidence>,
+    /// What the ledger states of the bundle, a signed note ([`EvidenceStatement`]): which entity the entries are of, and how many there
+    /// are. Bundles of older versions have none, and prove neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+}
+
+/// What a ledger states of a bundle.
+///
+/// Entries name an entity by a pseudonym that only the holder of the keyring can compute, and no proof shows that nothing came after
+/// the last one. The ledger says both, and signs it with the key of its checkpoints:
+///
+/// ```text
+/// archive-ledger evidence v1
+/// entity backups/497f6eca-6276-4993-bfeb-53cbbbba6f08
+/// stream <pseudonym>
+/// tree 1200 <root>                       as of this checkpoint
+/// events 3 <leaf hash of the last one>   there are so many
+/// details 1 disclosed, 0 erased, 0 unreadable
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceStatement<'a> {
+    /// The entity's type.
+    pub entity_type: &'a str,
+    /// Its id.
+    pub id: &'a str,
+    /// The pseudonym of its stream.
+    pub stream: &'a Hash,
+    /// The size of the tree.
+    pub size: u64,
+    /// Its root.
+    pub root: &'a Hash,
+    /// How many events there are.
+    pub events: usize,
+    /// The leaf hash of the last one.
+    pub last: &'a Hash,
+    /// How many events have their details disclosed, erased, or unreadable.
+    pub details: [usize; 3],
+}
+
+impl EvidenceStatement<'_> {
+    /// The text that is signed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let [disclosed, erased, unreadable] = self.details;
+        format!(
+            "archive-ledger evidence v1\nentity {}/{}\nstream {}\ntree {} {}\nevents {} {}\n\
+             details {disclosed} disclosed, {erased} erased, {unreadable} unreadable\n",
+            self.entity_type,
+            self.id,
+            STANDARD.encode(self.stream),
+            self.size,
+            STANDARD.encode(self.root),
+            self.events,
+            STANDARD.encode(self.last),
+        )
+    }
+}
+
+impl Bundle {
+    /// How many events have their details disclosed, erased, or unreadable.
+    #[must_use]
+    pub fn details(&self) -> [usize; 3] {
+        let count = |is: fn(&Evidence) -> bool| self.events.iter().filter(|event| is(event)).count();
+        [
+            count(|event| event.details.is_some()),
+            count(|event| event.erased),
+            count(|event| event.unreadable),
+        ]
+    }
 }
 
 /// One event.
@@ -49,6 +118,9 @@ pub struct Evidence {
     pub details: Option<DisclosedDetails>,
     /// Whether something was sealed with the event and is gone for good.
     pub erased: bool,
+    /// Whether something is sealed with it that the ledger could not open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 /// Facts and context.
@@ -93,11 +165,13 @@ impl Proofs {
         keyring: &Keyring,
         key: &EntityKey,
     ) -> Result<Answer<Bundle>, ProofError> {
+        // The checkpoint is read first: of what it covers, nothing is missing in a stream that is read behind it.
+        let checkpoint = self.checkpoint().await?;
         let Some(stream) = reads.stream(key).await? else {
             return Ok(Answer::Unknown);
         };
         let last = stream.events.last().map_or(0, |event| event.position);
-        let Some(checkpoint) = self.checkpoint().await?.filter(|signed| signed.size >= last) else {
+        let Some(checkpoint) = checkpoint.filter(|signed| signed.size >= last) else {
             return Ok(Answer::NotYet);
         };
         let stream_id = key.stream_id();
@@ -105,8 +179,8 @@ impl Proofs {
         let indexes: Vec<u64> = stream.events.iter().map(|event| event.position - 1).collect();
         let proofs = self.inclusion(&indexes, checkpoint.size).await?;
         let data_key = match &stream.data_key {
-            Some(wrapped) => Some(keyring.unwrap(&stream_id, wrapped)?),
-            None => None,
+            Some(wrapped) => keyring.unwrap(&stream_id, wrapped),
+            None => Err(KeyringError::Lost),
         };
         let purged = stream
             .events
@@ -114,19 +188,31 @@ impl Proofs {
             .any(|event| event.event.name() == EventName::Purged);
         let mut events = Vec::with_capacity(stream.events.len());
         for ((stored, proof), disclosed) in stream.events.iter().zip(proofs).zip(disclosures) {
-            let details = match (&data_key, &stored.sealed) {
-                (Some(data_key), Some(sealed)) => {
-                    let (salt, content) = data_key.disclose_details(&stream_id, stored.event_id, sealed)?;
-                    Some(DisclosedDetails {
-                        salt: STANDARD.encode(salt),
-                        content: text(&content)?,
-                    })
+            let opened = match (&data_key, &stored.sealed) {
+                (Ok(data_key), Some(sealed)) => data_key
+                    .disclose_details(&stream_id, stored.event_id, sealed)
+                    .inspect_err(|error| keyring.report_unreadable(&stream_id, error))
+                    .ok(),
+                (Ok(_), None) => None,
+                (Err(error), sealed) => {
+                    if sealed.is_some() {
+                        keyring.report_unreadable(&stream_id, error);
+                    }
+                    None
                 }
-                (Some(_), None) | (None, _) => None,
+            };
+            let details = match opened {
+                Some((salt, content)) => Some(DisclosedDetails {
+                    salt: STANDARD.encode(salt),
+                    content: text(&content)?,
+                }),
+                None => None,
             };
             let entry = text(&stored.entry)?;
+            let withheld = details.is_none() && entry.contains("\"kid\":");
             events.push(Evidence {
-                erased: purged && details.is_none() && entry.contains("\"kid\":"),
+                erased: purged && withheld,
+                unreadable: !purged && withheld,
                 entry,
                 proof: proof.iter().map(|hash| STANDARD.encode(hash)).collect(),
                 payload: DisclosedPayload {
@@ -138,14 +224,29 @@ impl Proofs {
                 details,
             });
         }
-        Ok(Answer::Found(Bundle {
+        let mut bundle = Bundle {
             format: FORMAT.to_owned(),
             entity_type: key.entity_type().as_str().to_owned(),
             id: key.id().to_owned(),
             checkpoint: checkpoint.note,
             fork: self.identity().statement().map(ToOwned::to_owned),
             events,
-        }))
+            statement: None,
+        };
+        if let Some(last) = stream.events.last() {
+            let statement = EvidenceStatement {
+                entity_type: &bundle.entity_type,
+                id: &bundle.id,
+                stream: &keyring.stream_pseudonym(&stream_id),
+                size: checkpoint.size,
+                root: &checkpoint.root,
+                events: bundle.events.len(),
+                last: &last.leaf,
+                details: bundle.details(),
+            };
+            bundle.statement = Some(self.identity().key().sign(&statement.text())?);
+        }
+        Ok(Answer::Found(bundle))
     }
 }
 

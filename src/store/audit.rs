@@ -245,6 +245,16 @@ pub trait AuditStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<u64>, StoreError>;
 
+    /// What the index of blocks says, in the order of token and block, behind a pair of them: `limit` pairs at the most.
+    async fn index_entries(
+        &self,
+        after: Option<(i64, u64)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, u64)>, StoreError>;
+
+    /// Empties the index of blocks: it is built again from the first block on, and the log itself is read meanwhile.
+    async fn empty_index(&self) -> Result<(), StoreError>;
+
     /// Adds the blocks from `first` on to the index, each with its tokens; nothing when the index does not end at `first`,
     /// because another instance was faster.
     async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError>;

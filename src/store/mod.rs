@@ -27,6 +27,7 @@ pub mod reconcile;
 pub mod repository;
 pub mod retention;
 mod schema;
+pub mod side;
 pub mod sqlite;
 pub mod storage_roots;
 pub mod witness;

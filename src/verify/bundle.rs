@@ -8,7 +8,7 @@ use crate::merkle::entry_view::EntryView;
 use crate::merkle::leaf_hash;
 use crate::merkle::note::VerifierKey;
 use crate::merkle::proofs::verify_inclusion;
-use crate::proofs::evidence::{Bundle, Evidence, FORMAT};
+use crate::proofs::evidence::{Bundle, Evidence, EvidenceStatement, FORMAT};
 use crate::proofs::fork::Statement;
 use crate::store::Hash;
 use archive_ledger_domain::{EntityKey, EntityType};
@@ -23,13 +23,15 @@ pub struct BundleReport {
     pub checkpoint: Checkpoint,
     /// Each event, in words.
     pub events: Vec<String>,
+    /// Whether the ledger itself says which entity it is, and that no event is missing.
+    pub complete: bool,
 }
 
 /// Checks a bundle: that each entry is in the signed log, that the entries are one stream from its first event on without a
 /// gap, and that what is disclosed is what they commit to.
 ///
-/// It cannot show that nothing happened after the last event, nor (without the keyring) that the stream is that of the entity
-/// that the bundle names.
+/// That nothing happened after the last event up to the checkpoint, and that the stream is that of the entity that the bundle names,
+/// the ledger states with its signature. A bundle without the statement shows neither.
 ///
 /// # Errors
 /// [`Finding::Tampered`].
@@ -82,7 +84,70 @@ pub fn check_bundle(bundle: &Bundle, key: &VerifierKey) -> Result<BundleReport, 
         previous = Some(leaf);
         events.push(told(evidence, &view));
     }
-    Ok(BundleReport { checkpoint, events })
+    let purged = bundle
+        .events
+        .iter()
+        .any(|evidence| EntryView::parse(evidence.entry.as_bytes()).is_ok_and(|view| view.et == "purged"));
+    let withheld = bundle
+        .events
+        .iter()
+        .any(|evidence| evidence.erased != (purged && evidence.erased));
+    let kept = bundle
+        .events
+        .iter()
+        .any(|evidence| purged && evidence.details.is_some());
+    if withheld || kept {
+        return Err(Finding::tampered(
+            "details are erased exactly when their entity is purged, and the bundle says otherwise",
+        ));
+    }
+    let complete = match (&bundle.statement, stream, previous) {
+        (Some(statement), Some(stream), Some(last)) => {
+            stated(bundle, statement, key, &checkpoint, (&stream, &last))?;
+            true
+        }
+        (Some(_) | None, _, _) => false,
+    };
+    Ok(BundleReport {
+        checkpoint,
+        events,
+        complete,
+    })
+}
+
+/// Whether the ledger states what the bundle holds.
+fn stated(
+    bundle: &Bundle,
+    statement: &str,
+    key: &VerifierKey,
+    checkpoint: &Checkpoint,
+    (stream, last): (&Hash, &Hash),
+) -> Result<(), Finding> {
+    let said = key.open(statement).map_err(|error| {
+        Finding::tampered(format!("the ledger's statement is not to be trusted: {error}"))
+    })?;
+    let expected = EvidenceStatement {
+        entity_type: &bundle.entity_type,
+        id: &bundle.id,
+        stream,
+        size: checkpoint.size,
+        root: &checkpoint.root,
+        events: bundle.events.len(),
+        last,
+        details: bundle.details(),
+    }
+    .text();
+    if said == expected {
+        return Ok(());
+    }
+    let lines = said.lines().zip(expected.lines());
+    let differs = lines.into_iter().find(|(said, expected)| said != expected);
+    let (said, held) = differs.unwrap_or(("something else", "this"));
+    Err(Finding::tampered(format!(
+        "the ledger states {:?}, and the bundle holds {:?}",
+        shown(said),
+        shown(held)
+    )))
 }
 
 fn disclosed(evidence: &Evidence, view: &EntryView<'_>) -> Result<(), String> {
@@ -97,16 +162,24 @@ fn disclosed(evidence: &Evidence, view: &EntryView<'_>) -> Result<(), String> {
             }
             Ok(())
         }
-        (None, None, false) | (None, Some(_), true) => Ok(()),
+        (None, Some(_), true) if evidence.unreadable => {
+            Err("it is marked as erased and as unreadable".into())
+        }
+        (None, Some(_), true) => Ok(()),
+        // Only the ledger's statement tells whether it is so.
+        (None, Some(_), false) if evidence.unreadable => Ok(()),
         (None, Some(_), false) => Err("its details are withheld and not marked as erased".into()),
-        (Some(_), _, true) | (None, None, true) => {
-            Err("it is marked as erased, and there is nothing that could be".into())
+        (None, None, false) if !evidence.unreadable => Ok(()),
+        (Some(_), _, true) | (None, None, true | false) => {
+            Err("it is marked as erased or unreadable, and there is nothing that could be".into())
         }
     }
 }
 
 fn told(evidence: &Evidence, view: &EntryView<'_>) -> String {
-    let details = if evidence.erased {
+    let details = if evidence.unreadable {
+        ", its details could not be opened"
+    } else if evidence.erased {
         ", its details are erased"
     } else if evidence.details.is_some() {
         ", its details are disclosed"

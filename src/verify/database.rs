@@ -1,21 +1,31 @@
 //! A ledger's own database: everything that is checked of an exported log, and everything that the database has beside it.
 
 use super::Finding;
+use super::beside::check_beside;
 use super::log::{LogReport, Request, check_log};
 use super::payloads::Disclosures;
-use super::rows::check_rows;
+use super::rows::{Followed, check_rows};
 use super::source::{Database, Source};
 use crate::app::{StartError, Store};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
+use crate::foreign_text::shown;
 use crate::keyring::Keyring;
+use crate::keyring_check::{self, Mismatch};
 use crate::merkle::checkpoint::Checkpoint;
-use crate::merkle::note::VerifierKey;
+use crate::merkle::note::{VerifierKey, unverified_text};
 use crate::proofs::Identity;
 use crate::rebuild::{self, Mode, RebuildError};
 use crate::secret_files;
+use crate::small_files::{self, NOTE_MAX};
 use crate::store::Hash;
 use crate::store::proofs::ProofStore;
+use chrono::TimeDelta;
+use std::io::ErrorKind;
 use std::sync::Arc;
+
+/// How far clocks may differ before an event is dated in the future.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// How many checkpoints are read at a time.
 const PAGE: u32 = 1024;
@@ -60,49 +70,107 @@ pub struct DatabaseReport {
     pub opened: bool,
 }
 
-/// Checks a ledger's database.
+/// Checks a ledger's database, as it is at one moment. What looks wrong is looked at once more, at another moment, before anybody
+/// is accused: the guard file is no part of the database, and neither is the replay of the projections.
 ///
 /// # Errors
 /// [`Finding`]: the first thing that is wrong.
 pub async fn check_database(request: DatabaseRequest<'_>) -> Result<DatabaseReport, Finding> {
-    let (proofs, reads) = (request.store.proofs(), request.store.reads());
+    match check_once(&request).await {
+        Err(Finding::Tampered { .. }) => {
+            request.disclosures.begin_again();
+            check_once(&request).await
+        }
+        other => other,
+    }
+}
+
+async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Finding> {
+    // Read before the database, which the service writes first: so it cannot be the newer one.
+    let guard = guard_note(request.config)?;
+    let store = request.store.snapshot().await?;
+    let (proofs, reads) = (store.proofs(), store.reads());
     let remembered = Identity::remembered(&*proofs).await;
     let remembered = remembered.map_err(|error| Finding::tampered(error.to_string()))?;
     let (origins, statement) =
         remembered.ok_or_else(|| Finding::Incomplete("the ledger was never signed".into()))?;
+    let ledger = u64::try_from(origins.len()).unwrap_or(0);
     let mut roots = signed_roots(&*proofs, &origins).await?;
     let checkpoints = roots.len();
-    // Read before the last checkpoint, which the service writes first: so it cannot be the newer one.
-    if let Some(guarded) = guarded(request.config, &origins)? {
+    let guarded = guarded(request.config, guard.as_deref(), &origins)?;
+    if let Some(guarded) = &guarded {
+        let last = proofs.last_checkpoint(ledger).await?.map_or(0, |last| last.size);
+        if guarded.size > last {
+            return Err(Finding::tampered(format!(
+                "the guard file has a checkpoint over {} entries, and the last one in the database is over {last}",
+                guarded.size
+            )));
+        }
         roots.push((guarded.size, guarded.root, "the guard file".to_owned()));
     }
     let source: Arc<dyn Source> = Arc::new(Database {
         store: Arc::clone(&proofs),
-        ledger: u64::try_from(origins.len()).unwrap_or(0),
+        ledger,
         statement,
     });
-    let log = check_log(Request {
+    let mut log = check_log(Request {
         source,
-        key: request.key,
-        since: request.since,
-        disclosures: request.disclosures,
+        key: request.key.clone(),
+        since: request.since.clone(),
+        disclosures: Arc::clone(&request.disclosures),
         roots,
         progress: &|done, of| (request.progress)(Stage::Log, done, of),
     })
     .await?;
-    let keyring = keyring(request.config)?;
-    let head = check_rows(&*proofs, &*reads, keyring.as_ref(), &|done, of| {
+    if guard.is_none() {
+        log.notices
+            .push("there is no guard file: whether the database was rolled back cannot be told".into());
+    }
+    let (keyring, gaps) = keyring(request.config, &store).await?;
+    let (head, followed) = check_rows(&*proofs, &*reads, keyring.as_ref(), &|done, of| {
         (request.progress)(Stage::Rows, done, of);
     })
     .await?;
+    check_beside(
+        &*store.side(),
+        &*store.audit(),
+        &followed,
+        log.checkpoint.size,
+        ledger,
+    )
+    .await?;
     (request.progress)(Stage::Projections, 0, 1);
     projections(request.config).await?;
+    incomplete(gaps, &followed)?;
+    if head
+        .recorded_at
+        .is_some_and(|time| time > SystemClock.now() + AHEAD)
+    {
+        log.notices
+            .push("the last event is dated in the future: a clock ran ahead when it was recorded".into());
+    }
     Ok(DatabaseReport {
         log,
         rows: head.position,
         checkpoints,
         opened: keyring.is_some(),
     })
+}
+
+/// What could not be checked because keys are missing.
+fn incomplete(mut gaps: Vec<String>, followed: &Followed) -> Result<(), Finding> {
+    if gaps.is_empty() {
+        gaps.extend(followed.unopened.iter().map(|(kek_id, details)| {
+            format!("the keyring has no key {kek_id:?}: {details} sealed details could not be opened")
+        }));
+    }
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    Err(Finding::Incomplete(format!(
+        "--keyring-file: {}; all else is sound",
+        gaps.join("; ")
+    )))
 }
 
 /// Every root that was ever signed, by size; each note is opened with its origin's key.
@@ -139,34 +207,75 @@ async fn signed_roots(
     Ok(roots)
 }
 
-/// The checkpoint of the guard file, if there is one of the current origin.
-fn guarded(config: &Config, origins: &[VerifierKey]) -> Result<Option<Checkpoint>, Finding> {
+/// What the guard file holds; `None` when there is none.
+fn guard_note(config: &Config) -> Result<Option<String>, Finding> {
     let path = &config.guard_file;
-    let Ok(note) = std::fs::read_to_string(path) else {
-        return Ok(None);
-    };
-    let Some(current) = origins.last() else {
-        return Ok(None);
-    };
-    if note.starts_with(&format!("{}\n", current.name())) {
-        return Checkpoint::open(&note, current)
+    match small_files::read(path, NOTE_MAX) {
+        Ok(note) => String::from_utf8(note)
             .map(Some)
-            .map_err(|error| Finding::tampered(format!("{}: {error}", path.display())));
+            .map_err(|_| Finding::tampered(format!("the guard file {} is no text", path.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Finding::Incomplete(format!(
+            "--guard-file: cannot read {}: {error}",
+            path.display()
+        ))),
     }
-    Ok(None)
 }
 
-/// The ledger's keyring, if it is at hand.
-fn keyring(config: &Config) -> Result<Option<Keyring>, Finding> {
+/// The checkpoint of the guard file, if it is of the current origin.
+fn guarded(
+    config: &Config,
+    note: Option<&str>,
+    origins: &[VerifierKey],
+) -> Result<Option<Checkpoint>, Finding> {
+    let Some(note) = note else { return Ok(None) };
+    let ruined = |what: &dyn std::fmt::Display| {
+        let path = config.guard_file.display();
+        Finding::tampered(format!(
+            "the guard file {path} is no checkpoint of this ledger: {what}"
+        ))
+    };
+    let text = unverified_text(note).map_err(|error| ruined(&error))?;
+    let origin = Checkpoint::parse(text).map_err(|error| ruined(&error))?.origin;
+    let known = origins.iter().find(|key| key.name() == origin);
+    let known = known.ok_or_else(|| ruined(&format_args!("it is of {}", shown(&origin))))?;
+    let checkpoint = Checkpoint::open(note, known).map_err(|error| ruined(&error))?;
+    // That of an origin that was forked may be of what was lost.
+    Ok(Some(checkpoint).filter(|_| origins.last() == Some(known)))
+}
+
+/// The ledger's keyring, if it is at hand, and what is missing of it or is another one's. Without the key that makes pseudonyms
+/// there is none.
+async fn keyring(config: &Config, store: &Store) -> Result<(Option<Keyring>, Vec<String>), Finding> {
     let path = config.keyring_file.display();
     let content = secret_files::load(&config.keyring_file)
-        .map_err(|error| Finding::Incomplete(format!("the keyring cannot be read: {error}")))?;
+        .map_err(|error| Finding::Incomplete(format!("--keyring-file: {error}")))?;
     let Some(content) = content else {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     };
-    Keyring::parse(&content)
-        .map(Some)
-        .map_err(|error| Finding::Incomplete(format!("{path} is no keyring: {error}")))
+    let keyring = Keyring::parse(&content)
+        .map_err(|error| Finding::Incomplete(format!("--keyring-file: {path} is no keyring: {error}")))?;
+    let found = match keyring_check::check(&keyring, &*store.keys()).await {
+        Ok(_) => return Ok((Some(keyring), Vec::new())),
+        Err(found) => found,
+    };
+    let (mut gaps, mut another, mut changed) = (Vec::new(), false, Vec::new());
+    for mismatch in found {
+        gaps.push(mismatch.to_string());
+        match mismatch {
+            Mismatch::Other { .. } => another = true,
+            Mismatch::Changed {
+                kek_id: Some(kek_id), ..
+            } => changed.push(kek_id),
+            Mismatch::Changed { kek_id: None, .. } => {
+                another |= gaps.iter().any(|gap| gap.contains("pseudonym"))
+            }
+            Mismatch::Missing { .. } => {}
+            Mismatch::Store(error) => return Err(error.into()),
+        }
+    }
+    let usable = keyring.without(changed.iter().map(String::as_str));
+    Ok((Some(usable).filter(|_| !another), gaps))
 }
 
 /// Replays the log and compares.

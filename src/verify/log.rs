@@ -109,7 +109,7 @@ pub async fn check_log(request: Request<'_>) -> Result<LogReport, Finding> {
     Ok(LogReport {
         checkpoint,
         streams: walk.streams.len(),
-        payloads: request.disclosures.len(),
+        payloads: request.disclosures.compared(),
         notices,
     })
 }

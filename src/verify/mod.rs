@@ -6,11 +6,12 @@
 //! | given | checked |
 //! |---|---|
 //! | `--url`, `--dir` | signature, every entry's form, hash and position, every stream's revisions and chain, times, roots, tiles |
-//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, projections |
+//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys, erasures, jobs, the audit's index, projections |
 //! | `--since` | that the log goes on from an old checkpoint |
 //! | `--payloads` | that disclosed payloads are what the entries commit to |
 //! | `--bundle` | one entity's evidence, offline |
 
+mod beside;
 pub mod bundle;
 pub mod database;
 mod log;
@@ -65,7 +66,7 @@ impl From<StoreError> for Finding {
                 Self::tampered(error.to_string())
             }
             StoreError::Database { source, .. } => match source {
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
                     Self::tampered(error.to_string())
                 }
                 other => Self::Incomplete(format!("{error}: {other}")),

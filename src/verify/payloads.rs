@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest line of a payload file, in bytes. It holds an event's details in JSON within JSON, which may be several times as
 /// long as the request that brought them.
@@ -118,7 +119,11 @@ pub enum PayloadsError {
 
 /// The commitments of disclosed payloads, by position.
 #[derive(Debug, Default)]
-pub struct Disclosures(BTreeMap<u64, Disclosed>);
+pub struct Disclosures {
+    by_position: BTreeMap<u64, Disclosed>,
+    /// How many were compared with their entries.
+    compared: AtomicUsize,
+}
 
 impl Disclosures {
     /// Reads a payload file.
@@ -153,24 +158,26 @@ impl Disclosures {
                 return Err(refuse(format!("position {position} stands there twice")));
             }
         }
-        Ok(Self(disclosed))
+        Ok(Self {
+            by_position: disclosed,
+            compared: AtomicUsize::new(0),
+        })
     }
 
-    /// How many payloads are disclosed.
+    /// How many payloads were compared with their entries and are what these commit to.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    pub fn compared(&self) -> usize {
+        self.compared.load(Ordering::Relaxed)
     }
 
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Forgets what was compared, to compare once more.
+    pub fn begin_again(&self) {
+        self.compared.store(0, Ordering::Relaxed);
     }
 
     /// Compares an entry with what is disclosed of its event.
     pub(super) fn compare(&self, position: u64, view: &EntryView<'_>) -> Result<(), String> {
-        let Some(disclosed) = self.0.get(&position) else {
+        let Some(disclosed) = self.by_position.get(&position) else {
             return Ok(());
         };
         if disclosed.payload != view.p {
@@ -180,6 +187,7 @@ impl Disclosures {
             return Err("the disclosed details are not what the entry commits to".into());
         }
         let Some(said) = &disclosed.said else {
+            self.compared.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
         let fits = [
@@ -196,13 +204,16 @@ impl Disclosures {
         ];
         match fits.into_iter().find(|(_, fits)| !fits) {
             Some((field, _)) => Err(format!("the exported {field} is not what the entry says")),
-            None => Ok(()),
+            None => {
+                self.compared.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
         }
     }
 
     /// Whether the log has all that is disclosed.
     pub(super) fn all_within(&self, size: u64) -> Result<(), Finding> {
-        match self.0.last_key_value() {
+        match self.by_position.last_key_value() {
             Some((position, _)) if *position > size => Err(Finding::at(
                 *position,
                 format!("a payload is disclosed, and the signed log ends at {size}"),

@@ -1,22 +1,20 @@
 //! The rows of the log against their entries: what the service reads is what was signed.
 
 use super::Finding;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, KeyringError};
 use crate::merkle::entry::{Payload, details_commitment, entry_time, payload_commitment};
 use crate::merkle::entry_view::EntryView;
-use crate::merkle::{Frontier, leaf_hash};
+use crate::merkle::{Frontier, leaf_hash, sha256};
 use crate::store::proofs::{ProofStore, RawEvent};
-use crate::store::{Hash, Head, ReadStore};
-use archive_ledger_domain::{AGGREGATE_TYPE, EventName};
+use crate::store::{Hash, Head, ReadStore, decode_payload};
+use archive_ledger_domain::{AGGREGATE_TYPE, Event, EventName};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
 /// How many rows are read at a time.
 const PAGE: u32 = 1024;
-
-/// How often the walk follows a head that moves.
-const ROUNDS: u32 = 8;
 
 /// Which hashes of pseudonyms stand for which names, where no keyring tells.
 #[derive(Default)]
@@ -36,6 +34,76 @@ impl Pseudonyms {
     }
 }
 
+/// What stands for a stream while it is followed: half a hash of its id.
+pub type StreamKey = u128;
+
+/// What the log implies about an entity.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stream {
+    /// Its key, and the position of the first entry that names it.
+    pub kid: Option<(Uuid, u64)>,
+    /// Where it was purged.
+    pub purged: Option<u64>,
+    /// The purge that is under way.
+    pub under_way: Option<Uuid>,
+    /// Where the first sealed details stand that are gone.
+    gone: Option<u64>,
+    /// Where the first sealed details stand that are there.
+    sealed: Option<u64>,
+}
+
+/// A purge that was requested.
+#[derive(Debug, Clone, Copy)]
+pub struct Purge {
+    /// Where.
+    pub position: u64,
+    /// The purge.
+    pub purge_id: Uuid,
+    /// Of what.
+    pub stream: StreamKey,
+    /// How many storage URIs it has to clean.
+    pub storage_count: u32,
+}
+
+/// What the log implies about what stands beside it.
+#[derive(Debug, Default)]
+pub struct Followed {
+    /// The last position.
+    pub position: u64,
+    /// Every entity.
+    pub streams: HashMap<StreamKey, Stream>,
+    /// Purges that were requested, by the id of the event.
+    pub requests: HashMap<Uuid, Purge>,
+    /// How purges ended: position and entity, by the id of the event.
+    pub outcomes: HashMap<Uuid, (u64, StreamKey)>,
+    /// Wrapping keys that the keyring does not have, and how many sealed details were not opened for that.
+    pub unopened: BTreeMap<String, u64>,
+    /// When the last event was recorded.
+    pub recorded_at: Option<DateTime<Utc>>,
+}
+
+impl Followed {
+    /// An entity by the id of its stream.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> (StreamKey, Option<&Stream>) {
+        let key = stream_key(name);
+        (key, self.streams.get(&key))
+    }
+
+    /// Whether this is the id of the stream.
+    #[must_use]
+    pub fn is(&self, name: &str, key: StreamKey) -> bool {
+        stream_key(name) == key
+    }
+}
+
+fn stream_key(name: &str) -> StreamKey {
+    let hash = sha256(&[name.as_bytes()]);
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    u128::from_be_bytes(half)
+}
+
 /// The walk along the rows.
 struct Rows<'a> {
     keyring: Option<&'a Keyring>,
@@ -43,15 +111,10 @@ struct Rows<'a> {
     streams: Pseudonyms,
     actors: Pseudonyms,
     events: HashSet<Uuid>,
-    /// Streams with sealed details that are gone, and where; a purge explains it.
-    gone: BTreeMap<String, u64>,
-    /// Streams with sealed details, and where the first are.
-    sealed: HashMap<String, u64>,
-    /// Positions of sealed details whose entity was purged.
-    outlived: Vec<u64>,
+    followed: Followed,
 }
 
-/// Checks every row up to the head. Returns the head that the rows fit.
+/// Checks every row up to the head. Returns the head that the rows fit, and what the log implies about what stands beside it.
 ///
 /// # Errors
 /// [`Finding`]: the first row that does not fit its entry.
@@ -60,53 +123,34 @@ pub async fn check_rows(
     reads: &dyn ReadStore,
     keyring: Option<&Keyring>,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<Head, Finding> {
+) -> Result<(Head, Followed), Finding> {
     let mut rows = Rows {
         keyring,
         frontier: Frontier::default(),
         streams: Pseudonyms::default(),
         actors: Pseudonyms::default(),
         events: HashSet::new(),
-        gone: BTreeMap::new(),
-        sealed: HashMap::new(),
-        outlived: Vec::new(),
+        followed: Followed::default(),
     };
-    let mut head = reads.head().await?;
-    for _ in 0..ROUNDS {
-        rows.walk(store, head.position, progress).await?;
-        if rows.frontier.root() != head.root || rows.frontier.roots() != head.frontier {
-            return Err(Finding::tampered(
-                "the head row does not have the root of the entries",
-            ));
-        }
-        // Details that are gone may have been purged while the rows were read: the purge stands further on then.
-        let now = reads.head().await?;
-        if rows.gone.is_empty() || now.position == head.position {
-            break;
-        }
-        head = now;
-    }
-    if let Some((_, position)) = rows.gone.iter().min_by_key(|(_, position)| **position) {
-        return Err(Finding::at(
-            *position,
-            "the sealed details are gone, and the entity was not purged",
+    let head = reads.head().await?;
+    rows.walk(store, head.position, progress).await?;
+    if rows.frontier.root() != head.root || rows.frontier.roots() != head.frontier {
+        return Err(Finding::tampered(
+            "the head row does not have the root of the entries",
         ));
     }
-    for position in rows.outlived {
-        let row = store.raw_events(position - 1, 1).await?.into_iter().next();
-        if row.is_some_and(|row| row.sealed.is_some()) {
-            return Err(Finding::at(
-                position,
-                "the sealed details are still there, and the entity was purged",
-            ));
-        }
+    if rows.followed.recorded_at != head.recorded_at {
+        return Err(Finding::tampered(
+            "the head row does not have the recording time of the last entry",
+        ));
     }
-    // A row behind the head that stays there was not put there by the writer.
-    let behind = store.raw_events(head.position, 1).await?;
-    if !behind.is_empty() && reads.head().await?.position == head.position {
+    rows.erasure()?;
+    // A row behind the head was not put there by the writer.
+    if !store.raw_events(head.position, 1).await?.is_empty() {
         return Err(Finding::at(head.position + 1, "a row stands behind the head"));
     }
-    Ok(head)
+    rows.followed.position = head.position;
+    Ok((head, rows.followed))
 }
 
 impl Rows<'_> {
@@ -137,6 +181,26 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// What is sealed is there until its entity is purged, and not any longer.
+    fn erasure(&self) -> Result<(), Finding> {
+        let streams = self.followed.streams.values();
+        let wrong = streams.filter_map(|stream| match (stream.purged, stream.sealed, stream.gone) {
+            (Some(purged), Some(sealed), _) => Some((
+                purged,
+                format!("the entity is purged, and the details sealed at position {sealed} are still there"),
+            )),
+            (None, _, Some(gone)) => Some((
+                gone,
+                "the sealed details are gone, and the entity was not purged".to_owned(),
+            )),
+            (Some(_), None, _) | (None, _, None) => None,
+        });
+        match wrong.min_by_key(|(position, _)| *position) {
+            Some((position, what)) => Err(Finding::at(position, what)),
+            None => Ok(()),
+        }
+    }
+
     fn row(&mut self, row: &RawEvent) -> Result<(), String> {
         let leaf = leaf_hash(&row.entry);
         if row.leaf != leaf {
@@ -156,6 +220,7 @@ impl Rows<'_> {
         )?;
         same("command id", view.cid == row.command_id)?;
         same("stream's kind", row.aggregate_type == AGGREGATE_TYPE)?;
+        self.followed.recorded_at = row.recorded_at;
         self.pseudonyms(row, &view)?;
         self.payload(row, &view)?;
         self.causation(row)?;
@@ -221,32 +286,70 @@ impl Rows<'_> {
     }
 
     fn details(&mut self, row: &RawEvent, view: &EntryView<'_>) -> Result<(), String> {
+        let key = stream_key(&row.stream_id);
+        let stream = self.followed.streams.entry(key).or_default();
+        if let Some(kid) = view.kid {
+            let kid = kid.parse().map_err(|_| differs("key id"))?;
+            let first = stream.kid.filter(|(known, _)| *known == kid);
+            stream.kid = Some(first.unwrap_or((kid, row.position)));
+        }
         match (&view.c, &row.sealed) {
             (None, None) => {}
             (None, Some(_)) => {
                 return Err("the row has sealed details that the entry does not commit to".into());
             }
             (Some(_), None) => {
-                self.gone.entry(row.stream_id.clone()).or_insert(row.position);
+                stream.gone.get_or_insert(row.position);
             }
             (Some(commitment), Some(sealed)) => {
-                self.sealed.entry(row.stream_id.clone()).or_insert(row.position);
+                stream.sealed.get_or_insert(row.position);
                 self.open(row, view, commitment, sealed)?;
             }
         }
-        if row.event_type == EventName::Purged.as_str() {
-            self.gone.remove(&row.stream_id);
-            if let Some(position) = self.sealed.get(&row.stream_id) {
-                return Err(format!(
-                    "the entity is purged, and the details sealed at position {position} are still there"
-                ));
+        self.purge(row, key)
+    }
+
+    /// Follows the purges, of which more stands beside the log than of anything else.
+    fn purge(&mut self, row: &RawEvent, key: StreamKey) -> Result<(), String> {
+        let of_a_purge = [
+            EventName::PurgeRequested,
+            EventName::PurgeFailed,
+            EventName::Purged,
+        ];
+        if !of_a_purge.iter().any(|name| row.event_type == name.as_str()) {
+            return Ok(());
+        }
+        let event = decode_payload(&row.event_type, &row.event_version, &row.payload)
+            .map_err(|_| differs("payload"))?;
+        let event_id = row.event_id.parse().map_err(|_| differs("event id"))?;
+        let stream = self.followed.streams.entry(key).or_default();
+        match event {
+            Event::PurgeRequested(facts) => {
+                stream.under_way = Some(facts.purge_id);
+                let purge = Purge {
+                    position: row.position,
+                    purge_id: facts.purge_id,
+                    stream: key,
+                    storage_count: facts.storage_count,
+                };
+                self.followed.requests.insert(event_id, purge);
             }
+            Event::PurgeFailed(_) => {
+                stream.under_way = None;
+                self.followed.outcomes.insert(event_id, (row.position, key));
+            }
+            Event::Purged(_) => {
+                stream.under_way = None;
+                stream.purged = Some(row.position);
+                self.followed.outcomes.insert(event_id, (row.position, key));
+            }
+            Event::Registered(_) | Event::SoftDeleted(_) | Event::Restored(_) | Event::PurgeForced(_) => {}
         }
         Ok(())
     }
 
     fn open(
-        &self,
+        &mut self,
         row: &RawEvent,
         view: &EntryView<'_>,
         commitment: &Hash,
@@ -266,8 +369,15 @@ impl Rows<'_> {
             let event_id = row.event_id.parse().unwrap_or_default();
             key.disclose_details(&row.stream_id, event_id, sealed)
         });
-        let (salt, content) =
-            opened.map_err(|error| format!("the sealed details cannot be opened: {error}"))?;
+        let (salt, content) = match opened {
+            Ok(opened) => opened,
+            // Whether it is what the entry commits to, only that key can tell.
+            Err(KeyringError::UnknownKek(kek_id)) => {
+                *self.followed.unopened.entry(kek_id).or_default() += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(format!("the sealed details cannot be opened: {error}")),
+        };
         if details_commitment(&salt, &content) == *commitment {
             Ok(())
         } else {

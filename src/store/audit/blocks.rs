@@ -16,6 +16,9 @@ pub const BLOCK: u64 = 32;
 /// How many blocks are indexed at a time.
 const BATCH: u64 = 16;
 
+/// How many entries of the index are compared at a time.
+const COMPARED: u32 = 10_000;
+
 /// How many blocks of a field are looked up at first: what a value that occurs everywhere needs.
 pub(super) const FIRST_LOOKUP: u32 = 256;
 
@@ -88,7 +91,8 @@ pub(super) const fn block_of(position: Position) -> u64 {
 }
 
 /// The first and the last position of a block.
-pub(super) const fn positions(block: u64) -> (Position, Position) {
+#[must_use]
+pub const fn positions(block: u64) -> (Position, Position) {
     (block * BLOCK + 1, (block + 1) * BLOCK)
 }
 
@@ -158,6 +162,74 @@ pub async fn block_tokens(
         }
     }
     Ok(blocks.into_iter().map(|set| set.into_iter().collect()).collect())
+}
+
+/// How the index of blocks differs from the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexDifferences {
+    /// Entries that should be there and are not: a search misses events by them.
+    pub missing: u64,
+    /// Entries that should not be there.
+    pub surplus: u64,
+    /// The first block that they are of; `None` when the index is what the log says.
+    pub first_block: Option<u64>,
+}
+
+impl IndexDifferences {
+    fn add(&mut self, block: u64) {
+        self.first_block = Some(self.first_block.map_or(block, |first| first.min(block)));
+    }
+}
+
+/// Compares the index with the log, as far as it says that it covers it. What is indexed meanwhile is left out.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn compare(store: &dyn AuditStore, head: Position) -> Result<IndexDifferences, StoreError> {
+    let mut found = IndexDifferences::default();
+    let (indexed, full) = (store.indexed_blocks().await?, head / BLOCK);
+    if indexed > full {
+        found.missing += indexed - full;
+        found.add(full);
+    }
+    let covered = indexed.min(full);
+    let mut expected = Vec::new();
+    let mut first = 0;
+    while first < covered {
+        let count = BATCH.min(covered - first);
+        let blocks = block_tokens(store, first, count).await?;
+        for (block, tokens) in (first..).zip(blocks) {
+            expected.extend(tokens.into_iter().map(|token| (token, block)));
+        }
+        first += count;
+    }
+    expected.sort_unstable();
+    let mut expected = expected.into_iter().peekable();
+    let mut after = None;
+    loop {
+        let page = store.index_entries(after, COMPARED).await?;
+        for entry in &page {
+            while let Some(missing) = expected.next_if(|wanted| wanted < entry) {
+                found.missing += 1;
+                found.add(missing.1);
+            }
+            if expected.next_if_eq(entry).is_none()
+                && (entry.1 < covered || entry.1 >= store.indexed_blocks().await?)
+            {
+                found.surplus += 1;
+                found.add(entry.1);
+            }
+        }
+        match page.last() {
+            Some(last) => after = Some(*last),
+            None => break,
+        }
+    }
+    for missing in expected {
+        found.missing += 1;
+        found.add(missing.1);
+    }
+    Ok(found)
 }
 
 /// Indexes the next full blocks, a few at a time; says whether there may be more.

@@ -276,6 +276,12 @@ impl Ways {
             let (first, last) = (blocks::block_of(low), blocks::block_of(high));
             let (found, covered) =
                 blocks::candidates(store, &self.lists, first, last, self.order, self.lookup).await?;
+            // An index that was emptied meanwhile, to be built again, has told nothing.
+            let indexed = store.indexed_blocks().await? * blocks::BLOCK;
+            if indexed < self.indexed {
+                self.indexed = 0;
+                return Ok(self.window());
+            }
             self.pending = found.into();
             self.covered = covered;
             self.lookups += 1;

@@ -190,6 +190,48 @@ impl AuditStore for PostgresStore {
             .collect()
     }
 
+    async fn index_entries(
+        &self,
+        after: Option<(i64, u64)>,
+        limit: u32,
+    ) -> Result<Vec<(i64, u64)>, StoreError> {
+        let operation = "read the index of blocks";
+        let (token, block) = after.map_or((i64::MIN, -1), |(token, block)| (token, signed(block)));
+        let rows = sqlx::query(
+            "SELECT token, block FROM audit_blocks WHERE (token, block) > ($1, $2) ORDER BY token, block LIMIT $3",
+        )
+        .bind(token)
+        .bind(block)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                let block: i64 = row.read(operation, "block")?;
+                Ok((
+                    row.read(operation, "token")?,
+                    block.try_into().unwrap_or(u64::MAX),
+                ))
+            })
+            .collect()
+    }
+
+    async fn empty_index(&self) -> Result<(), StoreError> {
+        let operation = "empty the index of blocks";
+        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        for statement in [
+            "DELETE FROM audit_blocks",
+            "UPDATE audit_indexed SET blocks = 0 WHERE id = 1",
+        ] {
+            sqlx::query(statement)
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::database(operation))?;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))
+    }
+
     async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
         let operation = "extend the index of blocks";
         let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;

@@ -17,6 +17,7 @@ mod retention;
 mod schema;
 mod server;
 mod session;
+mod side;
 mod storage_roots;
 mod witness;
 
@@ -68,6 +69,18 @@ impl PostgresStore {
             summary: Arc::default(),
             server,
             witness,
+        })
+    }
+
+    /// The same database, held still: everything that is read of it is of one moment, however long it takes. Nothing can be written.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn snapshot(&self) -> Result<Self, StoreError> {
+        let held = self.server.held_still().await;
+        Ok(Self {
+            pool: held.map_err(StoreError::database("hold the ledger still"))?,
+            ..self.clone()
         })
     }
 

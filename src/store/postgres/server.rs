@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 use std::fmt::Write as _;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What every session relies on: durable commits, reads that see what was committed before them, times and bytes in the one
@@ -250,6 +251,46 @@ impl Server {
             begin,
             begin_snapshot: self.begin(plans, Isolation::Snapshot).into(),
         }
+    }
+
+    /// One session within one transaction, whose reads see one state until it is dropped. Nothing can be written on it, and no
+    /// transaction be begun.
+    pub(super) async fn held_still(&self) -> Result<Sessions, sqlx::Error> {
+        let begin = self.begin(Plans::Free, Isolation::Snapshot);
+        let alone: Arc<str> = begin.clone().into();
+        // A walk through a long log leaves it idle now and then; the first read takes the snapshot.
+        let begin = format!(
+            "{begin}; SET LOCAL idle_in_transaction_session_timeout = 0; SELECT position FROM ledger_head"
+        );
+        let begun = Arc::new(AtomicBool::new(false));
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(move |connection, _| {
+                let (again, begin) = (begun.swap(true, Ordering::SeqCst), begin.clone());
+                Box::pin(async move {
+                    if again {
+                        // What comes now would be of another moment.
+                        return Err(sqlx::Error::Protocol(
+                            "the connection that held the snapshot was lost".into(),
+                        ));
+                    }
+                    connection.execute(&*begin).await?;
+                    Ok(())
+                })
+            })
+            .connect_with(self.options(Plans::Free))
+            .await?;
+        Ok(Sessions {
+            pool,
+            // Also through a pooler, which keeps the session for as long as the transaction lasts.
+            pooled: false,
+            begin: Arc::clone(&alone),
+            begin_snapshot: alone,
+        })
     }
 
     /// What a transaction begins with whose reads see one state while it writes temporary tables.

@@ -20,6 +20,7 @@ mod rebuild;
 pub mod reconcile;
 mod retention;
 pub mod scratch;
+mod side;
 mod side_file;
 mod storage_roots;
 
@@ -32,6 +33,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -145,6 +147,44 @@ impl SqliteStore {
             write: Arc::new(Mutex::new(write)),
             options,
             file,
+        })
+    }
+
+    /// The same file, held still: everything that is read of it is of one moment, however long it takes. Until it is dropped, the
+    /// write-ahead log cannot begin anew, and grows by what is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn snapshot(&self) -> Result<Self, StoreError> {
+        let begun = Arc::new(AtomicBool::new(false));
+        let options = self.options.clone().read_only(true).create_if_missing(false);
+        let reads = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(move |connection, _| {
+                let again = begun.swap(true, Ordering::SeqCst);
+                Box::pin(async move {
+                    if again {
+                        // What comes now would be of another moment.
+                        return Err(sqlx::Error::Protocol(
+                            "the connection that held the snapshot was lost".into(),
+                        ));
+                    }
+                    connection.execute("BEGIN").await?;
+                    // The first read takes the snapshot.
+                    connection.execute("SELECT position FROM ledger_head").await?;
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(StoreError::database("hold the ledger still"))?;
+        Ok(Self {
+            reads,
+            ..self.clone()
         })
     }
 

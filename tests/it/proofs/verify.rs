@@ -171,7 +171,13 @@ on_both_backends! {
             let (code, said, error) =
                 texts(&server.run_command(&["verify", "--bundle", &path, "--vkey", vkey]).await);
             assert_eq!(code, Some(0), "{error}");
-            assert!(said.contains(&format!("{events} events of one stream")), "{said}");
+            assert!(said.contains(&format!("{events} events of one stream, all of users/")), "{said}");
+            for (change, expected) in evidence_changes(text) {
+                std::fs::write(&file, &change).unwrap();
+                let (code, out, error) =
+                    texts(&server.run_command(&["verify", "--bundle", &path, "--vkey", vkey]).await);
+                assert_eq!(code, Some(expected), "{change}: {out}{error}");
+            }
             assert_eq!(said.contains("erased"), name == "purged", "{said}");
             for (from, to) in [("soft_deleted", "soft_delete"), ("\"actor\":\"", "\"actor\":\"x"), ("\"erased\":", "\"erased\":!")] {
                 let changed = text.replacen(from, &to.replace('!', if name == "kept" { "true,\"x\":" } else { "false,\"x\":" }), 1);
@@ -182,6 +188,61 @@ on_both_backends! {
             }
         }
     }
+}
+
+/// What somebody might make of a bundle, and the exit code that it gets.
+fn evidence_changes(text: &str) -> Vec<(String, i32)> {
+    let sound: serde_json::Value = serde_json::from_str(text).unwrap();
+    let mut changes = Vec::new();
+    let mut change = |expected: i32, how: &dyn Fn(&mut serde_json::Value)| {
+        let mut changed = sound.clone();
+        how(&mut changed);
+        if changed != sound {
+            changes.push((changed.to_string(), expected));
+        }
+    };
+    let events = |bundle: &mut serde_json::Value| bundle["events"].as_array().unwrap().clone();
+    change(2, &|bundle| {
+        bundle["events"].as_array_mut().unwrap().pop();
+    });
+    change(2, &|bundle| {
+        bundle["events"].as_array_mut().unwrap().remove(0);
+    });
+    change(2, &|bundle| bundle["events"].as_array_mut().unwrap().reverse());
+    change(2, &|bundle| {
+        let mut twice = events(bundle);
+        twice.extend(events(bundle));
+        bundle["events"] = twice.into();
+    });
+    change(2, &|bundle| bundle["entity_type"] = "servers".into());
+    change(2, &|bundle| {
+        bundle["id"] = uuid::Uuid::from_u128(77).to_string().into()
+    });
+    change(2, &|bundle| {
+        if bundle["events"][0].get("details").is_some() {
+            bundle["events"][0]["details"] = serde_json::Value::Null;
+        }
+    });
+    change(2, &|bundle| {
+        bundle["events"][0]["details"] = serde_json::Value::Null;
+        bundle["events"][0]["unreadable"] = true.into();
+        bundle["events"][0]["erased"] = false.into();
+    });
+    change(2, &|bundle| bundle["events"][0]["proof"] = json!(["AAAA"]));
+    change(2, &|bundle| {
+        let statement = bundle["statement"]
+            .as_str()
+            .unwrap()
+            .replacen("events ", "events 1", 1);
+        bundle["statement"] = statement.into();
+    });
+    change(2, &|bundle| bundle["statement"] = bundle["checkpoint"].clone());
+    change(2, &|bundle| bundle["checkpoint"] = bundle["statement"].clone());
+    // Without the statement nothing contradicts; it does not prove completeness then, and says so.
+    change(3, &|bundle| {
+        bundle.as_object_mut().unwrap().remove("statement");
+    });
+    changes
 }
 
 async fn fill_more(place: &Place) {
@@ -312,4 +373,125 @@ async fn a_log_that_was_rolled_back_or_replaced_does_not_go_on_from_an_old_check
     .await;
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("root of the old checkpoint"), "{error}");
+}
+
+on_both_backends! {
+    async fn what_the_log_implies_of_every_table_beside_it_is_checked(backend: Backend) {
+        let mut place = Place::new(backend).await;
+        let root = place.home().join("objects");
+        std::fs::create_dir(&root).unwrap();
+        let storage = format!("file://{}", root.display());
+        place.set("ARCHIVE_LEDGER_STORAGE_ROOT", &storage);
+        fill(&place, 70).await;
+        let opened = place.open().await;
+        let owed = entity(EntityType::Users, 500);
+        let request = SoftDelete { storage: vec![format!("{storage}/x")], ..deletion(owed.clone()) };
+        opened.ledger.soft_delete(request, context()).await.unwrap();
+        opened.ledger.purge(owed, Purge::default(), context()).await.unwrap();
+        let jobs = opened.store.cleanup_jobs();
+        assert_eq!(jobs.insert_owed_cleanup_jobs(opened.clock.now()).await.unwrap(), 1);
+        let audit = opened.store.audit();
+        while archive_ledger::store::audit::blocks::index_next(&*audit).await.unwrap() {}
+        opened.close().await.unwrap();
+        export(&place, "out").await;
+        let purged = entity(EntityType::Backups, 2).stream_id();
+        let (kept, far) = (entity(EntityType::Backups, 3).stream_id(), match backend {
+            Backend::Embedded => "4000000000000000",
+            Backend::Clustered => "'2096-10-02T07:06:40Z'",
+        });
+        let (blank, uuid) = match backend {
+            Backend::Embedded => ("x'00'", "'00000000-0000-0000-0000-000000000001'"),
+            Backend::Clustered => ("'\\x00'", "'00000000-0000-0000-0000-000000000001'::uuid"),
+        };
+        for (table, change, said) in [
+            ("erasures", "DELETE FROM erasures".to_owned(), "its fence is gone"),
+            ("erasures", "UPDATE erasures SET position = position + 1".to_owned(), "names another position"),
+            ("erasures", format!("INSERT INTO erasures VALUES ('{kept}', 3)"), "was never purged"),
+            ("entity_keys", format!("INSERT INTO entity_keys SELECT '{purged}', key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = '{kept}'"), "is still there, and the entity was purged"),
+            ("entity_keys", format!("INSERT INTO entity_keys SELECT 'users:nobody', key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = '{kept}'"), "belongs to nothing"),
+            ("entity_keys", format!("DELETE FROM entity_keys WHERE aggregate_id = '{kept}'"), "key is gone"),
+            ("entity_keys", format!("UPDATE entity_keys SET key_id = {uuid} WHERE aggregate_id = '{kept}'"), "another one than the entry names"),
+            ("entity_keys", format!("UPDATE entity_keys SET wrapped = {blank} WHERE aggregate_id = '{kept}'"), "cannot be opened"),
+            ("ledger_head", format!("UPDATE ledger_head SET recorded_at = {far}"), "recording time"),
+            ("ledger_head", "UPDATE ledger_head SET recorded_at = NULL".to_owned(), "recording time"),
+            ("ledger_head", format!("UPDATE ledger_head SET root = {blank}"), "tampered"),
+            ("ledger_head", format!("UPDATE ledger_head SET frontier = {blank}"), "tampered"),
+            ("ledger_head", "DELETE FROM ledger_head".to_owned(), "tampered"),
+            ("audit_blocks", "DELETE FROM audit_blocks".to_owned(), "audit_blocks"),
+            ("audit_blocks", "DELETE FROM audit_blocks WHERE block = 1".to_owned(), "audit_blocks"),
+            ("audit_blocks", "INSERT INTO audit_blocks VALUES (7, 0)".to_owned(), "audit_blocks"),
+            ("audit_indexed", "UPDATE audit_indexed SET blocks = blocks + 1".to_owned(), "audit_blocks"),
+            ("tree_hashes", format!("INSERT INTO tree_hashes VALUES (1, 0, {blank})"), "tree_hashes"),
+            ("checkpoints", "UPDATE checkpoints SET ledger = 7".to_owned(), "7"),
+            ("cursors", "INSERT INTO cursors VALUES ('reader', 100000)".to_owned(), "behind its end"),
+            ("cleanup_jobs", "UPDATE cleanup_jobs SET state = 'done'".to_owned(), "cleanup job is over"),
+            ("cleanup_jobs", "UPDATE cleanup_jobs SET state = 'failed'".to_owned(), "cleanup job is over"),
+            ("cleanup_jobs", format!("UPDATE cleanup_jobs SET purge_id = {uuid}"), "did not order"),
+            ("cleanup_jobs", "UPDATE cleanup_jobs SET position = 1".to_owned(), "did not order"),
+            ("cleanup_obligations", "DELETE FROM cleanup_obligations".to_owned(), "other obligations"),
+            ("archived_entries", "DELETE FROM archived_entries".to_owned(), "archived_entries"),
+            ("archived_summary", "UPDATE archived_summary SET count = 0".to_owned(), "archived_summary"),
+            ("purge_work", "DELETE FROM purge_work".to_owned(), "purge_work"),
+            ("archived_pages", "UPDATE archived_pages SET count = count + 1".to_owned(), "archived_pages"),
+        ] {
+            for statement in [&format!("CREATE TABLE aside AS SELECT * FROM {table}"), &change] {
+                place.tamper(statement).await;
+            }
+            let (code, out, error) = verify(&place, &["--vkey", "out/vkey"]).await;
+            // Without its last checkpoint a ledger lacks something, and nobody can say that it was changed.
+            let expected = if table == "checkpoints" { vec![2, 3] } else { vec![2] };
+            assert!(expected.contains(&code.unwrap()), "{change}: {out}{error}");
+            assert!(table == "checkpoints" || error.contains(said), "{change}: {error}");
+            for statement in [format!("DELETE FROM {table}"), format!("INSERT INTO {table} SELECT * FROM aside"), "DROP TABLE aside".to_owned()] {
+                let restorable = table != "cleanup_jobs" || change.starts_with("UPDATE");
+                if restorable && !(table == "cleanup_jobs" && statement.starts_with("DELETE")) {
+                    place.tamper(&match (table, statement.starts_with("INSERT")) {
+                        ("cleanup_jobs", true) => "UPDATE cleanup_jobs SET (state, purge_id, position) = (SELECT state, purge_id, position FROM aside)".to_owned(),
+                        ("archived_pages", true) if backend == Backend::Clustered => {
+                            statement.replacen(" SELECT", " OVERRIDING SYSTEM VALUE SELECT", 1)
+                        }
+                        _ => statement,
+                    }).await;
+                }
+            }
+            let (code, _, error) = verify(&place, &["--vkey", "out/vkey"]).await;
+            assert_eq!(code, Some(0), "undone: {change}: {error}");
+        }
+        // A search misses nothing for long: the index is built again by `rebuild`, and by the service itself.
+        place.tamper("DELETE FROM audit_blocks").await;
+        let output = place.run(&["rebuild", "--check"]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(place.run(&["rebuild"]).await.status.success());
+        let (code, _, error) = verify(&place, &["--vkey", "out/vkey"]).await;
+        assert_eq!(code, Some(0), "{error}");
+        // The guard.
+        let guard = place.home().join("data/checkpoint.guard");
+        let sound = std::fs::read_to_string(&guard).unwrap();
+        for ruined in ["", "x", &sound[..sound.len() / 2], &sound.replacen("localhost", "elsewhere", 1), &sound.replacen('\n', "\n9", 1)] {
+            std::fs::write(&guard, ruined).unwrap();
+            let (code, _, error) = verify(&place, &["--vkey", "out/vkey"]).await;
+            assert_eq!(code, Some(2), "{ruined:?}: {error}");
+            assert!(error.contains("guard"), "{error}");
+        }
+        std::fs::remove_file(&guard).unwrap();
+        let (code, said, error) = verify(&place, &["--vkey", "out/vkey"]).await;
+        assert_eq!(code, Some(0), "{error}");
+        assert!(said.contains("no guard file"), "{said}");
+        // Positions begin at 1.
+        let payloads = std::fs::read_to_string(place.home().join("payloads.ndjson")).unwrap();
+        let line = payloads.lines().next().unwrap().replacen("\"position\":1,", "\"position\":0,", 1);
+        std::fs::write(place.home().join("zero.ndjson"), line).unwrap();
+        let (code, _, error) = verify(&place, &["--vkey", "out/vkey", "--payloads", "zero.ndjson"]).await;
+        assert_eq!(code, Some(4), "{error}");
+        // A key that the keyring lacks is missing, and nothing was tampered with.
+        let file = place.home().join("data/keyring.json");
+        let mut keyring: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let lost = keyring["keks"].as_object_mut().unwrap().remove("1").unwrap();
+        keyring["keks"]["other"] = lost;
+        keyring["active"] = "other".into();
+        std::fs::write(&file, serde_json::to_vec(&keyring).unwrap()).unwrap();
+        let (code, _, error) = verify(&place, &["--vkey", "out/vkey"]).await;
+        assert_eq!(code, Some(3), "{error}");
+        assert!(error.contains("\"1\"") && !error.contains("tampered"), "{error}");
+    }
 }

@@ -1,0 +1,59 @@
+//! PostgreSQL: what stands beside the log.
+
+use super::PostgresStore;
+use crate::store::StoreError;
+use crate::store::side::{SideRow, SideStore, SideTable};
+use async_trait::async_trait;
+use sqlx::Row;
+
+#[async_trait]
+impl SideStore for PostgresStore {
+    async fn side_rows(&self, table: SideTable, after: &str, limit: u32) -> Result<Vec<SideRow>, StoreError> {
+        let statement = match table {
+            SideTable::Keys => {
+                "SELECT aggregate_id, key_id::text, kek_id FROM entity_keys
+                 WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2"
+            }
+            SideTable::Erasures => {
+                "SELECT aggregate_id, position::text FROM erasures
+                 WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2"
+            }
+            SideTable::Jobs => {
+                "SELECT event_id::text, position::text, aggregate_id, purge_id::text, state,
+                        (SELECT count(*) FROM cleanup_obligations o WHERE o.event_id = j.event_id)::text
+                 FROM cleanup_jobs j
+                 WHERE event_id::text COLLATE \"C\" > $1 ORDER BY event_id::text COLLATE \"C\" LIMIT $2"
+            }
+            SideTable::Deliveries => {
+                "SELECT delivery_id::text, event_id::text, position::text, aggregate_id FROM callback_deliveries
+                 WHERE delivery_id::text COLLATE \"C\" > $1 ORDER BY delivery_id::text COLLATE \"C\" LIMIT $2"
+            }
+            SideTable::Cursors => {
+                "SELECT name, position::text FROM cursors
+                 WHERE name COLLATE \"C\" > $1 ORDER BY name COLLATE \"C\" LIMIT $2"
+            }
+            SideTable::Tiles => {
+                "SELECT * FROM (SELECT level::text AS level, count(*)::text FROM tree_hashes GROUP BY level) t
+                 WHERE level COLLATE \"C\" > $1 ORDER BY level COLLATE \"C\" LIMIT $2"
+            }
+            SideTable::Origins => {
+                "SELECT * FROM (SELECT ledger::text AS ledger, count(*)::text FROM checkpoints GROUP BY ledger) t
+                 WHERE ledger COLLATE \"C\" > $1 ORDER BY ledger COLLATE \"C\" LIMIT $2"
+            }
+        };
+        let rows = sqlx::query(statement)
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database("read what stands beside the log"))?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                (0..row.len())
+                    .map(|column| row.try_get(column).unwrap_or_default())
+                    .collect()
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,60 @@
+//! SQLite: what stands beside the log.
+
+use super::SqliteStore;
+use crate::store::StoreError;
+use crate::store::side::{SideRow, SideStore, SideTable};
+use async_trait::async_trait;
+use sqlx::Row;
+
+#[async_trait]
+impl SideStore for SqliteStore {
+    async fn side_rows(&self, table: SideTable, after: &str, limit: u32) -> Result<Vec<SideRow>, StoreError> {
+        let statement = match table {
+            SideTable::Keys => {
+                "SELECT CAST(aggregate_id AS TEXT), CAST(key_id AS TEXT), CAST(kek_id AS TEXT) FROM entity_keys
+                 WHERE aggregate_id > ?1 ORDER BY aggregate_id LIMIT ?2"
+            }
+            SideTable::Erasures => {
+                "SELECT CAST(aggregate_id AS TEXT), CAST(position AS TEXT) FROM erasures
+                 WHERE aggregate_id > ?1 ORDER BY aggregate_id LIMIT ?2"
+            }
+            SideTable::Jobs => {
+                "SELECT CAST(event_id AS TEXT), CAST(position AS TEXT), CAST(aggregate_id AS TEXT), CAST(purge_id AS TEXT),
+                        CAST(state AS TEXT),
+                        CAST((SELECT count(*) FROM cleanup_obligations o WHERE o.event_id = j.event_id) AS TEXT)
+                 FROM cleanup_jobs j WHERE event_id > ?1 ORDER BY event_id LIMIT ?2"
+            }
+            SideTable::Deliveries => {
+                "SELECT CAST(delivery_id AS TEXT), CAST(event_id AS TEXT), CAST(position AS TEXT),
+                        CAST(aggregate_id AS TEXT)
+                 FROM callback_deliveries WHERE delivery_id > ?1 ORDER BY delivery_id LIMIT ?2"
+            }
+            SideTable::Cursors => {
+                "SELECT CAST(name AS TEXT), CAST(position AS TEXT) FROM cursors
+                 WHERE name > ?1 ORDER BY name LIMIT ?2"
+            }
+            SideTable::Tiles => {
+                "SELECT * FROM (SELECT CAST(level AS TEXT) AS level, CAST(count(*) AS TEXT) FROM tree_hashes GROUP BY 1)
+                 WHERE level > ?1 ORDER BY level LIMIT ?2"
+            }
+            SideTable::Origins => {
+                "SELECT * FROM (SELECT CAST(ledger AS TEXT) AS ledger, CAST(count(*) AS TEXT) FROM checkpoints GROUP BY 1)
+                 WHERE ledger > ?1 ORDER BY ledger LIMIT ?2"
+            }
+        };
+        let rows = sqlx::query(statement)
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database("read what stands beside the log"))?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                (0..row.len())
+                    .map(|column| row.try_get(column).unwrap_or_default())
+                    .collect()
+            })
+            .collect())
+    }
+}
