@@ -7,6 +7,7 @@ pub mod audit;
 pub mod audit_export;
 pub mod bus;
 pub mod callbacks;
+pub mod claims;
 pub mod cleanup;
 pub mod clock;
 pub mod config;

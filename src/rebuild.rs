@@ -7,10 +7,14 @@
 //!
 //! While commands are recorded beside it, the replay rests twice as long as it works: the commands are what the machine is for.
 //!
+//! The claims on storage follow from what is sealed and not from what is readable of the log, so they have no shadow table: where
+//! the keyring is at hand, they are compared event by event, and replaced where they differ.
+//!
 //! A ledger whose projections are right is never locked by its rebuild. Memory is bounded by a few pages of the log: of an
 //! entity's past, projections ask only whether the archived list held it, and the shadow list knows.
 
 use crate::app::{self, StartError};
+use crate::claims::{self, ClaimsError};
 use crate::config::Config;
 use crate::store::audit::blocks;
 use crate::store::rebuild::{Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TableDifferences};
@@ -72,6 +76,9 @@ pub struct Report {
     pub tables: Vec<TableDifferences>,
     /// Whether what differed was replaced.
     pub replaced: bool,
+    /// Up to where the claims on storage were compared: as far as they are complete. `None` without the keyring, as nobody can
+    /// tell what they should be.
+    pub claims: Option<Position>,
     /// How long the replay took, up to the comparison.
     pub replay: Duration,
 }
@@ -96,6 +103,9 @@ pub enum RebuildError {
     /// The store failed, or the log contradicts itself.
     #[error("the rebuild failed, and nothing was replaced")]
     Store(#[from] StoreError),
+    /// The claims on storage could not be compared. The projections were, and are replaced if that was asked for.
+    #[error("the claims on storage could not be compared")]
+    Claims(#[from] ClaimsError),
     /// The task that reads the log did not end by itself.
     #[error("the log's reader broke off, and nothing was replaced")]
     Reader(#[source] JoinError),
@@ -112,6 +122,11 @@ pub async fn run(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Report, RebuildError> {
     let store = app::existing(config).await?;
+    let keyring = match app::existing_keyring(config, &store).await {
+        Ok(keyring) => Some(keyring),
+        Err(StartError::KeyringMissing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
     let reads = store.reads();
     let head = reads.head().await?.position;
     let RebuildStore { log, shadow } = store.rebuild().await?.ok_or(RebuildError::UnderWay)?;
@@ -129,11 +144,11 @@ pub async fn run(
     let replay = started.elapsed();
     let position = rebuild.position;
     progress(Progress::Comparing);
-    let tables = rebuild.shadow.differences().await?;
+    let mut tables = rebuild.shadow.differences().await?;
     rebuild.shadow.thaw().await?;
-    let differ = tables.iter().any(|table| table.rows() > 0);
-    let replaced = differ && mode == Mode::Replace;
-    if replaced {
+    let differ = |tables: &[TableDifferences]| tables.iter().any(|table| table.rows() > 0);
+    let replace = mode == Mode::Replace;
+    if replace && differ(&tables) {
         progress(Progress::Replacing);
         // Once more without the lock, so that little is left to replay under it.
         rebuild.catch_up().await?;
@@ -141,14 +156,19 @@ pub async fn run(
         rebuild.shadow.replace().await?;
     }
     rebuild.shadow.close().await?;
-    let index = audit_index(&store, mode).await?;
-    let replaced = replaced || (index.rows() > 0 && mode == Mode::Replace);
-    let mut tables = tables;
-    tables.push(index);
+    tables.push(audit_index(&store, mode).await?);
+    let mut compared = None;
+    if let Some(keyring) = keyring {
+        progress(Progress::Comparing);
+        let (claims, reached) = claims::compare(&*store.claims(), &keyring, replace).await?;
+        tables.push(claims);
+        compared = Some(reached);
+    }
     Ok(Report {
         position,
+        replaced: replace && differ(&tables),
         tables,
-        replaced,
+        claims: compared,
         replay,
     })
 }

@@ -4,9 +4,9 @@
 //! entities that are not purged ──▶ is there anything at their URIs? ──▶ missing
 //!            │ claim                                  ┌─ claimed: theirs
 //!            ▼                                        ├─ ordered by a purge that is over: leftover ─▶ (--fix) deleted
-//!   scratch: hash ─▶ claim, order   ◀── look ── every object below the roots
-//!            ▲                                        └─ neither: unclaimed
-//! purges that are over: hashes of what they named
+//!   scratch: place ─▶ claim, order  ◀── look ── every object below the roots
+//!            ▲                                        ├─ named by an undone deletion only: left by a restore
+//! purges that are over, restores: hashes              └─ none of these: unclaimed
 //! ```
 //!
 //! Of a purged entity the ledger knows no storage URI any more, only a keyed hash of what each named. An object is recognized by
@@ -24,16 +24,18 @@ mod names;
 pub use findings::{Finding, Summary};
 
 use crate::app::{self, StartError};
+use crate::claims::{self as all_claims, ClaimsError};
 use crate::cleanup::blob::{Blobs, Cleaned};
 use crate::cleanup::survey::{Met, Tree, Unread};
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::LedgerError;
+use crate::store::claims::{ClaimStore, PlaceKey};
 use crate::store::reconcile::ReconcileStore;
-use crate::store::sqlite::scratch::{Claim, Ordered, Scratch};
-use crate::store::{Position, ReadStore, StoreError};
-use archive_ledger_domain::State;
-use claims::Claims;
+use crate::store::sqlite::scratch::{Known, Left, Ordered, Scratch};
+use crate::store::{ReadStore, StoreError};
+use archive_ledger_domain::{EntityKey, State};
+use claims::{Claimed, Claims};
 use names::{Spot, spots};
 use std::io;
 use std::sync::Arc;
@@ -63,6 +65,9 @@ pub enum ReconcileError {
     /// What is sealed cannot be opened.
     #[error("what the ledger has sealed cannot be opened")]
     Ledger(#[from] LedgerError),
+    /// Nobody can say what storage is claimed.
+    #[error("it cannot be told what storage is claimed")]
+    Claims(#[from] ClaimsError),
     /// The findings cannot be written.
     #[error("the findings cannot be written")]
     Write(#[from] io::Error),
@@ -81,21 +86,26 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     let store = app::existing(config).await?;
     let keyring = app::existing_keyring(config, &store).await?;
     let blobs = app::blobs(config, &store).await?;
+    let claimed = store.claims();
+    if options.fix {
+        // What nobody can say is claimed must not be taken for unclaimed.
+        all_claims::complete(&*claimed, &keyring).await?;
+    }
     let reads = store.reads();
-    let seen = reads.head().await?.position;
     let mut comparison = Comparison {
         reads: Arc::clone(&reads),
         pages: store.reconcile(),
+        claimed,
         claims: Claims::new(reads, &keyring),
         keyring: &keyring,
         blobs: &blobs,
         scratch: Scratch::create().await?,
-        seen,
         options,
         summary: Summary::default(),
         tell,
     };
     comparison.entities().await?;
+    comparison.restores().await?;
     comparison.purges().await?;
     for tree in blobs.trees() {
         comparison.walk(&tree).await?;
@@ -106,12 +116,11 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
 struct Comparison<'a> {
     reads: Arc<dyn ReadStore>,
     pages: Arc<dyn ReconcileStore>,
+    claimed: Arc<dyn ClaimStore>,
     claims: Claims<'a>,
     keyring: &'a Keyring,
     blobs: &'a Blobs,
     scratch: Scratch,
-    /// Up to where the log's claims are in the scratch.
-    seen: Position,
     options: Options,
     summary: Summary,
     tell: Tell<'a>,
@@ -124,13 +133,68 @@ enum Owner {
     Entity,
     /// A purge that is over, by the place that it named.
     Purge(Spot, Box<Ordered>),
+    /// Nobody any more: a deletion named it that was undone.
+    Restore(Spot, Box<Left>),
+}
+
+impl Owner {
+    /// What lies in a folder that is `self`'s and is known itself. The later of two words about a place holds: a purge cleans
+    /// what a restore before it left, and what a restore left after it is none of the purge's business.
+    fn within(outer: Option<Self>, spot: &Spot, known: Known) -> Option<Self> {
+        // All that an entity claims is its own, whatever was ordered inside it.
+        if known.owned || outer == Some(Self::Entity) {
+            return Some(Self::Entity);
+        }
+        let holds =
+            |ordered: &Ordered, left: &Left| ordered.key == left.key || ordered.position > left.restored;
+        let mut owner = outer;
+        if let Some(left) = known.left {
+            owner = match owner {
+                Some(Self::Purge(of, ordered)) if holds(&ordered, &left) => Some(Self::Purge(of, ordered)),
+                Some(Self::Restore(of, outer)) => Some(Self::Restore(of, outer)),
+                Some(Self::Purge(..) | Self::Entity) | None => {
+                    Some(Self::Restore(spot.clone(), Box::new(left)))
+                }
+            };
+        }
+        if let Some(ordered) = known.ordered {
+            owner = match owner {
+                None => Some(Self::Purge(spot.clone(), Box::new(ordered))),
+                Some(Self::Restore(_, left)) if holds(&ordered, &left) => {
+                    Some(Self::Purge(spot.clone(), Box::new(ordered)))
+                }
+                Some(other) => Some(other),
+            };
+        }
+        owner
+    }
 }
 
 /// Objects of one place, as they are met one after the other.
-struct Heap {
+struct Heap<T> {
     spot: Spot,
-    ordered: Option<Box<Ordered>>,
+    of: T,
     cleaned: Cleaned,
+}
+
+/// Adds an object to the heap of its place; returns the heap of another place that it ends.
+fn heap_up<T>(heap: &mut Option<Heap<T>>, spot: Spot, of: T, one: Cleaned) -> Option<Heap<T>> {
+    match heap {
+        Some(heap) if heap.spot == spot => {
+            heap.cleaned = heap.cleaned.plus(one);
+            None
+        }
+        Some(_) | None => heap.replace(Heap {
+            spot,
+            of,
+            cleaned: one,
+        }),
+    }
+}
+
+/// The heap that ends where the walk has left its place.
+fn ended<T>(heap: &mut Option<Heap<T>>, name: &str) -> Option<Heap<T>> {
+    heap.take_if(|heap| !heap.spot.covers(name))
 }
 
 impl Comparison<'_> {
@@ -142,6 +206,7 @@ impl Comparison<'_> {
                 self.summary.leftover += 1;
                 self.summary.failed += u64::from(error.is_some());
             }
+            Finding::LeftByRestore { .. } => self.summary.left_by_restore += 1,
             Finding::Unclaimed { .. } => {}
             Finding::Unchecked { .. } => self.summary.failed += 1,
         }
@@ -160,9 +225,7 @@ impl Comparison<'_> {
                     continue;
                 };
                 self.summary.entities += 1;
-                self.scratch
-                    .claim(&names::claims(self.keyring, &claimed.ever))
-                    .await?;
+                self.note(key, &claimed).await?;
                 // What is being purged is being deleted.
                 match claimed.state {
                     State::Live | State::Archived => {}
@@ -195,6 +258,49 @@ impl Comparison<'_> {
         }
     }
 
+    /// Notes what an entity claims. One that was restored and lives has what it was deleted with.
+    async fn note(&mut self, key: &EntityKey, claimed: &Claimed) -> Result<(), ReconcileError> {
+        let place = |uri: &String| self.keyring.place(uri).ok();
+        let mut owned: Vec<PlaceKey> = claimed.standing.iter().filter_map(place).collect();
+        for (storage, restored) in &claimed.undone {
+            let undone = storage.iter().filter_map(place);
+            match claimed.state {
+                State::Live => owned.extend(undone),
+                State::Unknown | State::Archived | State::Purging | State::PurgeFailed | State::Purged => {
+                    let left = Left {
+                        key: key.clone(),
+                        restored: *restored,
+                    };
+                    let undone: Vec<_> = undone.map(|place| (place, left.clone())).collect();
+                    self.scratch.left(&undone).await?;
+                }
+            }
+        }
+        self.scratch.owned(&owned).await?;
+        Ok(())
+    }
+
+    /// Notes what restores left: also of entities that were purged since, of which nothing can be opened any more.
+    async fn restores(&mut self) -> Result<(), ReconcileError> {
+        let mut after = (0, 0);
+        loop {
+            let page = self.claimed.left_places(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = (last.position, last.ordinal);
+            let left: Vec<_> = page
+                .into_iter()
+                .map(|one| {
+                    let left = Left {
+                        key: one.key,
+                        restored: one.restored,
+                    };
+                    (one.place, left)
+                })
+                .collect();
+            self.scratch.left(&left).await?;
+        }
+    }
+
     /// Notes what purges that are over had ordered to be cleaned.
     async fn purges(&mut self) -> Result<(), ReconcileError> {
         let mut after = (Uuid::nil(), 0);
@@ -211,8 +317,9 @@ impl Comparison<'_> {
         let mut walk = self.blobs.walk(tree);
         // The folders above the object that was met last, outermost first, and whose each is.
         let mut above: Vec<(Spot, Option<Owner>)> = Vec::new();
-        let mut left: Option<Heap> = None;
-        let mut unclaimed: Option<Heap> = None;
+        let mut leftover: Option<Heap<Box<Ordered>>> = None;
+        let mut left: Option<Heap<Box<Left>>> = None;
+        let mut unclaimed: Option<Heap<()>> = None;
         while let Some(met) = walk.recv().await {
             let met = match met {
                 Ok(met) => met,
@@ -229,10 +336,8 @@ impl Comparison<'_> {
             };
             self.summary.objects += 1;
             let (owner, folder) = self.owner(tree, &met, &mut above).await?;
-            // A heap ends where the walk leaves its place.
-            if left.as_ref().is_some_and(|heap| !heap.spot.covers(&met.name)) {
-                self.leftover(tree, left.take()).await?;
-            }
+            self.leftover(tree, ended(&mut leftover, &met.name)).await?;
+            self.left_by_restore(tree, ended(&mut left, &met.name))?;
             let one = Cleaned {
                 objects: 1,
                 bytes: met.bytes,
@@ -240,28 +345,22 @@ impl Comparison<'_> {
             match owner {
                 Some(Owner::Entity) => {}
                 Some(Owner::Purge(spot, ordered)) => {
-                    let heap = left.get_or_insert(Heap {
-                        spot,
-                        ordered: Some(ordered),
-                        cleaned: Cleaned::default(),
-                    });
-                    heap.cleaned = heap.cleaned.plus(one);
+                    let ended = heap_up(&mut leftover, spot, ordered, one);
+                    self.leftover(tree, ended).await?;
+                }
+                Some(Owner::Restore(spot, by)) => {
+                    let ended = heap_up(&mut left, spot, by, one);
+                    self.left_by_restore(tree, ended)?;
                 }
                 None => {
                     self.summary.unclaimed += 1;
-                    if unclaimed.as_ref().is_some_and(|heap| heap.spot != folder) {
-                        self.unclaimed(tree, unclaimed.take())?;
-                    }
-                    let heap = unclaimed.get_or_insert(Heap {
-                        spot: folder,
-                        ordered: None,
-                        cleaned: Cleaned::default(),
-                    });
-                    heap.cleaned = heap.cleaned.plus(one);
+                    let ended = heap_up(&mut unclaimed, folder, (), one);
+                    self.unclaimed(tree, ended)?;
                 }
             }
         }
-        self.leftover(tree, left).await?;
+        self.leftover(tree, leftover).await?;
+        self.left_by_restore(tree, left)?;
         self.unclaimed(tree, unclaimed)
     }
 
@@ -285,21 +384,31 @@ impl Comparison<'_> {
             folder = spot.clone();
         }
         for spot in path.into_iter().skip(shared) {
-            // All that an entity claims is its own, whatever was ordered inside it.
             if owner != Some(Owner::Entity) {
-                let known = self.scratch.look(&spot.hash(tree, self.keyring)).await?;
-                if known.claim == Claim::Own {
-                    owner = Some(Owner::Entity);
-                } else if let (None, Some(ordered)) = (&owner, known.ordered) {
-                    owner = Some(Owner::Purge(spot.clone(), Box::new(ordered)));
-                }
+                let hash = spot.hash(tree, self.keyring);
+                let known = self.scratch.look(&hash, &spot.place(tree, self.keyring)).await?;
+                owner = Owner::within(owner, &spot, known);
             }
             above.push((spot, owner.clone()));
         }
         Ok((owner, folder))
     }
 
-    fn unclaimed(&mut self, tree: &Tree, heap: Option<Heap>) -> Result<(), ReconcileError> {
+    fn left_by_restore(&mut self, tree: &Tree, heap: Option<Heap<Box<Left>>>) -> Result<(), ReconcileError> {
+        let Some(Heap { spot, of, cleaned }) = heap else {
+            return Ok(());
+        };
+        let finding = Finding::LeftByRestore {
+            entity_type: of.key.entity_type().as_str(),
+            id: of.key.id().to_owned(),
+            uri: spot.uri(tree),
+            objects: cleaned.objects,
+            bytes: cleaned.bytes,
+        };
+        self.tell(&finding)
+    }
+
+    fn unclaimed(&mut self, tree: &Tree, heap: Option<Heap<()>>) -> Result<(), ReconcileError> {
         match heap {
             Some(heap) if self.options.unclaimed => {
                 let finding = Finding::Unclaimed {
@@ -313,10 +422,14 @@ impl Comparison<'_> {
         }
     }
 
-    async fn leftover(&mut self, tree: &Tree, heap: Option<Heap>) -> Result<(), ReconcileError> {
+    async fn leftover(
+        &mut self,
+        tree: &Tree,
+        heap: Option<Heap<Box<Ordered>>>,
+    ) -> Result<(), ReconcileError> {
         let Some(Heap {
             spot,
-            ordered: Some(ordered),
+            of: ordered,
             cleaned,
         }) = heap
         else {

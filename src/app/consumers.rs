@@ -15,6 +15,7 @@ use crate::callbacks::resolve::{Lookup, SystemLookup};
 use crate::callbacks::schedule::Schedule;
 use crate::callbacks::sign::SigningSecrets;
 use crate::callbacks::worker::{CallbackWorker, WorkerOptions, WorkerParts};
+use crate::claims;
 use crate::cleanup::azure::AzureOptions;
 use crate::cleanup::blob::{Blobs, CloudOptions};
 use crate::cleanup::gcs::GcsOptions;
@@ -70,6 +71,10 @@ pub(super) async fn start(
     follow(tasks, opened, bus, Arc::new(cleanup.consumer()));
     follow(tasks, opened, bus, Arc::new(callbacks));
     relay(tasks, opened, bus, config);
+    let (claimed, keyring) = (opened.store.claims(), Arc::clone(&opened.keyring));
+    tasks.spawn("the claims on storage", move |stop| {
+        claims::keep(Arc::clone(&claimed), Arc::clone(&keyring), stop)
+    });
     let working = cleanup.clone();
     tasks.spawn("the storage cleanup", move |stop| {
         let worker = working.worker();

@@ -13,6 +13,7 @@ use crate::proofs::{self, Identity, ProofError, Started};
 use crate::secret_files::{self, SecretFileError};
 use crate::store::audit::AuditStore;
 use crate::store::callbacks::CallbackStore;
+use crate::store::claims::ClaimStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::clock_moves::ClockMoveStore;
 use crate::store::keys::KeyStore;
@@ -231,6 +232,15 @@ impl Store {
     /// What a comparison of the storage with the ledger reads.
     #[must_use]
     pub fn reconcile(&self) -> Arc<dyn ReconcileStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Who names which storage.
+    #[must_use]
+    pub fn claims(&self) -> Arc<dyn ClaimStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),
@@ -474,6 +484,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let ledger = Arc::new(Ledger::new(Parts {
         writer: handle,
         reads: store.reads(),
+        claims: store.claims(),
         repository,
         keyring: Arc::clone(&keyring),
         clock: Arc::clone(&clock),

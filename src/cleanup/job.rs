@@ -11,6 +11,7 @@ use super::memory::Left;
 use super::progress::Progress;
 use crate::ledger::{LedgerError, PurgeOrder};
 use crate::store::StoreError;
+use crate::store::claims::{Claimants, Whom};
 use crate::store::cleanup_jobs::{CleanupJob, JobEnd, NextAttempt, Obligation, ObligationState};
 use crate::store::writer::CommandError;
 use crate::telemetry;
@@ -33,6 +34,11 @@ const NOT_ORDERED: &str = "the log orders no such purge";
 pub(super) const GIVEN_UP: &str = "the purge was forced: what it still owed was given up";
 
 const UNREADABLE: &str = "the storage URIs cannot be opened";
+/// What a purge waits for that nobody can say yet whose else its storage is.
+const CLAIMS_MISSING: &str = "it is not known yet what storage is claimed";
+
+/// How long it is not asked again whose else a place is, while objects are being deleted there.
+const ASKED_AGAIN: Duration = Duration::from_millis(250);
 
 /// What ends an attempt before the purge has an outcome.
 enum Cut {
@@ -44,6 +50,8 @@ enum Cut {
     Jobs(StoreError),
     /// The log cannot be read or written.
     Ledger(LedgerError),
+    /// It cannot be told whose else the storage is.
+    ClaimsMissing,
 }
 
 /// Why something is left.
@@ -64,12 +72,17 @@ pub(super) async fn attempt(cleanup: StorageCleanup, job: CleanupJob, stop: Canc
     };
     let Err(cut) = attempt.run().await else { return };
     let key = &attempt.job.key;
+    let mut reason = None;
     let pause = match cut {
         Cut::LeaseLost => {
             tracing::warn!(entity.key = %key, "the cleanup of {key} was left to another worker");
             return;
         }
         Cut::Stopping => Duration::ZERO,
+        Cut::ClaimsMissing => {
+            reason = Some(CLAIMS_MISSING.to_owned());
+            POSTPONED
+        }
         Cut::Jobs(error) => {
             tracing::warn!(entity.key = %key, error = %telemetry::chain(&error), "the cleanup of {key} was cut off");
             POSTPONED
@@ -80,7 +93,7 @@ pub(super) async fn attempt(cleanup: StorageCleanup, job: CleanupJob, stop: Canc
         }
     };
     // Where this fails too, the lease runs out.
-    let _ = attempt.leave(pause, attempt.job.attempts, None).await;
+    let _ = attempt.leave(pause, attempt.job.attempts, reason).await;
 }
 
 struct Attempt {
@@ -126,8 +139,8 @@ impl Attempt {
             if let Some(error) = self.clean(obligation, &uri).await? {
                 failures.push(Failure {
                     text: format!("storage {} of {}: {error}", index + 1, self.job.obligations.len()),
-                    retryable: error.retryable,
-                    waits: error.kind.waits_for_root(),
+                    retryable: error.retryable(),
+                    waits: error.waits_for_root(),
                 });
             }
         }
@@ -152,13 +165,20 @@ impl Attempt {
     }
 
     /// Deletes what one storage URI names, while the lease is held.
-    async fn clean(&mut self, mut before: Obligation, uri: &str) -> Result<Option<BlobError>, Cut> {
+    async fn clean(&mut self, mut before: Obligation, uri: &str) -> Result<Option<Hindrance>, Cut> {
+        // What somebody else claims is not touched.
+        let others = self.others(uri).await?;
         let place = (self.job.lease.event_id, before.ordinal);
         let left = self.cleanup.memory.take(place, self.job.begun);
         // What remains here can still be recognized when the URI is gone with its key.
         before.storage_hash = self.cleanup.parts.ledger.storage_hash(uri);
         // Whoever was at it before has died, and what it asked for last was not counted.
         before.at_least |= before.under_way && left.is_none();
+        if let Some(others) = others {
+            before.under_way = false;
+            self.uncounted |= left.is_some_and(|left| left.falls_short());
+            return self.shared(before, others).await;
+        }
         before.under_way = true;
         // Proves the lease before the first deletion, and extends it.
         self.record(&before).await?;
@@ -177,8 +197,9 @@ impl Attempt {
         let outcome = tokio::select! {
             biased;
             outcome = self.cleanup.parts.blobs.purge_watched(uri, &progress) => Ok(outcome),
-            cut = self.keep_lease(&before, told.clone()) => Err(cut),
-            () = self.stopped() => Err(Cut::Stopping),
+            others = self.claimed_meanwhile(uri, told.clone()) => Err(others),
+            cut = self.keep_lease(&before, told.clone()) => Err(Err(cut)),
+            () = self.stopped() => Err(Err(Cut::Stopping)),
         };
         let mut after = before.clone();
         let error = match outcome {
@@ -193,13 +214,20 @@ impl Attempt {
                 tell(error.done);
                 Some(error)
             }
-            Err(Cut::Stopping) => {
+            Err(Ok(others)) => {
+                // What was asked for last is not counted.
+                after = advanced(&after, *told.borrow());
+                after.at_least = true;
+                after.under_way = false;
+                return self.shared(after, others).await;
+            }
+            Err(Err(Cut::Stopping)) => {
                 // What was asked for last is not counted: it stays under way.
                 let counted = advanced(&before, *told.borrow());
                 self.record(&counted).await?;
                 return Err(Cut::Stopping);
             }
-            Err(cut) => return Err(cut),
+            Err(Err(cut)) => return Err(cut),
         };
         after = advanced(&after, *told.borrow());
         let unsettled = progress.unsettled();
@@ -224,6 +252,22 @@ impl Attempt {
         } else {
             after.at_least |= unsettled.falls_short();
         }
+        self.keep(after).await?;
+        Ok(error.map(Hindrance::Storage))
+    }
+
+    /// Ends an obligation whose place others claim.
+    async fn shared(&mut self, mut after: Obligation, others: Claimants) -> Result<Option<Hindrance>, Cut> {
+        let hindrance = Hindrance::Claimed(others);
+        after.state = ObligationState::Failed;
+        after.last_error = Some(hindrance.to_string());
+        after.failed_at = None;
+        self.keep(after).await?;
+        Ok(Some(hindrance))
+    }
+
+    /// Records what an obligation has come to in this attempt.
+    async fn keep(&mut self, after: Obligation) -> Result<(), Cut> {
         self.record(&after).await?;
         if let Some(slot) = self
             .job
@@ -233,7 +277,39 @@ impl Attempt {
         {
             *slot = after;
         }
-        Ok(error)
+        Ok(())
+    }
+
+    /// Who else claims the place; `None` when nobody does.
+    async fn others(&self, uri: &str) -> Result<Option<Claimants>, Cut> {
+        let (ledger, storage) = (&self.cleanup.parts.ledger, [uri.to_owned()]);
+        let others = ledger
+            .claimants(&self.job.key, &storage, Whom::NotPurged, 0)
+            .await
+            .map_err(Cut::Ledger)?;
+        match others {
+            Claimants { complete: false, .. } => Err(Cut::ClaimsMissing),
+            Claimants { count: 0, .. } => Ok(None),
+            others => Ok(Some(others)),
+        }
+    }
+
+    /// Returns when somebody else has claimed the place since its cleanup began: asked at each heartbeat, and after a batch.
+    async fn claimed_meanwhile(
+        &self,
+        uri: &str,
+        mut told: watch::Receiver<Cleaned>,
+    ) -> Result<Claimants, Cut> {
+        loop {
+            tokio::time::sleep(ASKED_AGAIN).await;
+            let _ = tokio::time::timeout(self.cleanup.options.heartbeat, told.changed()).await;
+            match self.others(uri).await {
+                Ok(Some(others)) => return Ok(others),
+                // Where the database is away, the lease decides how long that may be.
+                Ok(None) | Err(Cut::Ledger(_)) => {}
+                Err(cut) => return Err(cut),
+            }
+        }
     }
 
     /// Where it failed, as the job may keep it. Without it the failure is told all the same.
@@ -396,6 +472,55 @@ impl Attempt {
                 .finish_cleanup_job(&self.job.lease, &end, now)
                 .await,
         )
+    }
+}
+
+/// What keeps a place from being cleaned.
+#[derive(Debug)]
+enum Hindrance {
+    /// The storage.
+    Storage(BlobError),
+    /// Others, who have something there too.
+    Claimed(Claimants),
+}
+
+impl Hindrance {
+    /// Whether time alone may help.
+    const fn retryable(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.retryable,
+            Self::Claimed(_) => false,
+        }
+    }
+
+    /// Whether a root is away, which time alone will not bring back: it is waited for, however long that takes.
+    const fn waits_for_root(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.kind.waits_for_root(),
+            Self::Claimed(_) => false,
+        }
+    }
+}
+
+/// A short cause for the ledger and its callbacks, without any path, key, bucket or id.
+impl std::fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::Claimed(Claimants {
+                count: 1,
+                at_least: false,
+                ..
+            }) => f.write_str("1 other claims a place in, around or at it"),
+            Self::Claimed(others) => {
+                let least = if others.at_least { "at least " } else { "" };
+                write!(
+                    f,
+                    "{least}{} others claim a place in, around or at it",
+                    others.count
+                )
+            }
+        }
     }
 }
 

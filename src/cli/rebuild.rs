@@ -58,9 +58,10 @@ impl From<RebuildError> for Failure {
             RebuildError::Store(unfit @ StoreError::Unfit(_)) => {
                 Self::usage(unfit).in_context("--database-url")
             }
-            RebuildError::UnderWay | RebuildError::Store(_) | RebuildError::Reader(_) => {
-                Self::runtime(&error)
-            }
+            RebuildError::UnderWay
+            | RebuildError::Store(_)
+            | RebuildError::Claims(_)
+            | RebuildError::Reader(_) => Self::runtime(&error),
         }
     }
 }
@@ -105,6 +106,16 @@ fn told(report: &Report) -> String {
         for (kind, entity) in &table.examples {
             let _ = writeln!(text, "  {}: {entity}", kind.as_str());
         }
+    }
+    match report.claims {
+        None => text.push_str("storage_claims: not compared, as the keyring is not at hand\n"),
+        Some(reached) if reached < report.position => {
+            let _ = writeln!(
+                text,
+                "storage_claims: compared up to position {reached}; what is missing behind it is computed by the service"
+            );
+        }
+        Some(_) => {}
     }
     let outcome = match (report.replaced, report.rows()) {
         (true, _) => "replaced",

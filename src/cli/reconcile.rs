@@ -12,18 +12,21 @@ What is told, one line each:
   missing    an entity that is live or archived names a storage URI, and there is nothing
   leftover   a purge that is over ordered objects to be deleted, and they are there: written again since, or given
              up by a forced purge
+  left_by_restore
+             objects at a place that only a deletion named which was undone since, of an entity that was deleted again
+             or purged: no purge has deleted them or will, and whose they are now the ledger does not know
   unclaimed  (with --unclaimed) objects below a storage root that no entity names, nor any purge that is remembered
   unchecked  something that could not be looked at
 
 --fix deletes leftovers, in the way of any purge, where the log has ordered it and no entity that is not purged
-stores anything there. It never touches what is missing or unclaimed. An embedded ledger must not be served
+stores anything there. It never touches what is missing, left by a restore or unclaimed. An embedded ledger must not be served
 meanwhile; without --fix the command only reads and runs beside a service.
 
 Local storage roots must all be mounted, and have been used by the service or an import before.
 
 Of a purged entity the ledger knows keyed hashes of what its storage URIs named, not the URIs. Purges that were over before
 the ledger kept these (its schema's version 8), and those whose URIs could not be opened, are not recognized: what they left
-is unclaimed.
+is unclaimed. So is what a restore left of an entity that was purged before the ledger kept claims (version 10).
 
 Exit codes: 0 nothing was found, or all of it was fixed; 1 something could not be looked at or deleted, or the
 command failed; 2 an option, the keyring or the database is at fault; 3 something was found and is left.
@@ -105,7 +108,7 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
             summary.failed
         )));
     }
-    match summary.missing + summary.leftover {
+    match summary.missing + summary.leftover + summary.left_by_restore {
         0 => Ok(()),
         left => Err(Failure::found(format!(
             "the storage is not what the ledger says, findings left: {left}"
@@ -118,9 +121,10 @@ impl From<ReconcileError> for Failure {
     fn from(error: ReconcileError) -> Self {
         match &error {
             ReconcileError::Start(start) => Self::usage(start),
-            ReconcileError::Store(_) | ReconcileError::Ledger(_) | ReconcileError::Write(_) => {
-                Self::runtime(&error)
-            }
+            ReconcileError::Store(_)
+            | ReconcileError::Ledger(_)
+            | ReconcileError::Claims(_)
+            | ReconcileError::Write(_) => Self::runtime(&error),
         }
     }
 }
@@ -137,14 +141,15 @@ fn sum_up(format: Format, summary: &Summary) -> io::Result<()> {
         }
         Format::Table => writeln!(
             out,
-            "{} objects compared with {} entities and {} purged storage URIs: {} missing, {} leftover, {} fixed, {} objects \
-             unclaimed, {} failed",
+            "{} objects compared with {} entities and {} purged storage URIs: {} missing, {} leftover, {} fixed, {} left by \
+             restores, {} objects unclaimed, {} failed",
             summary.objects,
             summary.entities,
             summary.purged,
             summary.missing,
             summary.leftover,
             summary.fixed,
+            summary.left_by_restore,
             summary.unclaimed,
             summary.failed
         ),
@@ -153,7 +158,7 @@ fn sum_up(format: Format, summary: &Summary) -> io::Result<()> {
 
 fn row(out: &mut impl Write, cells: [&str; 7]) -> io::Result<()> {
     let [kind, entity, storage, objects, bytes, place, note] = cells;
-    let line = format!("{kind:<9}  {entity:<49}  {storage:>7}  {objects:>9}  {bytes:>14}  {place}  {note}");
+    let line = format!("{kind:<15}  {entity:<49}  {storage:>7}  {objects:>9}  {bytes:>14}  {place}  {note}");
     writeln!(out, "{}", line.trim_end())
 }
 
@@ -190,6 +195,17 @@ fn table(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
             let (entity, storage) = (format!("{entity_type}/{id}"), storage.to_string());
             let (objects, bytes) = (objects.to_string(), bytes.to_string());
             row(out, ["leftover", &entity, &storage, &objects, &bytes, uri, note])
+        }
+        Finding::LeftByRestore {
+            entity_type,
+            id,
+            uri,
+            objects,
+            bytes,
+        } => {
+            let entity = format!("{entity_type}/{id}");
+            let (objects, bytes) = (objects.to_string(), bytes.to_string());
+            row(out, ["left_by_restore", &entity, "-", &objects, &bytes, uri, ""])
         }
         Finding::Unclaimed { uri, objects, bytes } => {
             let (objects, bytes) = (objects.to_string(), bytes.to_string());

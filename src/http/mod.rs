@@ -29,6 +29,7 @@ pub mod refusal;
 pub mod rights;
 pub mod router;
 pub mod server;
+pub mod sharing;
 pub mod stall;
 pub mod token;
 mod token_cache;

@@ -7,12 +7,13 @@ use super::ocore::{entity_tag, timestamp};
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use super::refusal::refused;
 use super::rights::Right;
+use super::sharing::{Sharer, in_the_way};
 use crate::cleanup::purges::{PurgeFilter, Retried, RetryError};
 use crate::ledger::LedgerError;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
-use archive_ledger_domain::Action;
+use archive_ledger_domain::{Action, State};
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{self, Request};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
@@ -49,6 +50,10 @@ pub struct OwedPurge {
     pub last_error: Option<String>,
     /// What it owes, one by one, in the order in which the storage URIs were given.
     pub obligations: Vec<OwedStorage>,
+    /// Of a purge that has failed: others who stand in its way, because they name storage in, around or at the same places and
+    /// are not being purged; 20 at the most. Absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storage_shared_with: Vec<Sharer>,
 }
 
 /// One storage URI of a purge. It is named by its number: the URI itself is sealed.
@@ -117,6 +122,7 @@ impl OwedPurge {
                     obligations.map(|one| OwedStorage::new(one, places)).collect()
                 })
                 .unwrap_or_default(),
+            storage_shared_with: Vec::new(),
         }
     }
 }
@@ -235,7 +241,10 @@ fn query(text: Option<&str>) -> Result<(PurgeFilter, u64, u32), ApiError> {
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
     )
 )]
-pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
+pub async fn list(
+    extract::State(api): extract::State<SharedApi>,
+    request: Request,
+) -> Result<Json<Page>, ApiError> {
     api.admit(Head::of(&request), Right::ArchivedRead).await?;
     let (filter, after, limit) = query(request.uri().query())?;
     let mut purges = api
@@ -254,7 +263,14 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
     let mut items = Vec::with_capacity(purges.len());
     for purge in purges {
         let places = api.ledger.failed_places(&purge).await?;
-        items.push(OwedPurge::new(purge, &places, now));
+        let others = match purge.state {
+            State::PurgeFailed => in_the_way(&api, &purge.key).await?,
+            State::Unknown | State::Live | State::Archived | State::Purging | State::Purged => Vec::new(),
+        };
+        items.push(OwedPurge {
+            storage_shared_with: others,
+            ..OwedPurge::new(purge, &places, now)
+        });
     }
     Ok(Json(Page {
         items,
@@ -283,7 +299,7 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
     )
 )]
 pub async fn retry(
-    State(api): State<SharedApi>,
+    extract::State(api): extract::State<SharedApi>,
     path: Segments<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<Retry>), ApiError> {
@@ -335,7 +351,7 @@ pub async fn retry(
     )
 )]
 pub async fn force(
-    State(api): State<SharedApi>,
+    extract::State(api): extract::State<SharedApi>,
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {

@@ -12,6 +12,7 @@
 //! ```
 
 mod details;
+mod places;
 mod unreadable;
 
 pub use details::{Details, DetailsError, SealedDetails};

@@ -3,6 +3,7 @@
 //! Routes, imports and consumers call the ledger and nothing below it. It checks what the domain cannot see (storage
 //! roots, callback URLs), attaches what is sealed, and hands the command to the writer.
 
+mod claims;
 mod command;
 mod force;
 mod opened;
@@ -23,6 +24,7 @@ use crate::cleanup::roots::StorageRoots;
 use crate::cleanup::uri::UriRefusal;
 use crate::clock::SharedClock;
 use crate::keyring::{Keyring, KeyringError};
+use crate::store::claims::ClaimStore;
 use crate::store::repository::Repository;
 use crate::store::writer::{CommandError, WriterHandle, WriterHealth};
 use crate::store::{Hash, Position, ReadStore, StoreError};
@@ -71,6 +73,8 @@ pub struct Parts {
     pub writer: WriterHandle,
     /// Reads.
     pub reads: Arc<dyn ReadStore>,
+    /// Who names which storage.
+    pub claims: Arc<dyn ClaimStore>,
     /// Loads aggregates.
     pub repository: Repository,
     /// Opens what is sealed.
@@ -89,10 +93,17 @@ impl std::fmt::Debug for dyn ReadStore {
     }
 }
 
+impl std::fmt::Debug for dyn ClaimStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClaimStore")
+    }
+}
+
 /// The ledger.
 pub struct Ledger {
     writer: WriterHandle,
     reads: Arc<dyn ReadStore>,
+    claims: Arc<dyn ClaimStore>,
     aggregates: PersistedEventStore<Repository, ArchivedEntity>,
     keyring: Arc<Keyring>,
     clock: SharedClock,
@@ -114,6 +125,7 @@ impl Ledger {
         Self {
             writer: parts.writer,
             reads: parts.reads,
+            claims: parts.claims,
             aggregates: PersistedEventStore::new_event_store(parts.repository).with_upcasters(upcasters()),
             keyring: parts.keyring,
             clock: parts.clock,

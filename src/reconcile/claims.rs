@@ -2,8 +2,8 @@
 
 use crate::keyring::Keyring;
 use crate::ledger::{LedgerError, standing_storage};
-use crate::store::ReadStore;
-use archive_ledger_domain::{ArchivedEntity, EntityKey, State};
+use crate::store::{Position, ReadStore, StoredEvent};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, State};
 use cqrs_es::Aggregate;
 use std::sync::Arc;
 
@@ -13,9 +13,8 @@ pub(super) struct Claimed {
     pub(super) state: State,
     /// What a purge would clean.
     pub(super) standing: Vec<String>,
-    /// Everything that it ever named. A deletion that was undone leaves its storage to the entity, though no purge of it would
-    /// clean that.
-    pub(super) ever: Vec<String>,
+    /// What deletions named that were undone, each with the position of the restore: no purge of it would clean that.
+    pub(super) undone: Vec<(Vec<String>, Position)>,
 }
 
 /// Opens what is sealed.
@@ -57,8 +56,28 @@ impl<'a> Claims<'a> {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Claimed {
             state: entity.state(),
-            ever: opened.concat(),
+            undone: undone(&stream.events, &opened),
             standing: standing_storage(&stream.events, opened),
         }))
     }
+}
+
+/// What deletions named that were undone, and where in the log that was.
+fn undone(events: &[StoredEvent], opened: &[Vec<String>]) -> Vec<(Vec<String>, Position)> {
+    let mut undone = Vec::new();
+    let mut deleted: Option<&Vec<String>> = None;
+    for (event, storage) in events.iter().zip(opened) {
+        match &event.event {
+            Event::SoftDeleted(_) => deleted = Some(storage),
+            Event::Restored(_) => {
+                undone.extend(deleted.take().map(|storage| (storage.clone(), event.position)));
+            }
+            Event::Registered(_)
+            | Event::PurgeRequested(_)
+            | Event::Purged(_)
+            | Event::PurgeFailed(_)
+            | Event::PurgeForced(_) => {}
+        }
+    }
+    undone
 }

@@ -45,6 +45,21 @@ pub enum Finding {
         /// Why they were not, although that was asked for.
         error: Option<String>,
     },
+    /// Objects that no purge has deleted or will: only a deletion named their place which was undone since. They may belong to
+    /// somebody whom the ledger does not know, so that a person has to look.
+    LeftByRestore {
+        /// The entity's type.
+        #[serde(rename = "type")]
+        entity_type: &'static str,
+        /// The entity's id.
+        id: String,
+        /// Where they are.
+        uri: String,
+        /// How many there are.
+        objects: u64,
+        /// Their size, in bytes.
+        bytes: u64,
+    },
     /// Objects right in a folder that no entity names, and no purge as far as is known.
     Unclaimed {
         /// The folder.
@@ -83,6 +98,8 @@ pub struct Summary {
     pub leftover: u64,
     /// [`Finding::Leftover`] that were deleted.
     pub fixed: u64,
+    /// [`Finding::LeftByRestore`].
+    pub left_by_restore: u64,
     /// Objects that nobody names.
     pub unclaimed: u64,
     /// [`Finding::Unchecked`], and leftovers that could not be deleted.

@@ -1,9 +1,10 @@
 //! Deletes what purges that are over have left, once the log was asked again.
 
-use super::names::{self, Spot};
-use super::{Comparison, PAGE, ReconcileError};
+use super::names::Spot;
+use super::{Comparison, ReconcileError};
 use crate::cleanup::survey::Tree;
-use crate::store::sqlite::scratch::{Claim, Ordered};
+use crate::store::claims::{Claimants, Whom};
+use crate::store::sqlite::scratch::{Ordered, Taken};
 use archive_ledger_domain::{Event, EventName};
 
 impl Comparison<'_> {
@@ -18,18 +19,21 @@ impl Comparison<'_> {
         if !self.is_ordered(ordered).await? {
             return Ok(Some("the log orders no such purge, or it is not over".to_owned()));
         }
-        self.catch_up().await?;
-        // Somebody may have stored there since, around it or inside it.
-        for place in spot.with_folders(tree) {
-            let known = self.scratch.look(&place.hash(tree, self.keyring)).await?;
-            let taken = match known.claim {
-                Claim::None => false,
-                Claim::Below => place.names_same(spot),
-                Claim::Own => true,
-            };
-            if taken {
-                return Ok(Some("an entity that is not purged stores there too".to_owned()));
+        // Somebody may have stored there, around it or inside it: when the comparison began, or since.
+        let place = spot.place(tree, self.keyring);
+        if let Some(taken) = self.scratch.taken(&place, ordered).await? {
+            return Ok(Some(taken.to_string()));
+        }
+        let others = self
+            .claimed
+            .claimants(&[place], &ordered.key, Whom::All, 0)
+            .await?;
+        match others {
+            Claimants { complete: false, .. } => {
+                return Ok(Some("it is not known yet what storage is claimed".to_owned()));
             }
+            Claimants { count: 0, .. } => {}
+            Claimants { .. } => return Ok(Some(Taken::Claimed.to_string())),
         }
         Ok(match self.blobs.purge(uri, &|_| {}).await {
             Ok(_) => None,
@@ -56,27 +60,5 @@ impl Comparison<'_> {
             .last()
             .is_some_and(|event| event.event.name() == EventName::Purged);
         Ok(requested && over)
-    }
-
-    /// Notes what was claimed since the comparison began.
-    async fn catch_up(&mut self) -> Result<(), ReconcileError> {
-        let head = self.reads.head().await?.position;
-        while self.seen < head {
-            let names = [EventName::Registered, EventName::SoftDeleted];
-            let page = self.reads.log_after(self.seen, &names, PAGE).await?;
-            for event in &page {
-                if let Some(claimed) = self.claims.of(&event.key).await? {
-                    self.scratch
-                        .claim(&names::claims(self.keyring, &claimed.ever))
-                        .await?;
-                }
-            }
-            let full = page.len() >= PAGE as usize;
-            self.seen = match page.last() {
-                Some(last) if full => last.position,
-                Some(_) | None => head,
-            };
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! The places that an object lies in, and the hashes that they are recognized by.
 
 use crate::cleanup::survey::Tree;
-use crate::cleanup::uri::{Spelled, bucket_name, local_name, spell};
+use crate::cleanup::uri::{bucket_name, local_name};
 use crate::keyring::Keyring;
 use crate::ledger::STORAGE_PURPOSE;
 use crate::store::Hash;
-use crate::store::sqlite::scratch::Claim;
+use crate::store::claims::PlaceKey;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// What a storage URI must not hold as it is; the rest of a name may stand for itself.
@@ -63,6 +63,14 @@ impl Spot {
         keyring.keyed_hash(STORAGE_PURPOSE, &name)
     }
 
+    /// The place that it is, by whichever of its names.
+    pub(super) fn place(&self, tree: &Tree, keyring: &Keyring) -> PlaceKey {
+        match tree {
+            Tree::Local(_) => keyring.local_place(self.name.trim_start_matches('/')),
+            Tree::Bucket { cloud, bucket, .. } => keyring.bucket_place(*cloud, bucket, &self.name),
+        }
+    }
+
     /// As its URI ends.
     fn spelled(&self) -> String {
         match self.kind {
@@ -85,20 +93,6 @@ impl Spot {
             Kind::Both => below || name == self.name,
             Kind::Folder => below,
         }
-    }
-
-    /// Whether both are names of one folder or object.
-    pub(super) fn names_same(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-
-    /// Itself by each of its names, and every folder above it below the root.
-    pub(super) fn with_folders(&self, tree: &Tree) -> Vec<Self> {
-        // An object below it lies in exactly these.
-        spots(tree, &format!("{}/x", self.name))
-            .into_iter()
-            .filter(|spot| !spot.is_object())
-            .collect()
     }
 }
 
@@ -134,40 +128,10 @@ pub(super) fn spots(tree: &Tree, name: &str) -> Vec<Spot> {
     found
 }
 
-/// What an entity claims by its storage URIs: what they name, and that something is stored below every folder above it.
-pub(super) fn claims(keyring: &Keyring, storage: &[String]) -> Vec<(Hash, Claim)> {
-    let mut claims = Vec::new();
-    let mut claim = |name: Vec<u8>, claim| claims.push((keyring.keyed_hash(STORAGE_PURPOSE, &name), claim));
-    for uri in storage {
-        match spell(uri) {
-            Ok(Spelled::Local(components)) => {
-                let path = components.join("/");
-                for (slash, _) in path.match_indices('/') {
-                    claim(local_name(&path[..slash]), Claim::Below);
-                }
-                claim(local_name(&path), Claim::Own);
-            }
-            Ok(Spelled::Bucket { cloud, bucket, key }) => {
-                let base = key.strip_suffix('/').unwrap_or(&key);
-                for (slash, _) in base.match_indices('/') {
-                    claim(bucket_name(cloud, &bucket, &base[..slash]), Claim::Below);
-                    claim(bucket_name(cloud, &bucket, &base[..=slash]), Claim::Below);
-                }
-                let whole = if base == key { Claim::Own } else { Claim::Below };
-                claim(bucket_name(cloud, &bucket, base), whole);
-                claim(bucket_name(cloud, &bucket, &format!("{base}/")), Claim::Own);
-            }
-            // It was checked when it came in; what cannot be spelled any more can name nothing.
-            Err(_) => {}
-        }
-    }
-    claims
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::uri::Cloud;
+    use crate::cleanup::uri::{Cloud, Spelled, spell};
     use uuid::Uuid;
 
     fn tree() -> Tree {
@@ -213,32 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_recognized_by_the_name_of_the_folder_and_below_it_by_those_above() {
+    fn a_spot_is_the_place_that_its_uri_names() {
         let keyring = Keyring::parse(&Keyring::generate(Uuid::from_u128(1)).unwrap()).unwrap();
-        let claimed = claims(&keyring, &["s3://b/root/a/b".into(), "file:///srv/x/one/".into()]);
-        let of = |spot: &Spot, tree: &Tree| {
-            let hash = spot.hash(tree, &keyring);
-            claimed
-                .iter()
-                .filter(|(one, _)| *one == hash)
-                .map(|(_, claim)| *claim)
-                .max()
-        };
-        let path = spots(&tree(), "root/a/b/c");
-        let found: Vec<_> = path.iter().map(|spot| of(spot, &tree())).collect();
-        assert_eq!(
-            found,
-            [
-                Some(Claim::Below),
-                Some(Claim::Below),
-                Some(Claim::Own),
-                Some(Claim::Own),
-                None
-            ]
-        );
         let local = Tree::Local("/srv/x".into());
-        assert_eq!(of(&spots(&local, "/srv/x/one/1")[0], &local), Some(Claim::Own));
-        assert_eq!(of(&spots(&local, "/srv/x/one")[0], &local), Some(Claim::Own));
+        for (tree, name) in [(&tree(), "root/a/b//c"), (&local, "/srv/x/a b/100%")] {
+            for spot in spots(tree, name) {
+                let uri = spot.uri(tree);
+                assert_eq!(keyring.place(&uri).unwrap(), spot.place(tree, &keyring), "{uri}");
+            }
+        }
     }
 
     #[test]

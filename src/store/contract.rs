@@ -11,6 +11,7 @@
 
 pub mod append;
 pub mod audit;
+pub mod claims;
 pub mod erasure;
 pub mod idempotency;
 pub mod list;
@@ -19,9 +20,10 @@ pub mod pages;
 pub mod stock;
 
 use super::audit::AuditStore;
+use super::claims::ClaimStore;
 use super::repository::Repository;
 use super::writer::{CommandError, Decision, Idempotency, Proposal, Receipt, Writer, WriterHandle, writer};
-use super::{AppendBackend, Hash, PageSizes, ReadStore};
+use super::{AppendBackend, Hash, PageSizes, Position, ReadStore};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::keyring::{Details, Keyring};
 use archive_ledger_domain::{CleanupOutcome, Command, EntityKey, EntityType, EventMetadata};
@@ -48,6 +50,18 @@ pub trait Backend: Send + Sync {
 
     /// The audit.
     fn audit(&self) -> Arc<dyn AuditStore>;
+
+    /// Who names which storage.
+    fn claims(&self) -> Arc<dyn ClaimStore>;
+
+    /// Forgets the claims of every event after a position, as a version left them that writes none.
+    async fn forget_claims(&self, after: Position);
+
+    /// Has one event claim what another does.
+    async fn copy_claims(&self, from: Position, to: Position);
+
+    /// Changes claims behind the ledger's back: those of the last event are gone, and one of the first is another one's.
+    async fn tamper_with_claims(&self);
 
     /// A writer on a connection of its own, as another instance would have it.
     async fn writer(&self, settings: Settings) -> IdleWriter;

@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod callbacks;
+pub mod claims;
 pub mod cleanup_jobs;
 pub mod clock_moves;
 mod columns;
@@ -37,6 +38,7 @@ use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventNa
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use claims::Claim;
 use cqrs_es::persist::SerializedEvent;
 pub use error::{StoreError, ensure_rows};
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,6 +207,10 @@ pub struct BatchWrite {
     pub keys: Vec<(String, WrappedKey)>,
     /// Entities whose key is destroyed and fenced and whose sealed details are scrubbed: stream id and position.
     pub erased: Vec<(String, Position)>,
+    /// What storage the events name.
+    pub claims: Vec<Claim>,
+    /// Of the erased entities those that had storage: their claims go.
+    pub released: Vec<String>,
     /// What the projections make of the events.
     pub changes: Changes,
     /// Callbacks that wait for a purge.

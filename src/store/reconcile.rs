@@ -1,6 +1,6 @@
 //! What a comparison of the storage with the ledger reads, page by page.
 
-use super::{Hash, StoreError};
+use super::{Hash, Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -18,6 +18,8 @@ pub struct PurgedStorage {
     pub purge_id: Uuid,
     /// Whether it was given up rather than seen empty.
     pub given_up: bool,
+    /// The position of the request.
+    pub position: Position,
     /// What it names.
     pub hash: Hash,
 }

@@ -7,6 +7,7 @@ use super::payloads::Disclosures;
 use super::rows::{Followed, check_rows};
 use super::source::{Database, Source};
 use crate::app::{StartError, Store};
+use crate::claims::ClaimsError;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::foreign_text::shown;
@@ -20,6 +21,7 @@ use crate::secret_files;
 use crate::small_files::{self, NOTE_MAX};
 use crate::store::Hash;
 use crate::store::proofs::ProofStore;
+use crate::telemetry;
 use chrono::TimeDelta;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -282,7 +284,12 @@ async fn keyring(config: &Config, store: &Store) -> Result<(Option<Keyring>, Vec
 async fn projections(config: &Config) -> Result<(), Finding> {
     let report = match rebuild::run(config, Mode::Check, &|_| {}).await {
         Ok(report) => report,
-        Err(RebuildError::Store(error)) => return Err(error.into()),
+        Err(RebuildError::Store(error) | RebuildError::Claims(ClaimsError::Store(error))) => {
+            return Err(error.into());
+        }
+        Err(RebuildError::Claims(error @ ClaimsError::Sealed { .. })) => {
+            return Err(Finding::Incomplete(telemetry::chain(&error)));
+        }
         Err(error @ (RebuildError::Start(StartError::Store { .. }) | RebuildError::UnderWay)) => {
             return Err(Finding::Incomplete(error.to_string()));
         }

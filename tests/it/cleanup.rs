@@ -3,6 +3,7 @@
 mod faults;
 mod force;
 mod service;
+mod sharing;
 mod world;
 
 use crate::harness::eventually;

@@ -76,6 +76,22 @@ impl Scene {
         .await;
     }
 
+    async fn restore(&self, id: &str) {
+        let path = format!("/api/admin/archived/backups/{id}/restore");
+        let asked = self
+            .server
+            .post(&path, &self.admin, &json!({}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(asked.status(), 200);
+    }
+
+    async fn purged(&self, id: &str) {
+        self.purge(id).await;
+        self.gone(id).await;
+    }
+
     async fn run(&self, args: &[&str]) -> Output {
         self.server.run_command(&[&["reconcile"], args].concat()).await
     }
@@ -217,6 +233,69 @@ on_both_backends! {
         let (found, _, code) = scene.told(&["--fix"]).await;
         assert_eq!((code, &found[0]["fixed"]), (0, &json!(true)), "{found:?}");
         assert!(!root.join("stuck").exists());
+    }
+
+    async fn what_a_restore_left_is_told_and_never_deleted(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("root");
+        for (place, files) in [("first", 2), ("second", 1), ("again", 1), ("lives", 1), ("old", 1), ("other", 1)] {
+            fill(&root.join(place), files);
+        }
+        let scene = Scene::start(backend, format!("file://{}", root.display()), Vec::new()).await;
+        let moved = scene.delete(1, &["first"]).await;
+        scene.restore(&moved).await;
+        // Restored, and not deleted again: what it was deleted with is its own.
+        let (found, summary, code) = scene.told(&[]).await;
+        assert_eq!((found, code), (Vec::new(), 0), "{summary}");
+        scene.delete(1, &["second"]).await;
+        let again = scene.delete(2, &["again"]).await;
+        scene.restore(&again).await;
+        scene.delete(2, &["again"]).await;
+        let lives = scene.delete(3, &["lives"]).await;
+        scene.restore(&lives).await;
+        let expected = [(moved.clone(), 0, "/first".to_owned(), 2)];
+        let (found, summary, code) = scene.told(&[]).await;
+        assert_eq!((of("left_by_restore", &scene.root, &found), found.len(), code), (expected.to_vec(), 1, 3), "{summary}");
+        assert_eq!(found[0]["type"], "backups");
+
+        // The entity's key is gone with its purge, and what it left is recognized all the same.
+        for id in [&moved, &again] {
+            scene.purged(id).await;
+        }
+        assert!(root.join("first").exists() && !root.join("second").exists() && !root.join("again").exists());
+        fill(&root.join("again"), 1);
+        let (found, summary, code) = scene.told(&[]).await;
+        assert_eq!((of("left_by_restore", &scene.root, &found), code), (expected.to_vec(), 3), "{summary}");
+        // What it was deleted with in the end, a purge has ordered to be deleted.
+        assert_eq!(of("leftover", &scene.root, &found), [(again.clone(), 1, "/again".to_owned(), 1)]);
+        let table = String::from_utf8(scene.run(&[]).await.stdout).unwrap();
+        assert!(table.contains("left_by_restore") && table.contains("1 left by restores"), "{table}");
+
+        // A purge before the restore has no say in what was left after it; one after it has.
+        let before = scene.delete(4, &["old"]).await;
+        scene.purged(&before).await;
+        fill(&root.join("old"), 3);
+        let later = scene.delete(5, &["old"]).await;
+        scene.restore(&later).await;
+        scene.delete(5, &["other"]).await;
+        scene.purged(&later).await;
+        scene.stop_if_embedded().await;
+        let (found, summary, code) = scene.told(&["--fix"]).await;
+        let left = [(moved.clone(), 0, "/first".to_owned(), 2), (later.clone(), 0, "/old".to_owned(), 3)];
+        assert_eq!((of("left_by_restore", &scene.root, &found), code), (left.to_vec(), 3), "{summary}");
+        assert_eq!((&summary["left_by_restore"], &summary["fixed"]), (&json!(2), &json!(1)));
+        for (place, files) in [("first", 2), ("old", 3), ("lives", 1)] {
+            assert_eq!(std::fs::read_dir(root.join(place)).unwrap().count(), files, "{place}");
+        }
+        scene.server.restart().await;
+        let owner = scene.delete(6, &["first/"]).await;
+        let (found, _, _) = scene.told(&[]).await;
+        assert_eq!(of("left_by_restore", &scene.root, &found), left[1..]);
+        scene.purged(&owner).await;
+        fill(&root.join("first"), 1);
+        let (found, _, _) = scene.told(&[]).await;
+        assert_eq!(of("left_by_restore", &scene.root, &found), left[1..]);
+        assert_eq!(of("leftover", &scene.root, &found), [(owner, 1, "/first".to_owned(), 1)]);
     }
 
     async fn a_root_that_is_away_is_trouble_and_not_an_empty_one(backend: Backend) {

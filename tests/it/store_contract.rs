@@ -6,22 +6,30 @@ use std::sync::Arc;
 
 use archive_ledger::clock::SharedClock;
 use archive_ledger::store::audit::AuditStore;
+use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::contract::{
-    Backend, ContractStore, IdleWriter, Settings, Traces, append, audit, erasure, idempotency, list, log,
-    pages, stock,
+    Backend, ContractStore, IdleWriter, Settings, Traces, append, audit, claims, erasure, idempotency, list,
+    log, pages, stock,
 };
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::writer::WriterHandle;
-use archive_ledger::store::{Hash, ReadStore};
+use archive_ledger::store::{Hash, Position, ReadStore};
 use archive_ledger_domain::EntityType;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::harness::postgres::Postgres;
+
+/// Changes claims behind the ledger's back: those of the last event are gone, and one of the first is another one's.
+const TAMPER: [&str; 2] = [
+    "DELETE FROM storage_claims WHERE position = (SELECT max(position) FROM storage_claims)",
+    "UPDATE storage_claims SET place = (SELECT c.place FROM storage_claims c WHERE c.position = 2 AND c.ordinal = 1)
+     WHERE position = 1 AND ordinal = 1",
+];
 
 /// What both schemas hold of each stream, table by table.
 const TRACES: &str = "
@@ -87,6 +95,34 @@ impl Backend for OnPostgres {
 
     fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(self.store.clone())
+    }
+
+    fn claims(&self) -> Arc<dyn ClaimStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn forget_claims(&self, after: Position) {
+        let mut connection = self.look().await;
+        for statement in [
+            format!("DELETE FROM storage_claims WHERE position > {after}"),
+            format!("UPDATE ledger_head SET claims_position = {after}"),
+        ] {
+            connection.execute(statement.as_str()).await.unwrap();
+        }
+    }
+
+    async fn copy_claims(&self, from: Position, to: Position) {
+        let statement = format!(
+            "INSERT INTO storage_claims SELECT {to}, ordinal, place FROM storage_claims WHERE position = {from}"
+        );
+        self.look().await.execute(statement.as_str()).await.unwrap();
+    }
+
+    async fn tamper_with_claims(&self) {
+        let mut connection = self.look().await;
+        for statement in TAMPER {
+            connection.execute(statement).await.unwrap();
+        }
     }
 
     async fn writer(&self, settings: Settings) -> IdleWriter {
@@ -163,6 +199,12 @@ impl OnSqlite {
         self.home.path().join("ledger.db")
     }
 
+    /// A connection of the caller's own.
+    async fn write(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.path());
+        SqliteConnection::connect_with(&options).await.unwrap()
+    }
+
     /// A reading connection of the caller's own.
     pub async fn look(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::new().filename(self.path()).read_only(true);
@@ -178,6 +220,34 @@ impl Backend for OnSqlite {
 
     fn audit(&self) -> Arc<dyn AuditStore> {
         Arc::new(self.store.clone())
+    }
+
+    fn claims(&self) -> Arc<dyn ClaimStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn forget_claims(&self, after: Position) {
+        let mut connection = self.write().await;
+        for statement in [
+            format!("DELETE FROM storage_claims WHERE position > {after}"),
+            format!("UPDATE ledger_head SET claims_position = {after}"),
+        ] {
+            connection.execute(statement.as_str()).await.unwrap();
+        }
+    }
+
+    async fn copy_claims(&self, from: Position, to: Position) {
+        let statement = format!(
+            "INSERT INTO storage_claims SELECT {to}, ordinal, place FROM storage_claims WHERE position = {from}"
+        );
+        self.write().await.execute(statement.as_str()).await.unwrap();
+    }
+
+    async fn tamper_with_claims(&self) {
+        let mut connection = self.write().await;
+        for statement in TAMPER {
+            connection.execute(statement).await.unwrap();
+        }
     }
 
     async fn writer(&self, settings: Settings) -> IdleWriter {
@@ -275,6 +345,11 @@ on_both_stores! {
     erasure::a_purge_with_storage_is_owed_until_its_cleanup_is_done,
     erasure::purge_work_folds_within_a_batch,
     erasure::nothing_is_sealed_for_an_erased_entity_again,
+    claims::who_claims_a_place_is_who_names_it_by_a_record_that_stands,
+    claims::claims_are_filled_in_beside_a_writer_that_never_rests,
+    claims::what_an_older_version_recorded_is_made_up_for,
+    claims::claims_that_were_changed_are_found_and_set_right,
+    claims::a_place_with_very_many_claims_is_never_taken_for_free,
     audit::walks_beside_writers_miss_and_double_nothing,
     audit::filters_find_what_matches_however_much_is_indexed,
     audit::attempts_have_no_gap_and_stand_where_they_were_written,

@@ -7,6 +7,7 @@ use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::purge_so_far::{PurgeSoFar, so_far};
 use crate::http::rights::Right;
+use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
 use crate::ledger::{AsOf, EntityView, LedgerError};
 use archive_ledger_domain::Parent;
 use axum::Json;
@@ -49,6 +50,15 @@ pub struct Entity {
     pub parent: Option<Parent>,
     /// Where its objects are.
     pub storage: Vec<String>,
+    /// True when others who are not purged name storage in, around or at the same places: it is not deleted as long as any of
+    /// them is not being purged too. Absent when nobody does, and as of a point in the past; null while that is still being
+    /// found out after an upgrade.
+    #[serde(skip_serializing_if = "Shared::is_no")]
+    #[schema(value_type = Option<bool>)]
+    pub storage_shared: Shared,
+    /// Some of those others, 20 at the most; absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storage_shared_with: Vec<Sharer>,
     /// The latest purge.
     pub purge_id: Option<Uuid>,
     /// What has become of it so far, while it is owed (`purging`, `purge_failed`).
@@ -95,6 +105,8 @@ impl Entity {
             reason: view.details.reason,
             parent: view.parent,
             storage: view.details.storage,
+            storage_shared: Shared::No,
+            storage_shared_with: Vec::new(),
             purge_id: view.purge_id,
             purge: None,
             created_at: timestamp(view.created_at),
@@ -183,7 +195,10 @@ pub async fn handler(
     }
     let view = api.ledger.entity(&key).await?.ok_or(ApiError::NotFound)?;
     let etag = entity_tag(view.version).map_err(ApiError::internal)?;
+    let sharing = sharing(&api, &key, &view.details.storage, NAMED_OTHERS).await?;
     let entity = Entity {
+        storage_shared: sharing.shared,
+        storage_shared_with: sharing.others.iter().map(Sharer::from).collect(),
         purge: so_far(&api, &view).await?,
         ..Entity::new(view)
     };

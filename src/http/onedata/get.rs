@@ -1,11 +1,13 @@
 //! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
 
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
-use crate::http::caller::{Head, Segments, SharedApi, segments};
+use crate::http::caller::{Api, Head, Segments, SharedApi, segments};
 use crate::http::error::ApiError;
 use crate::http::ocore::{entity_tag, is_false};
 use crate::http::purge_so_far::so_far;
-use crate::http::rights::Right;
+use crate::http::rights::{Principal, Right};
+use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
+use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +31,14 @@ pub struct Archive {
     pub description: Option<String>,
     /// Where its objects are.
     pub storage: Vec<String>,
+    /// True when others who are not purged name storage in, around or at the same places: it is not deleted as long as any of
+    /// them is not being purged too. Absent when nobody does; null while that is still being found out after an upgrade.
+    #[serde(rename = "storage_shared", skip_serializing_if = "Shared::is_no")]
+    #[schema(value_type = Option<bool>)]
+    pub storage_shared: Shared,
+    /// Some of those others that the caller may see, 20 at the most; absent when there are none.
+    #[serde(rename = "storage_shared_with", skip_serializing_if = "Vec::is_empty")]
+    pub storage_shared_with: Vec<Sharer>,
     /// When it was registered, in seconds since 1970 UTC.
     pub creation_time: i64,
     /// Only where it is true: description or storage cannot be opened, and are left out.
@@ -40,6 +50,33 @@ pub struct Archive {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(nullable = false)]
     pub failed_at: Vec<String>,
+}
+
+/// Of how many others it is looked whether the caller may see them.
+const LOOKED_AT_OTHERS: usize = 100;
+
+/// Whether a caller may see an archive of this space.
+fn may_see(principal: &Principal, space: Option<&str>) -> bool {
+    let in_space = |names: &[&str]| names.iter().all(|name| principal.has_privilege(space, name));
+    principal.has(Right::ArchivedRead) || in_space(&VIEW_PRIVILEGES) || in_space(&super::DELETE_PRIVILEGES)
+}
+
+/// Of the others who share an archive's storage those that the caller may see: archives of its spaces, or all.
+async fn visible(api: &Api, principal: &Principal, others: &[EntityKey]) -> Result<Vec<Sharer>, ApiError> {
+    let mut seen = Vec::new();
+    for key in others {
+        if seen.len() >= NAMED_OTHERS {
+            break;
+        }
+        let everywhere = principal.has(Right::ArchivedRead);
+        let visible = everywhere
+            || (key.entity_type() == EntityType::Archives
+                && may_see(principal, api.ledger.load(key).await?.0.space_id()));
+        if visible {
+            seen.push(Sharer::from(key));
+        }
+    }
+    Ok(seen)
 }
 
 /// 404 for what never existed and for what was purged alike.
@@ -77,8 +114,7 @@ pub async fn handler(
     let view = api.ledger.entity(&key).await?;
     // Whether it exists is told only to whom may see it: an unknown archive is in no space.
     let space = view.as_ref().and_then(|view| view.space_id.as_deref());
-    let in_space = |names: &[&str]| names.iter().all(|name| principal.has_privilege(space, name));
-    if !everywhere && !in_space(&VIEW_PRIVILEGES) && !in_space(&super::DELETE_PRIVILEGES) {
+    if !may_see(principal, space) {
         return Err(ApiError::Forbidden);
     }
     let view = view.ok_or(ApiError::NotFound)?;
@@ -86,6 +122,8 @@ pub async fn handler(
     let failed_at = so_far(&api, &view)
         .await?
         .map_or_else(Vec::new, |purge| purge.failed_at);
+    let sharing = sharing(&api, &view.key, &view.details.storage, LOOKED_AT_OTHERS).await?;
+    let others = visible(&api, principal, &sharing.others).await?;
     let archive = Archive {
         failed_at,
         archive_id: view.key.id().to_owned(),
@@ -94,6 +132,8 @@ pub async fn handler(
         state: state_name(view.state),
         description: view.details.description,
         storage: view.details.storage,
+        storage_shared: sharing.shared,
+        storage_shared_with: others,
         creation_time: view.created_at.timestamp(),
         unreadable: view.unreadable,
     };

@@ -7,6 +7,7 @@ use super::super::{
     AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, Head, IdempotencyRecord, NewEvent, PageSizes,
     Position, StoreError, StreamSnapshot, WrappedKey, ensure_rows,
 };
+use super::claims::{insert_claims, release_claims};
 use super::file::LedgerFile;
 use super::read::{hash, head_from_row, wrapped_key};
 use super::{SqliteStore, micros, time, uuid};
@@ -391,8 +392,12 @@ async fn write_all(
 ) -> Result<(), StoreError> {
     insert_events(connection, &write.events).await?;
     insert_keys(connection, &write.keys).await?;
+    insert_claims(connection, &write.claims).await?;
     if !write.erased.is_empty() {
         erase(connection, &write.erased).await?;
+    }
+    if !write.released.is_empty() {
+        release_claims(connection, &write.released).await?;
     }
     write_changes(connection, &write.changes).await?;
     pages::count(connection, &write.changes, sizes).await?;
@@ -419,7 +424,9 @@ async fn write_all(
     insert_answers(connection, &write.answers).await?;
     let head = &write.head;
     let updated = sqlx::query(
-        "UPDATE ledger_head SET position = ?1, frontier = ?2, root = ?3, recorded_at = ?4 WHERE id = 1",
+        "UPDATE ledger_head SET position = ?1, frontier = ?2, root = ?3, recorded_at = ?4,
+             claims_position = CASE WHEN claims_position = position THEN ?1 ELSE claims_position END
+         WHERE id = 1",
     )
     .bind(signed(head.position))
     .bind(head.frontier.concat())
@@ -432,7 +439,7 @@ async fn write_all(
 }
 
 /// Cuts rows into the sizes of [`CHUNKS`], largest first.
-fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
         let (chunk, rest) = rows.split_at(size);

@@ -9,6 +9,7 @@ pub mod audit;
 mod audit_attempts;
 pub mod callback_log;
 pub mod callbacks;
+pub mod claims;
 pub mod cleanup_jobs;
 mod clock_moves;
 pub mod coordination;

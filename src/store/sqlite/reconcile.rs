@@ -1,6 +1,6 @@
 //! SQLite: what a comparison of the storage with the ledger reads.
 
-use super::read::entity_key;
+use super::read::{entity_key, non_negative};
 use super::{SqliteStore, uuid};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
@@ -31,7 +31,7 @@ impl ReconcileStore for SqliteStore {
     ) -> Result<Vec<PurgedStorage>, StoreError> {
         let operation = "list the purged storage";
         let rows = sqlx::query(
-            "SELECT o.event_id, o.ordinal, o.state, o.storage_hash, j.aggregate_id, j.purge_id
+            "SELECT o.event_id, o.ordinal, o.state, o.storage_hash, j.position, j.aggregate_id, j.purge_id
              FROM cleanup_obligations o
              JOIN cleanup_jobs j ON j.event_id = o.event_id
              JOIN erasures e ON e.aggregate_id = j.aggregate_id
@@ -54,6 +54,7 @@ impl ReconcileStore for SqliteStore {
                     key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
                     purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
                     given_up: row.read::<&str>(operation, "state")? != "done",
+                    position: non_negative(operation, row.read(operation, "position")?)?,
                     hash: storage_hash(operation, row.read(operation, "storage_hash")?)?
                         .ok_or_else(missing)?,
                 })

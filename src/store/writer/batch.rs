@@ -188,6 +188,8 @@ impl<'a> Batch<'a> {
             events: Vec::new(),
             keys: Vec::new(),
             erased: Vec::new(),
+            claims: Vec::new(),
+            released: Vec::new(),
             changes: Changes::default(),
             targets: Vec::new(),
             answers: Vec::new(),
@@ -257,7 +259,11 @@ impl<'a> Batch<'a> {
         let mut last = None;
         for (index, event) in events.iter().enumerate() {
             let event_id = if index == 0 { first_id } else { self.clock.new_id() };
-            last = Some(self.append(command, event_id, event, sealed.take())?);
+            let position = self.append(command, event_id, event, sealed.take())?;
+            if index == 0 {
+                self.write.claims.extend(command.claims_at(position));
+            }
+            last = Some(position);
         }
         let stream = self.streams.entry(stream_id.clone()).or_default();
         let receipt = Receipt {
@@ -346,6 +352,9 @@ impl<'a> Batch<'a> {
                 }
             }
             self.write.erased.push((stream_id.to_owned(), position));
+            if stream.known.entity.storage_count() > 0 {
+                self.write.released.push(stream_id.to_owned());
+            }
         }
         Ok(position)
     }

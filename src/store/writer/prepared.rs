@@ -8,7 +8,8 @@ use super::batch::{Decision, Proposal};
 use crate::clock::SharedClock;
 use crate::keyring::{DataKey, Keyring, SealedDetails, random};
 use crate::merkle::entry::{Payload, payload_commitment};
-use crate::store::{Hash, StoreError, WrappedKey};
+use crate::store::claims::{Claim, PlaceKey};
+use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::{ArchivedEntity, Event};
 use serde_json::Value;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub(super) guess: Option<Content>,
     /// Its details under a fresh key, if the entity has none.
     pub(super) fresh: Option<Fresh>,
+    /// What its storage URIs name.
+    places: Vec<PlaceKey>,
 }
 
 /// An event and the commitment to it.
@@ -68,6 +71,14 @@ impl Prepared {
         let guess = guessed(&proposal.decision)
             .and_then(|event| Content::new(event, &metadata, &proposal.metadata.actor).ok());
         let fresh = Fresh::new(keyring, clock, &stream_id, first_id, &proposal);
+        // Storage that cannot be claimed could be deleted as somebody else's.
+        let places = proposal
+            .details
+            .storage
+            .iter()
+            .map(|uri| keyring.place(uri))
+            .collect::<Result<_, _>>()
+            .map_err(|refusal| StoreError::inconsistent("claim storage", refusal.to_string()))?;
         Ok(Self {
             stream_pseudonym: keyring.stream_pseudonym(&stream_id),
             actor_pseudonym: keyring.actor_pseudonym(&proposal.metadata.actor),
@@ -76,7 +87,17 @@ impl Prepared {
             metadata,
             guess,
             fresh,
+            places,
             proposal,
+        })
+    }
+
+    /// The claims of its first event, which stands at `position`.
+    pub(super) fn claims_at(&self, position: Position) -> impl Iterator<Item = Claim> {
+        (1..).zip(&self.places).map(move |(ordinal, place)| Claim {
+            position,
+            ordinal,
+            place: place.clone(),
         })
     }
 }

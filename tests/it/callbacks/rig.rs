@@ -19,6 +19,7 @@ use archive_ledger::store::callbacks::{
     AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryFilter, DeliveryRow,
     Disposition, Lane, PurgeOutcome,
 };
+use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
 use archive_ledger::store::retention::RetentionStore;
@@ -84,7 +85,7 @@ impl Rig {
         let spawn = |stop| drop(tokio::spawn(task.run(stop)));
         Self::new(
             home,
-            (store.clone(), store.clone(), store),
+            (store.clone(), store.clone(), store.clone(), store),
             (clock, keyring),
             (handle, repository),
             spawn,
@@ -106,7 +107,7 @@ impl Rig {
         let spawn = |stop| drop(tokio::spawn(task.run(stop)));
         Self::new(
             home(),
-            (store.clone(), store.clone(), store),
+            (store.clone(), store.clone(), store.clone(), store),
             (clock, keyring),
             (handle, repository),
             spawn,
@@ -115,8 +116,9 @@ impl Rig {
 
     fn new(
         home: TempDir,
-        (reads, store, retention): (
+        (reads, claims, store, retention): (
             Arc<dyn ReadStore>,
+            Arc<dyn ClaimStore>,
             Arc<dyn CallbackStore>,
             Arc<dyn RetentionStore>,
         ),
@@ -131,6 +133,7 @@ impl Rig {
         let ledger = Ledger::new(Parts {
             writer,
             reads,
+            claims,
             repository,
             keyring: Arc::clone(&keyring),
             clock: shared(&clock),

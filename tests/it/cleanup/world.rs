@@ -12,6 +12,7 @@ use archive_ledger::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
 use archive_ledger::clock::{Clock, ManualClock, SharedClock, SystemClock};
 use archive_ledger::keyring::Keyring;
 use archive_ledger::ledger::{CommandContext, Ledger, Parts, Purge, SoftDelete};
+use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::cleanup_jobs::{CleanupJobStore, PurgeStatus};
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
@@ -21,6 +22,8 @@ use archive_ledger::store::{ReadStore, StoredEvent};
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventName, State};
 use chrono::TimeDelta;
 use serde_json::Map;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +55,11 @@ pub struct World {
     pub ledger: Arc<Ledger>,
     pub jobs: Arc<dyn CleanupJobStore>,
     pub reads: Arc<dyn ReadStore>,
+    pub claims: Arc<dyn ClaimStore>,
+    pub keyring: Arc<Keyring>,
     pub clock: Arc<ManualClock>,
     pub blobs: Arc<Blobs>,
+    database_url: Option<String>,
     home: TempDir,
     _stop: DropGuard,
 }
@@ -99,35 +105,45 @@ impl World {
         let shared: SharedClock = clock.clone();
         let keyring = Arc::new(Keyring::parse(&Keyring::generate(clock.new_id()).unwrap()).unwrap());
         let stop = CancellationToken::new();
-        let (reads, jobs, handle, repository): (Arc<dyn ReadStore>, Arc<dyn CleanupJobStore>, _, _) =
-            match backend {
-                Backend::Embedded => {
-                    let store = SqliteStore::open(&home.path().join("ledger.db"), 4)
-                        .await
-                        .unwrap();
-                    store.migrate().await.unwrap();
-                    let (task, handle) =
-                        writer(store.appender(), keyring.clone(), shared.clone(), 512, 10_000);
-                    tokio::spawn(task.run(stop.clone()));
-                    let repository = Repository::sqlite(&store, handle.clone(), shared.clone());
-                    (Arc::new(store.clone()), Arc::new(store), handle, repository)
-                }
-                Backend::Clustered => {
-                    let url = Postgres::shared().await.create_database().await;
-                    let store = PostgresStore::connect(&url, 8).await.unwrap();
-                    store.migrate().await.unwrap();
-                    let appender = store.appender().await.unwrap();
-                    let (task, handle) = writer(appender, keyring.clone(), shared.clone(), 512, 10_000);
-                    tokio::spawn(task.run(stop.clone()));
-                    let repository = Repository::postgres(&store, handle.clone(), shared.clone());
-                    (Arc::new(store.clone()), Arc::new(store), handle, repository)
-                }
-            };
+        let mut database_url = None;
+        type Stores = (Arc<dyn ReadStore>, Arc<dyn CleanupJobStore>, Arc<dyn ClaimStore>);
+        let ((reads, jobs, claims), handle, repository): (Stores, _, _) = match backend {
+            Backend::Embedded => {
+                let store = SqliteStore::open(&home.path().join("ledger.db"), 4)
+                    .await
+                    .unwrap();
+                store.migrate().await.unwrap();
+                let (task, handle) = writer(store.appender(), keyring.clone(), shared.clone(), 512, 10_000);
+                tokio::spawn(task.run(stop.clone()));
+                let repository = Repository::sqlite(&store, handle.clone(), shared.clone());
+                (
+                    (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store)),
+                    handle,
+                    repository,
+                )
+            }
+            Backend::Clustered => {
+                let url = Postgres::shared().await.create_database().await;
+                let store = PostgresStore::connect(&url, 8).await.unwrap();
+                database_url = Some(url);
+                store.migrate().await.unwrap();
+                let appender = store.appender().await.unwrap();
+                let (task, handle) = writer(appender, keyring.clone(), shared.clone(), 512, 10_000);
+                tokio::spawn(task.run(stop.clone()));
+                let repository = Repository::postgres(&store, handle.clone(), shared.clone());
+                (
+                    (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store)),
+                    handle,
+                    repository,
+                )
+            }
+        };
         let ledger = Arc::new(Ledger::new(Parts {
             writer: handle,
             reads: reads.clone(),
+            claims: claims.clone(),
             repository,
-            keyring,
+            keyring: keyring.clone(),
             clock: shared,
             roots: Arc::new(roots),
             callbacks: Arc::new(CallbackPolicy::default()),
@@ -136,8 +152,11 @@ impl World {
             ledger,
             jobs,
             reads,
+            claims,
+            keyring,
             clock,
             blobs,
+            database_url,
             home,
             _stop: stop.drop_guard(),
         }
@@ -157,6 +176,11 @@ impl World {
 
     pub async fn archive(&self, storage: &[&str]) -> EntityKey {
         let key = EntityKey::new(EntityType::Backups, &self.clock.new_id().to_string()).unwrap();
+        self.archive_again(&key, storage).await;
+        key
+    }
+
+    pub async fn archive_again(&self, key: &EntityKey, storage: &[&str]) {
         let request = SoftDelete {
             key: key.clone(),
             name: "a backup".to_owned(),
@@ -167,7 +191,27 @@ impl World {
             deleted_at: None,
         };
         self.ledger.soft_delete(request, context()).await.unwrap();
-        key
+    }
+
+    /// Leaves the claims as a version does that writes none.
+    pub async fn forget_claims(&self) {
+        for statement in [
+            "DELETE FROM storage_claims",
+            "UPDATE ledger_head SET claims_position = 0",
+        ] {
+            match &self.database_url {
+                Some(url) => {
+                    let mut connection = PgConnection::connect(url).await.unwrap();
+                    connection.execute(statement).await.unwrap();
+                }
+                None => {
+                    let options = SqliteConnectOptions::new().filename(self.home().join("ledger.db"));
+                    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                    connection.execute(statement).await.unwrap();
+                    connection.close().await.unwrap();
+                }
+            }
+        }
     }
 
     /// Asks for a purge; returns its id.

@@ -46,6 +46,11 @@ pub const ARCHIVES: &str = "/api/v3/oneprovider/archives";
 /// A storage URI that is accepted and never cleaned, so that a purge stays under way (see [`busy_storage`]).
 pub const HELD: &str = "s3://held/objects/x/";
 
+/// Such a URI that nobody else names, or the purge would fail.
+pub fn held(id: &str) -> String {
+    format!("{HELD}{id}/")
+}
+
 /// A service, and a way to it that belongs to this test.
 pub struct Api {
     pub host: String,
@@ -119,7 +124,7 @@ impl Api {
 
     /// Records a deletion of an entity whose purge will stay under way.
     pub async fn soft_delete_held(&self, entity_type: &str, id: &str) {
-        let body = json!({"id": id, "name": "held", "storage": [HELD]});
+        let body = json!({"id": id, "name": "held", "storage": [held(id)]});
         self.post(&format!("{ARCHIVED}/{entity_type}"), &body)
             .await
             .json(201);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, HELD, answer, new_id};
+use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, held, new_id};
 use crate::harness::on_both_backends;
 
 async fn send(api: &Api, method: &str, path: &str, if_match: &str, body: Option<Value>) -> Answer {
@@ -66,7 +66,7 @@ on_both_backends! {
         let privileges = ["space_manage_datasets", "space_remove_archives"];
         api.admin = api.token(Grant::default().role(role).privileges(&privileges));
         let id = new_id();
-        let body = json!({"archiveId": id, "datasetId": "d", "spaceId": "s", "storage": [HELD]});
+        let body = json!({"archiveId": id, "datasetId": "d", "spaceId": "s", "storage": [held(&id)]});
         api.post(ARCHIVES, &body).await.json(201);
         let delete = format!("{ARCHIVES}/{id}/delete");
         send(&api, "POST", &delete, "\"2\"", None).await.refused(412, "preconditionFailed");

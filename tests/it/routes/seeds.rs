@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ARCHIVED, ARCHIVES, Api, Grant, HELD, answer, keys, new_id};
+use super::{ARCHIVED, ARCHIVES, Api, Grant, answer, held, keys, new_id};
 use crate::harness::on_both_backends;
 use crate::harness::receiver::Receiver;
 
@@ -112,7 +112,7 @@ on_both_backends! {
         let api = Api::shared(backend).await;
         let id = new_id();
         let path = format!("{}/{id}", ARCHIVES);
-        let body = json!({"archiveId": id, "datasetId": "d1", "spaceId": "s1", "description": "kept", "storage": [HELD]});
+        let body = json!({"archiveId": id, "datasetId": "d1", "spaceId": "s1", "description": "kept", "storage": [held(&id)]});
         let registered = api.post(ARCHIVES, &body).await;
         assert_eq!(registered.header("location"), Some(path.as_str()));
         assert_eq!(registered.json(201), json!({"archiveId": id}));

@@ -1,5 +1,6 @@
 //! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
 
+use super::super::claims::release_claims;
 use super::{rows, signed};
 use crate::store::postgres::session::Session;
 use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
@@ -19,6 +20,9 @@ pub(super) fn any(write: &BatchWrite) -> bool {
 pub(super) async fn write(connection: &mut Session, write: &BatchWrite) -> Result<(), StoreError> {
     if !write.erased.is_empty() {
         erase(connection, &write.erased).await?;
+    }
+    if !write.released.is_empty() {
+        release_claims(connection, &write.released).await?;
     }
     write_purge_work(connection, &write.changes).await?;
     if !write.targets.is_empty() {

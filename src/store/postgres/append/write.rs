@@ -1,6 +1,7 @@
 //! A batch's one statement: the head, the events, the keys, the list, its counters and its pages,
 //! and the answers to idempotency keys, all or nothing.
 
+use super::super::claims::ClaimColumns;
 use super::pages::Upkeep;
 use super::signed;
 use crate::store::columns::Columns as _;
@@ -29,7 +30,7 @@ struct Part {
     check: &'static str,
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         wanted: |write| !write.events.is_empty(),
         statements: "
@@ -152,11 +153,23 @@ const PARTS: [Part; 7] = [
     )",
         check: "(SELECT count(*) FROM new_answers) = cardinality($45::bytea[])",
     },
+    Part {
+        wanted: |write| !write.claims.is_empty(),
+        statements: "
+    new_claims AS (
+        INSERT INTO storage_claims (position, ordinal, place)
+        SELECT new.position, new.ordinal, new.place
+        FROM moved, UNNEST ($50::bigint[], $51::smallint[], $52::bytea[]) AS new (position, ordinal, place)
+        RETURNING 1
+    )",
+        check: "(SELECT count(*) FROM new_claims) = cardinality($50::bigint[])",
+    },
 ];
 
 const MOVED: &str = "
     WITH moved AS (
-        UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4
+        UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4,
+            claims_position = CASE WHEN claims_position = position THEN $1 ELSE claims_position END
         WHERE id = 1 AND position = $5 AND xmin = $6::text::xid AND root = $49
         RETURNING xmin::text AS version
     )";
@@ -228,6 +241,7 @@ pub(super) async fn write(
         .unzip();
     let placed: Vec<_> = write.changes.placed().collect();
     let answers = &write.answers;
+    let claims = ClaimColumns::from(write.claims.as_slice());
     let statement = statement(write);
     let row = sqlx::query(&statement)
         .bind(signed(write.head.position))
@@ -297,6 +311,9 @@ pub(super) async fn write(
         .bind(answers.iter().map(|one| Json(&one.answer)).collect::<Vec<_>>())
         .bind(answers.iter().map(|one| one.recorded_at).collect::<Vec<_>>())
         .bind(&before.head.root[..])
+        .bind(claims.position)
+        .bind(claims.ordinal)
+        .bind(claims.place)
         .fetch_optional(connection)
         .await
         .map_err(StoreError::database("write the batch"))?
