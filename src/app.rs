@@ -31,24 +31,28 @@ use std::sync::Arc;
 /// # Errors
 /// [`StartError`], naming the option at fault.
 pub async fn existing(config: &Config) -> Result<Store, StartError> {
-    let option = start::store_option(config);
-    if let Database::Sqlite { path } = &config.database
-        && !path.exists()
-    {
-        return Err(StartError::option(
-            option,
-            format!("{} does not exist: there is no ledger", path.display()),
-        ));
-    }
-    let store = start::connect(config).await?;
+    let store = found(config).await?;
     if !store.is_current().await? {
         return Err(StartError::option(
-            option,
+            start::store_option(config),
             "the schema is not that of this version: run `archive-ledger migrate`",
         ));
     }
     store.check_rights(false).await?;
     Ok(store)
+}
+
+/// Connects to a database that exists.
+async fn found(config: &Config) -> Result<Store, StartError> {
+    if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
+        return Err(StartError::option(
+            start::store_option(config),
+            format!("{} does not exist: there is no ledger", path.display()),
+        ));
+    }
+    start::connect(config).await
 }
 
 /// The storage under the configured roots, all of which are there and can be listed; for a ledger that is compared with it.

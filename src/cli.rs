@@ -41,8 +41,8 @@ pub(crate) enum Command {
 
     /// Print a token (JWT) for the API, and nothing else
     ///
-    /// The token is signed with the key file that the server checks it with (--jwt-secret-file), which is
-    /// created if there is none. It must name at least one role, right, privilege or space.
+    /// The token is signed with the key file that the server checks it with (--jwt-secret-file); the server
+    /// makes it when it first starts. It must name at least one role, right, privilege or space.
     #[command(display_name = "archive-ledger token", after_help = token::AFTER_HELP)]
     Token(token::Arguments),
 

@@ -153,6 +153,19 @@ pub fn jwt_secret(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     let content = load_or_create(path, || {
         format!("{}\n", URL_SAFE_NO_PAD.encode(fresh)).into_bytes()
     })?;
+    read_jwt_secret(path, content)
+}
+
+/// The HS256 key of the file `path` as [`jwt_secret`] reads it, `None` when there is none: only the service makes one.
+///
+/// # Errors
+/// [`SecretFileError`]; [`SecretFileError::Content`] when the key is too short.
+pub fn existing_jwt_secret(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
+    let content = load(path)?;
+    content.map(|content| read_jwt_secret(path, content)).transpose()
+}
+
+fn read_jwt_secret(path: &Path, content: Vec<u8>) -> Result<Vec<u8>, SecretFileError> {
     let key = match std::str::from_utf8(&content) {
         Ok(text) => {
             let line = text.trim_end_matches(['\r', '\n']);
@@ -374,7 +387,9 @@ mod tests {
     fn a_signing_key_is_made_of_32_bytes_or_taken_from_the_operator() {
         let dir = tempfile::tempdir().unwrap();
         let made = dir.path().join("made");
+        assert!(existing_jwt_secret(&made).unwrap().is_none() && !made.exists());
         let key = jwt_secret(&made).unwrap();
+        assert_eq!(existing_jwt_secret(&made).unwrap().as_ref(), Some(&key));
         assert_eq!(key.len(), 32);
         assert_eq!(jwt_secret(&made).unwrap(), key);
         assert_eq!(

@@ -69,6 +69,8 @@ pub const CALLBACK_ATTEMPTS_TOTAL: &str = "archive_ledger_callback_attempts_tota
 pub const EVENT_STREAMS: &str = "archive_ledger_event_streams";
 /// Counter: sealed details that were asked for and could not be opened.
 pub const UNREADABLE_TOTAL: &str = "archive_ledger_unreadable_total";
+/// Gauge: 1 where the key set for tokens (`--jwks`) was had when last asked for, else 0.
+pub const JWKS_UP: &str = "archive_ledger_jwks_up";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
 /// Histogram: seconds from a request's head to its answer's head.
@@ -263,6 +265,7 @@ fn describe() {
         "Receivers of callbacks that are left alone because they do not answer"
     );
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
+    describe_gauge!(JWKS_UP, "Whether the key set for tokens can be had");
     describe_gauge!(EVENT_STREAMS, "Streams of events that are open");
     describe_counter!(
         UNREADABLE_TOTAL,

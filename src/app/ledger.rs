@@ -15,18 +15,32 @@ use crate::secret_files;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// The key that auditors check the ledger with; a ledger that was never opened is named and gets its key.
+/// The key that auditors check the ledger with; the service makes it when it first starts.
 ///
 /// # Errors
 /// [`StartError`], naming the option at fault.
 pub async fn verifier_key(config: &Config) -> Result<VerifierKey, StartError> {
-    let store = start::connect(config).await?;
-    store.migrate().await?;
-    let seed = start::ledger_seed(config, &store).await?;
+    let store = super::existing(config).await?;
+    let seed = existing_seed(config, &store).await?;
     let identity = Identity::open(&*store.proofs(), &seed, &config.service.domain).await;
     let identity = identity.map_err(|error| start::refuse(config, error))?;
     used_key::mark(config, identity.verifier(), store.known_ledger_id().await?);
     Ok(identity.verifier().clone())
+}
+
+/// The seed of the key that the ledger is signed with; makes none, as no service would know it.
+async fn existing_seed(config: &Config, store: &Store) -> Result<[u8; 32], StartError> {
+    let proofs = store.proofs();
+    let remembered = Identity::remembered(&*proofs).await;
+    if remembered
+        .map_err(|error| start::refuse(config, error))?
+        .is_none()
+    {
+        return Err(StartError::NeverServed {
+            option: start::store_option(config),
+        });
+    }
+    start::ledger_seed(config, store).await
 }
 
 /// Opens the ledger's next origin, from what the database holds now.
@@ -34,9 +48,9 @@ pub async fn verifier_key(config: &Config) -> Result<VerifierKey, StartError> {
 /// # Errors
 /// [`StartError`], naming the option at fault; [`ProofError::Running`] while an instance serves the ledger.
 pub async fn fork(config: &Config, reason: &str) -> Result<Statement, StartError> {
-    let store = start::connect(config).await?;
+    let store = super::found(config).await?;
     store.migrate().await?;
-    let seed = start::ledger_seed(config, &store).await?;
+    let seed = existing_seed(config, &store).await?;
     let clock: SharedClock = Arc::new(SystemClock);
     let (proofs, reads, coordination) = (store.proofs(), store.reads(), store.coordination());
     let guard = Guard::new(config.guard_file.clone());

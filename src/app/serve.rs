@@ -12,7 +12,7 @@ use crate::cleanup::watch::watch;
 use crate::config::{Config, Database, Nats};
 use crate::http::audit::events::AuditTrail;
 use crate::http::audit::export::MAX_EXPORTS;
-use crate::http::auth::{AuthConfig, Authenticator};
+use crate::http::auth::{self, AuthConfig, Authenticator};
 use crate::http::caller::Api;
 use crate::http::envelope::{ErrorContext, ServiceInfo};
 use crate::http::events::EventStreams;
@@ -81,6 +81,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let _lock = lock(&config)?;
     let work = consumers::start(&mut tasks, &opened, &bus, &config).await?;
     let witness = Arc::clone(opened.store.witness());
+    let auth = Arc::new(authenticator(&config, &opened)?);
+    let keys = Arc::clone(&auth);
+    tasks.spawn("the key set's keeping", move |stop| {
+        auth::keep_keys(Arc::clone(&keys), stop)
+    });
     let probes = Probes {
         reads: opened.store.reads(),
         witness: Arc::clone(&witness),
@@ -88,6 +93,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         guard: opened.started.guard.clone(),
         clock: Arc::clone(&opened.clock),
         bus,
+        auth: Arc::clone(&auth),
         metrics: metrics.clone(),
         roots: Arc::clone(&opened.roots),
         panics: tasks.panics(),
@@ -121,7 +127,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let api = Api {
         ledger: Arc::clone(&opened.ledger),
         proofs: Proofs::new(opened.store.proofs(), Arc::clone(&opened.started.identity)),
-        auth: authenticator(&config, &opened)?,
+        auth,
         cursors: CursorCodec::new(&opened.keyring.keyed_hash("list-cursor", b"")),
         body_limit: config.http.body_limit,
         purges: work.purges,

@@ -84,6 +84,12 @@ pub enum StartError {
         /// What the ledger remembers.
         expected: String,
     },
+    /// The ledger was never signed: it has no key yet.
+    #[error("{option}: the ledger has no key yet: the service makes it when it first starts")]
+    NeverServed {
+        /// The option that names the ledger.
+        option: &'static str,
+    },
     /// The log is not what was signed, or cannot be signed: nothing may be appended to it.
     #[error("{option}: the ledger refuses to append: {source}")]
     Proof {

@@ -2,7 +2,10 @@
 //!
 //! An attempt finds its row by everything that is known of it. When a minute has too many rows of an outcome, by what, from where
 //! and why only; when it has too many of those as well, all others of the minute share one row, with the reason `overflow`.
-//! Nothing that is compared or kept was chosen by somebody without a valid token, but for the time of day.
+//!
+//! A denied attempt names its entity, which its sender chose, with a valid token or without one. So not all rows are for names:
+//! beyond their number, an attempt is counted with those of its kind that name none. Nothing else that is compared or kept was
+//! chosen by somebody without a valid token, but for the time of day.
 
 use crate::clock::SharedClock;
 use crate::store::StoreError;
@@ -14,6 +17,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// How many rows of an outcome a minute has that tell everything.
 const DETAILED: usize = 256;
+
+/// How many of them name the entity of a denied attempt, and how many of these are for attempts without a valid token: who has
+/// none cannot hide what others were denied.
+const NAMED: usize = 192;
+const NAMED_WITHOUT_TOKEN: usize = 64;
 
 /// How many more it has that tell what, from where and why only.
 const COARSE: usize = 64;
@@ -82,6 +90,9 @@ struct Gathered {
     /// How many rows of each outcome this minute has, by how much they tell.
     detailed: HashMap<Outcome, usize>,
     coarse: HashMap<Outcome, usize>,
+    /// How many rows name the entity of a denied attempt, and how many of these are for attempts without a valid token.
+    named: usize,
+    named_without_token: usize,
     /// Rows of past minutes that are not written yet.
     past: Vec<Group>,
     last_id: u64,
@@ -192,6 +203,8 @@ impl Gathered {
         self.minute = minute;
         self.detailed.clear();
         self.coarse.clear();
+        self.named = 0;
+        self.named_without_token = 0;
         for (_, group) in self.groups.drain() {
             if group.pending == 0 {
                 continue;
@@ -217,9 +230,17 @@ impl Gathered {
     }
 
     fn add(&mut self, attempt: Attempt) {
-        let kind = Kind::of(&attempt);
+        let mut attempt = attempt;
+        let mut kind = Kind::of(&attempt);
         if self.grow(&kind, &attempt) {
             return;
+        }
+        if attempt.key.is_some() && !self.may_name(&attempt) {
+            attempt.key = None;
+            kind = Kind::of(&attempt);
+            if self.grow(&kind, &attempt) {
+                return;
+            }
         }
         let outcome = attempt.outcome;
         if take(&mut self.detailed, outcome, DETAILED) {
@@ -238,6 +259,23 @@ impl Gathered {
         if !self.grow(&kind, &rest) {
             self.insert(kind, rest);
         }
+    }
+
+    /// Whether a row more may name an entity.
+    const fn may_name(&mut self, attempt: &Attempt) -> bool {
+        match attempt.outcome {
+            Outcome::Denied => {}
+            Outcome::Allowed | Outcome::Failed => return true,
+        }
+        let without_token = attempt.actor.is_none();
+        if self.named >= NAMED || (without_token && self.named_without_token >= NAMED_WITHOUT_TOKEN) {
+            return false;
+        }
+        self.named += 1;
+        if without_token {
+            self.named_without_token += 1;
+        }
+        true
     }
 
     /// Counts an attempt in a row that is there.
@@ -368,6 +406,74 @@ mod tests {
             .find(|row| row.outcome == Outcome::Failed)
             .unwrap();
         assert_eq!(failed.reason.as_deref(), Some("token_bad_signature"));
+    }
+
+    fn on(number: u128, actor: Option<&str>) -> Attempt {
+        let id = uuid::Uuid::from_u128(number).to_string();
+        Attempt {
+            key: Some(EntityKey::new(archive_ledger_domain::EntityType::Users, &id).unwrap()),
+            actor: actor.map(ToOwned::to_owned),
+            ..denied("192.0.2.1")
+        }
+    }
+
+    #[test]
+    fn the_first_attempt_on_each_entity_is_named_and_the_others_are_counted() {
+        let (_, attempts) = gatherer();
+        for _ in 0..3 {
+            for number in 0..5 {
+                attempts.add(on(number, Some("mallory")));
+                attempts.add(on(number, None));
+            }
+        }
+        let (write, _) = attempts.pending();
+        assert_eq!(write.added.len(), 10);
+        assert!(write.added.iter().all(|row| row.count == 3 && row.key.is_some()));
+    }
+
+    #[test]
+    fn whoever_tries_every_entity_fills_no_more_rows_and_hides_nobody() {
+        let (_, attempts) = gatherer();
+        for number in 0..10_000 {
+            attempts.add(on(number, None));
+        }
+        for number in 0..20 {
+            attempts.add(on(number, Some("mallory")));
+        }
+        for number in 0..10_000 {
+            attempts.add(on(number, Some("trent")));
+        }
+        for actor in 0..20 {
+            attempts.add(on(actor, Some(&format!("actor {actor}"))));
+        }
+        let (write, _) = attempts.pending();
+        let rows = |actor: Option<&str>| -> Vec<&Attempt> {
+            write
+                .added
+                .iter()
+                .filter(|row| row.actor.as_deref() == actor)
+                .collect()
+        };
+        assert!(write.added.len() <= ROWS_PER_MINUTE, "{}", write.added.len());
+        assert_eq!(write.added.iter().map(|row| row.count).sum::<u64>(), 20_040);
+        assert_eq!(rows(None).len(), NAMED_WITHOUT_TOKEN + 1);
+        assert_eq!(
+            rows(Some("mallory"))
+                .iter()
+                .filter(|row| row.key.is_some())
+                .count(),
+            20
+        );
+        let trent = rows(Some("trent"));
+        assert_eq!(trent.len(), NAMED - NAMED_WITHOUT_TOKEN - 20 + 1);
+        assert_eq!(trent.iter().map(|row| row.count).sum::<u64>(), 10_000);
+        for actor in 0..20 {
+            assert_eq!(
+                rows(Some(&format!("actor {actor}"))).len(),
+                1,
+                "actor {actor} is hidden"
+            );
+        }
     }
 
     #[test]

@@ -8,11 +8,16 @@ use archive_ledger::http::token::{self, TokenRequest};
 use archive_ledger::secret_files;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) const AFTER_HELP: &str = "\
+The key is the service's own: it makes it when it first starts, in its data directory. Run this where the service was
+started, or name its --data-dir.
+
 Roles:      admin (everything), operator (everything but purge), auditor (read)
 Rights:     archived:read, archived:write (soft-delete, restore), archived:purge,
             archived:purge-force (past a safeguard), audit:read, callbacks:manage
@@ -118,13 +123,37 @@ pub(super) fn default_subject() -> String {
         .unwrap_or_else(|| "admin".to_owned())
 }
 
+/// There is no key to sign with. One that was made here would be known to no service.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no key {}: the service makes it when it first starts; run this in the folder that it was started in, \
+     or name its --data-dir",
+    path.display()
+)]
+struct NoKey {
+    path: PathBuf,
+}
+
+/// The key of the service; makes none.
+fn key(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: &dyn Error| Failure::usage(error).in_context("--jwt-secret-file");
+    match secret_files::existing_jwt_secret(path) {
+        Ok(Some(key)) => Ok(key),
+        Ok(None) => {
+            // Whole, because it says where this was run.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            Err(failed(&NoKey { path }))
+        }
+        Err(error) => Err(failed(&error)),
+    }
+}
+
 /// Prints a token and a line break.
 ///
 /// # Errors
-/// A [`Failure`] of the option `--jwt-secret-file` when the key cannot be read or made.
+/// A [`Failure`] of the option `--jwt-secret-file` when the key is not there or cannot be read.
 pub(crate) fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
-    let key = secret_files::jwt_secret(&config.auth.secret_file)
-        .map_err(|error| Failure::usage(&error).in_context("--jwt-secret-file"))?;
+    let key = key(&config.auth.secret_file)?;
     let mut spaces = BTreeMap::<String, Vec<String>>::new();
     for (space, privileges) in arguments.spaces {
         spaces.entry(space).or_default().extend(privileges);

@@ -91,7 +91,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("gcs_endpoint", "gcs-endpoint", Kind::Text, "URL", STORAGE, "Address of a server that speaks Google Cloud Storage's JSON API [default: Google]"),
     option("azure_account", "azure-account", Kind::Text, "NAME", STORAGE, "Azure storage account of the az:// roots [default: AZURE_STORAGE_ACCOUNT_NAME]"),
     option("azure_endpoint", "azure-endpoint", Kind::Text, "URL", STORAGE, "Address of the Azure account's blob service [default: https://ACCOUNT.blob.core.windows.net]"),
-    option("jwt_secret_file", "jwt-secret-file", Kind::Text, "FILE", KEYS, "Key that signs tokens (HS256) [default: jwt-secret in the data directory, created when absent]"),
+    option("jwt_secret_file", "jwt-secret-file", Kind::Text, "FILE", KEYS, "Key that signs tokens (HS256) [default: jwt-secret in the data directory, made by the service when absent]"),
     option("jwks", "jwks", Kind::Text, "FILE|URL", KEYS, "JSON Web Key Set whose keys sign tokens as well [default: none]"),
     option("jwt_issuer", "jwt-issuer", Kind::Text, "TEXT", KEYS, "The `iss` that tokens must carry [default: any or none]"),
     option("jwt_audience", "jwt-audience", Kind::Text, "TEXT", KEYS, "The `aud` that tokens must carry [default: none]"),

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use chrono::DateTime;
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
@@ -114,17 +115,14 @@ impl UnderWay {
 
     fn leave(&self, outcome: Outcome, reason: Option<String>) {
         let seen = self.trail.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (key, detail) = match outcome {
-            // What nobody vouches for is neither compared nor kept.
-            Outcome::Denied => (None, None),
+        let key = seen.key.clone().or_else(|| self.path_key.clone());
+        let detail = match outcome {
+            Outcome::Denied => None,
             Outcome::Failed if seen.principal.is_none() => return,
-            Outcome::Failed => (seen.key.clone().or_else(|| self.path_key.clone()), None),
+            Outcome::Failed => None,
             Outcome::Allowed => {
                 let Some(read) = &seen.read else { return };
-                (
-                    seen.key.clone().or_else(|| self.path_key.clone()),
-                    Some(read.clone()),
-                )
+                Some(read.clone())
             }
         };
         let action = match (outcome, self.action) {
@@ -185,19 +183,20 @@ fn action(method: &Method, route: &str) -> AuditAction {
     }
 }
 
-/// The entity that a path names.
+/// The entity that a path names, as a route reads it.
 fn path_key(path: &str) -> Option<EntityKey> {
-    let mut segments = if let Some(rest) = path.strip_prefix("/api/admin/archived/") {
-        rest.split('/')
-    } else {
-        let id = path
-            .strip_prefix("/api/v3/oneprovider/archives/")?
-            .split('/')
-            .next()?;
-        return EntityKey::new(EntityType::Archives, id).ok();
+    let decoded = |segment: &str| {
+        let decoded = percent_decode_str(segment).decode_utf8().ok()?;
+        Some(decoded.into_owned())
     };
-    let entity_type = segments.next()?.parse().ok()?;
-    EntityKey::new(entity_type, segments.next()?).ok()
+    if let Some(rest) = path.strip_prefix("/api/admin/archived/") {
+        let mut segments = rest.split('/').map(decoded);
+        let entity_type = segments.next()??.parse().ok()?;
+        return EntityKey::new(entity_type, &segments.next()??).ok();
+    }
+    let rest = path.strip_prefix("/api/v3/oneprovider/archives/")?;
+    let id = decoded(rest.split('/').next()?)?;
+    EntityKey::new(EntityType::Archives, &id).ok()
 }
 
 #[cfg(test)]
@@ -230,7 +229,16 @@ mod tests {
             of("/api/v3/oneprovider/archives/a-1/delete").as_deref(),
             Some("archives:a-1")
         );
+        assert_eq!(
+            of(&format!(
+                "/api/admin/archived/%75sers/%34{}/purge",
+                id[1..].to_uppercase()
+            )),
+            Some(format!("users:{id}"))
+        );
         for path in [
+            "/api/admin/archived/users/%ff/purge",
+            "/api/v3/oneprovider/archives/a%2fb",
             "/api/admin/archived/users",
             "/api/admin/archived/users/x/purge",
             "/api/events",

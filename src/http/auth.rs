@@ -1,7 +1,7 @@
 //! Who is asking: finds the token in a request, its key, and gives a [`Principal`].
 
 use super::error::{ApiError, Challenge};
-use super::jwks::{JwksCache, JwksError};
+use super::jwks::{JwksCache, JwksError, KeysState, RETRY_PAUSE};
 use super::rights::Principal;
 use super::token::{self, Expected, JwsAlgorithm, MAX_TOKEN, MIN_SECRET, UnverifiedToken, VerifyingKey};
 use super::token_cache::TokenCache;
@@ -11,18 +11,17 @@ use chrono::TimeDelta;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use jsonwebtoken::DecodingKey;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Onedata's header, taken on Onedata's routes only.
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// How far an issuer's clock may be off.
 pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
-
-/// When a client should try again while no keys can be had: the pause between two attempts to get them.
-const KEYS_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Which tokens are accepted.
 #[derive(Clone)]
@@ -195,7 +194,8 @@ impl From<AuthError> for ApiError {
             | AuthError::MissingClaim { .. }
             | AuthError::ClaimType { .. } => Self::Unauthorized(Challenge::TokenInvalid),
             AuthError::KeysUnavailable(_) => Self::TemporaryFailure {
-                retry_after: KEYS_RETRY_AFTER,
+                // The pause between two attempts to get them.
+                retry_after: RETRY_PAUSE,
                 cause: Some(Box::new(error)),
             },
         }
@@ -253,6 +253,12 @@ impl Authenticator {
         })
     }
 
+    /// Whether the key set can be had; `None` where none is configured.
+    #[must_use]
+    pub fn keys_state(&self) -> Option<KeysState> {
+        self.jwks.as_ref().map(JwksCache::keys_state)
+    }
+
     /// Who sent these headers: by `Authorization: Bearer`, and with `accept_x_auth_token` also by `X-Auth-Token`.
     ///
     /// # Errors
@@ -275,7 +281,13 @@ impl Authenticator {
             (JwsAlgorithm::Hs256, Some(secret), _) => token.verify(secret)?,
             (JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa, _, Some(jwks)) => {
                 let key = jwks.find(token.key_id(), token.algorithm()).await?;
-                token.verify(&key)?
+                match token.verify(&key) {
+                    Err(AuthError::BadSignature) => {
+                        let key = jwks.find_again(token.key_id(), token.algorithm()).await?;
+                        token.verify(&key)?
+                    }
+                    verified => verified?,
+                }
             }
             (JwsAlgorithm::Hs256, None, _)
             | (JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa, _, None) => {
@@ -286,6 +298,26 @@ impl Authenticator {
         let principal = Arc::new(token::principal(&claims, &self.expected, now)?);
         self.verified.put(key, &principal, now, principal.valid_until);
         Ok(principal)
+    }
+}
+
+/// How often the key set is looked at where nobody asks for a key: as often as a fetch that failed may be repeated.
+const LOOK_EVERY: Duration = RETRY_PAUSE;
+
+/// Keeps the key set at hand until it is told to stop, so that it is known whether it can be had before a token needs it.
+///
+/// # Errors
+/// None: what cannot be had now is asked for again.
+pub async fn keep_keys(auth: Arc<Authenticator>, stop: CancellationToken) -> Result<(), Infallible> {
+    let Some(jwks) = &auth.jwks else {
+        stop.cancelled().await;
+        return Ok(());
+    };
+    loop {
+        jwks.refresh().await;
+        if tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok() {
+            return Ok(());
+        }
     }
 }
 

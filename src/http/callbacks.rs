@@ -1,5 +1,6 @@
 //! `/api/admin/callbacks`: the delivery log of callbacks, and replay.
 
+use super::audit;
 use super::body::{EmptyBody, Fields, Text};
 use super::caller::{Head, Segments, SharedApi, entity_type, segments, uuid};
 use super::error::ApiError;
@@ -256,12 +257,7 @@ impl FilterText {
 }
 
 fn time(key: &'static str, text: Option<String>) -> Result<Option<DateTime<Utc>>, ApiError> {
-    text.map(|text| {
-        DateTime::parse_from_rfc3339(&text)
-            .map(|time| time.to_utc())
-            .map_err(|_| ApiError::bad_data(key, "must be a time as in RFC 3339"))
-    })
-    .transpose()
+    text.map(|text| audit::query::time(key, &text)).transpose()
 }
 
 fn write_cursor((created_at, delivery_id): DeliveryCursor) -> String {
@@ -433,11 +429,16 @@ pub async fn replay(
     path: Segments<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<Replayed>), ApiError> {
-    api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    let caller = api.admit(Head::of(&request), Right::CallbacksManage).await?;
     let id = uuid(&segments(path)?, "id")?;
+    let conditions = caller.conditions()?;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
         .finish_strict()?;
+    if conditions.without_tag().is_err() {
+        let found = api.callbacks.get(id).await.map_err(LedgerError::Store)?;
+        return Err(found.map_or(ApiError::NotFound, |_| ApiError::PreconditionFailed));
+    }
     let (message, replayed) = match api.callbacks.replay(id).await.map_err(LedgerError::Store)? {
         Replay::Due => ("the callback is sent now", true),
         Replay::UnderWay => ("an attempt is under way", false),
@@ -466,9 +467,11 @@ pub async fn replay_matching(
     State(api): State<SharedApi>,
     request: Request,
 ) -> Result<(StatusCode, Json<BulkReplayed>), ApiError> {
-    api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    let caller = api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    let conditions = caller.conditions()?;
     let fields = api.fields(request, EmptyBody::IsRefused).await?;
     let (filter, after, dry_run) = bulk(fields)?;
+    conditions.on_nothing()?;
     let (status, done) = if dry_run {
         let deliveries = api.callbacks.count(&filter).await.map_err(LedgerError::Store)?;
         (

@@ -4,10 +4,12 @@ use super::attempts::Trail;
 use super::audit::events::AuditTrail;
 use super::auth::Authenticator;
 use super::body::{EmptyBody, Fields, read_fields};
+use super::conditions::Conditions;
 use super::error::{ApiError, Key};
 use super::events::EventStreams;
 use super::observe::RequestId;
 use super::page::CursorCodec;
+use super::parameters;
 use super::rights::{Principal, Right};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::cleanup::purges::Purges;
@@ -18,7 +20,7 @@ use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request};
-use http::header::{IF_MATCH, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +51,7 @@ pub struct Api {
     /// Reads proofs.
     pub proofs: Proofs,
     /// Checks tokens.
-    pub auth: Authenticator,
+    pub auth: Arc<Authenticator>,
     /// Gives out cursors.
     pub cursors: CursorCodec,
     /// The largest body, in bytes.
@@ -80,6 +82,7 @@ pub struct Caller {
     pub trail: Trail,
     metadata: EventMetadata,
     headers: HeaderMap,
+    unknown_parameter: Option<String>,
 }
 
 /// What is asked of a request before its body is read.
@@ -89,6 +92,7 @@ pub struct Head {
     request_id: Option<String>,
     ip: Option<String>,
     trail: Trail,
+    unknown_parameter: Option<String>,
 }
 
 impl Head {
@@ -101,25 +105,33 @@ impl Head {
             request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
             ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
             trail: request.extensions().get::<Trail>().cloned().unwrap_or_default(),
+            unknown_parameter: parameters::unknown(request),
         }
+    }
+
+    /// What the audit is told of the request.
+    #[must_use]
+    pub fn trail(&self) -> Trail {
+        self.trail.clone()
     }
 }
 
 impl Api {
-    /// Admits a caller whose token grants `right`.
+    /// Admits a caller whose token grants `right`, with parameters that the route knows.
     ///
     /// # Errors
-    /// [`ApiError::Unauthorized`], [`ApiError::Forbidden`].
+    /// [`ApiError::Unauthorized`], [`ApiError::Forbidden`], [`ApiError::BadData`] naming a parameter.
     pub async fn admit(&self, head: Head, right: Right) -> Result<Caller, ApiError> {
-        let caller = self.identify(head, false).await?;
-        if caller.principal.has(right) {
-            Ok(caller)
-        } else {
-            Err(ApiError::Forbidden)
+        let mut caller = self.identify(head, false).await?;
+        if !caller.principal.has(right) {
+            return Err(ApiError::Forbidden);
         }
+        caller.knows_parameters()?;
+        Ok(caller)
     }
 
-    /// Authenticates a caller; on Onedata's routes by `X-Auth-Token` too.
+    /// Authenticates a caller; on Onedata's routes by `X-Auth-Token` too. Once it is found to be admitted, its parameters are
+    /// to be looked at ([`Caller::knows_parameters`]).
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`].
@@ -129,6 +141,7 @@ impl Api {
             request_id,
             ip,
             trail,
+            unknown_parameter,
         } = head;
         let authenticated = self.auth.authenticate(&headers, onedata).await;
         let principal = authenticated.inspect_err(|error| trail.is_denied_for(error.reason()))?;
@@ -150,6 +163,7 @@ impl Api {
             trail,
             metadata,
             headers,
+            unknown_parameter,
         })
     }
 
@@ -177,20 +191,29 @@ pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Caller {
-    /// Whether the request is to be refused unless the entity exists (`If-Match: *`): said only to the commands that
-    /// would take an unknown entity up.
-    #[must_use]
-    pub fn demands_existence(&self) -> bool {
-        self.headers.get(IF_MATCH).is_some_and(|value| value == "*")
+    /// Refuses a parameter that the route does not know.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] naming it.
+    pub fn knows_parameters(&mut self) -> Result<(), ApiError> {
+        parameters::refuse(self.unknown_parameter.take())
+    }
+
+    /// The request's conditions on what it is about.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] naming `If-Match` or `If-None-Match`.
+    pub fn conditions(&self) -> Result<Conditions, ApiError> {
+        Conditions::of(&self.headers)
     }
 
     /// The context of the caller's command: who, when the entity has which version, and how to recognize a repetition.
     ///
     /// # Errors
-    /// [`ApiError::BadData`] naming `If-Match`, `Idempotency-Key` or `X-Reason-Code`.
+    /// [`ApiError::BadData`] naming `If-Match`, `If-None-Match`, `Idempotency-Key` or `X-Reason-Code`.
     pub fn command(self) -> Result<CommandContext, ApiError> {
         Ok(CommandContext {
-            expected_version: expected_version(&self.headers)?,
+            expected_version: self.conditions()?.on_version(),
             idempotency_key: idempotency_key(&self.headers)?,
             metadata: EventMetadata {
                 reason_code: reason_code(&self.headers)?,
@@ -215,30 +238,6 @@ fn single<'a>(
             .map_err(|_| ApiError::bad_data(key, "must be visible ASCII")),
         (Some(_), Some(_)) => Err(ApiError::bad_data(key, "given more than once")),
     }
-}
-
-/// `If-Match: "<version>"`; `*` demands that the entity exists, as every command does but those that take it up (see
-/// [`Caller::demands_existence`]).
-fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(text) = single(headers, &IF_MATCH, "If-Match")? else {
-        return Ok(None);
-    };
-    if text == "*" {
-        return Ok(None);
-    }
-    let version = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    version
-        // Entity tags are compared as they are written: "01" is no tag of ours.
-        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter(|digits| *digits == "0" || !digits.starts_with('0'))
-        .and_then(|digits| digits.parse().ok())
-        .map(Some)
-        .ok_or_else(|| {
-            ApiError::bad_data(
-                "If-Match",
-                "must be one entity tag as this service gives out, or *",
-            )
-        })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

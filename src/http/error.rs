@@ -127,7 +127,7 @@ pub enum ApiError {
     EntityPurged,
     /// A request with the same idempotency key has not been answered yet.
     OperationInProgress,
-    /// `If-Match` names another version than the current one.
+    /// `If-Match` or `If-None-Match` does not allow the current version.
     PreconditionFailed,
     /// The body is larger than the route takes.
     PayloadTooLarge {
@@ -357,7 +357,7 @@ impl ApiError {
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
                 "preconditionFailed",
-                "The resource has changed: its version is not the one given in \"If-Match\".".to_owned(),
+                "The resource's version is not one that \"If-Match\" or \"If-None-Match\" allows.".to_owned(),
                 None,
             ),
             Self::PayloadTooLarge { limit } => (

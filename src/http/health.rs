@@ -1,7 +1,9 @@
 //! `/healthz`, `/readyz` and `/metrics`: for whoever keeps the service running. They need no token and tell no secret.
 
+use super::auth::Authenticator;
 use super::envelope::KeepBody;
 use super::error::ApiError;
+use super::jwks::KeysState;
 use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
 use crate::clock::SharedClock;
@@ -45,6 +47,8 @@ pub struct Probes {
     pub clock: SharedClock,
     /// The bus.
     pub bus: BusHealth,
+    /// Who checks tokens.
+    pub auth: Arc<Authenticator>,
     /// The metrics.
     pub metrics: Metrics,
     /// The storage roots.
@@ -81,8 +85,12 @@ impl Probes {
             "the guard file cannot be kept: an older copy of the database would not be noticed after a restart"
                 .to_owned()
         });
+        let stale = self.auth.keys_state() == Some(KeysState::Stale);
+        let keys =
+            stale.then(|| "the key set for tokens (--jwks) cannot be had: the last one is used".to_owned());
         guard
             .into_iter()
+            .chain(keys)
             .chain(self.roots.warnings())
             .chain(self.panics.warnings())
             .collect()
@@ -114,6 +122,10 @@ pub struct Readiness {
     /// `ok`, `unavailable`, or `stalled`: it is there, and takes none of the events that this instance's relay sends. Commands
     /// are taken all the same: what is due waits in the log.
     pub bus: &'static str,
+    /// Where there is a `--jwks`: `ok`; `stale` while it cannot be had and the last keys are used; or `unavailable`: tokens of
+    /// its issuer cannot be checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<&'static str>,
     /// `ok`, or `unavailable` while a local storage root is away. The service is ready all the same: purges of what is below that
     /// root wait, and only what names it is refused.
     pub storage: &'static str,
@@ -134,11 +146,12 @@ pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the service can take work: the store and the bus answer, the writer can record, and it is not stopping.
+/// Whether the service can take work: the store and the bus answer, the writer can record, tokens can be checked, and
+/// it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "readyz",
     summary = "Readiness",
-    description = "Whether the service can take work: the store and the bus answer, the writer can record, and it is not \
-                   stopping. `reasons` says why not; `warnings` names what somebody should look at all the same.",
+    description = "Whether the service can take work: the store and the bus answer, the writer can record, tokens can be \
+                   checked, and it is not stopping. `reasons` says why not; `warnings` names what somebody should look at all the same.",
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness)))]
 pub async fn readyz(State(probes): State<Probes>) -> Response {
     let mut reasons = Vec::new();
@@ -181,6 +194,12 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
             stall.waiting
         )),
     }
+    let keys = probes.auth.keys_state();
+    if keys == Some(KeysState::Unavailable) {
+        reasons.push(
+            "the key set for tokens (--jwks) cannot be had, and there is no earlier one to use".to_owned(),
+        );
+    }
     if probes.stopping.is_cancelled() {
         reasons.push("the service is stopping".to_owned());
     }
@@ -198,6 +217,11 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
         },
         clock: if moved.is_some() { "moved" } else { "ok" },
         storage: word(storage),
+        jwks: keys.map(|state| match state {
+            KeysState::Fresh => "ok",
+            KeysState::Stale => "stale",
+            KeysState::Unavailable => "unavailable",
+        }),
         reasons,
         warnings: probes.warnings(store).await,
     });

@@ -1,7 +1,8 @@
 //! Public keys of token issuers: a JSON Web Key Set (RFC 7517) from a file or an address, cached.
 //!
-//! A token's `kid` is attacker's text: it looks a key up in a map and does nothing else. What it can cause is bounded:
-//! one fetch in 30 seconds, and a list of 128 ids that were looked for in vain.
+//! A token's `kid` is attacker's text: it looks a key up in a list and does nothing else. What it can cause is bounded: one
+//! fetch in 20 seconds, in 5 while fetches fail. A key that is missing is missing only as of a fetch that succeeded: before the
+//! next one it is unknown, and while there is none, nobody can say.
 
 use super::auth::AuthError;
 use super::json;
@@ -9,13 +10,14 @@ use super::token::{JwsAlgorithm, VerifyingKey};
 use crate::clock::SharedClock;
 use crate::config::JwksSource;
 use crate::small_files;
+use crate::telemetry;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::DecodingKey;
+use metrics::gauge;
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,21 +30,22 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// How long an answer with the key set may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The least time between two fetches, whatever asks for them.
-const FETCH_PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// The least time between two fetches, whatever asks for them: with the time that one may take, a key that was rotated in is
+/// accepted within 30 seconds.
+const FETCH_PAUSE: TimeDelta = TimeDelta::seconds(20);
+
+/// The same after one that failed.
+pub const RETRY_PAUSE: Duration = Duration::from_secs(5);
+const RETRY: TimeDelta = TimeDelta::seconds(RETRY_PAUSE.as_secs().cast_signed());
 
 /// When keys from an address are fetched again although nobody misses one, so that a withdrawn key is forgotten.
-const MAX_AGE: TimeDelta = TimeDelta::minutes(5);
+const MAX_AGE: TimeDelta = TimeDelta::minutes(1);
 
 /// How long keys are used while they cannot be fetched again.
 const STALE_IF_ERROR: TimeDelta = TimeDelta::hours(24);
 
 /// How often a file is looked at.
 const STAT_PAUSE: TimeDelta = TimeDelta::seconds(1);
-
-/// How many key ids that were looked for in vain are remembered, and for how long.
-const ABSENT_MAX: usize = 128;
-const ABSENT_FOR: TimeDelta = TimeDelta::seconds(60);
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,17 @@ pub enum JwksError {
     Interrupted,
     /// The keys could not be had, and are not tried again at once.
     #[error("the keys could not be had a moment ago")]
+    Unavailable,
+}
+
+/// Whether the keys can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeysState {
+    /// They were, when last asked for.
+    Fresh,
+    /// They were not, and the last ones are used.
+    Stale,
+    /// There are none.
     Unavailable,
 }
 
@@ -215,7 +229,6 @@ struct State {
     tried_at: Option<DateTime<Utc>>,
     looked_at: Option<DateTime<Utc>>,
     stamp: Option<Stamp>,
-    absent: VecDeque<(String, DateTime<Utc>)>,
     failing: bool,
 }
 
@@ -256,40 +269,66 @@ impl JwksCache {
     ///
     /// # Errors
     /// [`AuthError::UnknownKey`], [`AuthError::UnsupportedAlgorithm`] for a key that is there for another algorithm, and
-    /// [`AuthError::KeysUnavailable`] when keys were never had, or not for a day.
+    /// [`AuthError::KeysUnavailable`] when the key is not there and that may be because the keys cannot be had.
     pub async fn find(
         &self,
         key_id: Option<&str>,
         algorithm: JwsAlgorithm,
     ) -> Result<Arc<VerifyingKey>, AuthError> {
         self.keep_fresh().await;
-        let lookup = match self.keys() {
-            Some(keys) => keys.find(key_id, algorithm),
-            None => Lookup::Absent,
-        };
-        match lookup {
-            Lookup::Found(key) => return Ok(key),
-            Lookup::OtherAlgorithm => return Err(AuthError::UnsupportedAlgorithm),
-            Lookup::Ambiguous => return Err(AuthError::UnknownKey),
-            Lookup::Absent => {}
+        if let Some(Lookup::Found(key)) = self.keys().map(|keys| keys.find(key_id, algorithm)) {
+            return Ok(key);
         }
-        if key_id.is_some_and(|id| self.known_absent(id)) {
-            return Err(AuthError::UnknownKey);
-        }
+        self.find_again(key_id, algorithm).await
+    }
+
+    /// The same, of keys that are looked for anew if that was not done a moment ago: the one that was found may have been
+    /// rotated out under its name.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn find_again(
+        &self,
+        key_id: Option<&str>,
+        algorithm: JwsAlgorithm,
+    ) -> Result<Arc<VerifyingKey>, AuthError> {
         self.look_again().await?;
         let keys = self
             .keys()
             .ok_or(AuthError::KeysUnavailable(JwksError::Unavailable))?;
-        match keys.find(key_id, algorithm) {
+        let lookup = keys.find(key_id, algorithm);
+        let failing = self.state().failing;
+        match lookup {
             Lookup::Found(key) => Ok(key),
             Lookup::OtherAlgorithm => Err(AuthError::UnsupportedAlgorithm),
-            Lookup::Ambiguous => Err(AuthError::UnknownKey),
-            Lookup::Absent => {
-                if let Some(id) = key_id {
-                    self.state().remember_absent(id, self.clock.now());
-                }
-                Err(AuthError::UnknownKey)
-            }
+            // Nobody can say while the set that may hold it cannot be had.
+            Lookup::Absent if failing => Err(AuthError::KeysUnavailable(JwksError::Unavailable)),
+            Lookup::Ambiguous | Lookup::Absent => Err(AuthError::UnknownKey),
+        }
+    }
+
+    /// Loads keys that have aged, changed, or never been had.
+    pub async fn refresh(&self) {
+        let unknown = {
+            let state = self.state();
+            state.loaded_at.is_none() || state.failing
+        };
+        if !unknown {
+            return self.keep_fresh().await;
+        }
+        if let Ok(_one) = self.loading.try_lock() {
+            // A failure is in the log, and shows in the state.
+            let _ = self.load().await;
+        }
+    }
+
+    /// Whether the keys can be had.
+    #[must_use]
+    pub fn keys_state(&self) -> KeysState {
+        match (self.keys(), self.state().failing) {
+            (None, _) => KeysState::Unavailable,
+            (Some(_), true) => KeysState::Stale,
+            (Some(_), false) => KeysState::Fresh,
         }
     }
 
@@ -310,14 +349,6 @@ impl JwksCache {
         state.keys.clone().filter(|_| usable)
     }
 
-    fn known_absent(&self, key_id: &str) -> bool {
-        let now = self.clock.now();
-        self.state()
-            .absent
-            .iter()
-            .any(|(id, since)| id == key_id && now - *since < ABSENT_FOR)
-    }
-
     /// Loads keys that have aged or changed. One request does it, the others go on with what is there.
     async fn keep_fresh(&self) {
         let now = self.clock.now();
@@ -328,7 +359,9 @@ impl JwksCache {
                     .looked_at
                     .is_none_or(|looked| (now - looked).abs() >= STAT_PAUSE),
                 // What was never loaded is waited for in `look_again`.
-                Source::Url(..) => state.loaded_at.is_some_and(|loaded| now - loaded >= MAX_AGE),
+                Source::Url(..) => state
+                    .loaded_at
+                    .is_some_and(|loaded| (now - loaded).abs() >= MAX_AGE),
             }
         };
         if !due {
@@ -376,10 +409,8 @@ impl JwksCache {
             Source::Url(url, client) => {
                 {
                     let mut state = self.state();
-                    if state
-                        .tried_at
-                        .is_some_and(|tried| (now - tried).abs() < FETCH_PAUSE)
-                    {
+                    let pause = if state.failing { RETRY } else { FETCH_PAUSE };
+                    if state.tried_at.is_some_and(|tried| (now - tried).abs() < pause) {
                         return Err(JwksError::Unavailable);
                     }
                     state.tried_at = Some(now);
@@ -394,6 +425,7 @@ impl JwksCache {
                 Ok(())
             }
             Err(error) => {
+                gauge!(telemetry::JWKS_UP).set(0.0);
                 if !std::mem::replace(&mut state.failing, true) {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(error = %error, error.cause = cause, "the key set for tokens cannot be loaded");
@@ -409,19 +441,10 @@ impl State {
         if std::mem::take(&mut self.failing) {
             tracing::info!("the key set for tokens is loaded again");
         }
-        self.absent.clear();
+        gauge!(telemetry::JWKS_UP).set(1.0);
         self.keys = Some(Arc::new(keys));
         self.stamp = stamp;
         self.loaded_at = Some(now);
-    }
-
-    fn remember_absent(&mut self, key_id: &str, now: DateTime<Utc>) {
-        self.absent
-            .retain(|(id, since)| id != key_id && now - *since < ABSENT_FOR);
-        if self.absent.len() >= ABSENT_MAX {
-            self.absent.pop_front();
-        }
-        self.absent.push_back((key_id.to_owned(), now));
     }
 }
 

@@ -1,7 +1,8 @@
 //! `/api/admin/purges`: the purges that are owed, what each of them still owes, and another try.
 
+use super::attempts::Trail;
 use super::body::{EmptyBody, Text};
-use super::caller::{Head, Segments, SharedApi, segments, uuid};
+use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
 use super::error::ApiError;
 use super::ocore::{entity_tag, timestamp};
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
@@ -279,6 +280,33 @@ pub async fn list(
     }))
 }
 
+/// Admits a caller to a purge. The attempt of one that is refused is told of the entity too, which its path does not name.
+async fn admit(api: &Api, head: Head, purge_id: Option<Uuid>, right: Right) -> Result<Caller, ApiError> {
+    let trail = head.trail();
+    let admitted = api.admit(head, right).await;
+    if let (Err(ApiError::Forbidden), Some(purge_id)) = (&admitted, purge_id)
+        && let Err(error) = concerning(api, purge_id, &trail).await
+    {
+        tracing::debug!(%error, "the entity of a refused attempt at a purge cannot be looked up");
+    }
+    admitted
+}
+
+/// The purge that a path names, if it names one.
+fn named(path: &Segments<String>) -> Option<Uuid> {
+    let extract::Path(text) = path.as_ref().ok()?;
+    uuid(text, "purge_id").ok()
+}
+
+/// The purge, if it is owed; the audit is told which entity it is of.
+async fn concerning(api: &Api, purge_id: Uuid, trail: &Trail) -> Result<Option<PurgeStatus>, ApiError> {
+    let owed = api.purges.find(purge_id).await.map_err(LedgerError::Store)?;
+    if let Some(purge) = &owed {
+        trail.concerns(&purge.key);
+    }
+    Ok(owed)
+}
+
 /// Tries a purge again at once. One that has failed is asked for again, which gives it another id.
 ///
 /// # Errors
@@ -303,7 +331,8 @@ pub async fn retry(
     path: Segments<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<Retry>), ApiError> {
-    let caller = api.admit(Head::of(&request), Right::ArchivedPurge).await?;
+    let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurge).await?;
+    let trail = caller.trail.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
     let mut context = caller.command()?;
     // The purge's id makes a retry happen once: repeated, it names no purge that is owed.
@@ -311,6 +340,16 @@ pub async fn retry(
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
         .finish_strict()?;
+    let owed = concerning(&api, purge_id, &trail)
+        .await?
+        .ok_or(ApiError::NotFound)?;
+    if let (State::Purging, Some(condition)) = (owed.state, &context.expected_version) {
+        // Nothing is recorded of it, so nobody else looks at the condition.
+        let (_, version) = api.ledger.load(&owed.key).await?;
+        if !condition.holds(version) {
+            return Err(ApiError::PreconditionFailed);
+        }
+    }
     let (message, purge_id) = match api.purges.retry(purge_id, context).await {
         Ok(Retried::RequestedAgain(receipt)) => (
             "the purge had failed and was requested again",
@@ -355,7 +394,8 @@ pub async fn force(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = api.admit(Head::of(&request), Right::ArchivedPurgeForce).await?;
+    let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurgeForce).await?;
+    let trail = caller.trail.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
@@ -364,6 +404,7 @@ pub async fn force(
     if reason.trim().is_empty() {
         return Err(ApiError::BadValueEmpty { key: "reason".into() });
     }
+    concerning(&api, purge_id, &trail).await?;
     let (key, receipt) = match api.purges.force(purge_id, reason, context).await {
         Ok(forced) => forced,
         Err(RetryError::NotOwed) => return Err(ApiError::NotFound),

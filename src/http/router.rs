@@ -1,10 +1,12 @@
 //! Every route of the service.
 
 use super::caller::{Api, SharedApi};
+use super::conditions::conditional_reads;
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::host::one_host;
 use super::observe::observe;
+use super::parameters::known_only;
 use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges};
 use crate::clock::SharedClock;
 use axum::Router;
@@ -73,6 +75,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route_layer(axum::middleware::from_fn(known_only))
         .with_state(probes);
     let pages = Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
@@ -82,7 +85,10 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .merge(deliveries)
         .merge(owed)
         .merge(ledger)
-        .route("/asyncapi.json", get(asyncapi::handler))
+        .route(
+            "/asyncapi.json",
+            get(asyncapi::handler).route_layer(axum::middleware::from_fn(known_only)),
+        )
         .with_state(api)
         .layer(axum::middleware::from_fn_with_state(
             witness,
@@ -90,6 +96,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         ))
         .merge(operation)
         .merge(pages)
+        .layer(axum::middleware::from_fn(conditional_reads))
         .layer(CatchPanicLayer::custom(panic_response))
         .layer(axum::middleware::from_fn_with_state(gathered, attempts::watch))
         .layer(axum::middleware::from_fn(one_host))

@@ -149,7 +149,7 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// [`AuthError::UnsupportedAlgorithm`] when the key is bound to another algorithm, [`AuthError::BadSignature`], or
     /// [`AuthError::Malformed`] for claims that are no strict JSON object.
-    pub fn verify(self, key: &VerifyingKey) -> Result<Map<String, Value>, AuthError> {
+    pub fn verify(&self, key: &VerifyingKey) -> Result<Map<String, Value>, AuthError> {
         if key.algorithm != self.algorithm {
             return Err(AuthError::UnsupportedAlgorithm);
         }

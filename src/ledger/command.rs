@@ -5,7 +5,9 @@ use crate::callbacks::target::callback_context;
 use crate::cleanup::uri::UriRefusal;
 use crate::keyring::Details;
 use crate::store::StoreError;
-use crate::store::writer::{CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt};
+use crate::store::writer::{
+    CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt, VersionCondition,
+};
 use crate::telemetry;
 use archive_ledger_domain::{Action, CleanupOutcome, Command, EntityKey, EventMetadata, Parent};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -26,9 +28,9 @@ const DISK_PATIENCE: Duration = Duration::from_secs(10);
 pub struct CommandContext {
     /// Who and what stands behind it.
     pub metadata: EventMetadata,
-    /// The version that the entity must have (`If-Match`).
-    pub expected_version: Option<u64>,
-    /// Makes the command safe to send again (`Idempotency-Key`); bound to the actor.
+    /// Which version the entity must have (`If-Match`, `If-None-Match`).
+    pub expected_version: Option<VersionCondition>,
+    /// Makes the command safe to send again (`Idempotency-Key`); bound to the actor and to who vouches for it.
     pub idempotency_key: Option<String>,
 }
 
@@ -41,6 +43,18 @@ impl CommandContext {
             expected_version: None,
             idempotency_key: None,
         }
+    }
+
+    /// The idempotency key as it belongs to its caller: two issuers may know two people by one name, and neither is given the
+    /// other's answers. No part can hold the character between them.
+    #[must_use]
+    pub fn bound_idempotency_key(&self) -> Option<String> {
+        let key = self.idempotency_key.as_ref()?;
+        let actor = &self.metadata.actor;
+        Some(match &self.metadata.token_issuer {
+            Some(issuer) => format!("{issuer}\0{actor}\0{key}"),
+            None => format!("{actor}\0{key}"),
+        })
     }
 }
 
@@ -254,12 +268,11 @@ impl Ledger {
         context: &CommandContext,
         request: &T,
     ) -> Result<Option<Idempotency>, LedgerError> {
-        let Some(key) = &context.idempotency_key else {
+        let Some(bound) = context.bound_idempotency_key() else {
             return Ok(None);
         };
-        let bound = format!("{}\0{key}", context.metadata.actor);
         // The condition belongs to the request: the same key with another If-Match is another request.
-        let request = serde_json::to_vec(&(action, context.expected_version, request))
+        let request = serde_json::to_vec(&(action, &context.expected_version, request))
             .map_err(|error| StoreError::inconsistent("hash a request", error.to_string()))?;
         Ok(Some(Idempotency {
             key: self.keyring.keyed_hash("idempotency-key", bound.as_bytes()),

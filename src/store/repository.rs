@@ -170,7 +170,7 @@ impl PersistedEventRepository for Repository {
             details: Details::default(),
             metadata: EventMetadata::from_map("archive-ledger".to_owned(), None, context),
             command_id: self.clock.new_id(),
-            expected_version: Some(before.ok_or_else(|| unsupported("sequences start at 1"))?),
+            expected_version: Some(before.ok_or_else(|| unsupported("sequences start at 1"))?.into()),
             idempotency: None,
             target: None,
         };

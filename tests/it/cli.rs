@@ -1,6 +1,5 @@
 //! The command line as its callers meet it: the real binary, its streams and its exit codes.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -33,9 +32,15 @@ fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
+/// A signing key as the service makes it.
+fn signing_key(directory: &Path) -> Vec<u8> {
+    archive_ledger::secret_files::jwt_secret(&directory.join("jwt-secret")).unwrap()
+}
+
 #[tokio::test]
-async fn token_prints_a_token_and_a_line_break_and_nothing_else() {
+async fn token_prints_a_token_of_the_services_key_and_a_line_break_and_nothing_else() {
     let home = tempfile::tempdir().unwrap();
+    let secret = signing_key(&home.path().join("data"));
     let token = printed(
         "token --role operator --right archived:purge --privilege space_view --space s1=a,b --subject me --ttl 10m",
         home.path(),
@@ -45,6 +50,10 @@ async fn token_prints_a_token_and_a_line_break_and_nothing_else() {
         token.ends_with('\n') && token.lines().count() == 1 && token.split('.').count() == 3,
         "{token:?}"
     );
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
+    let (message, signature) = token.trim_end().rsplit_once('.').unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    aws_lc_rs::hmac::verify(&key, message.as_bytes(), &signature).unwrap();
     let claims = claims(&token);
     assert_eq!(claims["sub"], "me");
     assert_eq!(claims["roles"], json!(["operator"]));
@@ -55,23 +64,86 @@ async fn token_prints_a_token_and_a_line_break_and_nothing_else() {
         claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
         600
     );
-    let secret = std::fs::metadata(home.path().join("data/jwt-secret")).unwrap();
-    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
-async fn tokens_asked_for_at_once_on_a_fresh_directory_are_signed_with_one_key() {
+async fn token_makes_no_key_and_says_which_file_it_looked_for() {
     let home = tempfile::tempdir().unwrap();
-    let racers = (0..6).map(|_| printed("token --role admin --data-dir d", home.path()));
-    let tokens = futures::future::join_all(racers).await;
-    let line = std::fs::read_to_string(home.path().join("d/jwt-secret")).unwrap();
-    let secret = URL_SAFE_NO_PAD.decode(line.trim_end()).unwrap();
-    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
-    for token in tokens {
-        let (message, signature) = token.trim_end().rsplit_once('.').unwrap();
-        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        aws_lc_rs::hmac::verify(&key, message.as_bytes(), &signature).unwrap();
+    let base = home.path().canonicalize().unwrap();
+    signing_key(&base.join("other"));
+    std::fs::create_dir(base.join("bare")).unwrap();
+    std::os::unix::fs::symlink(base.join("nowhere"), base.join("dangling")).unwrap();
+    for (args, file) in [
+        ("token --role admin", "data/jwt-secret"),
+        ("token --role admin --data-dir d", "d/jwt-secret"),
+        ("--data-dir d token --role admin", "d/jwt-secret"),
+        ("token --role admin --data-dir bare", "bare/jwt-secret"),
+        ("token --role admin --jwt-secret-file keys/k", "keys/k"),
+        ("token --role admin --jwt-secret-file dangling", "dangling"),
+        (
+            "token --role admin --jwt-secret-file other/absent",
+            "other/absent",
+        ),
+    ] {
+        let output = run(args, &base).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), &output.stdout[..]),
+            (Some(2), &b""[..]),
+            "{args}: {error}"
+        );
+        assert!(
+            error.starts_with("archive-ledger: --jwt-secret-file: "),
+            "{args}: {error}"
+        );
+        assert!(
+            error.contains(base.join(file).to_str().unwrap()),
+            "{args}: {error}"
+        );
+        assert_eq!(error.matches('\n').count(), 1, "{args}: {error}");
     }
+    printed("token --role admin --data-dir other", &base).await;
+    printed("token --role admin --jwt-secret-file other/jwt-secret", &base).await;
+    let mut left: Vec<_> = std::fs::read_dir(&base)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["bare", "dangling", "other"]);
+    assert_eq!(std::fs::read_dir(base.join("bare")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_looks_at_a_ledger_makes_no_key_where_there_is_none() {
+    for (args, code) in [
+        ("ledger vkey", 2),
+        ("ledger fork --reason r", 2),
+        ("verify", 2),
+        ("export --out o", 2),
+        ("reconcile", 2),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let output = run(args, home.path()).await;
+        assert!(!output.status.success(), "{args}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        if args.starts_with("ledger") {
+            assert_eq!(output.status.code(), Some(code), "{args}: {error}");
+            assert!(!home.path().join("data").exists(), "{args}: {error}");
+        }
+        for key in ["jwt-secret", "keyring.json", "ledger.key", "callback-secrets"] {
+            assert!(
+                !home.path().join("data").join(key).exists(),
+                "{args} made {key}: {error}"
+            );
+        }
+    }
+    // A database alone has no key either.
+    let home = tempfile::tempdir().unwrap();
+    printed("migrate", home.path()).await;
+    let output = run("ledger vkey", home.path()).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has no key yet"));
+    assert!(!home.path().join("data/ledger.key").exists());
 }
 
 #[tokio::test]

@@ -16,17 +16,35 @@ mod hostile;
 const ISSUER: &str = "https://issuer.example.org";
 const AUDIENCE: &str = "archive-ledger";
 
+/// An authenticator whose key set is there as long as it is.
+struct WithKeySet {
+    authenticator: Authenticator,
+    _directory: tempfile::TempDir,
+}
+
+impl std::ops::Deref for WithKeySet {
+    type Target = Authenticator;
+
+    fn deref(&self) -> &Authenticator {
+        &self.authenticator
+    }
+}
+
 /// An authenticator with a secret, a key of each kind, an issuer and an audience.
-fn authenticator() -> Authenticator {
+fn authenticator() -> WithKeySet {
     let directory = tempfile::tempdir().unwrap();
     let path = key_file(
         directory.path(),
         &[KEYS.rsa_jwk("r"), KEYS.ec_jwk("e"), KEYS.ed_jwk("d")],
     );
-    with(AuthConfig {
+    let authenticator = with(AuthConfig {
         jwks: Some(JwksSource::File(path)),
         ..config()
-    })
+    });
+    WithKeySet {
+        authenticator,
+        _directory: directory,
+    }
 }
 
 fn config() -> AuthConfig {

@@ -2,7 +2,7 @@
 
 use super::soft_delete::TypedParent;
 use super::{asks_for, entity_tag, is_false, parameter, timestamp};
-use crate::http::audit::query::position;
+use crate::http::audit::query::{position, time};
 use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
 use crate::http::purge_so_far::{PurgeSoFar, so_far};
@@ -13,7 +13,6 @@ use archive_ledger_domain::Parent;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use http::header::ETAG;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -130,11 +129,8 @@ async fn as_of(api: &Api, text: &str) -> Result<AsOf, ApiError> {
         }
         return Ok(AsOf::Position(at));
     }
-    let at = DateTime::parse_from_rfc3339(text)
-        .ok()
-        .filter(|_| text.len() <= 64)
-        .map(|time| time.with_timezone(&Utc))
-        .ok_or_else(|| ApiError::bad_data("as_of", "must be a position, or a time as in RFC 3339"))?;
+    let at = time("as_of", text)
+        .map_err(|_| ApiError::bad_data("as_of", "must be a position, or a time as in RFC 3339"))?;
     if at > api.ledger.clock().now() {
         return Err(ApiError::bad_data("as_of", "lies in the future"));
     }

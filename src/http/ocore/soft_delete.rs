@@ -7,7 +7,7 @@ use crate::http::error::{ApiError, Key};
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
 use crate::ledger::SoftDelete;
-use archive_ledger_domain::{Action, EntityKey, EntityType, Parent, State as EntityState};
+use archive_ledger_domain::{Action, EntityKey, EntityType, Parent};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -186,14 +186,10 @@ pub async fn handler(
 ) -> Result<Response, ApiError> {
     let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
     let entity_type = entity_type(&segments(path)?)?;
-    let must_exist = caller.demands_existence();
     let trail = caller.trail.clone();
     let context = caller.command()?;
     let body = parse(entity_type, api.fields(request, EmptyBody::IsRefused).await?)?;
     trail.concerns(&body.key);
-    if must_exist && api.ledger.load(&body.key).await?.0.state() == EntityState::Unknown {
-        return Err(ApiError::PreconditionFailed);
-    }
     let (key, name, metadata) = (body.key.clone(), body.name.clone(), body.metadata.clone());
     let receipt = api
         .ledger

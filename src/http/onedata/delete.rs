@@ -48,10 +48,11 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let caller = api.identify(Head::of(&request), true).await?;
+    let mut caller = api.identify(Head::of(&request), true).await?;
     if !caller.principal.any_space_with(&DELETE_PRIVILEGES) {
         return Err(ApiError::Forbidden);
     }
+    caller.knows_parameters()?;
     let key = archive_key(&segments(path)?)?;
     // Whether it exists is told only to whom may delete it: an unknown archive is in no space.
     let (archive, _) = api.ledger.load(&key).await?;

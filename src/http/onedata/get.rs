@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// An archive, with Onedata's field names.
@@ -101,8 +102,8 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = api.identify(Head::of(&request), true).await?;
-    let principal = &caller.principal;
+    let mut caller = api.identify(Head::of(&request), true).await?;
+    let principal = Arc::clone(&caller.principal);
     let everywhere = principal.has(Right::ArchivedRead);
     if !everywhere
         && !principal.any_space_with(&VIEW_PRIVILEGES)
@@ -110,11 +111,16 @@ pub async fn handler(
     {
         return Err(ApiError::Forbidden);
     }
+    caller.knows_parameters()?;
     let key = archive_key(&segments(path)?)?;
     let view = api.ledger.entity(&key).await?;
+    let space = match &view {
+        Some(view) => view.space_id.clone(),
+        // Its log tells which space a purged archive was in.
+        None => api.ledger.load(&key).await?.0.space_id().map(ToOwned::to_owned),
+    };
     // Whether it exists is told only to whom may see it: an unknown archive is in no space.
-    let space = view.as_ref().and_then(|view| view.space_id.as_deref());
-    if !may_see(principal, space) {
+    if !may_see(&principal, space.as_deref()) {
         return Err(ApiError::Forbidden);
     }
     let view = view.ok_or(ApiError::NotFound)?;
@@ -123,7 +129,7 @@ pub async fn handler(
         .await?
         .map_or_else(Vec::new, |purge| purge.failed_at);
     let sharing = sharing(&api, &view.key, &view.details.storage, LOOKED_AT_OTHERS).await?;
-    let others = visible(&api, principal, &sharing.others).await?;
+    let others = visible(&api, &principal, &sharing.others).await?;
     let archive = Archive {
         failed_at,
         archive_id: view.key.id().to_owned(),

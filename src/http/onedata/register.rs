@@ -1,21 +1,22 @@
 //! `POST /api/v3/oneprovider/archives`: takes up an archive that is alive.
 
-use super::{CREATE_PRIVILEGES, archive_key};
+use super::{CREATE_PRIVILEGES, DELETE_PRIVILEGES, VIEW_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
 use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, SharedApi};
+use crate::http::caller::{Api, Head, SharedApi};
 use crate::http::error::ApiError;
 use crate::http::ocore::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
 use crate::http::refusal::refused;
-use crate::http::rights::Right;
-use crate::ledger::Register;
-use archive_ledger_domain::{Action, State as EntityState};
+use crate::http::rights::{Principal, Right};
+use crate::ledger::{CommandContext, Register};
+use archive_ledger_domain::{Action, EntityKey, State as EntityState};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// The longest id of a data set or a space, in characters.
@@ -73,13 +74,18 @@ pub struct Registered {
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
-    let caller = api.identify(Head::of(&request), true).await?;
+    let mut caller = api.identify(Head::of(&request), true).await?;
     let everywhere = caller.principal.has(Right::ArchivedWrite);
     if !everywhere && !caller.principal.any_space_with(&CREATE_PRIVILEGES) {
         return Err(ApiError::Forbidden);
     }
+    caller.knows_parameters()?;
+    let trail = caller.trail.clone();
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
     let archive_id = fields.take_optional_string("archiveId", Text::new(1, ID_MAX))?;
+    if let Some(Ok(key)) = archive_id.as_deref().map(archive_key) {
+        trail.concerns(&key);
+    }
     let dataset_id = fields.take_string("datasetId", Text::new(1, ID_MAX))?;
     let space_id = fields.take_string("spaceId", Text::new(1, ID_MAX))?;
     let description = fields.take_optional_string("description", Text::new(0, DESCRIPTION_MAX))?;
@@ -90,34 +96,28 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     if !everywhere && !CREATE_PRIVILEGES.iter().all(in_space) {
         return Err(ApiError::Forbidden);
     }
-    let must_exist = caller.demands_existence();
-    let trail = caller.trail.clone();
+    let principal = Arc::clone(&caller.principal);
+    let demands_a_match = caller.conditions()?.demands_a_match();
     let context = caller.command()?;
-    let archive_id = archive_id.unwrap_or_else(|| match &context.idempotency_key {
-        // The same request has to name the same archive, or its repetition would be another request.
-        Some(key) => {
-            let bound = format!("{}\0{key}", context.metadata.actor);
-            hex::encode(&api.ledger.keyring().keyed_hash("archive-id", bound.as_bytes())[..16])
-        }
-        None => api.ledger.clock().new_id().simple().to_string(),
-    });
+    let archive_id = archive_id.unwrap_or_else(|| made_id(&api, &context));
     let key = archive_key(&archive_id)?;
     trail.concerns(&key);
-    if must_exist && api.ledger.load(&key).await?.0.state() == EntityState::Unknown {
-        return Err(ApiError::PreconditionFailed);
-    }
     let register = Register {
-        key,
+        key: key.clone(),
         dataset_id: Some(dataset_id),
         space_id: Some(space_id),
         description,
         storage,
         deleted_callback,
     };
-    api.ledger
-        .register(register, context)
-        .await
-        .map_err(|error| refused(Action::Register, error))?;
+    if let Err(error) = api.ledger.register(register, context).await {
+        let told = refused(Action::Register, error);
+        return Err(if may_know_of(&api, &principal, &key).await? {
+            told
+        } else {
+            of_a_foreign_space(told, demands_a_match)
+        });
+    }
     let location = format!("/api/v3/oneprovider/archives/{archive_id}");
     Ok((
         StatusCode::CREATED,
@@ -125,4 +125,44 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         Json(Registered { archive_id }),
     )
         .into_response())
+}
+
+/// The id of an archive that its registration does not name.
+fn made_id(api: &Api, context: &CommandContext) -> String {
+    match context.bound_idempotency_key() {
+        // The same request has to name the same archive, or its repetition would be another request.
+        Some(bound) => hex::encode(&api.ledger.keyring().keyed_hash("archive-id", bound.as_bytes())[..16]),
+        None => api.ledger.clock().new_id().simple().to_string(),
+    }
+}
+
+/// Whether the caller may know that there is such an archive: where it may do anything with it.
+async fn may_know_of(api: &Api, principal: &Principal, key: &EntityKey) -> Result<bool, ApiError> {
+    if principal.has(Right::ArchivedWrite) || principal.has(Right::ArchivedRead) {
+        return Ok(true);
+    }
+    let (archive, _) = api.ledger.load(key).await?;
+    let all = |names: &[&str]| {
+        names
+            .iter()
+            .all(|name| principal.has_privilege(archive.space_id(), name))
+    };
+    Ok(archive.state() == EntityState::Unknown
+        || all(&CREATE_PRIVILEGES)
+        || all(&VIEW_PRIVILEGES)
+        || all(&DELETE_PRIVILEGES))
+}
+
+/// What is told where the archive is one of a space that the caller has no business in: that its id is taken, as a registration
+/// finds out in any case; but nothing of its state, and nothing at all to a request that can only have been made to find out.
+fn of_a_foreign_space(told: ApiError, demands_a_match: bool) -> ApiError {
+    let conflict = matches!(
+        told,
+        ApiError::AlreadyExists | ApiError::EntityPurged | ApiError::PurgeInProgress
+    );
+    match (conflict, demands_a_match) {
+        (true, true) => ApiError::PreconditionFailed,
+        (true, false) => ApiError::AlreadyExists,
+        (false, _) => told,
+    }
 }

@@ -85,17 +85,26 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
         found
     };
     let (conditional, repeatable) = (has("If-Match"), has("Idempotency-Key"));
+    let tagged_read = !changes && has_tag(operation);
     if conditional {
-        let code = ParameterBuilder::new()
-            .name("X-Reason-Code")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(
-                "Why, as a code that outlives a purge: 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`",
-            ))
-            .schema(Some(Object::with_type(Type::String)));
-        let parameters = operation.parameters.get_or_insert_default();
-        parameters.push(code.build().into());
+        add_header(
+            operation,
+            "If-None-Match",
+            "`*`: only if the entity does not exist; or `ETag`s that it must not have",
+        );
+        add_header(
+            operation,
+            "X-Reason-Code",
+            "Why, as a code that outlives a purge: 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`",
+        );
+    }
+    if tagged_read {
+        add_header(
+            operation,
+            "If-None-Match",
+            "`ETag`s that are known: 304 while one of them is current",
+        );
+        add_header(operation, "If-Match", "`ETag`s of which one must be current");
     }
     let takes_parameters = operation.parameters.is_some() || operation.request_body.is_some();
     if path.starts_with("/api/") {
@@ -113,8 +122,14 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
             common.push(("413", "The body is too large"));
             common.push(("415", "The body is not declared as JSON in UTF-8"));
         }
-        if conditional {
-            common.push(("412", "The entity has another version than `If-Match` names"));
+        if conditional || tagged_read {
+            common.push((
+                "412",
+                "The entity has no version that `If-Match` or `If-None-Match` allows",
+            ));
+        }
+        if tagged_read {
+            common.push(("304", "The `ETag` that `If-None-Match` names is current"));
         }
         if repeatable {
             common.push((
@@ -137,6 +152,23 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
     }
 }
 
+/// Whether the answer has an entity tag.
+fn has_tag(operation: &Operation) -> bool {
+    let found = operation.responses.responses.get("200");
+    matches!(found, Some(RefOr::T(response)) if response.headers.contains_key("ETag"))
+}
+
+fn add_header(operation: &mut Operation, name: &str, description: &str) {
+    let header = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(Object::with_type(Type::String)));
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.push(header.build().into());
+}
+
 /// The headers of every answer, and the body of every error.
 fn complete(status: &str, response: &mut Response) {
     let mut header = |name: &str, description: &str| {
@@ -157,9 +189,14 @@ fn complete(status: &str, response: &mut Response) {
     match status {
         "401" => header("WWW-Authenticate", "RFC 6750"),
         "503" => header("Retry-After", "Seconds"),
+        "409" => header(
+            "Retry-After",
+            "Seconds, where a request with the same `Idempotency-Key` is under way",
+        ),
+        "304" => header("ETag", "The entity's version"),
         _ => {}
     }
-    if !status.starts_with('2') && response.content.is_empty() {
+    if !status.starts_with('2') && status != "304" && response.content.is_empty() {
         let schema = Ref::from_schema_name(Envelope::name());
         let content = Content::new(Some(schema));
         response

@@ -1,6 +1,8 @@
 //! The page that shows the API. Its files are compressed within the program, and go out so to whoever takes them so.
 
+use crate::http::parameters::known_only;
 use axum::extract::{Path, State};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,7 +24,7 @@ pub fn router() -> Router {
         .with_state(Arc::new(config))
         .route(
             "/openapi.json",
-            get(async move || Json(Arc::clone(&document)).into_response()),
+            get(async move || Json(Arc::clone(&document)).into_response()).route_layer(from_fn(known_only)),
         )
 }
 

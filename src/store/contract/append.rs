@@ -214,8 +214,8 @@ pub async fn a_command_that_changes_nothing_is_acknowledged_without_an_event(sto
 /// `If-Match`: another version is refused and told, in one batch and across batches.
 pub async fn another_version_than_the_expected_one_is_refused_and_told(store: ContractStore) {
     let key = fresh_key(EntityType::Backups);
-    let expecting = |version, proposal| Proposal {
-        expected_version: Some(version),
+    let expecting = |version: u64, proposal| Proposal {
+        expected_version: Some(version.into()),
         ..proposal
     };
     let mismatch = |answer: &Result<Receipt, CommandError>| match answer {

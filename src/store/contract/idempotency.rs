@@ -61,7 +61,7 @@ pub async fn a_refusal_is_remembered(store: ContractStore) {
 pub async fn a_mismatch_and_a_failure_are_not_remembered(store: ContractStore) {
     let key = fresh_key(EntityType::Servers);
     let ask = || Proposal {
-        expected_version: Some(1),
+        expected_version: Some(1.into()),
         ..keyed(3, 3, restore(&key))
     };
     let mismatch = store.one(ask()).await;

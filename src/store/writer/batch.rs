@@ -1,6 +1,7 @@
 //! One batch: commands decided in order against the streams that the transaction loaded.
 
 use super::CommandError;
+use super::condition::VersionCondition;
 use super::known::{KnownStream, LongStreams};
 use super::prepared::{Content, Prepared};
 use crate::clock::SharedClock;
@@ -37,8 +38,8 @@ pub struct Proposal {
     pub metadata: EventMetadata,
     /// The command's id.
     pub command_id: Uuid,
-    /// The version that the entity must have.
-    pub expected_version: Option<u64>,
+    /// Which version the entity must have.
+    pub expected_version: Option<VersionCondition>,
     /// Makes the command safe to send again.
     pub idempotency: Option<Idempotency>,
     /// A callback that waits for the purge that the command asks for.
@@ -239,17 +240,26 @@ impl<'a> Batch<'a> {
     fn decide_new(&mut self, command: &Prepared) -> Answer {
         let (proposal, stream_id, first_id) = (&command.proposal, &command.stream_id, command.first_id);
         let stream = self.streams.entry(stream_id.clone()).or_default();
-        if let Some(expected) = proposal.expected_version
-            && expected != stream.known.version
-        {
-            return Err(CommandError::VersionMismatch {
-                actual: stream.known.version,
-            });
-        }
-        let events = match &proposal.decision {
-            Decision::Command(command) => stream.known.entity.decide(command.clone())?,
-            Decision::Events(events) => events.clone(),
+        let decided = match &proposal.decision {
+            Decision::Command(command) => stream.known.entity.decide(command.clone()),
+            Decision::Events(events) => Ok(events.clone()),
         };
+        let absent = matches!(
+            decided,
+            Err(Rejection::Unknown | Rejection::Purged | Rejection::StalePurge)
+        );
+        let version = stream.known.version;
+        let holds = |condition: &VersionCondition| {
+            if absent {
+                condition.holds_without_entity(version)
+            } else {
+                condition.holds(version)
+            }
+        };
+        if !proposal.expected_version.as_ref().is_none_or(holds) {
+            return Err(CommandError::VersionMismatch { actual: version });
+        }
+        let events = decided?;
         // Everything that can fail comes before the first change.
         let sealed = stream.seal(self.keyring, self.clock, command, &events)?;
         if let Some((_, Some(wrapped))) = &sealed {

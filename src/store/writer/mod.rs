@@ -18,11 +18,13 @@
 
 mod attempt;
 mod batch;
+mod condition;
 mod health;
 mod known;
 mod prepared;
 
 pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
+pub use condition::{VersionCondition, Versions};
 pub use health::{Failing, WriterHealth};
 
 use super::witness::Mark;

@@ -119,7 +119,7 @@ on_both_backends! {
         let (path, uri) = world.folder("one", 2);
         let key = world.archive(&[&uri]).await;
         let purge_id = world.purge(&key).await;
-        let stale = CommandContext { expected_version: Some(1), ..context() };
+        let stale = CommandContext { expected_version: Some(1.into()), ..context() };
         let refused = world.cleanup().purges().force(purge_id, "r".into(), stale).await;
         let Err(RetryError::Ledger(LedgerError::Command(CommandError::VersionMismatch { actual }))) = refused else {
             panic!("{refused:?}");

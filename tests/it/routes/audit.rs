@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{ARCHIVED, Api, Grant, answer, configured, new_id};
+use super::{ARCHIVED, ARCHIVES, Api, Grant, answer, configured, new_id};
 use crate::harness::{eventually, on_both_backends};
 
 const EVENTS: &str = "/api/admin/audit/events";
@@ -180,15 +180,15 @@ on_both_backends! {
         }
         let expected = [("right_missing", 3), ("token_malformed", 1), ("token_missing", 1)];
         assert_eq!(reasons, BTreeMap::from(expected));
-        for (reason, actor, action) in [
-            ("right_missing", json!("nobody"), "purge_requested"),
-            ("token_missing", Value::Null, "purge_requested"),
-            ("token_malformed", Value::Null, "audit_read"),
+        for (reason, actor, action, entity) in [
+            ("right_missing", json!("nobody"), "purge_requested", json!(["users", id])),
+            ("token_missing", Value::Null, "purge_requested", json!(["users", id])),
+            ("token_malformed", Value::Null, "audit_read", json!([null, null])),
         ] {
             let line = denied.iter().find(|line| line["reason"] == reason).unwrap();
             assert_eq!((&line["actor"], &line["action"]), (&actor, &json!(action)));
             assert_eq!((&line["ip"], &line["position"]), (&json!("127.0.0.1"), &json!(1)));
-            assert_eq!(line["entity_id"], Value::Null);
+            assert_eq!(json!([line["entity_type"], line["entity_id"]]), entity);
         }
         let failed = counted(&api, &format!("outcome=failed&entity_id={id}&order=asc"), 2).await;
         assert_eq!(names(&failed, "reason"), ["alreadyExists", "preconditionFailed"]);
@@ -204,6 +204,56 @@ on_both_backends! {
         let api = Api::of(&server);
         let (lines, _) = walk(&api, "outcome=denied&action=read").await;
         assert_eq!(names(&lines, "reason"), ["token_missing"]);
+    }
+
+    async fn every_denied_attempt_on_an_entity_names_it(backend: Backend) {
+        let server = configured(backend).start().await;
+        let api = Api::of(&server);
+        let (id, archive, other) = (new_id(), format!("A_{}", new_id()), new_id());
+        api.soft_delete_held("users", &id).await;
+        api.purge("users", &id).await.json(200);
+        api.register(&archive, "theirs").await;
+        let shown = api.get(&format!("{ARCHIVED}/users/{id}")).await.json(200);
+        let purge_id = shown["purge_id"].as_str().unwrap().to_owned();
+        let spaces = ["space_manage_datasets", "space_remove_archives", "space_create_archives", "space_view_archives"];
+        let nobody = api.token(Grant::default().subject("nobody").space("mine", &spaces));
+        let users = ("users", id.clone());
+        let archives = ("archives", archive.clone());
+        let upper = id.to_uppercase();
+        let encoded: String = id.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let register = json!({"archiveId": other, "datasetId": "d", "spaceId": "theirs"});
+        let attempts = [
+            ("DELETE", format!("{ARCHIVED}/users/{id}/purge"), json!({}), "purge_requested", &users),
+            ("DELETE", format!("{ARCHIVED}/users/{upper}/purge"), json!({}), "purge_requested", &users),
+            ("DELETE", format!("{ARCHIVED}/%75sers/{encoded}/purge"), json!({}), "purge_requested", &users),
+            ("POST", format!("{ARCHIVED}/users/{id}/restore"), json!({}), "restored", &users),
+            ("GET", format!("{ARCHIVED}/users/{id}"), Value::Null, "read", &users),
+            ("GET", format!("{ARCHIVED}/users/{id}/history?diff=0..1"), Value::Null, "read", &users),
+            ("GET", format!("{ARCHIVED}/users/{id}/evidence"), Value::Null, "read", &users),
+            ("POST", format!("/api/admin/purges/{purge_id}/retry"), json!({}), "purge_retry", &users),
+            ("POST", format!("/api/admin/purges/{purge_id}/force"), json!({"reason": "r"}), "purge_forced", &users),
+            ("POST", format!("{ARCHIVES}/{archive}/delete"), json!({}), "purge_requested", &archives),
+            ("GET", format!("{ARCHIVES}/{archive}"), Value::Null, "read", &archives),
+            ("POST", ARCHIVES.to_owned(), register, "registered", &("archives", other.clone())),
+        ];
+        let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for (method, path, body, action, (entity_type, entity_id)) in &attempts {
+            let request = api.bare(method, path).bearer_auth(&nobody);
+            let request = if body.is_null() { request } else { request.json(body) };
+            answer(request).await.refused(403, "forbidden");
+            *expected.entry(((*action).to_owned(), format!("{entity_type}/{entity_id}"))).or_default() += 1;
+        }
+        let lines = counted(&api, "outcome=denied&actor=nobody", attempts.len() as u64).await;
+        let mut found: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for line in &lines {
+            let text = |field: &str| line[field].as_str().unwrap_or("null").to_owned();
+            let entity = format!("{}/{}", text("entity_type"), text("entity_id"));
+            *found.entry((text("action"), entity)).or_default() += line["count"].as_u64().unwrap();
+        }
+        assert_eq!(found, expected);
+        // Whoever looks at the entity finds what was tried on it.
+        let (tried, _) = walk(&api, &format!("outcome=denied&entity_id={archive}")).await;
+        assert_eq!(tried.iter().map(|line| line["count"].as_u64().unwrap()).sum::<u64>(), 2);
     }
 
     async fn forged_tokens_leave_a_bounded_number_of_lines_and_none_of_their_own_words(backend: Backend) {

@@ -8,15 +8,18 @@ mod bad_input;
 mod connections;
 mod envelope;
 mod idempotency;
+mod issuers;
 mod life;
 mod lists;
 mod metadata;
 mod openapi;
+mod parameters;
 mod paths;
 mod permissions;
 mod preconditions;
 mod seeds;
 mod slow;
+mod tenancy;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -277,6 +280,11 @@ impl Grant {
     pub fn space(mut self, space: &str, names: &[&str]) -> Self {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.0.spaces.insert(space.to_owned(), names);
+        self
+    }
+
+    pub fn issuer(mut self, issuer: &str) -> Self {
+        self.0.issuer = Some(issuer.to_owned());
         self
     }
 

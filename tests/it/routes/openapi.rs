@@ -81,7 +81,8 @@ on_both_backends! {
             assert!(responses.keys().any(|status| status.starts_with('2')), "{what}");
             for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
                 let schema = &response["content"]["application/json"]["schema"];
-                if path == "/readyz" {
+                // Not modified: there is nothing to say.
+                if path == "/readyz" || status == "304" {
                     continue;
                 }
                 assert_eq!(schema["$ref"], "#/components/schemas/Error", "{what} {status}");

@@ -6,7 +6,22 @@ use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, held, new_id};
 use crate::harness::on_both_backends;
 
 async fn send(api: &Api, method: &str, path: &str, if_match: &str, body: Option<Value>) -> Answer {
-    let request = api.request(method, path).header("if-match", if_match);
+    send_with(api, method, path, "if-match", if_match, body).await
+}
+
+async fn send_with(
+    api: &Api,
+    method: &str,
+    path: &str,
+    header: &str,
+    value: &str,
+    body: Option<Value>,
+) -> Answer {
+    let mut request = api.request(method, path);
+    // Several lines of one header.
+    for line in value.split('\n') {
+        request = request.header(header, line);
+    }
     answer(match body {
         Some(body) => request.json(&body),
         None => request,
@@ -92,5 +107,174 @@ on_both_backends! {
                 other => panic!("{other:?}: {} {}", restored.text(), purged.text()),
             }
         }
+    }
+
+    async fn a_list_of_tags_allows_each_of_them_and_a_weak_one_none(backend: Backend) {
+        let api = Api::shared(backend).await;
+        // At version 1.
+        for (tags, holds) in [
+            ("\"1\"", true),
+            ("\"7\", \"1\"", true),
+            ("\"7\",,\t\"1\" ,", true),
+            ("\"7\"\n\"1\"", true),
+            ("\"a,b\", \"1\"", true),
+            ("*", true),
+            ("\"0\"", false),
+            ("\"2\", \"3\"", false),
+            ("W/\"1\"", false),
+            ("W/\"1\", W/\"*\"", false),
+            ("\"01\"", false),
+            ("\"*\"", false),
+            ("\"\"", false),
+            ("\"99999999999999999999999\"", false),
+            ("\"x\"", false),
+        ] {
+            let id = new_id();
+            api.soft_delete("backups", &id).await;
+            let restore = format!("{ARCHIVED}/backups/{id}/restore");
+            let told = send(&api, "POST", &restore, tags, None).await;
+            if holds {
+                assert_eq!((told.status, told.header("etag")), (200, Some("\"2\"")), "{tags:?}: {}", told.text());
+            } else {
+                told.refused(412, "preconditionFailed");
+            }
+        }
+    }
+
+    async fn if_none_match_refuses_what_there_is_and_lets_nothing_in_between(backend: Backend) {
+        let api = Api::shared(backend).await;
+        let list = format!("{ARCHIVED}/backups");
+        let none_match = async |method: &str, path: &str, tags: &str, body: Option<Value>| {
+            send_with(&api, method, path, "if-none-match", tags, body).await
+        };
+        let id = new_id();
+        let body = || Some(json!({"id": id, "name": "n"}));
+        // Only if it does not exist.
+        let first = none_match("POST", &list, "*", body()).await;
+        assert_eq!((first.status, first.header("etag")), (201, Some("\"1\"")));
+        none_match("POST", &list, "*", body()).await.refused(412, "preconditionFailed");
+        let register = || Some(json!({"archiveId": id, "datasetId": "d", "spaceId": "s"}));
+        assert_eq!(none_match("POST", ARCHIVES, "*", register()).await.status, 201);
+        none_match("POST", ARCHIVES, "*", register()).await.refused(412, "preconditionFailed");
+        // Without the condition it is a conflict as ever.
+        api.post(&list, &body().unwrap()).await.refused(409, "alreadyExists");
+        let one = format!("{list}/{id}");
+        for tags in ["*", "\"1\"", "W/\"1\"", "\"7\", \"1\"", "\"7\"\nW/\"1\""] {
+            none_match("POST", &format!("{one}/restore"), tags, None).await.refused(412, "preconditionFailed");
+            none_match("DELETE", &format!("{one}/purge"), tags, None).await.refused(412, "preconditionFailed");
+        }
+        assert_eq!(api.events("backups", &id).await, ["soft_deleted"]);
+        assert_eq!(none_match("POST", &format!("{one}/restore"), "\"0\", \"2\"", None).await.status, 200);
+        // Both must hold.
+        let both = api.request("POST", &list).json(&body().unwrap());
+        let both = both.header("if-match", "\"2\"").header("if-none-match", "\"2\"");
+        answer(both).await.refused(412, "preconditionFailed");
+        let both = api.request("POST", &list).json(&body().unwrap());
+        let both = both.header("if-match", "\"2\"").header("if-none-match", "\"1\"");
+        assert_eq!(answer(both).await.status, 201);
+        // Of many that want to be the first, one is.
+        let id = new_id();
+        let racers = (0..8).map(|number| {
+            let body = json!({"id": id, "name": format!("n{number}")});
+            none_match("POST", &list, "*", Some(body))
+        });
+        let mut told: Vec<u16> = futures::future::join_all(racers).await.iter().map(|told| told.status).collect();
+        told.sort_unstable();
+        assert_eq!(told, [201, 412, 412, 412, 412, 412, 412, 412]);
+    }
+
+    async fn what_is_not_there_is_not_found_unless_another_version_of_it_was_seen(backend: Backend) {
+        let api = Api::shared(backend).await;
+        let (never, purged) = (new_id(), new_id());
+        api.soft_delete("backups", &purged).await;
+        assert_eq!(api.purge("backups", &purged).await.status, 200);
+        for id in [&never, &purged] {
+            let one = format!("{ARCHIVED}/backups/{id}");
+            for (header, tags) in [("if-match", "*"), ("if-none-match", "*"), ("if-none-match", "\"3\"")] {
+                send_with(&api, "POST", &format!("{one}/restore"), header, tags, None).await.refused(404, "notFound");
+                send_with(&api, "DELETE", &format!("{one}/purge"), header, tags, None).await.refused(404, "notFound");
+                send_with(&api, "GET", &one, header, tags, None).await.refused(404, "notFound");
+            }
+            send(&api, "POST", &format!("{one}/restore"), "\"1\", \"2\"", None).await.refused(412, "preconditionFailed");
+            send(&api, "DELETE", &format!("{one}/purge"), "W/\"1\"", None).await.refused(412, "preconditionFailed");
+            send(&api, "GET", &one, "\"1\"", None).await.refused(404, "notFound");
+        }
+        let again = Some(json!({"id": purged, "name": "n"}));
+        for (header, tags) in [("if-match", "\"3\""), ("if-match", "*"), ("if-none-match", "*")] {
+            send_with(&api, "POST", &format!("{ARCHIVED}/backups"), header, tags, again.clone())
+                .await
+                .refused(409, "entityPurged");
+        }
+    }
+
+    async fn a_read_of_what_is_known_is_304_and_of_another_version_than_is_wanted_412(backend: Backend) {
+        let api = Api::shared(backend).await;
+        let id = new_id();
+        api.register(&id, "s1").await;
+        for path in [format!("{ARCHIVED}/archives/{id}"), format!("{ARCHIVES}/{id}")] {
+            for method in ["GET", "HEAD"] {
+                for tags in ["\"1\"", "W/\"1\"", "\"0\", \"1\"", "\"0\"\nW/\"1\"", "*"] {
+                    let known = send_with(&api, method, &path, "if-none-match", tags, None).await;
+                    assert_eq!((known.status, known.body.len()), (304, 0), "{method} {path} {tags:?}");
+                    assert_eq!(known.header("etag"), Some("\"1\""));
+                    assert!(known.header("content-type").is_none() && known.header("x-request-id").is_some());
+                }
+                for (header, tags) in [("if-none-match", "\"2\", \"01\""), ("if-match", "\"1\""), ("if-match", "*")] {
+                    let told = send_with(&api, method, &path, header, tags, None).await;
+                    assert_eq!((told.status, told.header("etag")), (200, Some("\"1\"")), "{method} {path} {tags:?}");
+                    assert_eq!(told.body.is_empty(), method == "HEAD");
+                }
+                for tags in ["\"2\"", "W/\"1\"", "\"x\""] {
+                    let told = send_with(&api, method, &path, "if-match", tags, None).await;
+                    assert_eq!(told.status, 412, "{method} {path} {tags:?}");
+                }
+            }
+            send_with(&api, "GET", &path, "if-none-match", "1", None).await.bad("badData", "If-None-Match");
+            send_with(&api, "GET", &path, "if-match", "\"2\"", None).await.refused(412, "preconditionFailed");
+            // Whoever may not see it is not told that it is what it was.
+            let stranger = api.bare("GET", &path).header("if-none-match", "\"1\"");
+            answer(stranger).await.refused(401, "unauthorized");
+        }
+        // What was has no tag, and what has no tag has no condition.
+        let past = api.get(&format!("{ARCHIVED}/archives/{id}/history")).await;
+        assert_eq!((past.status, past.header("etag")), (200, None));
+        let list = send_with(&api, "GET", &format!("{ARCHIVED}/archives"), "if-none-match", "\"1\"", None).await;
+        assert_eq!(list.status, 200);
+        api.soft_delete("archives", &id).await;
+        let changed = send_with(&api, "GET", &format!("{ARCHIVES}/{id}"), "if-none-match", "\"1\"", None).await;
+        assert_eq!((changed.status, changed.header("etag")), (200, Some("\"2\"")));
+    }
+
+    async fn a_condition_holds_for_a_purge_that_is_retried_too(backend: Backend) {
+        let api = Api::shared(backend).await;
+        let id = new_id();
+        api.soft_delete_held("backups", &id).await;
+        assert_eq!(api.purge("backups", &id).await.status, 200);
+        let shown = api.get(&format!("{ARCHIVED}/backups/{id}")).await;
+        let tag = shown.header("etag").unwrap().to_owned();
+        let purge_id = shown.json(200)["purge_id"].as_str().unwrap().to_owned();
+        let retry = format!("/api/admin/purges/{purge_id}/retry");
+        let force = format!("/api/admin/purges/{purge_id}/force");
+        for (header, tags) in [("if-match", "\"9\""), ("if-match", "W/\"2\""), ("if-none-match", "*"), ("if-none-match", &tag)] {
+            send_with(&api, "POST", &retry, header, tags, None).await.refused(412, "preconditionFailed");
+            send_with(&api, "POST", &force, header, tags, Some(json!({"reason": "r"}))).await.refused(412, "preconditionFailed");
+        }
+        assert_eq!(send_with(&api, "POST", &retry, "if-match", &tag, None).await.status, 202);
+        assert_eq!(send_with(&api, "POST", &retry, "if-none-match", "\"1\"", None).await.status, 202);
+    }
+
+    async fn the_same_key_with_another_condition_is_another_request(backend: Backend) {
+        let api = Api::shared(backend).await;
+        let (id, key) = (new_id(), new_id());
+        let list = format!("{ARCHIVED}/backups");
+        let send = async |header: &str, tags: &str| {
+            let request = api.request("POST", &list).json(&json!({"id": id, "name": "n"}));
+            answer(request.header("idempotency-key", &key).header(header, tags)).await
+        };
+        assert_eq!(send("if-none-match", "*").await.status, 201);
+        // The same answer, whatever exists by now.
+        assert_eq!(send("if-none-match", "*").await.status, 201);
+        send("if-none-match", "\"1\"").await.refused(422, "idempotencyKeyReused");
+        send("if-match", "*").await.refused(422, "idempotencyKeyReused");
     }
 }
