@@ -10,10 +10,13 @@
 //! no           no folder                   refused: nobody knows what should be there
 //! ```
 
-use super::local_root::{Expected, LocalRoot, RootTrouble};
+use super::folder::path_of;
+use super::local_root::{Expected, LocalRoot, Look, RootTrouble};
 use super::marker::{self, Found};
 use super::roots::{RootError, StorageRoots};
 use crate::store::storage_roots::KnownRoot;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use std::io;
 use uuid::Uuid;
 
@@ -127,6 +130,7 @@ impl Candidate<'_> {
             (Err(_), Some(before)) => return Ok(before.clone()),
             (Err(trouble), None) => return Err(self.missing(trouble)),
         };
+        self.check_above(&look)?;
         let same_folder = self
             .before
             .and_then(|before| before.numbers)
@@ -189,6 +193,26 @@ impl Candidate<'_> {
             }
             Err(error) => Err(self.missing(RootTrouble::Unreadable(error.kind()))),
         }
+    }
+
+    /// Looks for the marker of another ledger in the folders above. One of this ledger may be left of a root that was given up.
+    fn check_above(&self, look: &Look) -> Result<(), RootError> {
+        let path = path_of(&look.dir).or_else(|_| self.root.path().canonicalize());
+        for above in path.iter().flat_map(|path| path.ancestors()).skip(1) {
+            let found = Dir::open_ambient_dir(above, ambient_authority()).and_then(|dir| marker::read(&dir));
+            match found {
+                Ok(Found::Marker(marker)) if marker.ledger != self.ledger => {
+                    return Err(RootError::InsideOther {
+                        root: self.root.uri().to_owned(),
+                        dir: above.display().to_string(),
+                        ledger: marker.ledger,
+                    });
+                }
+                // Where we may not look, we do not know of any.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn refused(&self, trouble: RootTrouble) -> RootError {

@@ -2,6 +2,7 @@
 
 use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
 use super::folder::{FileId, mount_of, mounted_in};
+use super::local_root::Whole;
 use super::progress::Progress;
 use super::roots::StorageRoots;
 use super::uri::{LocalPlace, Place, StorageUri, UriRefusal};
@@ -141,25 +142,27 @@ impl Stop {
 fn purge_place(place: &LocalPlace, roots: &StorageRoots, sink: &mut Sink) -> Result<(), Stop> {
     let whole = place.root.open().map_err(|_| BlobErrorKind::RootUnavailable)?;
     let bounds = Bounds {
+        root: &whole,
         guarded: roots.guarded(&place.root),
         device: FileId::of_folder(&whole.dir).map_err(|e| failure(&e))?.device(),
         mount: mount_of(&whole.dir).map_err(|e| failure(&e))?,
     };
-    let outcome = purge_below(place, &whole.dir, &bounds, sink);
+    let outcome = purge_below(place, &bounds, sink);
     // Whatever was seen, also that nothing is there, and whatever failed, says something of the root only if it is the root still.
     whole.still().map_err(|_| BlobErrorKind::RootUnavailable)?;
     outcome
 }
 
 /// What a purge never goes beyond.
-struct Bounds {
+struct Bounds<'a> {
+    root: &'a Whole<'a>,
     /// What is not the entity's, whatever its path.
     guarded: HashSet<FileId>,
     device: u64,
     mount: u64,
 }
 
-impl Bounds {
+impl Bounds<'_> {
     /// Opens a folder inside the bounds; `None` when there is no folder.
     fn open(&self, holder: &Dir, name: &OsStr) -> Result<Option<Dir>, BlobErrorKind> {
         let dir = match holder.open_dir_nofollow(name) {
@@ -178,6 +181,9 @@ impl Bounds {
         if mount != self.mount || FileId::of(&meta).device() != self.device {
             return Err(BlobErrorKind::OtherFileSystem);
         }
+        if self.root.holds_other_root(&dir).map_err(|e| failure(&e))? {
+            return Err(BlobErrorKind::Refused(UriRefusal::HoldsRoot));
+        }
         Ok(Some(dir))
     }
 
@@ -189,7 +195,8 @@ impl Bounds {
     }
 }
 
-fn purge_below(place: &LocalPlace, root: &Dir, bounds: &Bounds, sink: &mut Sink) -> Result<(), Stop> {
+fn purge_below(place: &LocalPlace, bounds: &Bounds<'_>, sink: &mut Sink) -> Result<(), Stop> {
+    let root = &bounds.root.dir;
     let Some((name, above)) = place.below.split_last() else {
         return Err(BlobErrorKind::Refused(UriRefusal::HoldsRoot).into());
     };
@@ -288,7 +295,7 @@ struct Emptying<'a> {
     holder: &'a Dir,
     /// Where it is, for messages.
     path: &'a Path,
-    bounds: &'a Bounds,
+    bounds: &'a Bounds<'a>,
     sink: &'a mut Sink,
     levels: Vec<Level>,
     moved: u64,
@@ -300,7 +307,7 @@ impl<'a> Emptying<'a> {
         holder: &'a Dir,
         dir: Dir,
         path: &'a Path,
-        bounds: &'a Bounds,
+        bounds: &'a Bounds<'a>,
         sink: &'a mut Sink,
     ) -> Result<Self, Stop> {
         let mut new = Self {

@@ -105,6 +105,7 @@ pub(super) struct Look {
 /// A root that was whole when it was opened.
 pub(super) struct Whole<'a> {
     root: &'a LocalRoot,
+    expected: Expected,
     pub(super) dir: Dir,
     /// Its resolved path.
     pub(super) path: PathBuf,
@@ -186,7 +187,7 @@ impl LocalRoot {
     }
 
     fn whole(&self, look: Look) -> Result<Whole<'_>, RootTrouble> {
-        self.recognize(&look)?;
+        let expected = self.recognize(&look)?;
         let unreadable = |error: io::Error| RootTrouble::Unreadable(error.kind());
         let id = FileId::of_folder(&look.dir).map_err(unreadable)?;
         let path = path_of(&look.dir)
@@ -198,12 +199,13 @@ impl LocalRoot {
         });
         Ok(Whole {
             root: self,
+            expected,
             dir: look.dir,
             path,
         })
     }
 
-    fn recognize(&self, look: &Look) -> Result<(), RootTrouble> {
+    fn recognize(&self, look: &Look) -> Result<Expected, RootTrouble> {
         let expected = self.expected().ok_or(RootTrouble::Unknown)?;
         let same_folder = expected.numbers.is_some_and(|numbers| numbers.same(look.numbers));
         match look.found {
@@ -212,10 +214,10 @@ impl LocalRoot {
             }
             Found::Marker(marker) => match marker.root {
                 Some(root) if root != expected.root && !same_folder => Err(RootTrouble::OtherRoot(root)),
-                Some(_) | None => Ok(()),
+                Some(_) | None => Ok(expected),
             },
             Found::Odd(what) => Err(RootTrouble::Odd(what)),
-            Found::Nothing if same_folder => Ok(()),
+            Found::Nothing if same_folder => Ok(expected),
             Found::Nothing if expected.numbers.is_some() => Err(RootTrouble::OtherFolder),
             Found::Nothing => Err(RootTrouble::Unmarked),
         }
@@ -300,6 +302,18 @@ impl LocalRoot {
 }
 
 impl Whole<'_> {
+    /// Whether a folder below the root says that it is a root itself, another one than this: somebody else's, or one that another
+    /// instance is configured with. A copy of this root's own marker is a file like any other.
+    pub(super) fn holds_other_root(&self, below: &Dir) -> io::Result<bool> {
+        Ok(match marker::read(below)? {
+            Found::Marker(marker) => {
+                marker.ledger != self.expected.ledger
+                    || marker.root.is_some_and(|root| root != self.expected.root)
+            }
+            Found::Nothing | Found::Odd(_) => false,
+        })
+    }
+
     /// Whether the folder still is the root, and the path still leads to it. What was seen since it was opened is true only then.
     pub(super) fn still(&self) -> Result<(), RootTrouble> {
         let now = self.root.open()?;

@@ -95,8 +95,12 @@ pub(super) fn write(root: &Dir, ledger: Uuid, id: Uuid) -> io::Result<()> {
         Ok(()) => {}
     }
     written?;
-    match root.open(".").and_then(|folder| folder.sync_all()) {
-        // Some network and FUSE file systems know no fsync of a directory.
+    synced(root.open(".").and_then(|folder| folder.sync_all()))
+}
+
+/// Some network and FUSE file systems know no fsync.
+fn synced(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
         Err(error)
             if matches!(
                 error.kind(),
@@ -105,7 +109,7 @@ pub(super) fn write(root: &Dir, ledger: Uuid, id: Uuid) -> io::Result<()> {
         {
             Ok(())
         }
-        synced => synced,
+        outcome => outcome,
     }
 }
 
@@ -113,10 +117,10 @@ fn write_and_name(root: &Dir, temporary: &str, content: &str) -> io::Result<()> 
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
     let mut file = root.open_with(temporary, &options)?;
-    // Other instances may run as other users, whatever this one's umask is.
-    file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(content.as_bytes())?;
-    file.sync_all()?;
+    // Other instances may run as other users, whatever this one's umask is. Not every file system knows modes.
+    let _ = file.set_permissions(Permissions::from_mode(0o644));
+    synced(file.sync_all())?;
     match root.hard_link(temporary, root, MARKER) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // Not every file system knows hard links.

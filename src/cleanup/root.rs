@@ -5,6 +5,7 @@ use super::marker::MARKER;
 use super::uri::{Cloud, Spelled, UriRefusal, folder_uri, spell};
 use std::io;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// One storage root.
 #[derive(Debug, Clone)]
@@ -63,6 +64,18 @@ pub enum RootError {
         root: String,
         /// The folder.
         dir: String,
+    },
+    /// The root lies in a root of another ledger, whose purges would delete what is in it.
+    #[error(
+        "storage root {root} is refused: it lies inside {dir}, which is a storage root of another ledger, {ledger} (see {MARKER} in it)"
+    )]
+    InsideOther {
+        /// The root.
+        root: String,
+        /// The other ledger's root.
+        dir: String,
+        /// The other ledger.
+        ledger: Uuid,
     },
     /// The root was never used, and there is no folder: nobody can say what should be there.
     #[error(

@@ -471,6 +471,88 @@ fn whoever_only_compares_takes_no_root_into_use() {
     );
 }
 
+#[test]
+fn a_root_inside_another_ledgers_root_is_refused() {
+    let scene = Scene::new(&["outer/a/b"]);
+    symlink("outer/a/b", scene.path("link")).unwrap();
+    fs::write(scene.marker("outer"), format!("{OTHER}\n")).unwrap();
+    for root in ["outer/a/b", "link", "outer/a"] {
+        let text = refusal(scene.start(&[root], &[]));
+        assert!(
+            text.contains("inside") && text.contains(&OTHER.to_string()),
+            "{text}"
+        );
+    }
+    assert!(!scene.marker("outer/a/b").exists());
+    // One that this ledger has given up for a smaller one.
+    fs::write(scene.marker("outer"), format!("{LEDGER}\n")).unwrap();
+    scene.start(&["outer/a"], &[]).unwrap();
+}
+
+#[tokio::test]
+async fn a_purge_leaves_a_folder_that_is_another_root_and_takes_a_copy_of_this_roots_marker() {
+    let scene = Scene::new(&["a"]);
+    let (roots, known) = scene.start(&["a"], &[]).unwrap();
+    let blobs = Blobs::with_stores(roots, None);
+    let other_root = Uuid::from_u128(0xff);
+    for content in [
+        format!("{OTHER}\n"),
+        format!("{OTHER}\n{}", known[0].root_id),
+        format!("{LEDGER}\n{other_root}\n"),
+    ] {
+        for place in ["a/entity", "a/entity/deep"] {
+            touch(&scene.path("a/entity/deep/1"));
+            touch(&scene.path("a/entity/beside/1"));
+            fs::write(scene.marker(place), &content).unwrap();
+            let error = blobs.purge(&scene.uri("a/entity"), &|_| {}).await.unwrap_err();
+            let held = matches!(error.kind, BlobErrorKind::Refused(UriRefusal::HoldsRoot));
+            assert!(held && !error.retryable, "{error:?}");
+            assert_eq!(error.at.as_deref(), scene.path(place).to_str());
+            assert!(scene.path("a/entity/deep/1").exists() && scene.marker(place).exists());
+            fs::remove_file(scene.marker(place)).unwrap();
+        }
+    }
+    for content in [
+        format!("{LEDGER}\n{}\n", known[0].root_id),
+        "what an entity calls so".to_owned(),
+    ] {
+        touch(&scene.path("a/entity/1"));
+        fs::write(scene.marker("a/entity"), content).unwrap();
+        blobs.purge(&scene.uri("a/entity"), &|_| {}).await.unwrap();
+        assert!(!scene.path("a/entity").exists());
+    }
+}
+
+#[test]
+fn a_root_that_does_not_answer_is_left_alone_until_somebody_gets_through() {
+    let scene = Scene::new(&["a", "b"]);
+    let (roots, known) = scene.start(&["a", "b"], &[]).unwrap();
+    let root = roots.locals().next().unwrap();
+    root.give_up_on();
+    assert_eq!(
+        roots.check(&scene.uri("a/x")).err(),
+        Some(UriRefusal::RootUnavailable)
+    );
+    roots.check(&scene.uri("b/x")).unwrap();
+    assert_eq!(
+        (roots.unavailable(), root.trouble()),
+        (1, Some(RootTrouble::Silent))
+    );
+    assert!(
+        roots.warnings()[0].contains("does not answer"),
+        "{:?}",
+        roots.warnings()
+    );
+    assert!(root.open_anyway().is_ok());
+    roots.check(&scene.uri("a/x")).unwrap();
+    // From the start on: known it is waited for, and never used it is refused.
+    for (known, starts) in [(&known[..], true), (&[], false)] {
+        let roots = scene.roots(&["a", "b"]).unwrap();
+        roots.locals().next().unwrap().give_up_on();
+        assert_eq!(scene.identify(&roots, known).is_ok(), starts);
+    }
+}
+
 fn touch(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, "x").unwrap();
