@@ -87,7 +87,7 @@ const fn step_back() {}
 
 /// Runs what works on the ledger: with logs, on a runtime.
 fn work<E: Into<Failure>>(config: &Config, work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
-    telemetry::init_logs(&config.log).map_err(|error| Failure::runtime(&error))?;
+    let _written_out = telemetry::init_logs(&config.log).map_err(|error| Failure::runtime(&error))?;
     telemetry::hide_panic_messages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

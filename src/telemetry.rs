@@ -3,13 +3,13 @@
 //! The metrics' names stand here and nowhere else: `counter!(telemetry::COMMANDS_TOTAL, "action" => …,
 //! "outcome" => …)`.
 
-use crate::config::{Log, LogFormat};
+mod logs;
+
+pub use logs::{LogGuard, init_logs};
+
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::io;
 use std::sync::{Mutex, PoisonError};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// Counter: commands that the ledger decided on, by `action` and `outcome`.
 pub const COMMANDS_TOTAL: &str = "archive_ledger_commands_total";
@@ -71,6 +71,8 @@ pub const EVENT_STREAMS: &str = "archive_ledger_event_streams";
 pub const UNREADABLE_TOTAL: &str = "archive_ledger_unreadable_total";
 /// Gauge: 1 where the key set for tokens (`--jwks`) was had when last asked for, else 0.
 pub const JWKS_UP: &str = "archive_ledger_jwks_up";
+/// Counter: log lines that standard error did not take.
+pub const LOG_LINES_LOST_TOTAL: &str = "archive_ledger_log_lines_lost_total";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "archive_ledger_http_requests_total";
 /// Histogram: seconds from a request's head to its answer's head.
@@ -99,32 +101,6 @@ pub enum TelemetryError {
     /// The process has another metrics recorder already.
     #[error("cannot install the metrics recorder")]
     Recorder(#[source] BuildError),
-}
-
-/// Sends the process's logs to standard error; once per process.
-///
-/// # Errors
-/// [`TelemetryError::Filter`], [`TelemetryError::Subscriber`].
-pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
-    let mut filter = EnvFilter::try_new(&log.filter).map_err(TelemetryError::Filter)?;
-    // It would tell at each attempt of each waiting task what the service tells once.
-    if !log.filter.contains("sqlx_core")
-        && let Ok(quiet) = "sqlx_core::pool=off".parse()
-    {
-        filter = filter.add_directive(quiet);
-    }
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match log.format {
-        LogFormat::Text => {
-            let colours =
-                io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colours).finish().try_init()
-        }
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
-    }
-    .map_err(TelemetryError::Subscriber)
 }
 
 /// Lets a panic tell the log where it happened and nothing else: its message may quote the data that was worked on.
@@ -163,6 +139,7 @@ impl Metrics {
     /// All metrics in Prometheus's text format 0.0.4 (`Content-Type: text/plain; version=0.0.4`).
     #[must_use]
     pub fn render(&self) -> String {
+        logs::count_lost();
         self.0.render()
     }
 
@@ -267,6 +244,7 @@ fn describe() {
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
     describe_gauge!(JWKS_UP, "Whether the key set for tokens can be had");
     describe_gauge!(EVENT_STREAMS, "Streams of events that are open");
+    describe_counter!(LOG_LINES_LOST_TOTAL, "Log lines that standard error did not take");
     describe_counter!(
         UNREADABLE_TOTAL,
         "Sealed details that were asked for and could not be opened"
