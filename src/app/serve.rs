@@ -128,7 +128,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         ledger: Arc::clone(&opened.ledger),
         proofs: Proofs::new(opened.store.proofs(), Arc::clone(&opened.started.identity)),
         auth,
-        cursors: CursorCodec::new(&opened.keyring.keyed_hash("list-cursor", b"")),
+        cursors: CursorCodec::new(
+            &opened.keyring.keyed_hash("list-cursor", b""),
+            opened.started.identity.numbering(),
+        ),
         body_limit: config.http.body_limit,
         purges: work.purges,
         callbacks: work.callbacks,
@@ -275,7 +278,9 @@ fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
     tasks.spawn("the index of the audit", move |stop| {
         crate::audit::index(Arc::clone(&indexed), stop)
     });
-    AuditTrail::new(store, attempts, &opened.keyring.keyed_hash("audit-cursor", b""))
+    let numbering = opened.started.identity.numbering();
+    let secret = opened.keyring.keyed_hash("audit-cursor", b"");
+    AuditTrail::new(store, attempts, &secret, numbering)
 }
 
 async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {

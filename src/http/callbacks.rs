@@ -5,17 +5,18 @@ use super::body::{EmptyBody, Fields, Text};
 use super::caller::{Head, Segments, SharedApi, entity_type, segments, uuid};
 use super::error::ApiError;
 use super::ocore::timestamp;
-use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer, of_this_ledger};
 use super::rights::Right;
 use crate::callbacks::admin::{BulkReplay, DeliveryView};
 use crate::ledger::LedgerError;
+use crate::numbering::Numbering;
 use crate::store::callbacks::{
     AttemptRow, DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState, Replay,
 };
 use archive_ledger_domain::EntityKey;
 use axum::Json;
 use axum::extract::{Request, State};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use http::StatusCode;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -260,25 +261,33 @@ fn time(key: &'static str, text: Option<String>) -> Result<Option<DateTime<Utc>>
     text.map(|text| audit::query::time(key, &text)).transpose()
 }
 
-fn write_cursor((created_at, delivery_id): DeliveryCursor) -> String {
-    format!("{}.{}", created_at.timestamp_micros(), delivery_id.simple())
+/// With the ledger's number in front.
+fn write_cursor(numbering: &Numbering, (created_at, delivery_id): DeliveryCursor) -> String {
+    let (ledger, micros) = (numbering.current(), created_at.timestamp_micros());
+    format!("{ledger}.{micros}.{}", delivery_id.simple())
 }
 
-fn read_cursor(text: Option<&str>) -> Result<Option<DeliveryCursor>, ApiError> {
+fn read_cursor(numbering: &Numbering, text: Option<&str>) -> Result<Option<DeliveryCursor>, ApiError> {
     let Some(text) = text else { return Ok(None) };
     let read = || {
-        let (micros, id) = text.split_once('.')?;
-        let created_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
-        Some((created_at, Uuid::try_parse(id).ok()?))
+        let (ledger, place) = text.split_once('.')?;
+        let (micros, id) = place.split_once('.')?;
+        // Beyond these years no delivery was ever created, and no database holds the time.
+        let created_at = DateTime::from_timestamp_micros(micros.parse().ok()?)
+            .filter(|time| (1..=9_999).contains(&time.year()))?;
+        let ledger: u64 = ledger.parse().ok()?;
+        Some((ledger, (created_at, Uuid::try_parse(id).ok()?)))
     };
-    match read() {
-        Some(cursor) => Ok(Some(cursor)),
-        None => Err(ApiError::bad_data("cursor", "not a cursor of this list")),
-    }
+    let (ledger, cursor) = read().ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
+    of_this_ledger(numbering, "cursor", ledger, None)?;
+    Ok(Some(cursor))
 }
 
 /// Which deliveries, after which, how many.
-fn query(text: Option<&str>) -> Result<(DeliveryFilter, Option<DeliveryCursor>, u32), ApiError> {
+fn query(
+    text: Option<&str>,
+    numbering: &Numbering,
+) -> Result<(DeliveryFilter, Option<DeliveryCursor>, u32), ApiError> {
     let mut filter = FilterText::default();
     let (mut limit, mut cursor) = (None, None);
     for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
@@ -309,10 +318,14 @@ fn query(text: Option<&str>) -> Result<(DeliveryFilter, Option<DeliveryCursor>, 
         DeliveryState::Dead,
         DeliveryState::Superseded,
     ];
-    Ok((filter.read(&states)?, read_cursor(cursor.as_deref())?, limit))
+    let after = read_cursor(numbering, cursor.as_deref())?;
+    Ok((filter.read(&states)?, after, limit))
 }
 
-fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, bool), ApiError> {
+fn bulk(
+    mut fields: Fields,
+    numbering: &Numbering,
+) -> Result<(DeliveryFilter, Option<DeliveryCursor>, bool), ApiError> {
     let rule = Text::new(1, FILTER_MAX);
     let dry_run = fields.take_bool("dry_run")?;
     let cursor = fields.take_optional_string("cursor", rule)?;
@@ -331,7 +344,7 @@ fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, b
     fields.finish_strict()?;
     let mut filter = text.read(&REPLAYABLE)?;
     filter.state = filter.state.or(Some(DeliveryState::Dead));
-    Ok((filter, read_cursor(cursor.as_deref())?, dry_run))
+    Ok((filter, read_cursor(numbering, cursor.as_deref())?, dry_run))
 }
 
 /// Deliveries of callbacks, newest first.
@@ -356,11 +369,13 @@ fn bulk(mut fields: Fields) -> Result<(DeliveryFilter, Option<DeliveryCursor>, b
         (status = 200, description = "A page", body = Page),
         (status = 400, description = "A filter, limit or cursor that is none"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
 pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
     api.admit(Head::of(&request), Right::CallbacksManage).await?;
-    let (filter, after, limit) = query(request.uri().query())?;
+    let numbering = api.cursors.numbering();
+    let (filter, after, limit) = query(request.uri().query(), numbering)?;
     let page = api
         .callbacks
         .list(&filter, after, limit)
@@ -371,7 +386,9 @@ pub async fn list(State(api): State<SharedApi>, request: Request) -> Result<Json
     Ok(Json(Page {
         items: page.rows.into_iter().map(|row| Delivery::new(row, now)).collect(),
         has_more: page.more,
-        next_cursor: last.filter(|_| page.more).map(write_cursor),
+        next_cursor: last
+            .filter(|_| page.more)
+            .map(|last| write_cursor(numbering, last)),
     }))
 }
 
@@ -461,6 +478,7 @@ pub async fn replay(
         (status = 202, description = "They are due", body = BulkReplayed),
         (status = 400, description = "A filter or cursor that is none, or no `dry_run`"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
 pub async fn replay_matching(
@@ -470,7 +488,7 @@ pub async fn replay_matching(
     let caller = api.admit(Head::of(&request), Right::CallbacksManage).await?;
     let conditions = caller.conditions()?;
     let fields = api.fields(request, EmptyBody::IsRefused).await?;
-    let (filter, after, dry_run) = bulk(fields)?;
+    let (filter, after, dry_run) = bulk(fields, api.cursors.numbering())?;
     conditions.on_nothing()?;
     let (status, done) = if dry_run {
         let deliveries = api.callbacks.count(&filter).await.map_err(LedgerError::Store)?;
@@ -488,7 +506,7 @@ pub async fn replay_matching(
     let answer = BulkReplayed {
         dry_run,
         deliveries: done.deliveries,
-        next_cursor: done.next.map(write_cursor),
+        next_cursor: done.next.map(|next| write_cursor(numbering, next)),
     };
     Ok((status, Json(answer)))
 }

@@ -129,6 +129,17 @@ pub enum ApiError {
     OperationInProgress,
     /// `If-Match` or `If-None-Match` does not allow the current version.
     PreconditionFailed,
+    /// The cursor belongs to a history that the ledger has left by a fork.
+    LedgerForked {
+        /// The parameter or header.
+        key: Key,
+        /// The number of the ledger that gave it out.
+        of: u64,
+        /// The number of this ledger.
+        ledger: u64,
+        /// The position behind which to go on: the last one that was seen and that both have.
+        position: u64,
+    },
     /// The body is larger than the route takes.
     PayloadTooLarge {
         /// The limit in bytes, where it is known.
@@ -359,6 +370,20 @@ impl ApiError {
                 "preconditionFailed",
                 "The resource's version is not one that \"If-Match\" or \"If-None-Match\" allows.".to_owned(),
                 None,
+            ),
+            Self::LedgerForked {
+                key,
+                of,
+                ledger,
+                position,
+            } => (
+                StatusCode::GONE,
+                "ledgerForked",
+                format!(
+                    "The ledger was forked: \"{key}\" was given out by ledger {of}, and this is ledger {ledger}. Go on behind \
+                     position {position}, up to which both are the same."
+                ),
+                Some(json!({ "key": key, "of": of, "ledger": ledger, "position": position })),
             ),
             Self::PayloadTooLarge { limit } => (
                 StatusCode::PAYLOAD_TOO_LARGE,

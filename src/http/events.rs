@@ -4,9 +4,11 @@ pub mod feed;
 
 use super::caller::{Head, SharedApi};
 use super::error::ApiError;
+use super::page::{of_this_ledger, read_numbered};
 use super::rights::Right;
 use crate::bus::cloud_event::Source;
 use crate::ledger::LedgerError;
+use crate::numbering::Numbering;
 use crate::store::Position;
 use crate::telemetry;
 use archive_ledger_domain::EventName;
@@ -35,6 +37,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Where a subscriber goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// As errors name it.
+const LAST_EVENT_ID_KEY: &str = "Last-Event-ID";
 
 /// Keeps nginx from holding events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -96,19 +101,20 @@ impl Drop for Open {
     summary = "Follow the events (Server-Sent Events)",
     description = "Every event after a position, as it is on NATS, and those to come.",
     params(
-        ("after" = Option<u64>, Query, description = "The position to begin after; 0 is the beginning. The current head when \
-            neither this nor `Last-Event-ID` is given"),
+        ("after" = Option<String>, Query, description = "The position to begin after; 0 is the beginning. An `id` will do too. The \
+            current head when neither this nor `Last-Event-ID` is given"),
         ("entity_type" = Option<Vec<String>>, Query, description = "Only entities of this type; repeatable"),
         ("event" = Option<Vec<String>>, Query, description = "Only events of this name; repeatable"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "The last `id` that was received. Goes before `after`, and is \
+        ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that was received. Goes before `after`, and is \
             never less"),
     ),
     responses(
-        (status = 200, description = "Server-Sent Events: `id` is the position, `event` the event's name, `data` a CloudEvent \
+        (status = 200, description = "Server-Sent Events: `id` names the position, `event` the event's name, `data` a CloudEvent \
             (`/asyncapi.json`). Ends with the token and with the service", body = String,
             content_type = "text/event-stream"),
         (status = 400, description = "A position or filter that is none, or a position that the log has not reached"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+        (status = 410, description = "The `id` was given out before the ledger was forked; `details.position` is where to go on"),
         (status = 503, description = "Too many streams, or the log cannot be read"),
     )
 )]
@@ -116,8 +122,15 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     let query = request.uri().query().map(ToOwned::to_owned);
     let last = request.headers().clone();
     let caller = api.admit(Head::of(&request), Right::AuditRead).await?;
-    let (after, filter) = read_query(query.as_deref())?;
-    let after = start(after, last_event_id(&last)?)?;
+    let numbering = api.events.source.numbering();
+    let last = last_event_id(&last, numbering)?;
+    let (after, filter) = read_query(query.as_deref(), numbering)?;
+    let key = if last.is_some() {
+        LAST_EVENT_ID_KEY
+    } else {
+        "after"
+    };
+    let after = start(after, last)?;
     let streams = Arc::clone(&api.events.streams);
     let permit = streams
         .try_acquire_owned()
@@ -142,7 +155,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         stopping: api.events.stopping.clone(),
         pages: Arc::clone(&api.events.pages),
         filter,
-        after: within(after, head)?,
+        after: within(key, after, head)?,
         valid_until: caller.principal.valid_until,
     });
     let blocks = stream::unfold((feed, Open::new(permit)), |(mut feed, open)| async move {
@@ -163,16 +176,16 @@ fn start(after: Option<Position>, last: Option<Position>) -> Result<Option<Posit
     if let (Some(after), Some(last)) = (after, last)
         && last < after
     {
-        return Err(ApiError::bad_data("Last-Event-ID", "lies before \"after\""));
+        return Err(ApiError::bad_data(LAST_EVENT_ID_KEY, "lies before \"after\""));
     }
     Ok(last.or(after))
 }
 
 /// A position that the log has reached: one beyond it belongs to another log, and waiting there would hide it.
-fn within(after: Option<Position>, head: Position) -> Result<Position, ApiError> {
+fn within(key: &'static str, after: Option<Position>, head: Position) -> Result<Position, ApiError> {
     match after {
         Some(after) if after > head => Err(ApiError::BadValueTooHigh {
-            key: "after".into(),
+            key: key.into(),
             limit: i64::try_from(head).unwrap_or(i64::MAX),
         }),
         Some(after) => Ok(after),
@@ -187,24 +200,37 @@ fn position(key: &'static str, text: &str) -> Result<Position, ApiError> {
         .ok_or(ApiError::BadValueInteger { key: key.into() })
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
-    const KEY: &str = "Last-Event-ID";
+/// The position that an `id` of this ledger names.
+fn id(key: &'static str, text: &str, numbering: &Numbering) -> Result<Position, ApiError> {
+    let (ledger, position) = read_numbered(text)
+        .filter(|(ledger, _)| *ledger > 0)
+        .ok_or_else(|| ApiError::bad_data(key, "no id of this stream"))?;
+    of_this_ledger(numbering, key, ledger, Some(position))?;
+    Ok(position)
+}
+
+fn last_event_id(headers: &HeaderMap, numbering: &Numbering) -> Result<Option<Position>, ApiError> {
     let mut values = headers.get_all(LAST_EVENT_ID).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => position(KEY, value.to_str().unwrap_or_default()).map(Some),
-        (Some(_), Some(_)) => Err(ApiError::bad_data(KEY, "given more than once")),
+        (Some(value), None) => id(LAST_EVENT_ID_KEY, value.to_str().unwrap_or_default(), numbering).map(Some),
+        (Some(_), Some(_)) => Err(ApiError::bad_data(LAST_EVENT_ID_KEY, "given more than once")),
     }
 }
 
 /// Where to begin, and which events. An unknown parameter is an error: a misspelt filter would give everything.
-fn read_query(query: Option<&str>) -> Result<(Option<Position>, Filter), ApiError> {
+fn read_query(query: Option<&str>, numbering: &Numbering) -> Result<(Option<Position>, Filter), ApiError> {
     let mut after = None;
     let mut filter = Filter::default();
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
             "after" => {
-                if after.replace(position("after", &value)?).is_some() {
+                let begin = if value.contains('-') && !value.starts_with('-') {
+                    id("after", &value, numbering)?
+                } else {
+                    position("after", &value)?
+                };
+                if after.replace(begin).is_some() {
                     return Err(ApiError::bad_data("after", "given more than once"));
                 }
             }

@@ -2,7 +2,9 @@
 //!
 //! Parameters that we do not know are ignored, because existing clients may send more than the seed shows.
 
-use super::error::ApiError;
+use super::error::{ApiError, Key};
+use crate::numbering::Numbering;
+use crate::store::Position;
 use archive_ledger_domain::{EntityKey, EntityType};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -56,8 +58,9 @@ impl PageQuery {
     /// `page` counts from 1; 0 or none is the first. `limit` of 0 or none is [`DEFAULT_LIMIT`].
     ///
     /// # Errors
-    /// [`ApiError::BadValueInteger`], [`ApiError::BadValueNotInRange`], or [`ApiError::BadData`] for a parameter given
-    /// twice, a cursor that we did not give out for this list, or a cursor together with a page.
+    /// [`ApiError::BadValueInteger`], [`ApiError::BadValueNotInRange`], [`ApiError::BadData`] for a parameter given
+    /// twice, a cursor that we did not give out for this list, or a cursor together with a page, or
+    /// [`ApiError::LedgerForked`] for one that was given out before a fork.
     pub fn parse(
         query: Option<&str>,
         entity_type: EntityType,
@@ -84,11 +87,7 @@ impl PageQuery {
             (Some(_), Some(_)) => {
                 return Err(ApiError::bad_data("cursor", "cannot be combined with \"page\""));
             }
-            (None, Some(cursor)) => Start::After(
-                cursors
-                    .open(&cursor, entity_type)
-                    .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?,
-            ),
+            (None, Some(cursor)) => Start::After(cursors.open(&cursor, entity_type)?),
             (page, None) => {
                 let page = integer("page", page, MAX_PAGE)?.max(1);
                 Start::Offset((page - 1) * i64::from(limit))
@@ -96,6 +95,48 @@ impl PageQuery {
         };
         Ok(Self { limit, start })
     }
+}
+
+/// Whether what the ledger `of` gave out, for whoever has seen everything up to `seen`, belongs to this ledger.
+///
+/// # Errors
+/// [`ApiError::LedgerForked`] for one of an earlier ledger, [`ApiError::BadData`] for a number that this ledger never had.
+pub(super) fn of_this_ledger(
+    numbering: &Numbering,
+    key: impl Into<Key>,
+    of: u64,
+    seen: Option<Position>,
+) -> Result<(), ApiError> {
+    let (key, ledger) = (key.into(), numbering.current());
+    if of == ledger {
+        return Ok(());
+    }
+    match numbering.shared_with(of) {
+        Some(shared) => Err(ApiError::LedgerForked {
+            key,
+            of,
+            ledger,
+            position: seen.map_or(shared, |seen| seen.min(shared)),
+        }),
+        None => Err(ApiError::bad_data(key, "not of this ledger")),
+    }
+}
+
+/// A position, and the number of the ledger that it is of, as texts outside name it: `<number>-<position>`.
+pub(super) fn numbered(ledger: u64, position: Position) -> String {
+    format!("{ledger}-{position}")
+}
+
+/// Number and position of such a text.
+pub(super) fn read_numbered(text: &str) -> Option<(u64, Position)> {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let value = digits.then(|| text.parse::<i64>().ok())??;
+        // One text for each.
+        (value.to_string() == text).then(|| value.unsigned_abs())
+    };
+    let (ledger, position) = text.split_once('-')?;
+    Some((number(ledger)?, number(position)?))
 }
 
 /// A decimal number from 0 to `high`; 0 when absent.
@@ -123,6 +164,7 @@ pub(super) fn integer(key: &'static str, text: Option<Cow<'_, str>>, high: i64) 
 #[derive(Debug)]
 pub struct CursorCodec {
     key: hmac::Key,
+    numbering: Numbering,
 }
 
 /// What a cursor says.
@@ -130,28 +172,37 @@ pub struct CursorCodec {
 #[serde(deny_unknown_fields)]
 struct Payload {
     v: u8,
+    /// The ledger's number.
+    ledger: u64,
     #[serde(rename = "type")]
     entity_type: EntityType,
     deleted_at: i64,
     id: String,
 }
 
-const CURSOR_VERSION: u8 = 1;
+const CURSOR_VERSION: u8 = 2;
 
 impl CursorCodec {
     /// A codec whose key is derived from `secret`, which may serve other purposes as well.
     #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
-        Self::with_purpose(secret, b"archive-ledger/list-cursor/v1")
+    pub fn new(secret: &[u8], numbering: Numbering) -> Self {
+        Self::with_purpose(secret, b"archive-ledger/list-cursor/v1", numbering)
     }
 
     /// As [`Self::new`], for cursors of another kind: one kind never passes for the other.
     #[must_use]
-    pub(super) fn with_purpose(secret: &[u8], purpose: &[u8]) -> Self {
+    pub(super) fn with_purpose(secret: &[u8], purpose: &[u8], numbering: Numbering) -> Self {
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), purpose);
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+            numbering,
         }
+    }
+
+    /// Which ledger recorded which position.
+    #[must_use]
+    pub(super) const fn numbering(&self) -> &Numbering {
+        &self.numbering
     }
 
     /// The text of a cursor: base64url of an HMAC-SHA256 tag and the JSON that it covers.
@@ -159,6 +210,7 @@ impl CursorCodec {
     pub fn seal(&self, cursor: &ListCursor) -> String {
         let payload = Payload {
             v: CURSOR_VERSION,
+            ledger: self.numbering.current(),
             entity_type: cursor.key.entity_type(),
             deleted_at: cursor.deleted_at.timestamp_micros(),
             id: cursor.key.id().to_owned(),
@@ -186,16 +238,25 @@ impl CursorCodec {
     }
 
     /// The cursor that `text` stands for, if this codec gave it out for a list of `entity_type`.
-    #[must_use]
-    pub fn open(&self, text: &str, entity_type: EntityType) -> Option<ListCursor> {
-        let payload: Payload = serde_json::from_slice(&self.open_json(text)?).ok()?;
-        if payload.v != CURSOR_VERSION || payload.entity_type != entity_type {
-            return None;
-        }
-        Some(ListCursor {
-            key: EntityKey::new(entity_type, &payload.id).ok()?,
-            deleted_at: DateTime::from_timestamp_micros(payload.deleted_at)?,
-        })
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] when it did not, [`ApiError::LedgerForked`] when it did before a fork.
+    pub fn open(&self, text: &str, entity_type: EntityType) -> Result<ListCursor, ApiError> {
+        let read = || {
+            let payload: Payload = serde_json::from_slice(&self.open_json(text)?).ok()?;
+            if payload.v != CURSOR_VERSION || payload.entity_type != entity_type {
+                return None;
+            }
+            let cursor = ListCursor {
+                key: EntityKey::new(entity_type, &payload.id).ok()?,
+                deleted_at: DateTime::from_timestamp_micros(payload.deleted_at)?,
+            };
+            Some((payload.ledger, cursor))
+        };
+        let (ledger, cursor) =
+            read().ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
+        of_this_ledger(&self.numbering, "cursor", ledger, None)?;
+        Ok(cursor)
     }
 }
 
@@ -206,7 +267,7 @@ mod tests {
     use uuid::Uuid;
 
     fn codec() -> CursorCodec {
-        CursorCodec::new(b"a secret of at least thirty-two bytes")
+        CursorCodec::new(b"a secret of at least thirty-two bytes", Numbering::default())
     }
 
     fn cursor() -> ListCursor {
@@ -338,7 +399,7 @@ mod tests {
             deleted_at: cursor().deleted_at,
         };
         let sealed = codec().seal(&archive);
-        assert_eq!(codec().open(&sealed, EntityType::Archives), Some(archive));
+        assert_eq!(codec().open(&sealed, EntityType::Archives).ok(), Some(archive));
     }
 
     #[test]
@@ -353,9 +414,11 @@ mod tests {
     #[test]
     fn a_cursor_of_another_list_or_another_key_is_refused() {
         let sealed = codec().seal(&cursor());
-        assert_eq!(codec().open(&sealed, EntityType::Users), None);
+        assert_eq!(codec().open(&sealed, EntityType::Users).ok(), None);
         assert_eq!(
-            CursorCodec::new(b"another secret").open(&sealed, EntityType::Backups),
+            CursorCodec::new(b"another secret", Numbering::default())
+                .open(&sealed, EntityType::Backups)
+                .ok(),
             None
         );
     }
@@ -367,7 +430,9 @@ mod tests {
             let mut forged = sealed.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(
-                codec().open(&URL_SAFE_NO_PAD.encode(forged), EntityType::Backups),
+                codec()
+                    .open(&URL_SAFE_NO_PAD.encode(forged), EntityType::Backups)
+                    .ok(),
                 None
             );
         }
@@ -387,7 +452,8 @@ mod tests {
         ] {
             refused(&format!("cursor={text}"), "badData", "cursor");
         }
-        let unsigned = URL_SAFE_NO_PAD.encode(r#"{"v":1,"type":"backups","deleted_at":0,"id":"x"}"#);
+        let unsigned =
+            URL_SAFE_NO_PAD.encode(r#"{"v":2,"ledger":1,"type":"backups","deleted_at":0,"id":"x"}"#);
         refused(&format!("cursor={unsigned}"), "badData", "cursor");
     }
 
@@ -401,17 +467,66 @@ mod tests {
         let id = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
         let payload = |v: u8, extra: &str| {
             sign(&format!(
-                r#"{{"v":{v},"type":"backups","deleted_at":0,"id":"{id}"{extra}}}"#
+                r#"{{"v":{v},"ledger":1,"type":"backups","deleted_at":0,"id":"{id}"{extra}}}"#
             ))
         };
-        assert!(codec().open(&payload(1, ""), EntityType::Backups).is_some());
-        assert_eq!(codec().open(&payload(2, ""), EntityType::Backups), None);
-        assert_eq!(codec().open(&payload(1, r#","x":1"#), EntityType::Backups), None);
-        let bad_id = sign(r#"{"v":1,"type":"backups","deleted_at":0,"id":"x"}"#);
-        assert_eq!(codec().open(&bad_id, EntityType::Backups), None);
+        assert!(codec().open(&payload(2, ""), EntityType::Backups).ok().is_some());
+        assert_eq!(codec().open(&payload(1, ""), EntityType::Backups).ok(), None);
+        assert_eq!(
+            codec().open(&payload(2, r#","x":1"#), EntityType::Backups).ok(),
+            None
+        );
+        let bad_id = sign(r#"{"v":2,"ledger":1,"type":"backups","deleted_at":0,"id":"x"}"#);
+        assert_eq!(codec().open(&bad_id, EntityType::Backups).ok(), None);
         let far = sign(&format!(
-            r#"{{"v":1,"type":"backups","deleted_at":9223372036854775807,"id":"{id}"}}"#
+            r#"{{"v":2,"ledger":1,"type":"backups","deleted_at":9223372036854775807,"id":"{id}"}}"#
         ));
-        assert_eq!(codec().open(&far, EntityType::Backups), None);
+        assert_eq!(codec().open(&far, EntityType::Backups).ok(), None);
+    }
+
+    #[test]
+    fn a_cursor_of_an_earlier_ledger_is_gone_and_says_where_both_part() {
+        let secret = b"a secret of at least thirty-two bytes";
+        let sealed = codec().seal(&cursor());
+        let forked = CursorCodec::new(secret, Numbering::new([(2, 7)]));
+        let described = forked
+            .open(&sealed, EntityType::Backups)
+            .unwrap_err()
+            .describe(Uuid::nil());
+        assert_eq!((described.status.as_u16(), described.id), (410, "ledgerForked"));
+        let details = json!({"key": "cursor", "of": 1, "ledger": 2, "position": 7});
+        assert_eq!(described.details.unwrap(), details);
+        let later = forked.seal(&cursor());
+        assert!(forked.open(&later, EntityType::Backups).is_ok());
+        // A copy that has never heard of the fork.
+        let described = codec()
+            .open(&later, EntityType::Backups)
+            .unwrap_err()
+            .describe(Uuid::nil());
+        assert_eq!((described.status.as_u16(), described.id), (400, "badData"));
+    }
+
+    #[test]
+    fn a_numbered_position_has_one_text() {
+        assert_eq!(read_numbered(&numbered(2, 41)), Some((2, 41)));
+        assert_eq!(read_numbered("1-0"), Some((1, 0)));
+        for text in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "01-2",
+            "1-02",
+            "+1-2",
+            "1-+2",
+            "1 -2",
+            "1--2",
+            "x-1",
+            "1-9223372036854775808",
+        ] {
+            assert_eq!(read_numbered(text), None, "{text}");
+        }
     }
 }

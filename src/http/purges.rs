@@ -5,12 +5,13 @@ use super::body::{EmptyBody, Text};
 use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
 use super::error::ApiError;
 use super::ocore::{entity_tag, timestamp};
-use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer, numbered, of_this_ledger, read_numbered};
 use super::refusal::refused;
 use super::rights::Right;
 use super::sharing::{Sharer, in_the_way};
 use crate::cleanup::purges::{PurgeFilter, Retried, RetryError};
 use crate::ledger::LedgerError;
+use crate::numbering::Numbering;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
 use archive_ledger_domain::{Action, State};
 use axum::Json;
@@ -183,7 +184,7 @@ const FILTERS: [(&str, PurgeFilter); 3] = [
 ];
 
 /// Which purges, after which position, how many.
-fn query(text: Option<&str>) -> Result<(PurgeFilter, u64, u32), ApiError> {
+fn query(text: Option<&str>, numbering: &Numbering) -> Result<(PurgeFilter, u64, u32), ApiError> {
     let (mut state, mut limit, mut cursor) = (None, None, None);
     for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
         let (key, slot) = match &*name {
@@ -209,11 +210,13 @@ fn query(text: Option<&str>) -> Result<(PurgeFilter, u64, u32), ApiError> {
     };
     let after = match cursor {
         None => 0,
-        Some(text) => text
-            .parse::<i64>()
-            .ok()
-            .and_then(|position| u64::try_from(position).ok())
-            .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?,
+        Some(text) => {
+            let read = read_numbered(&text);
+            let (ledger, position) =
+                read.ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
+            of_this_ledger(numbering, "cursor", ledger, Some(position))?;
+            position
+        }
     };
     let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
         0 => DEFAULT_LIMIT,
@@ -240,6 +243,7 @@ fn query(text: Option<&str>) -> Result<(PurgeFilter, u64, u32), ApiError> {
         (status = 200, description = "A page", body = Page),
         (status = 400, description = "Unknown state, limit or cursor"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
 pub async fn list(
@@ -247,7 +251,8 @@ pub async fn list(
     request: Request,
 ) -> Result<Json<Page>, ApiError> {
     api.admit(Head::of(&request), Right::ArchivedRead).await?;
-    let (filter, after, limit) = query(request.uri().query())?;
+    let numbering = api.cursors.numbering();
+    let (filter, after, limit) = query(request.uri().query(), numbering)?;
     let mut purges = api
         .purges
         .list(filter, after, limit + 1)
@@ -259,7 +264,7 @@ pub async fn list(
     let next_cursor = purges
         .last()
         .filter(|_| has_more)
-        .map(|purge| purge.position.to_string());
+        .map(|purge| numbered(numbering.current(), purge.position));
     let now = api.ledger.clock().now();
     let mut items = Vec::with_capacity(purges.len());
     for purge in purges {
@@ -427,9 +432,16 @@ mod tests {
 
     #[test]
     fn the_query_has_defaults_and_refuses_what_it_does_not_know() {
-        assert_eq!(query(None).unwrap(), (PurgeFilter::All, 0, 20));
         assert_eq!(
-            query(Some("state=failed&limit=7&cursor=41&else=x")).unwrap(),
+            query(None, &Numbering::default()).unwrap(),
+            (PurgeFilter::All, 0, 20)
+        );
+        assert_eq!(
+            query(
+                Some("state=failed&limit=7&cursor=1-41&else=x"),
+                &Numbering::default()
+            )
+            .unwrap(),
             (PurgeFilter::Failed, 41, 7)
         );
         for wrong in [
@@ -439,9 +451,11 @@ mod tests {
             "limit=x",
             "cursor=-1",
             "cursor=x",
+            "cursor=41",
+            "cursor=2-41",
             "limit=1&limit=2",
         ] {
-            assert!(query(Some(wrong)).is_err(), "{wrong}");
+            assert!(query(Some(wrong), &Numbering::default()).is_err(), "{wrong}");
         }
     }
 }

@@ -47,7 +47,7 @@ impl Subscriber {
             .get(&format!("/api/events{query}"), token)
             .timeout(5 * PATIENCE);
         if let Some(last) = last {
-            request = request.header("Last-Event-ID", last);
+            request = request.header("Last-Event-ID", format!("1-{last}"));
         }
         request.send().await.unwrap()
     }
@@ -60,7 +60,7 @@ impl Subscriber {
                 self.buffer = rest.to_owned();
                 for line in &lines {
                     if let Some(id) = line.strip_prefix("id: ") {
-                        self.last_id = Some(id.parse().unwrap());
+                        self.last_id = Some(position_of(id));
                     }
                 }
                 return Some(lines);
@@ -81,7 +81,7 @@ impl Subscriber {
             };
             if let Some(data) = field("data") {
                 let event = CloudEvent::decode(data.as_bytes()).unwrap();
-                assert_eq!(field("id").unwrap(), event.sequence);
+                assert_eq!(field("id").unwrap(), format!("1-{}", event.sequence));
                 assert_eq!(field("event").unwrap(), event.data.event.as_str());
                 return Some(event);
             }
@@ -100,6 +100,11 @@ impl Subscriber {
         let events = self.take(count).await;
         events.iter().map(|event| event.data.position).collect()
     }
+}
+
+/// The position in an id of a ledger that was never forked.
+fn position_of(id: &str) -> u64 {
+    id.strip_prefix("1-").unwrap().parse().unwrap()
 }
 
 fn id(number: u128) -> String {
@@ -149,7 +154,7 @@ on_both_backends! {
         }
         let mut subscriber = Subscriber::connect(&server, &token, "", None).await;
         let first = subscriber.block().await.unwrap();
-        assert!(first.contains(&"id: 5".to_owned()), "{first:?}");
+        assert!(first.contains(&"id: 1-5".to_owned()), "{first:?}");
         // Cut off before its first event, it misses nothing.
         delete(&server, &admin, "backups", 6).await;
         let mut again = Subscriber::connect(&server, &token, "", subscriber.last_id).await;
@@ -238,7 +243,7 @@ on_both_backends! {
         ] {
             assert_eq!(Subscriber::ask(&server, &token, query, None).await.status(), 400, "{query}");
         }
-        for last in ["", "x", "-1", "7", "0, 0"] {
+        for last in ["", "x", "-1", "0", "7", "1-7", "0, 0", "1-0, 1-0", "0-0", "2-0", "1-", "01-0", "1-00"] {
             let request = server.get("/api/events", &token).header("Last-Event-ID", last);
             assert_eq!(request.send().await.unwrap().status(), 400, "{last}");
         }
@@ -444,16 +449,7 @@ async fn a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on() {
     let told: Vec<u64> = blocks
         .split("\n\n")
         .skip(1)
-        .map(|block| {
-            block
-                .strip_prefix("id: ")
-                .unwrap()
-                .lines()
-                .next()
-                .unwrap()
-                .parse()
-                .unwrap()
-        })
+        .map(|block| position_of(block.strip_prefix("id: ").unwrap().lines().next().unwrap()))
         .collect();
     let heard = told.len() as u64;
     assert_eq!(told, (1..=heard).collect::<Vec<u64>>());

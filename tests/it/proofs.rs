@@ -3,6 +3,7 @@
 mod export;
 mod flips;
 mod foreign;
+mod forked;
 mod routes;
 mod signing;
 mod takeover;

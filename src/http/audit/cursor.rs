@@ -1,11 +1,13 @@
 //! Where a walk through the audit goes on: bound to its filters, its order and its snapshot.
 
-use crate::http::page::CursorCodec;
+use crate::http::error::ApiError;
+use crate::http::page::{CursorCodec, of_this_ledger};
 use crate::merkle::sha256;
+use crate::numbering::Numbering;
 use crate::store::audit::{AuditFilter, AuditPlace, AuditSnapshot, Order};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Gives out cursors of the audit and recognizes those it gave out.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct AuditCursor {
 #[serde(deny_unknown_fields)]
 struct Payload {
     v: u8,
+    /// The ledger's number.
+    ledger: u64,
     /// Which filters, in which order.
     walk: String,
     position: u64,
@@ -43,10 +47,11 @@ fn walk(filter: &AuditFilter, order: Order) -> String {
 impl AuditCursors {
     /// Cursors under a key that is derived from `secret`.
     #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
+    pub fn new(secret: &[u8], numbering: Numbering) -> Self {
         Self(CursorCodec::with_purpose(
             secret,
             b"archive-ledger/audit-cursor/v1",
+            numbering,
         ))
     }
 
@@ -55,6 +60,7 @@ impl AuditCursors {
     pub fn seal(&self, filter: &AuditFilter, order: Order, cursor: AuditCursor) -> String {
         let payload = Payload {
             v: VERSION,
+            ledger: self.0.numbering().current(),
             walk: walk(filter, order),
             position: cursor.snapshot.position,
             sequence: cursor.snapshot.sequence,
@@ -66,13 +72,22 @@ impl AuditCursors {
     }
 
     /// The cursor that `text` stands for, if it was given out for a walk with these filters in this order.
-    #[must_use]
-    pub fn open(&self, filter: &AuditFilter, order: Order, text: &str) -> Option<AuditCursor> {
-        let payload: Payload = serde_json::from_slice(&self.0.open_json(text)?).ok()?;
-        if payload.v != VERSION || payload.walk != walk(filter, order) {
-            return None;
-        }
-        Some(AuditCursor {
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] when it was not, [`ApiError::LedgerForked`] when it was before a fork.
+    pub fn open(&self, filter: &AuditFilter, order: Order, text: &str) -> Result<AuditCursor, ApiError> {
+        let read = || {
+            let payload: Payload = serde_json::from_slice(&self.0.open_json(text)?).ok()?;
+            (payload.v == VERSION && payload.walk == walk(filter, order)).then_some(payload)
+        };
+        let payload = read().ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this query"))?;
+        // Newest first, what was seen lies behind.
+        let seen = match order {
+            Order::Ascending => Some(payload.at.0),
+            Order::Descending => None,
+        };
+        of_this_ledger(self.0.numbering(), "cursor", payload.ledger, seen)?;
+        Ok(AuditCursor {
             snapshot: AuditSnapshot {
                 position: payload.position,
                 sequence: payload.sequence,
@@ -113,17 +128,17 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_on_with_the_walk_that_it_was_given_out_for_and_no_other() {
-        let cursors = AuditCursors::new(b"a secret");
+        let cursors = AuditCursors::new(b"a secret", Numbering::default());
         let text = cursors.seal(&by("alice"), Order::Ascending, cursor());
         assert_eq!(
-            cursors.open(&by("alice"), Order::Ascending, &text),
+            cursors.open(&by("alice"), Order::Ascending, &text).ok(),
             Some(cursor())
         );
-        assert_eq!(cursors.open(&by("alice"), Order::Descending, &text), None);
-        assert_eq!(cursors.open(&by("bob"), Order::Ascending, &text), None);
-        let other = AuditCursors::new(b"another secret");
-        assert_eq!(other.open(&by("alice"), Order::Ascending, &text), None);
-        let list = CursorCodec::new(b"a secret");
+        assert_eq!(cursors.open(&by("alice"), Order::Descending, &text).ok(), None);
+        assert_eq!(cursors.open(&by("bob"), Order::Ascending, &text).ok(), None);
+        let other = AuditCursors::new(b"another secret", Numbering::default());
+        assert_eq!(other.open(&by("alice"), Order::Ascending, &text).ok(), None);
+        let list = CursorCodec::new(b"a secret", Numbering::default());
         assert!(
             list.open_json(&text).is_none(),
             "one kind of cursor passes for another"
@@ -132,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_cursor_with_any_bit_changed_is_none() {
-        let cursors = AuditCursors::new(b"a secret");
+        let cursors = AuditCursors::new(b"a secret", Numbering::default());
         let filter = AuditFilter::default();
         let sealed = cursors.seal(&filter, Order::Ascending, cursor());
         let sealed = URL_SAFE_NO_PAD.decode(sealed).unwrap();
@@ -140,10 +155,10 @@ mod tests {
             let mut forged = sealed.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
             let forged = URL_SAFE_NO_PAD.encode(forged);
-            assert_eq!(cursors.open(&filter, Order::Ascending, &forged), None);
+            assert_eq!(cursors.open(&filter, Order::Ascending, &forged).ok(), None);
         }
         for text in ["", "x", "AAAA", &"A".repeat(10_000)] {
-            assert_eq!(cursors.open(&filter, Order::Ascending, text), None);
+            assert_eq!(cursors.open(&filter, Order::Ascending, text).ok(), None);
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::http::error::ApiError;
 use crate::http::ocore::timestamp;
 use crate::http::rights::Right;
 use crate::ledger::LedgerError;
+use crate::numbering::Numbering;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, AuditStore, StoredAttempt};
 use archive_ledger_projections::facts;
 use axum::Json;
@@ -40,10 +41,15 @@ impl std::fmt::Debug for AuditTrail {
 impl AuditTrail {
     /// The audit in `store`; cursors are authenticated with `secret`.
     #[must_use]
-    pub fn new(store: Arc<dyn AuditStore>, attempts: Arc<Attempts>, secret: &[u8]) -> Self {
+    pub fn new(
+        store: Arc<dyn AuditStore>,
+        attempts: Arc<Attempts>,
+        secret: &[u8],
+        numbering: Numbering,
+    ) -> Self {
         Self {
             store,
-            cursors: AuditCursors::new(secret),
+            cursors: AuditCursors::new(secret, numbering),
             attempts,
         }
     }
@@ -225,6 +231,7 @@ pub struct Page {
         (status = 200, description = "A page", body = Page),
         (status = 400, description = "A parameter is unknown or wrong, or the cursor belongs to another walk"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
@@ -242,13 +249,12 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     let (snapshot, after) = match cursor {
         None => (now, None),
         Some(text) => {
-            let cursor = cursors
-                .open(&filter, order, &text)
-                // A database that went back has other records at the places that the cursor knows.
-                .filter(|cursor| {
-                    cursor.snapshot.position <= now.position && cursor.snapshot.sequence <= now.sequence
-                })
-                .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this query"))?;
+            let cursor = cursors.open(&filter, order, &text)?;
+            // A database that went back has other records at the places that the cursor knows.
+            let snapshot = cursor.snapshot;
+            if snapshot.position > now.position || snapshot.sequence > now.sequence {
+                return Err(ApiError::bad_data("cursor", "not a cursor of this query"));
+            }
             (cursor.snapshot, Some(cursor.after))
         }
     };

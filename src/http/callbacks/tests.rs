@@ -4,17 +4,23 @@ use serde_json::json;
 const ID: &str = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
 
 fn bulk_of(body: serde_json::Value) -> Result<(DeliveryFilter, Option<DeliveryCursor>, bool), ApiError> {
-    bulk(Fields::new(body.as_object().unwrap().clone()))
+    bulk(
+        Fields::new(body.as_object().unwrap().clone()),
+        &Numbering::default(),
+    )
 }
 
 #[test]
 fn the_query_names_filters_and_refuses_what_is_none() {
-    assert_eq!(query(None).unwrap(), (DeliveryFilter::default(), None, 20));
+    assert_eq!(
+        query(None, &Numbering::default()).unwrap(),
+        (DeliveryFilter::default(), None, 20)
+    );
     let text = format!(
         "state=dead&host=a.example:443&entity_type=backups&entity_id={ID}&from=2026-01-01T00:00:00Z\
          &until=2026-01-02T00:00:00%2B01:00&limit=7&else=x"
     );
-    let (filter, after, limit) = query(Some(&text)).unwrap();
+    let (filter, after, limit) = query(Some(&text), &Numbering::default()).unwrap();
     assert_eq!((after, limit), (None, 7));
     assert_eq!(filter.state, Some(DeliveryState::Dead));
     assert_eq!(filter.host.as_deref(), Some("a.example:443"));
@@ -37,7 +43,7 @@ fn the_query_names_filters_and_refuses_what_is_none() {
         "cursor=9999999999999999999.497f6eca627649939bfeb53cbbbba6f0",
         "state=due&state=due",
     ] {
-        assert!(query(Some(wrong)).is_err(), "{wrong}");
+        assert!(query(Some(wrong), &Numbering::default()).is_err(), "{wrong}");
     }
 }
 
@@ -47,7 +53,14 @@ fn a_cursor_comes_back_as_it_was_given_out() {
         DateTime::from_timestamp_micros(1_750_762_637_248_123).unwrap(),
         Uuid::try_parse(ID).unwrap(),
     );
-    assert_eq!(read_cursor(Some(&write_cursor(cursor))).unwrap(), Some(cursor));
+    assert_eq!(
+        read_cursor(
+            &Numbering::default(),
+            Some(&write_cursor(&Numbering::default(), cursor))
+        )
+        .unwrap(),
+        Some(cursor)
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use crate::bus::cloud_event::{CloudEvent, Source};
 use crate::clock::SharedClock;
+use crate::http::page::numbered;
 use crate::store::{Position, ReadStore, StoreError, StoredEvent};
 use crate::telemetry;
 use archive_ledger_domain::{EntityType, EventName};
@@ -123,7 +124,10 @@ impl Feed {
         if !self.greeted {
             self.greeted = true;
             // With the id, so that a client that is cut off before the first event goes on here and not at a later head.
-            return self.give(format!("retry: {RETRY_MILLIS}\nid: {}\n\n", self.position));
+            return self.give(format!(
+                "retry: {RETRY_MILLIS}\nid: {}\n\n",
+                self.id(self.position)
+            ));
         }
         let stopping = self.parts.stopping.clone();
         stopping.run_until_cancelled(self.advance()).await.flatten()
@@ -152,12 +156,17 @@ impl Feed {
             };
             if self.told.elapsed() >= HEARTBEAT {
                 // With the id, so that a client whose filter takes little does not begin far back when it comes again.
-                return self.give(format!(": alive\nid: {}\n\n", self.position));
+                return self.give(format!(": alive\nid: {}\n\n", self.id(self.position)));
             }
             if !full {
                 self.wait().await;
             }
         }
+    }
+
+    /// What a client sends back to go on behind a position.
+    fn id(&self, position: Position) -> String {
+        numbered(self.parts.source.numbering().current(), position)
     }
 
     fn give(&mut self, text: String) -> Option<Bytes> {
@@ -202,7 +211,7 @@ impl Feed {
     }
 }
 
-/// One event: its position, its name, and the CloudEvent, in JSON without line breaks.
+/// One event: its id, its name, and the CloudEvent, in JSON without line breaks.
 fn block(text: &mut String, stored: &StoredEvent, source: &Source) {
     let event = CloudEvent::new(stored, &source.of(stored.position));
     // Writing to a string does not fail, nor does the type cause an error of serde_json's.
@@ -210,7 +219,7 @@ fn block(text: &mut String, stored: &StoredEvent, source: &Source) {
         let _ = write!(
             text,
             "id: {}\nevent: {}\ndata: {data}\n\n",
-            stored.position,
+            numbered(source.numbering().current(), stored.position),
             stored.event.name()
         );
     }

@@ -42,6 +42,7 @@ pub struct Page {
         (status = 200, description = "A page", body = Page),
         (status = 400, description = "Unknown type, page, limit or cursor"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
 pub async fn handler(
