@@ -506,7 +506,7 @@ pub async fn replay_matching(
     let answer = BulkReplayed {
         dry_run,
         deliveries: done.deliveries,
-        next_cursor: done.next.map(|next| write_cursor(numbering, next)),
+        next_cursor: done.next.map(|next| write_cursor(api.cursors.numbering(), next)),
     };
     Ok((status, Json(answer)))
 }
