@@ -445,7 +445,7 @@ fn a_root_without_a_marker_whose_folder_is_another_one_is_away_until_a_person_ma
             .status();
         assert!(done.unwrap().success(), "{advice}");
         roots.check(&scene.uri("a/x")).unwrap();
-        let (_, now) = scene.start(&["a"], &[known.clone()]).unwrap();
+        let (_, now) = scene.start(&["a"], std::slice::from_ref(&known)).unwrap();
         assert_eq!((now[0].root_id, now[0].numbers), (known.root_id, None));
     }
 }

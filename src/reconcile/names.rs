@@ -63,11 +63,11 @@ impl Spot {
         keyring.keyed_hash(STORAGE_PURPOSE, &name)
     }
 
-    /// The place that it is, by whichever of its names.
+    /// The place that its URI names.
     pub(super) fn place(&self, tree: &Tree, keyring: &Keyring) -> PlaceKey {
         match tree {
             Tree::Local(_) => keyring.local_place(self.name.trim_start_matches('/')),
-            Tree::Bucket { cloud, bucket, .. } => keyring.bucket_place(*cloud, bucket, &self.name),
+            Tree::Bucket { cloud, bucket, .. } => keyring.bucket_place(*cloud, bucket, &self.spelled()),
         }
     }
 

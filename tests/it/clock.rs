@@ -9,7 +9,6 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
-use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -24,7 +23,7 @@ fn library() -> Option<String> {
 }
 
 async fn delete(server: &Server, token: &str) -> StatusCode {
-    let body = json!({"id": Uuid::new_v4(), "name": "n", "metadata": {}});
+    let body = json!({"id": crate::harness::fresh_id(), "name": "n", "metadata": {}});
     let answer = server
         .post("/api/admin/archived/backups", token, &body)
         .send()

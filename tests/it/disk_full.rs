@@ -101,7 +101,7 @@ async fn status(server: &Server, path: &str, token: &str) -> StatusCode {
 }
 
 async fn delete(server: &Server, token: &str) -> (Uuid, StatusCode) {
-    let id = Uuid::new_v4();
+    let id = crate::harness::fresh_id();
     let body = json!({"id": id, "name": "n", "metadata": {}});
     let answer = server
         .post("/api/admin/archived/backups", token, &body)

@@ -8,13 +8,12 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
-use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(30);
 
 /// Asks for a deletion; `None` when nobody answers.
 async fn ask(server: &Server, token: &str) -> Option<StatusCode> {
-    let body = json!({"id": Uuid::new_v4(), "name": "n", "metadata": {}});
+    let body = json!({"id": crate::harness::fresh_id(), "name": "n", "metadata": {}});
     let asked = server.post("/api/admin/archived/backups", token, &body);
     let asked = asked.timeout(Duration::from_secs(20)).send().await;
     asked.ok().map(|answer| answer.status())

@@ -301,7 +301,7 @@ on_both_backends! {
             assert_eq!(scene.register("archive", "new").await, 503);
             scene.purge(number).await;
             let purge = scene.waits().await;
-            assert_eq!((&purge["state"], &purge["attempts"]), (&json!("purging"), &json!(0)), "{purge}");
+            assert_eq!(purge["state"], "purging", "{purge}");
             scene.storage_is("unavailable").await;
             let (code, found, told) = scene.run(&["reconcile", "--format", "ndjson", "--unclaimed"]).await;
             assert_eq!((code, found.as_str()), (2, ""), "{told}");

@@ -8,10 +8,9 @@ use archive_ledger::merkle::checkpoint::Checkpoint;
 use archive_ledger::merkle::note::VerifierKey;
 use serde_json::json;
 use std::time::Duration;
-use uuid::Uuid;
 
 async fn delete(server: &Server, token: &str) {
-    let body = json!({"id": Uuid::new_v4(), "name": "n", "metadata": {}});
+    let body = json!({"id": crate::harness::fresh_id(), "name": "n", "metadata": {}});
     let answer = server
         .post("/api/admin/archived/backups", token, &body)
         .send()

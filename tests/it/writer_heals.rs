@@ -9,12 +9,11 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::time::Duration;
-use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(60);
 
 async fn delete(server: &Server, token: &str) -> Response {
-    let body = json!({"id": Uuid::new_v4(), "name": "n", "metadata": {}});
+    let body = json!({"id": crate::harness::fresh_id(), "name": "n", "metadata": {}});
     let asked = server.post("/api/admin/archived/backups", token, &body);
     asked.timeout(SOON).send().await.unwrap()
 }

@@ -70,6 +70,14 @@ impl Running {
     }
 }
 
+/// One store, by what it is used for.
+type Stores = (
+    Arc<dyn ReadStore>,
+    Arc<dyn ClaimStore>,
+    Arc<dyn CallbackStore>,
+    Arc<dyn RetentionStore>,
+);
+
 impl Rig {
     pub async fn sqlite() -> Self {
         let home = home();
@@ -116,12 +124,7 @@ impl Rig {
 
     fn new(
         home: TempDir,
-        (reads, claims, store, retention): (
-            Arc<dyn ReadStore>,
-            Arc<dyn ClaimStore>,
-            Arc<dyn CallbackStore>,
-            Arc<dyn RetentionStore>,
-        ),
+        (reads, claims, store, retention): Stores,
         (clock, keyring): (Arc<ManualClock>, Arc<Keyring>),
         (writer, repository): (WriterHandle, Repository),
         spawn: impl FnOnce(CancellationToken),

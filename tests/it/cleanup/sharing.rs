@@ -22,8 +22,14 @@ use tokio::net::TcpListener;
 
 const ONE_OTHER: &str = "1 other claims a place in, around or at it";
 
+/// What lies in a folder, save for the mark that tells a storage root.
 fn files(folder: &Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, Iterator::count)
+    let others = |entry: &std::io::Result<std::fs::DirEntry>| {
+        entry
+            .as_ref()
+            .is_ok_and(|entry| entry.file_name() != ".archive-ledger-root")
+    };
+    std::fs::read_dir(folder).map_or(0, |entries| entries.filter(others).count())
 }
 
 /// Asks for the purge again, until it is over.
@@ -204,7 +210,7 @@ on_both_backends! {
             Err(RetryError::NotOwed)
         ));
         assert_eq!(files(&path), 2);
-        let asked = world.ledger.claimants(&kept, &[uri.clone()], Whom::All, 9).await.unwrap();
+        let asked = world.ledger.claimants(&kept, std::slice::from_ref(&uri), Whom::All, 9).await.unwrap();
         assert_eq!(asked.count, 0);
         world.purge(&kept).await;
         world.deliver().await;

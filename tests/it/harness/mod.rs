@@ -90,3 +90,9 @@ macro_rules! on_both_backends {
     };
 }
 pub(crate) use on_both_backends;
+
+/// An id that nothing else has.
+pub fn fresh_id() -> uuid::Uuid {
+    use archive_ledger::clock::Clock as _;
+    archive_ledger::clock::SystemClock.new_id()
+}

@@ -248,8 +248,8 @@ on_both_backends! {
             // Refused long ago, and still sending.
             format!("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{body}"),
             // Used before.
-            format!("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHo"),
-            format!("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+            "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHo".to_owned(),
+            "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
             String::new(),
         ];
         let mut open = Vec::new();

@@ -49,9 +49,9 @@ pub const ARCHIVES: &str = "/api/v3/oneprovider/archives";
 /// A storage URI that is accepted and never cleaned, so that a purge stays under way (see [`busy_storage`]).
 pub const HELD: &str = "s3://held/objects/x/";
 
-/// Such a URI that nobody else names, or the purge would fail.
+/// Such a URI that nobody else names, nor a place around it, or the purge would fail.
 pub fn held(id: &str) -> String {
-    format!("{HELD}{id}/")
+    format!("s3://held/objects/of/{id}/")
 }
 
 /// A service, and a way to it that belongs to this test.

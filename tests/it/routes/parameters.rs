@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::envelope::{ROUTES, example};
-use super::{ARCHIVED, ARCHIVES, Api, Grant, HELD, answer, new_id};
+use super::{ARCHIVED, ARCHIVES, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
 use archive_ledger::http::rights::Role;
 
@@ -55,7 +55,7 @@ on_both_backends! {
         let (id, archive, held) = (new_id(), new_id(), new_id());
         api.soft_delete("backups", &id).await;
         api.register(&archive, "s1").await;
-        api.post(&format!("{ARCHIVED}/backups"), &json!({"id": held, "name": "n", "storage": [HELD]})).await.json(201);
+        api.post(&format!("{ARCHIVED}/backups"), &json!({"id": held, "name": "n", "storage": [crate::routes::held(&held)]})).await.json(201);
         assert_eq!(api.purge("backups", &held).await.status, 200);
         let shown = api.get(&format!("{ARCHIVED}/backups/{held}")).await.json(200);
         let purge_id = shown["purge_id"].as_str().unwrap();

@@ -39,7 +39,7 @@ async fn foreign(api: &Api) -> Vec<String> {
     let (live, deleted, purging, purged) = (new_id(), new_id(), new_id(), new_id());
     for id in [&live, &deleted, &purging, &purged] {
         let body = json!({"archiveId": id, "datasetId": "d", "spaceId": "theirs", "storage": if id == &purging {
-            vec![super::HELD]
+            vec![crate::routes::held(id)]
         } else {
             vec![]
         }});
