@@ -76,7 +76,7 @@ const DOUBTED: TimeDelta = TimeDelta::hours(1);
 
 /// The machine's clock, compared with the time that has passed since the process began, suspended or not.
 ///
-/// A clock that moves further than [`DOUBTED`] is not believed until it is back or accepted: what it shows meanwhile is the time
+/// A clock that moves further than an hour is not believed until it is back or accepted: what it shows meanwhile is the time
 /// that has passed. So nothing that waits or expires is moved by a wrong clock.
 #[derive(Debug)]
 pub struct WatchedClock {

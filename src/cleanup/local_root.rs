@@ -1,7 +1,7 @@
 //! A local storage root, and whether the folder at its path is the root at this moment.
 //!
 //! A path proves nothing: the volume that belongs there may not be mounted, or another one may be. The root is whole when the
-//! folder holds the marker that was written when the root was first used ([`marker`]), or, where none could be written, when it is
+//! folder holds the marker that was written when the root was first used (`marker.rs`), or, where none could be written, when it is
 //! the very folder that it was then ([`Numbers`]). It is asked again at each use, through the handle that is then used.
 
 use super::folder::{FileId, numbers_of, path_of};
