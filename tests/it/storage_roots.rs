@@ -302,6 +302,9 @@ on_both_backends! {
             scene.purge(number).await;
             let purge = scene.waits().await;
             assert_eq!(purge["state"], "purging", "{purge}");
+            // Attempts that were begun are counted; the schedule's own count stays where it is, as the cleanup's tests see.
+            assert!(purge["attempts"].as_u64().unwrap() >= 1, "{purge}");
+            assert_eq!(purge["obligations"][0]["state"], "owed", "{purge}");
             scene.storage_is("unavailable").await;
             let (code, found, told) = scene.run(&["reconcile", "--format", "ndjson", "--unclaimed"]).await;
             assert_eq!((code, found.as_str()), (2, ""), "{told}");
