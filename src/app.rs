@@ -14,7 +14,7 @@ mod used_key;
 
 pub use clock_watch::accept_clock;
 pub use keyring::existing_keyring;
-pub use ledger::{export_source, fork, fork_from_nothing, sign_what_is_committed, verifier_key};
+pub use ledger::{export_source, fork, fork_from_nothing, losses, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
 pub use start::{Opened, StartError, Store, open};
 

@@ -45,6 +45,13 @@ impl Numbering {
         self.current
     }
 
+    /// The numbering as it was before the fork that opened `number`.
+    #[must_use]
+    pub fn before(&self, number: u64) -> Self {
+        let earlier = self.forks.iter().copied();
+        Self::new(earlier.filter(|(opened, _)| *opened < number))
+    }
+
     /// The number of the ledger that recorded a position.
     #[must_use]
     pub fn of(&self, position: Position) -> u64 {

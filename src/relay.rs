@@ -17,11 +17,14 @@
 //! - NATS or the database being away is waited for, for ever. Where events wait and nothing is published for a while, the log
 //!   says so once, and `/readyz` and a gauge as long as it lasts.
 
+mod lost;
 mod outgoing;
 mod publish;
 mod resume;
 mod stored;
 mod window;
+
+pub use lost::LostPart;
 
 use crate::bus::cloud_event::Source;
 use crate::bus::health::{Look, RelayState};
@@ -238,14 +241,23 @@ impl Relay {
         }
     }
 
-    /// Renews the lease until it is another's.
+    /// Renews the lease until it is another's, or the log is.
     async fn keep_lease(&self, epoch: u64, deadline: &watch::Sender<Instant>) -> Result<(), StoreError> {
         loop {
             tokio::time::sleep(self.settings.renew).await;
             let asked = Instant::now();
             match self.ask_for_lease().await {
                 Ok(Some(current)) if current == epoch => {
-                    deadline.send_replace(asked + self.settings.publish_for());
+                    // Whose log it is, and by what number its events go, may have changed while this instance slept.
+                    match self.log.reads.vouch().await {
+                        Ok(()) => {
+                            deadline.send_replace(asked + self.settings.publish_for());
+                        }
+                        Err(error) if error.is_transient() => {
+                            tracing::warn!(error = %telemetry::chain(&error), "the relay cannot look whose log it publishes");
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Ok(_) => return Ok(()),
                 // The publisher stops by itself when the deadline passes; the next attempt may still come in time.

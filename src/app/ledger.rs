@@ -7,11 +7,16 @@ use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::merkle::note::VerifierKey;
+use crate::proofs::Identity;
 use crate::proofs::checkpointer::{self, Checkpointer};
-use crate::proofs::fork::{self, Statement};
+use crate::proofs::fork::{self, Forked};
 use crate::proofs::guard::Guard;
-use crate::proofs::{Identity, ProofError};
+use crate::proofs::losses::{Elsewhere, Nowhere};
+use crate::relay::LostPart;
 use crate::secret_files;
+use crate::store::forks::{ForkStore, Losses};
+use crate::store::proofs::ProofStore;
+use crate::store::{CoordinationStore, ReadStore};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,34 +51,24 @@ async fn existing_seed(config: &Config, store: &Store) -> Result<[u8; 32], Start
 /// Opens the ledger's next origin, from what the database holds now.
 ///
 /// # Errors
-/// [`StartError`], naming the option at fault; [`ProofError::Running`] while an instance serves the ledger.
-pub async fn fork(config: &Config, reason: &str) -> Result<Statement, StartError> {
+/// [`StartError`], naming the option at fault; [`crate::proofs::ProofError::Running`] while an instance serves the ledger.
+pub async fn fork(config: &Config, reason: &str) -> Result<Forked, StartError> {
     let store = super::found(config).await?;
     store.migrate().await?;
     let seed = existing_seed(config, &store).await?;
-    let clock: SharedClock = Arc::new(SystemClock);
-    let (proofs, reads, coordination) = (store.proofs(), store.reads(), store.coordination());
-    let guard = Guard::new(config.guard_file.clone());
-    let parts = fork::Parts {
-        store: &*proofs,
-        reads: &*reads,
-        coordination: &*coordination,
-        clock: &clock,
-        seed: &seed,
-        domain: &config.service.domain,
-        guard: &guard,
-    };
-    let forked: Result<_, ProofError> = fork::fork(&parts, reason).await;
-    let (_, statement) = forked.map_err(|error| start::refuse(config, error))?;
-    used_key::mark(config, &statement.new, store.known_ledger_id().await?);
-    Ok(statement)
+    let used = used_key::find(config)?.map(|used| used.origin);
+    let work = Work::new(config, &store, seed);
+    let forked = fork::fork(&work.parts(used), reason).await;
+    let forked = forked.map_err(|error| start::refuse(config, error))?;
+    used_key::mark(config, &forked.statement.new, store.known_ledger_id().await?);
+    Ok(forked)
 }
 
 /// Begins again in an empty database, under the next name of the ledger that the key has signed and that is lost.
 ///
 /// # Errors
 /// [`StartError`], naming the option at fault: the database holds a ledger, or there is no key.
-pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Statement, StartError> {
+pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Forked, StartError> {
     let store = start::connect(config).await?;
     store.migrate().await?;
     let used = used_key::find(config)?;
@@ -97,27 +92,85 @@ pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Statemen
             ),
         )
     })?;
-    let clock: SharedClock = Arc::new(SystemClock);
-    let (proofs, reads, coordination) = (store.proofs(), store.reads(), store.coordination());
-    let guard = Guard::new(config.guard_file.clone());
-    let parts = fork::Parts {
-        store: &*proofs,
-        reads: &*reads,
-        coordination: &*coordination,
-        clock: &clock,
-        seed: &seed,
-        domain: &config.service.domain,
-        guard: &guard,
-    };
     let (lost, ledger_id) = used.map_or((None, None), |used| (Some(used.origin), used.ledger_id));
     // What outlives the database goes on to belong to this ledger.
     if let Some(id) = ledger_id {
         store.adopt_ledger_id(id).await?;
     }
-    let forked = fork::from_nothing(&parts, lost, reason).await;
-    let statement = forked.map_err(|error| start::refuse(config, error))?;
-    used_key::mark(config, &statement.new, ledger_id);
-    Ok(statement)
+    let work = Work::new(config, &store, seed);
+    let forked = fork::from_nothing(&work.parts(lost), reason).await;
+    let forked = forked.map_err(|error| start::refuse(config, error))?;
+    used_key::mark(config, &forked.statement.new, ledger_id);
+    Ok(forked)
+}
+
+/// What the last fork has lost, asked for again where the stream could not be asked when it was made; `None` for a ledger that was
+/// never forked, or whose last fork did not keep it.
+///
+/// # Errors
+/// [`StartError`], naming the option at fault.
+pub async fn losses(config: &Config) -> Result<Option<Losses>, StartError> {
+    let store = super::existing(config).await?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let elsewhere = elsewhere(config, &store);
+    let lost = fork::lost(&*store.proofs(), &*store.forks(), &*elsewhere, &clock).await;
+    lost.map_err(|error| start::refuse(config, error))
+}
+
+/// Who may know what the database has lost.
+fn elsewhere(config: &Config, store: &Store) -> Box<dyn Elsewhere> {
+    match &config.nats {
+        Some(nats) => Box::new(LostPart::new(
+            nats.servers.clone(),
+            &config.service.id,
+            store.reads(),
+        )),
+        None => Box::new(Nowhere),
+    }
+}
+
+/// What a fork works with.
+struct Work<'a> {
+    config: &'a Config,
+    seed: [u8; 32],
+    clock: SharedClock,
+    guard: Guard,
+    proofs: Arc<dyn ProofStore>,
+    forks: Arc<dyn ForkStore>,
+    reads: Arc<dyn ReadStore>,
+    coordination: Arc<dyn CoordinationStore>,
+    elsewhere: Box<dyn Elsewhere>,
+}
+
+impl<'a> Work<'a> {
+    fn new(config: &'a Config, store: &Store, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            seed,
+            clock: Arc::new(SystemClock),
+            guard: Guard::new(config.guard_file.clone()),
+            proofs: store.proofs(),
+            forks: store.forks(),
+            reads: store.reads(),
+            coordination: store.coordination(),
+            elsewhere: elsewhere(config, store),
+        }
+    }
+
+    fn parts(&self, used: Option<VerifierKey>) -> fork::Parts<'_> {
+        fork::Parts {
+            store: &*self.proofs,
+            forks: &*self.forks,
+            reads: &*self.reads,
+            coordination: &*self.coordination,
+            clock: &self.clock,
+            seed: &self.seed,
+            domain: &self.config.service.domain,
+            guard: &self.guard,
+            used,
+            elsewhere: &*self.elsewhere,
+        }
+    }
 }
 
 /// What exports of events read from; what is committed is signed first, where that may be done. With `details`, the keyring is

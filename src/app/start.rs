@@ -16,6 +16,7 @@ use crate::store::callbacks::CallbackStore;
 use crate::store::claims::ClaimStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::clock_moves::ClockMoveStore;
+use crate::store::forks::ForkStore;
 use crate::store::keys::KeyStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::proofs::ProofStore;
@@ -318,6 +319,15 @@ impl Store {
         }
     }
 
+    /// Opens origins, and keeps what each has lost.
+    #[must_use]
+    pub fn forks(&self) -> Arc<dyn ForkStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
     /// What this process knows of the log.
     #[must_use]
     pub fn witness(&self) -> &Arc<Witness> {
@@ -542,12 +552,14 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
     let started = proofs::start(&*proofs, &*reads, &seed, &config.service.domain, guard)
         .await
         .map_err(|error| refuse(config, error))?;
+    used_key::refuse_before_fork(config, &started.identity)?;
     used_key::mark(
         config,
         started.identity.verifier(),
         store.known_ledger_id().await?,
     );
     let witness = store.witness();
+    witness.serves(started.identity.ledger());
     if let Some(mark) = started.mark {
         witness.acknowledge(mark);
     }
@@ -580,6 +592,8 @@ pub(super) fn refuse(config: &Config, source: ProofError) -> StartError {
         | ProofError::Signed { .. }
         | ProofError::RolledBack { .. }
         | ProofError::OtherLog { .. }
+        | ProofError::BeforeFork { .. }
+        | ProofError::TooFarAhead { .. }
         | ProofError::Forked
         | ProofError::Running => store_option(config),
     };

@@ -9,8 +9,8 @@ use super::start::{self, StartError, Store, store_option};
 use crate::config::Config;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::{VerifierKey, unverified_text};
-use crate::proofs::Identity;
-use crate::proofs::identity::{number_of, verifier_of};
+use crate::proofs::identity::{number_of, same_ledger, verifier_of};
+use crate::proofs::{Identity, ProofError};
 use crate::small_files::{self, NOTE_MAX};
 use crate::{secret_files, telemetry};
 use std::fs;
@@ -110,6 +110,23 @@ pub(super) async fn refuse_second_history(config: &Config, store: &Store) -> Res
     ))
 }
 
+/// Refuses a database that knows nothing of a fork which the key has signed.
+///
+/// # Errors
+/// [`StartError::Proof`], saying how to go on.
+pub(super) fn refuse_before_fork(config: &Config, identity: &Identity) -> Result<(), StartError> {
+    match find(config)? {
+        Some(used) if identity.precedes(&used.origin) => Err(start::refuse(
+            config,
+            ProofError::BeforeFork {
+                newer: used.origin.name().to_owned(),
+                older: identity.verifier().name().to_owned(),
+            },
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether the database holds a ledger.
 pub(super) async fn holds_ledger(config: &Config, store: &Store) -> Result<bool, StartError> {
     let remembered = Identity::remembered(&*store.proofs())
@@ -130,7 +147,7 @@ pub(super) fn mark(config: &Config, origin: &VerifierKey, ledger_id: Option<Uuid
     let mut failed = None;
     for path in marks(config) {
         match read(&path) {
-            Ok(Some(standing)) if standing == text => return,
+            Ok(Some(standing)) if standing == text || is_later(&standing, origin) => return,
             Ok(_) => match write(&path, &text) {
                 Ok(()) => return,
                 Err(error) => failed = Some(error),
@@ -141,6 +158,15 @@ pub(super) fn mark(config: &Config, origin: &VerifierKey, ledger_id: Option<Uuid
     if let Some(error) = failed {
         tracing::warn!(error = %telemetry::chain(&error), "the ledger's key cannot be marked as used");
     }
+}
+
+/// Whether a mark is of a later origin of the same ledger: that one was signed, whatever this database knows.
+fn is_later(mark: &str, origin: &VerifierKey) -> bool {
+    parse(mark).is_some_and(|mark| {
+        number_of(mark.origin.name()) > number_of(origin.name())
+            && mark.origin.renamed(origin.name()) == *origin
+            && same_ledger(mark.origin.name(), origin.name())
+    })
 }
 
 fn parse(text: &str) -> Option<Used> {

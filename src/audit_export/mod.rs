@@ -186,6 +186,8 @@ pub struct Manifest {
     pub checkpoint: String,
     /// The key that it is signed with. To trust it, compare it with the one that you got by another way.
     pub vkey: String,
+    /// The ledger's number: positions are its own, as a fork uses some of them again.
+    pub ledger: u64,
 }
 
 /// Opens sealed details.
@@ -366,6 +368,7 @@ impl Export {
             sha256: hex::encode(self.sha256.finish()),
             checkpoint: self.checkpoint.note,
             vkey: self.vkey,
+            ledger: self.checkpoint.ledger,
         })
     }
 }

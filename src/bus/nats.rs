@@ -117,6 +117,20 @@ impl NatsBus {
         name: &str,
         settings: StreamSettings,
     ) -> Result<Self, NatsError> {
+        let bus = Self::reach(servers, name, settings).await?;
+        bus.stream().await?;
+        Ok(bus)
+    }
+
+    /// Connects, and looks at nothing: for whoever must not make a stream.
+    ///
+    /// # Errors
+    /// [`NatsError::Connect`].
+    pub async fn reach(
+        servers: &[SecretUrl],
+        name: &str,
+        settings: StreamSettings,
+    ) -> Result<Self, NatsError> {
         let shown = servers
             .iter()
             .map(ToString::to_string)
@@ -144,14 +158,12 @@ impl NatsBus {
         let context = ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        let bus = Self {
+        Ok(Self {
             client,
             context,
             settings,
             servers: shown,
-        };
-        bus.stream().await?;
-        Ok(bus)
+        })
     }
 
     /// Whether the connection stands now.
@@ -173,32 +185,41 @@ impl NatsBus {
     /// # Errors
     /// [`NatsError::StreamMismatch`] when a stream of that name cannot hold the events.
     pub(crate) async fn stream(&self) -> Result<Stream, NatsError> {
-        let stream = match self.context.get_stream(STREAM).await {
-            Ok(stream) => stream,
+        let stream = match self.standing_stream().await? {
+            Some(stream) => stream,
+            None => self.create_stream().await?,
+        };
+        check(&stream.cached_info().config)?;
+        Ok(stream)
+    }
+
+    /// The stream as it stands, whatever it is; `None` where it is missing.
+    ///
+    /// # Errors
+    /// [`NatsError::NoJetStream`], [`NatsError::Request`].
+    pub(crate) async fn standing_stream(&self) -> Result<Option<Stream>, NatsError> {
+        match self.context.get_stream(STREAM).await {
+            Ok(stream) => Ok(Some(stream)),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                    self.create_stream().await?
+                    Ok(None)
                 }
                 GetStreamErrorKind::JetStream(cause) if no_jetstream(cause.error_code()) => {
-                    return Err(NatsError::NoJetStream {
+                    Err(NatsError::NoJetStream {
                         servers: self.servers.clone(),
-                    });
+                    })
                 }
-                GetStreamErrorKind::Request if is_no_responders(&error) => {
-                    return Err(NatsError::NoJetStream {
-                        servers: self.servers.clone(),
-                    });
-                }
+                GetStreamErrorKind::Request if is_no_responders(&error) => Err(NatsError::NoJetStream {
+                    servers: self.servers.clone(),
+                }),
                 GetStreamErrorKind::JetStream(_)
                 | GetStreamErrorKind::Request
                 | GetStreamErrorKind::EmptyName
                 | GetStreamErrorKind::InvalidStreamName => {
-                    return Err(NatsError::request("looking up the stream")(error.into()));
+                    Err(NatsError::request("looking up the stream")(error.into()))
                 }
             },
-        };
-        check(&stream.cached_info().config)?;
-        Ok(stream)
+        }
     }
 
     async fn create_stream(&self) -> Result<Stream, NatsError> {

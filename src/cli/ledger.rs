@@ -1,5 +1,7 @@
 //! `archive-ledger ledger`: who the ledger is to an auditor.
 
+mod losses;
+
 use crate::Failure;
 use archive_ledger::app;
 use archive_ledger::config::{Config, Flags};
@@ -50,6 +52,9 @@ enum Action {
     /// after the copy would be denied. This opens a new origin (the number at the end of the ledger's name) with a signed
     /// statement of why, and every checkpoint from then on commits to the statement and to the last checkpoint before it.
     /// Auditors see that a piece of the log was lost, and that the operator said so. Stop every instance first.
+    ///
+    /// Purges of the lost part are told as far as the stream (--nats-url) still has them: what they deleted is gone, and the
+    /// ledger shows it as it was before. `ledger losses` tells them again.
     #[command(display_name = "archive-ledger ledger fork")]
     Fork {
         /// Why, in one line; auditors read it
@@ -62,6 +67,21 @@ enum Action {
         /// last one that the key is known to have signed, with nothing in it.
         #[arg(long)]
         from_nothing: bool,
+
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Tell again what the last fork has lost
+    ///
+    /// Which purges of the lost part the ledger does not know, and of how many positions nothing is known. Where the stream could
+    /// not be asked when the ledger was forked, it is asked now.
+    #[command(display_name = "archive-ledger ledger losses")]
+    Losses {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -88,23 +108,32 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
                 .collect();
             told.join("\n")
         }
-        Action::Fork { reason, from_nothing } => {
-            let statement = if from_nothing {
+        Action::Fork {
+            reason,
+            from_nothing,
+            json,
+        } => {
+            let forked = if from_nothing {
                 app::fork_from_nothing(config, &reason).await?
             } else {
                 app::fork(config, &reason).await?
             };
-            let lost = statement
-                .lost_checkpoint()
-                .map_or(statement.size, |lost| lost.size.max(statement.size));
-            format!(
-                "{}\nThe ledger goes on from {} events under this verifier key; {} that were signed are lost.",
-                statement.new,
-                statement.size,
-                lost - statement.size
-            )
+            if json {
+                losses::fork_as_json(&forked)
+            } else {
+                losses::fork_as_text(&forked)
+            }
         }
+        Action::Losses { json } => match app::losses(config).await? {
+            Some(losses) if json => losses::as_json(&losses).to_string(),
+            Some(losses) => losses::as_text(&losses),
+            None => {
+                return Err(Failure::found(
+                    "the ledger was never forked, or its last fork did not keep what it has lost".to_owned(),
+                ));
+            }
+        },
     };
     writeln!(std::io::stdout(), "{said}")
-        .map_err(|error| Failure::runtime(&error).in_context("cannot print the verifier key"))
+        .map_err(|error| Failure::runtime(&error).in_context("cannot print the answer"))
 }

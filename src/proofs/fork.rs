@@ -17,16 +17,20 @@
 //! Every checkpoint of the new origin commits to the statement (`fork <hash>`), and with it to the old checkpoint: an auditor
 //! sees what was lost, and that the operator said so.
 
+use super::ProofError;
 use super::checkpointer::publish;
+use super::guard::{Guard, Guarded};
 use super::identity::{FIRST_ORIGIN, Identity, fork_name, number_of, origin_name, signing_key};
+use super::losses::{Asked, Elsewhere, SKIPPED_MAX, Told};
 use super::start::{self, edge_of_head};
-use super::{ProofError, guard::Guard};
 use crate::clock::SharedClock;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::{self, SigningKey, VerifierKey};
-use crate::merkle::tree::Edge;
+use crate::merkle::tree::{Edge, TileHash};
+use crate::numbering::Numbering;
+use crate::store::forks::{ForkStore, Losses, StreamAsked};
 use crate::store::proofs::ProofStore;
-use crate::store::{CoordinationStore, Hash, ReadStore};
+use crate::store::{CoordinationStore, Hash, Position, ReadStore};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -137,6 +141,8 @@ impl Statement {
 pub struct Parts<'a> {
     /// What proofs are made of.
     pub store: &'a dyn ProofStore,
+    /// Opens origins.
+    pub forks: &'a dyn ForkStore,
     /// The head.
     pub reads: &'a dyn ReadStore,
     /// The checkpointer's lease.
@@ -149,17 +155,47 @@ pub struct Parts<'a> {
     pub domain: &'a str,
     /// The guard that refused.
     pub guard: &'a Guard,
+    /// The last origin that the key is known to have signed, if any is known of.
+    pub used: Option<VerifierKey>,
+    /// Who may know what is lost.
+    pub elsewhere: &'a dyn Elsewhere,
 }
 
-/// Opens the next origin, from the tree that the database has now. Returns the new identity and its first checkpoint.
+/// A fork that was made.
+#[derive(Debug)]
+pub struct Forked {
+    /// What it states.
+    pub statement: Statement,
+    /// What it has lost.
+    pub losses: Losses,
+}
+
+/// Opens the next origin, from the tree that the database has now. The number is one that no ledger is known to have had: a copy
+/// that is older than the last fork has never heard of that one's.
 ///
 /// # Errors
 /// [`ProofError::Running`] while an instance serves the ledger; [`ProofError::Head`] and others when the entries themselves
 /// are not in order, which no fork mends.
-pub async fn fork(parts: &Parts<'_>, reason: &str) -> Result<(Identity, Statement), ProofError> {
+pub async fn fork(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+    alone(parts, fork_alone(parts, reason)).await
+}
+
+/// Begins again in an empty database, under the name that follows on the last origin that is known of.
+///
+/// # Errors
+/// [`ProofError`].
+pub async fn from_nothing(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+    alone(parts, begin_again(parts, reason)).await
+}
+
+/// Does something that nobody who serves the ledger may come between.
+async fn alone(
+    parts: &Parts<'_>,
+    work: impl Future<Output = Result<Forked, ProofError>>,
+) -> Result<Forked, ProofError> {
     let owner = parts.clock.new_id();
     take_lease(parts, owner).await?;
-    let forked = fork_alone(parts, reason).await;
+    let forked = work.await;
     let released = parts
         .coordination
         .release_lease(super::checkpointer::LEASE, owner)
@@ -186,21 +222,46 @@ async fn take_lease(parts: &Parts<'_>, owner: uuid::Uuid) -> Result<(), ProofErr
     }
 }
 
-async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<(Identity, Statement), ProofError> {
+async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
     let old = Identity::open(parts.store, parts.seed, parts.domain).await?;
     let (edge, full) = edge_of_head(parts.store, parts.reads).await?;
+    let told = look(parts, old.numbering(), edge.size()).await;
+    let guarded = match parts.guard.read(&old)? {
+        Guarded::Current(checkpoint) | Guarded::Later(checkpoint) => Some(checkpoint),
+        Guarded::Earlier(_) | Guarded::Nothing => None,
+    };
+    let used = parts.used.as_ref().filter(|used| old.precedes(used));
+    let numbers = [
+        Some(old.ledger()),
+        guarded.as_ref().map(|checkpoint| number_of(&checkpoint.origin)),
+        used.map(|used| number_of(used.name())),
+        Some(told.number),
+    ];
+    let last = numbers.into_iter().flatten().max().unwrap_or_default();
+    let lost_origin = old.origin(last);
+    if last - old.ledger() >= SKIPPED_MAX {
+        return Err(ProofError::TooFarAhead {
+            newer: lost_origin.name().to_owned(),
+            older: old.verifier().name().to_owned(),
+        });
+    }
     // Of what the database and the guard remember, the larger one is what an auditor may hold.
-    let stored = parts.store.last_checkpoint(old.ledger()).await?;
-    let stored = stored.map(|checkpoint| (checkpoint.size, checkpoint.note));
-    let guarded = parts.guard.read_for(&old)?;
-    let lost = stored.into_iter().chain(guarded).max_by_key(|(size, _)| *size);
-    let ledger = old.ledger() + 1;
-    let base = old.origins()[0].name();
-    let domain = base.strip_suffix("/ledger/1").unwrap_or(base);
-    let key = signing_key(&origin_name(domain, ledger), parts.seed)?;
+    let stored = parts.store.last_checkpoint(last).await?;
+    let stored = stored.map(|checkpoint| checkpoint.note);
+    let lost = stored
+        .into_iter()
+        .chain(parts.guard.note_of(&lost_origin)?)
+        .filter_map(|note| Some((Checkpoint::open(&note, &lost_origin).ok()?.size, note)))
+        .max_by_key(|(size, _)| *size);
+    let known = [
+        lost.as_ref().map(|(size, _)| *size),
+        guarded.map(|checkpoint| checkpoint.size),
+    ];
+    let base = origin_base(old.origins());
+    let key = signing_key(&origin_name(&base, last + 1), parts.seed)?;
     let statement = Statement {
         new: key.verifier().clone(),
-        old: old.verifier().clone(),
+        old: lost_origin,
         lost: lost.map(|(_, note)| note),
         size: edge.size(),
         root: edge.root(),
@@ -208,65 +269,135 @@ async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<(Identity, Statem
         reason: reason.to_owned(),
     };
     let signed = statement.sign(&key)?;
-    if parts.store.remember(&fork_name(ledger), &signed).await? != signed {
+    let losses = losses(&statement, told, known.into_iter().flatten().max());
+    // Under the first number that the database does not know, whatever the fork's own is: that is where it is looked for.
+    let facts = [(fork_name(old.ledger() + 1), signed.as_str())];
+    if !parts.forks.open_origin(&facts, &losses).await? {
         return Err(ProofError::Forked);
     }
-    let new = Identity::open(parts.store, parts.seed, parts.domain).await?;
-    let first = start::sign(&new, edge.size(), edge.root(), parts.clock)?;
-    let standing = publish(parts.store, &first, &full).await?;
-    parts.guard.replace(&standing.note)?;
-    Ok((new, statement))
+    first_checkpoint(parts, &edge, &full).await?;
+    Ok(Forked { statement, losses })
 }
 
-/// Begins again in an empty database, under the name that follows on `lost`, the last origin that is known of.
-///
-/// # Errors
-/// [`ProofError`].
-pub async fn from_nothing(
-    parts: &Parts<'_>,
-    lost: Option<VerifierKey>,
-    reason: &str,
-) -> Result<Statement, ProofError> {
-    let lost = match lost {
-        Some(lost) => lost,
+async fn begin_again(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+    let lost = match &parts.used {
+        Some(used) => used.clone(),
         None => signing_key(&origin_name(parts.domain, 1), parts.seed)?
             .verifier()
             .clone(),
     };
-    let base = lost.name();
-    let ledger = number_of(base) + 1;
-    let domain = base.rsplit_once("/ledger/").map_or(base, |(domain, _)| domain);
-    let key = signing_key(&origin_name(domain, ledger), parts.seed)?;
     let edge = Edge::default();
+    let told = look(parts, Numbering::default(), edge.size()).await;
+    let base = lost
+        .name()
+        .rsplit_once("/ledger/")
+        .map_or(lost.name(), |(base, _)| base)
+        .to_owned();
+    let last = number_of(lost.name()).max(told.number);
+    let lost = lost.renamed(&origin_name(&base, last));
+    let key = signing_key(&origin_name(&base, last + 1), parts.seed)?;
+    let guarded = parts.guard.note_of(&lost)?;
+    let known = guarded
+        .as_ref()
+        .and_then(|note| Some(Checkpoint::open(note, &lost).ok()?.size));
     let statement = Statement {
         new: key.verifier().clone(),
         old: lost.clone(),
-        lost: parts.guard.note_of(&lost)?,
+        lost: guarded,
         size: edge.size(),
         root: edge.root(),
         time: parts.clock.now(),
         reason: reason.to_owned(),
     };
     let signed = statement.sign(&key)?;
-    // The statement first: a database that only knows the lost name would be taken for the lost ledger. The numbers before it
-    // are skipped: what their forks stated was lost as well.
-    let standing = parts.store.remember(&fork_name(2), &signed).await?;
-    let statement = Statement::open(&standing).map_err(|reason| ProofError::Origin {
-        ledger,
-        reason: reason.to_owned(),
-    })?;
-    parts
-        .store
-        .remember(
-            FIRST_ORIGIN,
-            &statement.old.renamed(&origin_name(domain, 1)).to_string(),
-        )
-        .await?;
+    let losses = losses(&statement, told, known);
+    // The numbers before it are skipped: what their forks stated was lost as well.
+    let first = lost.renamed(&origin_name(&base, 1)).to_string();
+    let facts = [
+        (fork_name(2), signed.as_str()),
+        (FIRST_ORIGIN.to_owned(), first.as_str()),
+    ];
+    if !parts.forks.open_origin(&facts, &losses).await? {
+        return Err(ProofError::Forked);
+    }
+    first_checkpoint(parts, &edge, &[]).await?;
+    Ok(Forked { statement, losses })
+}
+
+async fn look(parts: &Parts<'_>, numbering: Numbering, size: Position) -> Told {
+    let asked = Asked {
+        numbering,
+        size,
+        before: u64::MAX,
+    };
+    parts.elsewhere.look(&asked).await
+}
+
+/// What a fork has lost; `known` is the size of the largest tree that is known to have been signed.
+fn losses(statement: &Statement, told: Told, known: Option<u64>) -> Losses {
+    Losses {
+        ledger: number_of(statement.new.name()),
+        size: statement.size,
+        reached: told.reached.max(known.unwrap_or_default()).max(statement.size),
+        seen: told.seen,
+        stream: told.stream,
+        purges: told.purges,
+        told_at: statement.time,
+    }
+}
+
+/// What the last fork has lost, asked for again where nobody could tell when it was made.
+///
+/// # Errors
+/// [`ProofError::Store`].
+pub async fn lost(
+    store: &dyn ProofStore,
+    forks: &dyn ForkStore,
+    elsewhere: &dyn Elsewhere,
+    clock: &SharedClock,
+) -> Result<Option<Losses>, ProofError> {
+    let Some(numbering) = Identity::numbering_of(store).await? else {
+        return Ok(None);
+    };
+    let Some(known) = forks.losses(numbering.current()).await? else {
+        return Ok(None);
+    };
+    match known.stream {
+        StreamAsked::None | StreamAsked::Read => return Ok(Some(known)),
+        StreamAsked::Away | StreamAsked::Missing => {}
+    }
+    let asked = Asked {
+        numbering: numbering.before(known.ledger),
+        size: known.size,
+        before: known.ledger,
+    };
+    let told = elsewhere.look(&asked).await;
+    if told.stream != StreamAsked::Read {
+        return Ok(Some(known));
+    }
+    let losses = Losses {
+        reached: told.reached.max(known.reached),
+        seen: told.seen,
+        stream: told.stream,
+        purges: told.purges,
+        told_at: clock.now(),
+        ..known
+    };
+    forks.keep_losses(&losses).await?;
+    Ok(Some(losses))
+}
+
+/// Signs the tree that an origin begins with.
+async fn first_checkpoint(parts: &Parts<'_>, edge: &Edge, full: &[TileHash]) -> Result<(), ProofError> {
     let new = Identity::open(parts.store, parts.seed, parts.domain).await?;
     let first = start::sign(&new, edge.size(), edge.root(), parts.clock)?;
-    let standing = publish(parts.store, &first, &[]).await?;
-    parts.guard.replace(&standing.note)?;
-    Ok(statement)
+    let standing = publish(parts.store, &first, full).await?;
+    parts.guard.replace(&standing.note)
+}
+
+fn origin_base(origins: &[VerifierKey]) -> String {
+    let first = origins.first().map_or("", VerifierKey::name);
+    first.strip_suffix("/ledger/1").unwrap_or(first).to_owned()
 }
 
 #[cfg(test)]

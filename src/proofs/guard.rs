@@ -8,6 +8,7 @@
 //! database's. What is missing then is a refusal after a restart from an older copy, so it is told: in `/readyz` as a warning, in
 //! the metrics, and in the log.
 
+use super::identity::number_of;
 use super::{Identity, ProofError};
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::{VerifierKey, unverified_text};
@@ -42,6 +43,8 @@ pub enum Guarded {
     Current(Checkpoint),
     /// A checkpoint of an origin that this ledger had before it was forked.
     Earlier(Checkpoint),
+    /// A checkpoint of an origin that this ledger was forked to, and has never heard of.
+    Later(Checkpoint),
 }
 
 impl Guard {
@@ -85,6 +88,10 @@ impl Guard {
         let claimed = unverified_text(&note).map_err(|error| guard(error.into()))?;
         let origin = Checkpoint::parse(claimed).map_err(guard)?.origin;
         let Some(known) = identity.origins().iter().find(|key| key.name() == origin) else {
+            let later = identity.origin(number_of(&origin));
+            if later.name() == origin && identity.precedes(&later) {
+                return Ok(Guarded::Later(Checkpoint::open(&note, &later).map_err(guard)?));
+            }
             return Err(ProofError::OtherGuard {
                 path: self.path.clone(),
                 actual: origin,
@@ -105,21 +112,13 @@ impl Guard {
         Ok(note.filter(|note| Checkpoint::open(note, origin).is_ok()))
     }
 
-    /// The size and the note of the guard, if it is of the current origin.
-    pub(super) fn read_for(&self, identity: &Identity) -> Result<Option<(u64, String)>, ProofError> {
-        match self.read(identity)? {
-            Guarded::Nothing | Guarded::Earlier(_) => Ok(None),
-            Guarded::Current(checkpoint) => Ok(self.content()?.map(|note| (checkpoint.size, note))),
-        }
-    }
-
     /// What the guard says of the current origin.
     ///
     /// # Errors
     /// [`ProofError`], as [`Guard::read`].
     pub fn signed(&self, identity: &Identity) -> Result<Option<Signed>, ProofError> {
         Ok(match self.read(identity)? {
-            Guarded::Nothing | Guarded::Earlier(_) => None,
+            Guarded::Nothing | Guarded::Earlier(_) | Guarded::Later(_) => None,
             Guarded::Current(checkpoint) => Some(Signed {
                 ledger: identity.ledger(),
                 size: checkpoint.size,
@@ -142,6 +141,8 @@ impl Guard {
     fn keep_later(&self, identity: &Identity, size: u64, note: &str) -> Result<(), ProofError> {
         match self.read(identity) {
             Ok(Guarded::Current(checkpoint)) if checkpoint.size >= size => Ok(()),
+            // What was signed after a fork outlives what somebody still signs who slept through it.
+            Ok(Guarded::Later(_)) => Err(ProofError::Forked),
             Ok(_) => self.replace(note),
             Err(ruined @ ProofError::Guard { .. }) => {
                 tracing::warn!(error = %telemetry::chain(&ruined), "the guard is written anew");

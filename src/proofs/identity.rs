@@ -7,6 +7,7 @@
 
 use super::ProofError;
 use super::fork::Statement;
+use super::losses::SKIPPED_MAX;
 use crate::merkle::checkpoint::{Checkpoint, statement_hash};
 use crate::merkle::note::{SigningKey, VerifierKey};
 use crate::numbering::Numbering;
@@ -20,9 +21,6 @@ pub(super) const FIRST_ORIGIN: &str = "origin/1";
 pub(super) fn fork_name(ledger: u64) -> String {
     format!("fork/{ledger}")
 }
-
-/// How many numbers a fork may skip: more is no fork.
-const SKIPPED_MAX: u64 = 10_000;
 
 /// The name of an origin.
 #[must_use]
@@ -48,6 +46,13 @@ pub fn number_of(name: &str) -> u64 {
     name.rsplit_once("/ledger/")
         .and_then(|(_, number)| number.parse().ok())
         .unwrap_or(1)
+}
+
+/// Whether two names are of origins of one ledger.
+#[must_use]
+pub fn same_ledger(one: &str, other: &str) -> bool {
+    let base = |name: &str| name.rsplit_once("/ledger/").map(|(base, _)| base.to_owned());
+    base(one).is_some() && base(one) == base(other)
 }
 
 /// The verifier key that the seed makes for an origin.
@@ -131,6 +136,15 @@ impl Identity {
         Ok(remembered.map(|remembered| (remembered.origins, remembered.statement)))
     }
 
+    /// Which origin recorded which position, of a ledger that was opened once.
+    ///
+    /// # Errors
+    /// [`ProofError::Origin`] when what is remembered was changed.
+    pub async fn numbering_of(store: &dyn ProofStore) -> Result<Option<Numbering>, ProofError> {
+        let remembered = Self::recall(store).await?;
+        Ok(remembered.map(|remembered| Numbering::new(remembered.forks)))
+    }
+
     async fn recall(store: &dyn ProofStore) -> Result<Option<Remembered>, ProofError> {
         let Some(first) = store.recall(FIRST_ORIGIN).await? else {
             return Ok(None);
@@ -197,6 +211,20 @@ impl Identity {
     #[must_use]
     pub fn statement(&self) -> Option<&str> {
         self.statement.as_deref()
+    }
+
+    /// The verifier key of the origin `number` of this ledger, whether it has heard of it or not.
+    #[must_use]
+    pub fn origin(&self, number: u64) -> VerifierKey {
+        let verifier = self.verifier();
+        verifier.renamed(&origin_name(base(&self.origins[0]), number))
+    }
+
+    /// Whether an origin is a later one of this ledger, which it has not heard of.
+    #[must_use]
+    pub fn precedes(&self, origin: &VerifierKey) -> bool {
+        let number = origin_number(&self.origins[0], origin.name());
+        number.is_some_and(|number| number > self.ledger() && *origin == self.origin(number))
     }
 
     /// The checkpoint of a tree.

@@ -20,6 +20,7 @@ pub mod evidence;
 pub mod fork;
 pub mod guard;
 pub mod identity;
+pub mod losses;
 pub mod reader;
 pub mod start;
 
@@ -133,6 +134,24 @@ pub enum ProofError {
         /// How many entries the guard knows.
         size: u64,
     },
+    /// A later origin of this ledger is known of than the database knows.
+    #[error(
+        "the database knows nothing of {newer}, which the ledger was forked to: it was restored from a copy older than that fork          ({older}). Bring the newer one back, or go on from this one with `archive-ledger ledger fork --reason …`"
+    )]
+    BeforeFork {
+        /// The origin that is known of.
+        newer: String,
+        /// The database's last one.
+        older: String,
+    },
+    /// More numbers would be skipped than any ledger had.
+    #[error("{newer} is too far ahead of {older} to be an origin of the same ledger")]
+    TooFarAhead {
+        /// The origin that is known of.
+        newer: String,
+        /// The database's last one.
+        older: String,
+    },
     /// The guard file belongs to another ledger.
     #[error("{} is of the ledger {actual}, and this one is {expected}", path.display())]
     OtherGuard {
@@ -198,6 +217,8 @@ impl ProofError {
             | Self::Edge(_)
             | Self::Entry { .. }
             | Self::Missing { .. }
+            | Self::BeforeFork { .. }
+            | Self::TooFarAhead { .. }
             | Self::Head { .. }
             | Self::Signed { .. }
             | Self::RolledBack { .. }

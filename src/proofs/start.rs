@@ -39,6 +39,9 @@ pub async fn start(
     guard.remove_leftovers();
     // The guard comes first: of a log that was rolled back, the newer checkpoint is the better explanation.
     let guarded = guard.read(&identity)?;
+    if let Guarded::Later(checkpoint) = &guarded {
+        return Err(before_fork(&identity, checkpoint));
+    }
     reaches(reads, &guarded).await?;
     let last = last_signed(store, &identity).await?;
     let (edge, _) = edge_at_head(store, reads, last.as_ref()).await?;
@@ -56,7 +59,8 @@ pub async fn start(
         Guarded::Nothing if edge.size() > 0 => {
             tracing::warn!("there is no guard file: whether the database was rolled back cannot be told");
         }
-        Guarded::Nothing => {}
+        // Refused above.
+        Guarded::Later(_) | Guarded::Nothing => {}
     }
     let signed = last.map(|last| Signed {
         ledger: identity.ledger(),
@@ -84,7 +88,15 @@ pub(super) async fn compare_guard(
     reaches(reads, guarded).await?;
     match guarded {
         Guarded::Current(checkpoint) => same_as_guarded(store, checkpoint, last, None).await,
+        Guarded::Later(_) => Err(ProofError::Forked),
         Guarded::Earlier(_) | Guarded::Nothing => Ok(()),
+    }
+}
+
+fn before_fork(identity: &Identity, guarded: &Checkpoint) -> ProofError {
+    ProofError::BeforeFork {
+        newer: guarded.origin.clone(),
+        older: identity.verifier().name().to_owned(),
     }
 }
 

@@ -20,6 +20,7 @@ mod columns;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod error;
+pub mod forks;
 pub mod keys;
 pub mod postgres;
 pub mod proofs;

@@ -50,6 +50,16 @@ pub struct Question {
     pub mark: Option<Mark>,
     /// The last checkpoint that is known.
     pub signed: Option<Signed>,
+    /// The number of the origin that this process serves.
+    pub ledger: Option<u64>,
+}
+
+impl Question {
+    /// Where the statement of the fork stands that ends the origin which this process serves.
+    #[must_use]
+    pub fn fork(&self) -> Option<String> {
+        self.ledger.map(|ledger| format!("fork/{}", ledger + 1))
+    }
 }
 
 /// What a database says to a [`Question`].
@@ -65,6 +75,8 @@ pub struct Sight {
     pub signed: Option<Hash>,
     /// Whether the server is a standby: what it lacks may still come.
     pub standby: bool,
+    /// Whether the origin that this process serves has ended.
+    pub forked: bool,
 }
 
 /// Why a database is not the one that this process knows.
@@ -122,6 +134,12 @@ impl Witness {
     pub fn publish(&self, signed: Signed) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.signed = later(known.signed, Some(signed));
+    }
+
+    /// Remembers the number of the origin that this process serves: where it has ended, the log goes on as another.
+    pub fn serves(&self, ledger: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.ledger = Some(ledger);
     }
 
     /// Has the guard file asked as well; instances may share it, so it may know more than this process. Once at the most.
@@ -246,6 +264,9 @@ fn is_behind(asked: &Question, seen: &Sight) -> bool {
 
 /// Whether a database has what is known.
 fn fits(asked: &Question, seen: &Sight) -> Result<(), String> {
+    if seen.forked {
+        return Err("the ledger was forked while this process ran: start it again".to_owned());
+    }
     if let Some(mark) = &asked.mark {
         if seen.position < mark.position {
             return Err(format!(
@@ -308,6 +329,7 @@ mod tests {
             marked: Some(Uuid::from_u128(9)),
             signed: Some([8; 32]),
             standby: false,
+            forked: false,
         }
     }
 
@@ -355,6 +377,13 @@ mod tests {
             signed: Some([1; 32]),
             ..sound()
         };
+        let forked = Sight {
+            forked: true,
+            ..sound()
+        };
+        let witness = knowing();
+        let error = witness.compare("look", &witness.question(), &forked).unwrap_err();
+        assert!(error.to_string().contains("was forked"), "{error}");
         for seen in [behind, other_event, no_event, other_root, other_checkpoint] {
             let witness = knowing();
             let error = witness.compare("look", &witness.question(), &seen).unwrap_err();

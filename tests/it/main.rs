@@ -32,6 +32,8 @@
 //! | subscribers that stop reading | `events::a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on` | S |
 //! | settings, encodings, roles and schemas of the database that are not the usual ones | `environment` | P; schemas both |
 //! | a pooler whose sessions others have used (needs PgBouncer) | `environment::pooler` | P |
+//! | a standard error that is full, closed or read by nobody | `lost_logs` | both |
+//! | a fork: what is lost, what names it, who sleeps through it | `proofs::forked`, `proofs::forked_losses` | both |
 //! | a full disk | `disk_full` (root only) | both |
 #![expect(
     clippy::unwrap_used,
@@ -55,6 +57,7 @@ mod foreign_files;
 mod harness;
 mod import;
 mod keyring;
+mod lost_logs;
 mod proofs;
 mod rebuild;
 mod reconcile;

@@ -4,6 +4,7 @@ mod export;
 mod flips;
 mod foreign;
 mod forked;
+mod forked_losses;
 mod routes;
 mod signing;
 mod takeover;

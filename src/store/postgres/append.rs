@@ -139,6 +139,7 @@ impl PostgresAppend {
             // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection.
             signed: None,
             standby: false,
+            forked: row.read("lock the head", "forked")?,
         };
         self.witness.compare("lock the head", &asked, &seen)?;
         Ok(head)
@@ -255,9 +256,12 @@ impl PostgresAppend {
 /// because it goes as plain text.
 fn lock_head(asked: &Question) -> String {
     let position = asked.mark.map_or(0, |mark| mark.position);
+    // A name of ours, made of a number.
+    let fork = asked.fork().unwrap_or_default();
     format!(
         "SELECT position, frontier, root, recorded_at, xmin::text AS version,
-                (SELECT event_id FROM events WHERE position = {position}) AS marked
+                (SELECT event_id FROM events WHERE position = {position}) AS marked,
+                EXISTS (SELECT 1 FROM ledger_meta WHERE name = '{fork}') AS forked
          FROM ledger_head WHERE id = 1 FOR UPDATE"
     )
 }

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod cleanup_jobs;
 mod clock_moves;
 pub mod coordination;
+mod forks;
 mod keys;
 pub mod proofs;
 pub mod read;

@@ -82,12 +82,14 @@ async fn look<'c>(
     let row = sqlx::query(
         "SELECT position, root, pg_is_in_recovery() AS standby,
                 (SELECT event_id FROM events WHERE position = $1) AS marked,
-                (SELECT root FROM checkpoints WHERE ledger = $2 AND size = $3) AS signed
+                (SELECT root FROM checkpoints WHERE ledger = $2 AND size = $3) AS signed,
+                EXISTS (SELECT 1 FROM ledger_meta WHERE name = $4) AS forked
          FROM ledger_head WHERE id = 1",
     )
     .bind(asked.mark.map(|mark| signed(mark.position)))
     .bind(asked.signed.map(|known| signed(known.ledger)))
     .bind(asked.signed.map(|known| signed(known.size)))
+    .bind(asked.fork())
     // Asked once by each connection.
     .persistent(false)
     .fetch_optional(executor)
@@ -104,6 +106,7 @@ async fn look<'c>(
         marked: row.read(OPERATION, "marked")?,
         signed: checkpoint.map(|root| hash(OPERATION, root)).transpose()?,
         standby: row.read(OPERATION, "standby")?,
+        forked: row.read(OPERATION, "forked")?,
     })
 }
 

@@ -209,11 +209,17 @@ impl SqliteAppend {
 async fn read_head(connection: &mut SqliteConnection, witness: &Witness) -> Result<Head, StoreError> {
     let operation = "read the head";
     let asked = witness.known();
-    let row = sqlx::query("SELECT position, frontier, root, recorded_at FROM ledger_head WHERE id = 1")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(StoreError::database(operation))?;
+    let row = sqlx::query(
+        "SELECT position, frontier, root, recorded_at,
+                EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?1) AS forked
+         FROM ledger_head WHERE id = 1",
+    )
+    .bind(asked.fork())
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(StoreError::database(operation))?;
     let head = head_from_row(&row)?;
+    let forked = row.read(operation, "forked")?;
     let marked = match asked.mark {
         // The root says as much as the event.
         Some(mark) if (mark.position, mark.root) == (head.position, head.root) => Some(mark.event_id),
@@ -234,6 +240,7 @@ async fn read_head(connection: &mut SqliteConnection, witness: &Witness) -> Resu
         // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection.
         signed: None,
         standby: false,
+        forked,
     };
     witness.compare(operation, &asked, &seen)?;
     Ok(head)

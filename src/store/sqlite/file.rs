@@ -140,12 +140,14 @@ async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sig
     let row = sqlx::query(
         "SELECT position, root,
                 (SELECT event_id FROM events WHERE position = ?1) AS marked,
-                (SELECT root FROM checkpoints WHERE ledger = ?2 AND size = ?3) AS signed
+                (SELECT root FROM checkpoints WHERE ledger = ?2 AND size = ?3) AS signed,
+                EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?4) AS forked
          FROM ledger_head WHERE id = 1",
     )
     .bind(asked.mark.map(|mark| signed(mark.position)))
     .bind(asked.signed.map(|known| signed(known.ledger)))
     .bind(asked.signed.map(|known| signed(known.size)))
+    .bind(asked.fork())
     .fetch_optional(connection)
     .await
     .map_err(|error| match &error {
@@ -161,6 +163,7 @@ async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sig
         marked: marked.map(|id| super::uuid(OPERATION, id)).transpose()?,
         signed: checkpoint.map(|root| hash(OPERATION, root)).transpose()?,
         standby: false,
+        forked: row.read(OPERATION, "forked")?,
     })
 }
 

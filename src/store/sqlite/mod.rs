@@ -14,6 +14,7 @@ pub mod cleanup_jobs;
 mod clock_moves;
 pub mod coordination;
 mod file;
+mod forks;
 mod keys;
 pub mod proofs;
 pub mod read;

@@ -40,9 +40,23 @@ pub struct Builder {
     place: Option<Arc<Place>>,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
+    program: PathBuf,
+    said: Option<PathBuf>,
 }
 
 impl Builder {
+    /// Has it write both output streams to this file, which need not be one that takes or keeps anything.
+    pub fn saying_to(mut self, file: impl Into<PathBuf>) -> Self {
+        self.said = Some(file.into());
+        self
+    }
+
+    /// Has another program start it, which gets the arguments.
+    pub fn through(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Has it run on this PostgreSQL database, which the caller may stop and replace.
     pub async fn on_database(mut self, url: String) -> Self {
         assert_eq!(self.backend, Backend::Clustered, "an embedded service has a file");
@@ -104,6 +118,8 @@ impl Builder {
             port,
             args: self.args,
             env: self.env,
+            program: self.program,
+            said: self.said,
             client: client(),
             process: Mutex::new(None),
         };
@@ -187,6 +203,9 @@ pub struct Server {
     log: PathBuf,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
+    program: PathBuf,
+    /// Where its output goes instead of `log`.
+    said: Option<PathBuf>,
     client: Client,
 }
 
@@ -203,6 +222,8 @@ impl Server {
             place: None,
             args: Vec::new(),
             env: Vec::new(),
+            program: BINARY.into(),
+            said: None,
         }
     }
 
@@ -215,6 +236,8 @@ impl Server {
             place: Some(Arc::clone(&self.place)),
             args: self.args.clone(),
             env: self.env.clone(),
+            program: BINARY.into(),
+            said: None,
         }
     }
 
@@ -341,11 +364,11 @@ impl Server {
         args.extend(self.place.flags());
         args.extend(self.args.iter().cloned());
         let mut process = Guarded::start(&Spec {
-            program: Path::new(BINARY),
+            program: &self.program,
             args: &args,
             env: &self.env,
             home: self.place.home.path(),
-            log: &self.log,
+            log: self.said.as_deref().unwrap_or(&self.log),
             last_signal: "KILL",
             // Another instance may still use it; a killed test run leaves only this small directory.
             remove_home: false,
