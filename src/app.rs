@@ -1,22 +1,29 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
+mod backend;
 mod clock_watch;
 mod consumers;
+mod descriptors;
 mod keyring;
 mod ledger;
 mod ledger_id;
 mod roots;
 mod serve;
 mod start;
+mod start_error;
 mod tasks;
 mod tidy;
 mod used_key;
+mod vouch;
+mod writer_thread;
 
+pub use backend::Store;
 pub use clock_watch::accept_clock;
 pub use keyring::existing_keyring;
 pub use ledger::{export_source, fork, fork_from_nothing, losses, sign_what_is_committed, verifier_key};
 pub use serve::{ServeError, serve};
-pub use start::{Opened, StartError, Store, open};
+pub use start::{Opened, open};
+pub use start_error::StartError;
 
 pub(crate) use ledger::sign;
 pub(crate) use serve::lock;
@@ -34,7 +41,7 @@ pub async fn existing(config: &Config) -> Result<Store, StartError> {
     let store = found(config).await?;
     if !store.is_current().await? {
         return Err(StartError::option(
-            start::store_option(config),
+            start_error::store_option(config),
             "the schema is not that of this version: run `archive-ledger migrate`",
         ));
     }
@@ -48,11 +55,11 @@ async fn found(config: &Config) -> Result<Store, StartError> {
         && !path.exists()
     {
         return Err(StartError::option(
-            start::store_option(config),
+            start_error::store_option(config),
             format!("{} does not exist: there is no ledger", path.display()),
         ));
     }
-    start::connect(config).await
+    backend::connect(config).await
 }
 
 /// The storage under the configured roots, all of which are there and can be listed; for a ledger that is compared with it.
@@ -70,6 +77,6 @@ pub async fn blobs(config: &Config, store: &Store) -> Result<Blobs, StartError> 
 /// # Errors
 /// [`StartError`], naming the option at fault.
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let store = start::connect(config).await?;
+    let store = backend::connect(config).await?;
     store.migrate().await
 }

@@ -7,6 +7,7 @@ use crate::keyring::{Keyring, KeyringError};
 use crate::store::claims::{Claim, ClaimStore, Naming, PlaceKey};
 use crate::store::rebuild::{DifferenceKind, EXAMPLES, TableDifferences};
 use crate::store::{Position, StoreError};
+use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use archive_ledger_domain::EntityKey;
 use std::convert::Infallible;
@@ -40,6 +41,23 @@ pub enum ClaimsError {
     },
 }
 
+impl TaskFailure for ClaimsError {
+    fn is_proven(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_proven(),
+            Self::Sealed { .. } => false,
+        }
+    }
+
+    fn brief(&self) -> String {
+        match self {
+            Self::Store(error) => error.brief(),
+            // Whose it is, only the log is told.
+            Self::Sealed { .. } => "the storage of an entity cannot be opened".to_owned(),
+        }
+    }
+}
+
 /// Completes the claims until `stop`, at once and whenever something is missing.
 ///
 /// # Errors
@@ -57,15 +75,20 @@ pub async fn keep(
             outcome = complete(&*store, &keyring) => outcome,
         };
         match outcome {
-            Ok(0) => failing = false,
+            Ok(0) => {
+                failing = false;
+                task_states::goes_on(TABLE);
+            }
             Ok(filled) => {
                 failing = false;
+                task_states::goes_on(TABLE);
                 tracing::info!(
                     filled,
                     "the claims on storage are complete: {filled} were missing"
                 );
             }
             Err(error) => {
+                task_states::waits(TABLE, &error);
                 if !failing {
                     tracing::error!(error = %telemetry::chain(&error), "the claims on storage are not complete, and no storage is cleaned meanwhile");
                 }

@@ -134,6 +134,8 @@ pub struct Writer {
 pub struct Http {
     /// The longest request body, in bytes.
     pub body_limit: usize,
+    /// The most connections; `None` is what the limit of file descriptors leaves.
+    pub max_connections: Option<usize>,
     /// How long a request's head, and then its body, may take to arrive.
     pub request_timeout: Duration,
     /// How long work under way may take to finish at shutdown.
@@ -215,6 +217,8 @@ impl Config {
             },
             http: Http {
                 body_limit: read.one("body_limit", |text| values::integer(text, 1024, 64 << 20))?,
+                max_connections: read
+                    .optional("max_connections", |text| values::integer(text, 1, 1_000_000))?,
                 request_timeout: read.one("request_timeout", |text| {
                     values::duration(text, Duration::from_millis(100), Duration::from_hours(1))
                 })?,

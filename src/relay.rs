@@ -31,6 +31,7 @@ use crate::bus::health::{Look, RelayState};
 use crate::bus::nats::NatsBus;
 use crate::bus::{Backoff, BusError, CommitSignal, LogAccess};
 use crate::store::StoreError;
+use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use metrics::{counter, gauge};
 use publish::{End, Publisher};
@@ -43,6 +44,9 @@ use uuid::Uuid;
 
 /// The name of the lease and of the cursor.
 const NAME: &str = "relay";
+
+/// What the leader waits for, as the table of tasks tells it.
+const PUBLISHING: &str = "publishing";
 
 /// The relay's limits.
 #[derive(Debug, Clone, Copy)]
@@ -122,8 +126,7 @@ impl Relay {
     /// Runs until `shutdown`; gives the lease back then, so that another instance takes over at once.
     ///
     /// # Errors
-    /// [`BusError`] for what waiting does not change: the stream was replaced by one that cannot hold the events, or the log
-    /// cannot be read.
+    /// [`BusError::Store`] when the database proves to be another one.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BusError> {
         let result = self.lead_when_possible(&shutdown).await;
         gauge!(telemetry::RELAY_LEADER).set(0.0);
@@ -141,21 +144,24 @@ impl Relay {
             let pause = match self.take_up_lease().await {
                 Ok(Some(epoch)) => {
                     backoff.reset();
+                    task_states::goes_on(NAME);
                     let until = asked + self.settings.publish_for();
                     self.lead(epoch, until, shutdown).await?;
                     continue;
                 }
                 Ok(None) => {
                     backoff.reset();
+                    task_states::goes_on(NAME);
                     self.settings.renew
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_proven() => return Err(error.into()),
+                Err(error) => {
+                    task_states::waits(NAME, &error);
                     if !backoff.is_failing() {
                         tracing::warn!(error = %telemetry::chain(&error), "the relay cannot ask for its lease");
                     }
                     backoff.next_pause()
                 }
-                Err(error) => return Err(error.into()),
             };
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -253,18 +259,18 @@ impl Relay {
                         Ok(()) => {
                             deadline.send_replace(asked + self.settings.publish_for());
                         }
-                        Err(error) if error.is_transient() => {
+                        Err(error) if error.is_proven() => return Err(error),
+                        Err(error) => {
                             tracing::warn!(error = %telemetry::chain(&error), "the relay cannot look whose log it publishes");
                         }
-                        Err(error) => return Err(error),
                     }
                 }
                 Ok(_) => return Ok(()),
+                Err(error) if error.is_proven() => return Err(error),
                 // The publisher stops by itself when the deadline passes; the next attempt may still come in time.
-                Err(error) if error.is_transient() => {
+                Err(error) => {
                     tracing::warn!(error = %telemetry::chain(&error), "the relay's lease was not renewed");
                 }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -292,14 +298,15 @@ async fn publish_until_stopped(
             },
             End::Known => ("known", None),
             End::Refused => ("refused", None),
-            End::Failed(error) if error.is_transient() => ("failed", Some(error)),
-            End::Failed(error) => return Err(error),
+            End::Failed(error) if error.is_proven() => return Err(error),
+            End::Failed(error) => ("failed", Some(error)),
         };
         counter!(telemetry::RELAY_RESUMES_TOTAL, "cause" => cause).increment(1);
         publisher.report_lag().await;
         let mut longest = REFUSED_PAUSE;
         if let Some(error) = &error {
             longest = Duration::MAX;
+            task_states::waits(PUBLISHING, error);
             let error = telemetry::chain(error);
             if !backoff.is_failing() {
                 tracing::warn!(error, "the relay waits and looks for its place again");

@@ -25,6 +25,10 @@ pub const WRITER_LAST_SUCCESS_SECONDS: &str = "archive_ledger_writer_last_succes
 pub const WRITER_FAILURES_TOTAL: &str = "archive_ledger_writer_failures_total";
 /// Counter: background tasks that panicked and were started again, by `task`.
 pub const TASK_PANICS_TOTAL: &str = "archive_ledger_task_panics_total";
+/// Gauge: 1 while a background task (`task`) gets on, 0 while it waits for what failed or is started again.
+pub const TASK_UP: &str = "archive_ledger_task_up";
+/// Counter: times that a background task failed at something and tried it again, by `task`.
+pub const TASK_FAILURES_TOTAL: &str = "archive_ledger_task_failures_total";
 /// Gauge: 1 while the machine's clock goes with the time that passes, else 0.
 pub const CLOCK_OK: &str = "archive_ledger_clock_ok";
 /// Gauge: seconds that the last event is dated ahead of the clock; 0 where it is not.
@@ -35,6 +39,8 @@ pub const GUARD_UP: &str = "archive_ledger_guard_up";
 pub const GUARD_FAILURES_TOTAL: &str = "archive_ledger_guard_failures_total";
 /// Histogram: seconds from the recording of the newest event to the checkpoint over it.
 pub const CHECKPOINT_LAG_SECONDS: &str = "archive_ledger_checkpoint_lag_seconds";
+/// Gauge: 1 while the connection to NATS stands and the server answers on it, else 0.
+pub const NATS_UP: &str = "archive_ledger_nats_up";
 /// Gauge: positions that are committed and not yet published.
 pub const RELAY_LAG_POSITIONS: &str = "archive_ledger_relay_lag_positions";
 /// Counter: events that the bus has acknowledged.
@@ -176,6 +182,18 @@ fn describe() {
     describe_counter!(
         TASK_PANICS_TOTAL,
         "Background tasks that panicked and were started again"
+    );
+    describe_gauge!(
+        NATS_UP,
+        "Whether the connection to NATS stands and the server answers on it"
+    );
+    describe_gauge!(
+        TASK_UP,
+        "Whether a background task gets on, and neither waits for what failed nor is started again"
+    );
+    describe_counter!(
+        TASK_FAILURES_TOTAL,
+        "Times that a background task failed at something and tried it again"
     );
     describe_gauge!(
         CLOCK_OK,

@@ -1,6 +1,7 @@
 //! Watches the machine's clock while the service runs, and lets an operator accept one that has moved.
 
-use super::start::{StartError, Store, blame, store_option};
+use super::backend::Store;
+use super::start_error::{StartError, blame, store_option};
 use crate::clock::{Clock, ClockMoved, SharedClock, SystemClock};
 use crate::config::Config;
 use crate::store::audit::{Attempt, AttemptsWrite, AuditAction, Outcome};

@@ -1,6 +1,9 @@
 //! Starts what follows the log: the relay in clustered mode, the storage cleanup, and the callbacks.
 
-use super::start::{Opened, StartError, Store, blame, store_option};
+use super::backend::Store;
+use super::descriptors::Descriptors;
+use super::start::Opened;
+use super::start_error::{StartError, blame, store_option};
 use super::tasks::Tasks;
 use crate::bus::cloud_event::Source;
 use crate::bus::health::BusHealth;
@@ -45,6 +48,7 @@ pub(super) async fn start(
     opened: &Opened,
     bus: &BusHealth,
     config: &Config,
+    descriptors: &Descriptors,
 ) -> Result<Work, StartError> {
     if let Store::Sqlite(store) = &opened.store {
         // Nobody else works on an embedded ledger, so what a killed process had leased need not wait for its leases.
@@ -83,9 +87,13 @@ pub(super) async fn start(
             Ok::<_, Infallible>(())
         }
     });
+    let bounds = WorkerOptions::default();
+    let concurrency = bounds.concurrency.min(descriptors.callbacks / 2).max(1);
     let options = WorkerOptions {
         grace: config.http.shutdown_grace,
-        ..WorkerOptions::default()
+        concurrency,
+        stalled: bounds.stalled.min(descriptors.callbacks - concurrency).max(1),
+        ..bounds
     };
     tasks.spawn("the callback delivery", move |stop| {
         CallbackWorker::new(deliveries.clone(), options.clone()).run(stop)
@@ -117,17 +125,20 @@ fn follow(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, handler: Arc<dyn 
             // Both handlers ask for nothing but events of purges.
             let signal = CommitSignal::new(opened.ledger.purges());
             let log = log(opened);
-            tasks.spawn("a consumer of the log", move |stop| {
+            let name = format!("the log's consumer {}", handler.name());
+            tasks.spawn(name, move |stop| {
                 LogConsumer::direct(Arc::clone(&handler), log.clone(), signal.clone()).run(stop)
             });
         }
         BusHealth::Nats { bus, .. } => {
             let (bus, consumed, reads) = ((**bus).clone(), Arc::clone(&handler), opened.store.reads());
-            tasks.spawn("a consumer of the bus", move |stop| {
+            let name = format!("the bus's consumer {}", handler.name());
+            tasks.spawn(name, move |stop| {
                 NatsConsumer::new(bus.clone(), Arc::clone(&consumed), Arc::clone(&reads)).run(stop)
             });
             let log = log(opened);
-            tasks.spawn("a consumer's redriver", move |stop| {
+            let name = format!("the redriver of {}", handler.name());
+            tasks.spawn(name, move |stop| {
                 LogConsumer::redriver(Arc::clone(&handler), log.clone(), Redrive::default()).run(stop)
             });
         }

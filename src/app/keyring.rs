@@ -1,6 +1,7 @@
 //! The keyring that a ledger was sealed with, checked before anything is opened or sealed.
 
-use super::start::{StartError, Store, blame, store_option};
+use super::backend::Store;
+use super::start_error::{StartError, blame, store_option};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::Keyring;

@@ -1,7 +1,9 @@
 //! Who the ledger is to an auditor, without serving it.
 
-use super::start::{self, Opened, StartError, Store};
-use super::used_key;
+use super::backend::{self, Store};
+use super::start::Opened;
+use super::start_error::{StartError, refuse, store_option};
+use super::{used_key, vouch};
 use crate::audit_export::Source;
 use crate::bus::CommitSignal;
 use crate::clock::{SharedClock, SystemClock};
@@ -28,7 +30,7 @@ pub async fn verifier_key(config: &Config) -> Result<VerifierKey, StartError> {
     let store = super::existing(config).await?;
     let seed = existing_seed(config, &store).await?;
     let identity = Identity::open(&*store.proofs(), &seed, &config.service.domain).await;
-    let identity = identity.map_err(|error| start::refuse(config, error))?;
+    let identity = identity.map_err(|error| refuse(config, error))?;
     used_key::mark(config, identity.verifier(), store.known_ledger_id().await?);
     Ok(identity.verifier().clone())
 }
@@ -37,15 +39,12 @@ pub async fn verifier_key(config: &Config) -> Result<VerifierKey, StartError> {
 async fn existing_seed(config: &Config, store: &Store) -> Result<[u8; 32], StartError> {
     let proofs = store.proofs();
     let remembered = Identity::remembered(&*proofs).await;
-    if remembered
-        .map_err(|error| start::refuse(config, error))?
-        .is_none()
-    {
+    if remembered.map_err(|error| refuse(config, error))?.is_none() {
         return Err(StartError::NeverServed {
-            option: start::store_option(config),
+            option: store_option(config),
         });
     }
-    start::ledger_seed(config, store).await
+    vouch::ledger_seed(config, store).await
 }
 
 /// Opens the ledger's next origin, from what the database holds now.
@@ -59,7 +58,7 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Forked, StartError> {
     let used = used_key::find(config)?.map(|used| used.origin);
     let work = Work::new(config, &store, seed);
     let forked = fork::fork(&work.parts(used), reason).await;
-    let forked = forked.map_err(|error| start::refuse(config, error))?;
+    let forked = forked.map_err(|error| refuse(config, error))?;
     used_key::mark(config, &forked.statement.new, store.known_ledger_id().await?);
     Ok(forked)
 }
@@ -69,12 +68,12 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Forked, StartError> {
 /// # Errors
 /// [`StartError`], naming the option at fault: the database holds a ledger, or there is no key.
 pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Forked, StartError> {
-    let store = start::connect(config).await?;
+    let store = backend::connect(config).await?;
     store.migrate().await?;
     let used = used_key::find(config)?;
     if used_key::holds_ledger(config, &store).await? {
         return Err(StartError::option(
-            start::store_option(config),
+            store_option(config),
             "the database holds a ledger: `archive-ledger ledger fork --reason …` goes on from it",
         ));
     }
@@ -99,7 +98,7 @@ pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Forked, 
     }
     let work = Work::new(config, &store, seed);
     let forked = fork::from_nothing(&work.parts(lost), reason).await;
-    let forked = forked.map_err(|error| start::refuse(config, error))?;
+    let forked = forked.map_err(|error| refuse(config, error))?;
     used_key::mark(config, &forked.statement.new, ledger_id);
     Ok(forked)
 }
@@ -114,7 +113,7 @@ pub async fn losses(config: &Config) -> Result<Option<Losses>, StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let elsewhere = elsewhere(config, &store);
     let lost = fork::lost(&*store.proofs(), &*store.forks(), &*elsewhere, &clock).await;
-    lost.map_err(|error| start::refuse(config, error))
+    lost.map_err(|error| refuse(config, error))
 }
 
 /// Who may know what the database has lost.
@@ -183,7 +182,7 @@ pub async fn export_source(config: &Config, details: bool) -> Result<Source, Sta
     sign_what_is_committed(config, &store).await?;
     let proofs = store.proofs();
     let remembered = Identity::remembered(&*proofs).await;
-    let remembered = remembered.map_err(|error| start::refuse(config, error))?;
+    let remembered = remembered.map_err(|error| refuse(config, error))?;
     let origins = remembered.map(|(origins, _)| origins).unwrap_or_default();
     let keyring = if details {
         super::keyring::keyring_at_hand(config, &store).await?
@@ -211,7 +210,7 @@ async fn sign_once(config: &Config, checkpointer: Checkpointer) -> Result<(), St
     let stop = CancellationToken::new();
     stop.cancel();
     let signed = checkpointer.run(stop).await;
-    signed.map_err(|error| start::refuse(config, error))
+    signed.map_err(|error| refuse(config, error))
 }
 
 /// Signs what is committed and not signed, when the ledger's key is at hand and nobody serves the ledger; an instance that
@@ -233,7 +232,7 @@ pub async fn sign_what_is_committed(config: &Config, store: &Store) -> Result<()
         reads: store.reads(),
         coordination: store.coordination(),
         clock: Arc::new(SystemClock),
-        started: start::vouch(config, store).await?,
+        started: vouch::vouch(config, store).await?,
         witness: Arc::clone(store.witness()),
         signal: CommitSignal::polling(),
     };

@@ -1,6 +1,7 @@
 //! Which ledger this is, to whatever outlives or surrounds its database: a storage root, a stream.
 
-use super::start::{StartError, Store, blame};
+use super::backend::Store;
+use super::start_error::{StartError, blame};
 use crate::clock::SharedClock;
 use crate::store::StoreError;
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 //! The storage roots of a configuration, and what the ledger knows of them.
 
-use super::start::{StartError, Store, blame, store_option};
+use super::backend::Store;
+use super::start_error::{StartError, blame, store_option};
 use crate::cleanup::identify::FirstUse;
 use crate::cleanup::roots::{RootError, StorageRoots};
 use crate::cleanup::watch::sound_out;

@@ -1,6 +1,9 @@
 //! Runs the service until it is told to stop.
 
-use super::start::{self, Opened, StartError, Store};
+use super::backend::Store;
+use super::descriptors::Descriptors;
+use super::start::{self, Opened};
+use super::start_error::{StartError, store_option};
 use super::tasks::{TaskError, Tasks};
 use super::tidy::{move_log, tidy};
 use super::{clock_watch, consumers};
@@ -28,7 +31,6 @@ use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -68,9 +70,10 @@ pub enum ServeError {
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let stop_http = CancellationToken::new();
     let signals = signals(stop_http.clone())?;
+    let descriptors = Descriptors::of(&config)?;
     let metrics = Metrics::install().map_err(|error| StartError::option("--log", error))?;
     let mut opened = start::open(&config).await?;
-    let mut tasks = Tasks::new(CancellationToken::new());
+    let mut tasks = Tasks::new(CancellationToken::new(), Arc::clone(&opened.clock));
     let bus = match &config.nats {
         Some(nats) => BusHealth::Nats {
             bus: Box::new(connect(nats, &config).await?),
@@ -79,7 +82,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         None => BusHealth::InProcess,
     };
     let _lock = lock(&config)?;
-    let work = consumers::start(&mut tasks, &opened, &bus, &config).await?;
+    let work = consumers::start(&mut tasks, &opened, &bus, &config, &descriptors).await?;
     let witness = Arc::clone(opened.store.witness());
     let auth = Arc::new(authenticator(&config, &opened)?);
     let keys = Arc::clone(&auth);
@@ -96,7 +99,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         auth: Arc::clone(&auth),
         metrics: metrics.clone(),
         roots: Arc::clone(&opened.roots),
-        panics: tasks.panics(),
+        tasks: tasks.states(),
         stopping: stop_http.clone(),
     };
     let (clock, moves) = (Arc::clone(&opened.clock), opened.store.clock_moves());
@@ -143,12 +146,16 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         body_timeout: config.http.request_timeout,
     };
-    let service = ServiceInfo::new(&config.service.id, &config.service.domain);
-    let errors = ErrorContext::new(Arc::clone(&opened.clock), service);
-    let routes = router::router(api, probes, errors.clone(), Arc::clone(&opened.clock));
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| StartError::option("--listen", error))?;
+    let info = ServiceInfo::new(&config.service.id, &config.service.domain);
+    let errors = ErrorContext::new(Arc::clone(&opened.clock), info);
+    let service = server::Service {
+        beyond: router::beyond(probes.clone(), errors.clone(), Arc::clone(&opened.clock)),
+        routes: router::router(api, probes, errors.clone(), Arc::clone(&opened.clock)),
+        places: descriptors.places,
+        errors,
+        head_timeout: config.http.request_timeout,
+    };
+    let listener = server::listen(config.listen).map_err(|error| StartError::option("--listen", error))?;
     let address = listener
         .local_addr()
         .map_err(|error| StartError::option("--listen", error))?;
@@ -156,14 +163,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         "listening on http://{address} (API page: http://{address}/docs/); get a token: archive-ledger token --role admin"
     );
     let grace = config.http.shutdown_grace;
-    let serving = server::serve(
-        listener,
-        routes,
-        errors,
-        config.http.request_timeout,
-        stop_http.clone(),
-        grace,
-    );
+    let serving = server::serve(listener, service, stop_http.clone(), grace);
     tokio::pin!(serving);
     let failed = tokio::select! {
         () = &mut serving => None,
@@ -222,7 +222,7 @@ async fn warn_of_head_ahead(opened: &Opened) {
 
 const fn diverged(config: &Config, source: Divergence) -> ServeError {
     ServeError::Diverged {
-        option: start::store_option(config),
+        option: store_option(config),
         source,
     }
 }

@@ -1,11 +1,12 @@
 //! Removes what nobody needs any more: expired answers, finished deliveries, and what lingers in SQLite's write-ahead log. Every
 //! instance does so; they do not get in each other's way.
 
-use super::start::Store;
+use super::backend::Store;
 use crate::clock::SharedClock;
 use crate::store::retention::PRUNED_AT_ONCE;
 use crate::store::sqlite::{LogMover, SqliteStore};
 use crate::store::{Position, StoreError};
+use crate::task_states;
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::convert::Infallible;
@@ -18,6 +19,13 @@ const ANSWERS_KEPT: TimeDelta = TimeDelta::days(7);
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(600);
+
+/// How soon it is looked again after what failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// What the tasks wait for, as the table of tasks tells it.
+const REMOVING: &str = "removing";
+const MOVING: &str = "moving";
 
 /// Between two batches, so that commands get their turns.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
@@ -53,14 +61,23 @@ pub(super) async fn tidy(
             }
             store.empty_write_ahead_log().await
         };
-        tokio::select! {
+        let outcome = tokio::select! {
             // Each batch is a transaction of its own: what is cut off here is done another time.
             () = stop.cancelled() => return Ok(()),
-            outcome = round => if let Err(error) = outcome {
-                tracing::warn!(error = %telemetry::chain(&error), "what has expired could not be removed");
+            outcome = round => outcome,
+        };
+        let pause = match outcome {
+            Ok(()) => {
+                task_states::goes_on(REMOVING);
+                EVERY
             }
-        }
-        if tokio::time::timeout(EVERY, stop.cancelled()).await.is_ok() {
+            Err(error) => {
+                task_states::waits(REMOVING, &error);
+                tracing::warn!(error = %telemetry::chain(&error), "what has expired could not be removed");
+                AFTER_FAILURE
+            }
+        };
+        if tokio::time::timeout(pause, stop.cancelled()).await.is_ok() {
             return Ok(());
         }
     }
@@ -80,18 +97,26 @@ pub(super) async fn move_log(
                 continue;
             }
             moved = position;
-            let round = async {
-                let mut open = match mover.take() {
-                    Some(open) => open,
-                    None => store.log_mover().await?,
+            loop {
+                let round = async {
+                    let mut open = match mover.take() {
+                        Some(open) => open,
+                        None => store.log_mover().await?,
+                    };
+                    open.run().await?;
+                    Ok::<LogMover, StoreError>(open)
                 };
-                open.run().await?;
-                Ok::<LogMover, StoreError>(open)
-            };
-            match round.await {
-                Ok(open) => mover = Some(open),
-                Err(error) => {
-                    tracing::warn!(error = %telemetry::chain(&error), "the write-ahead log could not be moved");
+                match round.await {
+                    Ok(open) => {
+                        task_states::goes_on(MOVING);
+                        mover = Some(open);
+                        break;
+                    }
+                    Err(error) => {
+                        task_states::waits(MOVING, &error);
+                        tracing::warn!(error = %telemetry::chain(&error), "the write-ahead log could not be moved");
+                        tokio::time::sleep(AFTER_FAILURE).await;
+                    }
                 }
             }
         }

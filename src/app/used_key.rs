@@ -5,7 +5,8 @@
 //! the guard file, and a mark that is written beside the key once the database holds the ledger. A key that nobody has used yet,
 //! such as one that was handed out before the first start, has neither.
 
-use super::start::{self, StartError, Store, store_option};
+use super::backend::Store;
+use super::start_error::{StartError, blame, refuse, store_option};
 use crate::config::Config;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::{VerifierKey, unverified_text};
@@ -116,7 +117,7 @@ pub(super) async fn refuse_second_history(config: &Config, store: &Store) -> Res
 /// [`StartError::Proof`], saying how to go on.
 pub(super) fn refuse_before_fork(config: &Config, identity: &Identity) -> Result<(), StartError> {
     match find(config)? {
-        Some(used) if identity.precedes(&used.origin) => Err(start::refuse(
+        Some(used) if identity.precedes(&used.origin) => Err(refuse(
             config,
             ProofError::BeforeFork {
                 newer: used.origin.name().to_owned(),
@@ -131,12 +132,12 @@ pub(super) fn refuse_before_fork(config: &Config, identity: &Identity) -> Result
 pub(super) async fn holds_ledger(config: &Config, store: &Store) -> Result<bool, StartError> {
     let remembered = Identity::remembered(&*store.proofs())
         .await
-        .map_err(|error| start::refuse(config, error))?;
+        .map_err(|error| refuse(config, error))?;
     if remembered.is_some() {
         return Ok(true);
     }
     let head = store.reads().head().await;
-    let head = head.map_err(|source| start::blame(store_option(config), source))?;
+    let head = head.map_err(|source| blame(store_option(config), source))?;
     Ok(head.position > 0)
 }
 

@@ -7,13 +7,20 @@
 
 pub mod attempts;
 
+use crate::store::StoreError;
 use crate::store::audit::{AuditStore, blocks};
+use crate::task_states;
 use crate::telemetry;
 use attempts::Attempts;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// What the tasks wait for, as the table of tasks tells it.
+const WRITING: &str = "writing";
+const INDEXING: &str = "indexing";
+const COMPARING: &str = "comparing";
 
 /// How often attempts are written and full blocks are looked for. A crash loses the attempts of this long at the most.
 const EVERY: Duration = Duration::from_secs(1);
@@ -23,6 +30,14 @@ const CHECKED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// The pause between two parts of the index, for commands that want the store meanwhile.
 const INDEX_PAUSE: Duration = Duration::from_millis(10);
+
+/// Tells the table of tasks how a part got on.
+fn told<T>(part: &'static str, outcome: &Result<T, StoreError>) {
+    match outcome {
+        Ok(_) => task_states::goes_on(part),
+        Err(error) => task_states::waits(part, error),
+    }
+}
 
 /// Writes what was gathered, until it is told to stop; then once more.
 ///
@@ -35,7 +50,9 @@ pub async fn record(
 ) -> Result<(), Infallible> {
     loop {
         let stopped = tokio::time::timeout(EVERY, stop.cancelled()).await.is_ok();
-        if let Err(error) = attempts.write(&*store).await {
+        let written = attempts.write(&*store).await;
+        told(WRITING, &written);
+        if let Err(error) = written {
             tracing::warn!(error = %telemetry::chain(&error), "attempts could not be recorded yet");
         }
         if stopped {
@@ -45,7 +62,7 @@ pub async fn record(
 }
 
 /// Compares the index with the log and empties it where they differ: a search would miss events.
-async fn check_index(store: &dyn AuditStore) -> Result<(), crate::store::StoreError> {
+async fn check_index(store: &dyn AuditStore) -> Result<(), StoreError> {
     let before = store.indexed_blocks().await?;
     let head = store.audit_snapshot().await?.position;
     let found = blocks::compare(store, head).await?;
@@ -69,13 +86,19 @@ async fn check_index(store: &dyn AuditStore) -> Result<(), crate::store::StoreEr
 pub async fn index(store: Arc<dyn AuditStore>, stop: CancellationToken) -> Result<(), Infallible> {
     let mut checked: Option<tokio::time::Instant> = None;
     loop {
-        let pause = match blocks::index_next(&*store).await {
+        let indexed = blocks::index_next(&*store).await;
+        told(INDEXING, &indexed);
+        let pause = match indexed {
             Ok(true) => INDEX_PAUSE,
             Ok(false) => {
                 if checked.is_none_or(|checked| checked.elapsed() >= CHECKED_EVERY) {
-                    checked = Some(tokio::time::Instant::now());
-                    if let Err(error) = check_index(&*store).await {
-                        tracing::warn!(error = %telemetry::chain(&error), "the index of the audit could not be compared with the log");
+                    let compared = check_index(&*store).await;
+                    told(COMPARING, &compared);
+                    match compared {
+                        Ok(()) => checked = Some(tokio::time::Instant::now()),
+                        Err(error) => {
+                            tracing::warn!(error = %telemetry::chain(&error), "the index of the audit could not be compared with the log")
+                        }
                     }
                 }
                 EVERY

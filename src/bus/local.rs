@@ -6,12 +6,17 @@ use super::{
     Backoff, BusError, BusEvent, CommitSignal, Handler, HandlerError, LogAccess, count_handled, park_event,
 };
 use crate::store::{Head, Position, StoreError};
+use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// What a consumer waits for, as the table of tasks tells it.
+const READING: &str = "reading the log";
+const HANDLING: &str = "handling an event";
 
 /// How many events are read and handed over at once.
 const BATCH: u32 = 256;
@@ -113,22 +118,25 @@ impl LogConsumer {
         }
     }
 
-    /// Runs until `shutdown`. A database that is away is waited for.
+    /// Runs until `shutdown`. Whatever fails is tried again.
     ///
     /// # Errors
-    /// [`BusError::Store`] for an error that waiting does not change: the log cannot be read.
+    /// [`BusError::Store`] when the database proves to be another one.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BusError> {
         let mut backoff = Backoff::new();
         while !shutdown.is_cancelled() {
             match self.pass(&shutdown).await {
                 Ok(()) => {
                     backoff.reset();
+                    task_states::goes_on(READING);
                     tokio::select! {
                         () = shutdown.cancelled() => {}
                         () = self.signal.wait(self.pause) => {}
                     }
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_proven() => return Err(error.into()),
+                Err(error) => {
+                    task_states::waits(READING, &error);
                     if !backoff.is_failing() {
                         tracing::warn!(consumer = self.cursor, error = %telemetry::chain(&error), "{} waits for the database", self.cursor);
                     }
@@ -137,7 +145,6 @@ impl LogConsumer {
                         () = tokio::time::sleep(backoff.next_pause()) => {}
                     }
                 }
-                Err(error) => return Err(error.into()),
             }
         }
         if let Err(error) = self.save().await {
@@ -248,13 +255,18 @@ impl LogConsumer {
             match self.handler.handle(event).await {
                 Ok(()) => {
                     count_handled(consumer, self.via, 1);
+                    task_states::goes_on(HANDLING);
                     return true;
                 }
                 Err(HandlerError::Poison(cause)) => {
                     park_event(consumer, event, cause.as_ref());
+                    task_states::goes_on(HANDLING);
                     return true;
                 }
                 Err(HandlerError::Retry(cause)) => {
+                    task_states::waits_for(HANDLING, || {
+                        format!("event {} cannot be handled now", event.position)
+                    });
                     if !backoff.is_failing() {
                         tracing::warn!(
                             consumer,

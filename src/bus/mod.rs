@@ -22,6 +22,7 @@ pub mod nats;
 
 use crate::clock::SharedClock;
 use crate::store::{CoordinationStore, Position, ReadStore, StoreError, StoredEvent};
+use crate::task_states::TaskFailure;
 use crate::telemetry;
 use archive_ledger_domain::{EntityKey, Event, EventName};
 use async_trait::async_trait;
@@ -99,13 +100,19 @@ pub enum BusError {
     Store(#[from] StoreError),
 }
 
-impl BusError {
-    /// Whether what failed may succeed later: the task waits then, instead of ending.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
+impl TaskFailure for BusError {
+    fn is_proven(&self) -> bool {
         match self {
-            Self::Nats(error) => error.is_transient(),
-            Self::Store(error) => error.is_transient(),
+            // Whatever a server says or holds, it says nothing of the log.
+            Self::Nats(_) => false,
+            Self::Store(error) => error.is_proven(),
+        }
+    }
+
+    fn brief(&self) -> String {
+        match self {
+            Self::Nats(error) => error.brief(),
+            Self::Store(error) => error.brief(),
         }
     }
 }

@@ -10,9 +10,11 @@ pub use consumer::NatsConsumer;
 
 use super::cloud_event::SUBJECT_ROOT;
 use crate::config::SecretUrl;
+use crate::telemetry;
 use async_nats::jetstream::context::{ContextBuilder, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, ErrorCode};
+use metrics::gauge;
 use std::error::Error;
 use std::time::Duration;
 
@@ -21,6 +23,10 @@ pub const STREAM: &str = "ARCHIVE_LEDGER";
 
 /// How long a request to the server and the acknowledgement of a message may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a server is asked whether it is there. The client gives a connection up at the third question that nothing came back
+/// to: a server that is frozen, or the way to it, is seen within four of them.
+const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest pause between two attempts to connect again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
@@ -86,12 +92,13 @@ impl NatsError {
         move |source| Self::Request { operation, source }
     }
 
-    /// Whether the same request may succeed when it is made again.
+    /// What failed, for a probe that anybody may read.
     #[must_use]
-    pub const fn is_transient(&self) -> bool {
+    pub fn brief(&self) -> String {
         match self {
-            Self::Connect { .. } | Self::Request { .. } | Self::NoJetStream { .. } => true,
-            Self::StreamMismatch { .. } => false,
+            Self::Connect { .. } => "NATS cannot be reached".to_owned(),
+            Self::NoJetStream { .. } => "NATS has no JetStream for this account".to_owned(),
+            Self::Request { .. } | Self::StreamMismatch { .. } => self.to_string(),
         }
     }
 }
@@ -145,8 +152,7 @@ impl NatsBus {
             .name(name)
             .connection_timeout(REQUEST_TIMEOUT)
             .request_timeout(Some(REQUEST_TIMEOUT))
-            // A half-open connection is found out within two of them.
-            .ping_interval(Duration::from_secs(5))
+            .ping_interval(PING_EVERY)
             .max_reconnects(None)
             .reconnect_delay_callback(|attempt| {
                 RECONNECT_PAUSE.min(Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX))
@@ -295,8 +301,14 @@ fn is_no_responders(error: &(dyn Error + 'static)) -> bool {
 
 fn log_event(event: &async_nats::Event) {
     match event {
-        async_nats::Event::Connected => tracing::info!("connected to NATS"),
-        async_nats::Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
+        async_nats::Event::Connected => {
+            gauge!(telemetry::NATS_UP).set(1.0);
+            tracing::info!("connected to NATS");
+        }
+        async_nats::Event::Disconnected => {
+            gauge!(telemetry::NATS_UP).set(0.0);
+            tracing::warn!("the connection to NATS is lost");
+        }
         async_nats::Event::LameDuckMode
         | async_nats::Event::Draining
         | async_nats::Event::Closed

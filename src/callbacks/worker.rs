@@ -26,6 +26,7 @@ use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::store::StoreError;
 use crate::store::callbacks::{AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, Lane};
+use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::gauge;
@@ -37,6 +38,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// What the worker waits for, as the table of tasks tells it.
+const CLAIMING: &str = "claiming";
+const RECORDING: &str = "recording";
 /// Rounds follow each other no faster, so that under load each claims many deliveries at once.
 const PACE: Duration = Duration::from_millis(5);
 /// How soon to look again when turns were short.
@@ -133,7 +137,7 @@ impl CallbackWorker {
     /// delivery log and is attempted again when its lease ends.
     ///
     /// # Errors
-    /// [`StoreError`] when the store fails in a way that waiting does not change. Everything else is waited for.
+    /// [`StoreError::Diverged`] when the database proves to be another one. Everything else is waited for.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
         let (results, finished) = mpsc::channel(self.options.concurrency.max(1));
         let work = async {
@@ -172,9 +176,12 @@ impl CallbackWorker {
             let pause = match self.round(&mut turns, &results).await {
                 Ok(pause) => {
                     backoff = BACKOFF.0;
+                    task_states::goes_on(CLAIMING);
                     pause
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_proven() => return Err(error),
+                Err(error) => {
+                    task_states::waits(CLAIMING, &error);
                     tracing::warn!(
                         error = telemetry::chain(&error),
                         "callbacks cannot be claimed now"
@@ -187,7 +194,6 @@ impl CallbackWorker {
                     }
                     continue;
                 }
-                Err(error) => return Err(error),
             };
             if !pause.is_zero() {
                 tokio::select! {
@@ -291,9 +297,10 @@ impl CallbackWorker {
         while finished.recv_many(&mut records, RECORD_BATCH).await > 0 {
             let mut backoff = BACKOFF.0;
             while let Err(error) = self.store.record(&records).await {
-                if !error.is_transient() {
+                if error.is_proven() {
                     return Err(error);
                 }
+                task_states::waits(RECORDING, &error);
                 tracing::warn!(
                     error = telemetry::chain(&error),
                     "callback attempts cannot be recorded now"
@@ -301,6 +308,7 @@ impl CallbackWorker {
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF.1);
             }
+            task_states::goes_on(RECORDING);
             records.clear();
         }
         Ok(())

@@ -7,11 +7,11 @@ use super::jwks::KeysState;
 use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
 use crate::clock::SharedClock;
-use crate::panics::Panics;
 use crate::proofs::guard::Guard;
 use crate::store::witness::Witness;
 use crate::store::writer::WriterHealth;
 use crate::store::{ReadStore, StoreError};
+use crate::task_states::{TaskState, TaskStates};
 use crate::telemetry::Metrics;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -53,8 +53,8 @@ pub struct Probes {
     pub metrics: Metrics,
     /// The storage roots.
     pub roots: Arc<StorageRoots>,
-    /// The background tasks that panic.
-    pub panics: Panics,
+    /// How the background tasks get on.
+    pub tasks: TaskStates,
     /// Cancelled when the service stops: it is not ready for new work then.
     pub stopping: CancellationToken,
 }
@@ -92,7 +92,7 @@ impl Probes {
             .into_iter()
             .chain(keys)
             .chain(self.roots.warnings())
-            .chain(self.panics.warnings())
+            .chain(self.tasks.warnings())
             .collect()
     }
 }
@@ -131,10 +131,37 @@ pub struct Readiness {
     pub storage: &'static str,
     /// `ok` or `moved`: whether the machine's clock goes with the time that passes.
     pub clock: &'static str,
+    /// How each background task gets on.
+    pub tasks: Vec<TaskRow>,
     /// Why the service is not ready, one sentence each.
     pub reasons: Vec<String>,
     /// What somebody should look at although the service is ready, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// How a background task gets on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskRow {
+    /// The task.
+    pub task: String,
+    /// `running`; `waiting` while it tries again what failed; or `restarting`: it ended or panicked and is started again.
+    pub state: &'static str,
+    /// Since when.
+    pub since: String,
+    /// What failed last, as long as it is not over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<TaskState> for TaskRow {
+    fn from(row: TaskState) -> Self {
+        Self {
+            task: row.task,
+            state: row.state.as_str(),
+            since: row.since.to_rfc3339_opts(SecondsFormat::Millis, true),
+            error: row.error,
+        }
+    }
 }
 
 /// The process lives; nothing else is asked.
@@ -222,6 +249,7 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
             KeysState::Stale => "stale",
             KeysState::Unavailable => "unavailable",
         }),
+        tasks: probes.tasks.rows().into_iter().map(TaskRow::from).collect(),
         reasons,
         warnings: probes.warnings(store).await,
     });

@@ -7,13 +7,25 @@ use super::health::{self, Probes};
 use super::host::one_host;
 use super::observe::observe;
 use super::parameters::known_only;
-use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges};
+use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges, server};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{delete, get, post};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
+
+/// What those are answered for whom there is no place: the probes, so that whoever keeps the service running sees it, and 503.
+pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(probes)
+        .fallback(|| async { server::no_place() })
+        .layer(axum::middleware::from_fn(one_host))
+        .layer(axum::middleware::from_fn_with_state(clock, observe));
+    with_envelope(routes, errors)
+}
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
 pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {

@@ -17,6 +17,7 @@ use crate::merkle::tree::{Edge, TileHash};
 use crate::store::proofs::{ProofStore, StoredCheckpoint};
 use crate::store::witness::{Signed, Witness};
 use crate::store::{CoordinationStore, ReadStore};
+use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,10 +157,12 @@ impl Checkpointer {
     /// Runs until `stop`, then signs what is committed, keeps it in the guard, and gives the lease back.
     ///
     /// # Errors
-    /// [`ProofError`] when the log is not what was signed: nothing may be appended to it then, and the whole process is told.
+    /// [`ProofError`] that is proven, when the log is not what was signed: nothing may be appended to it then, and the whole process is told.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ProofError> {
         let ended = self.sign_until(stop).await;
-        if let Err(error) = &ended {
+        if let Err(error) = &ended
+            && error.is_proven()
+        {
             self.witness.declare(telemetry::chain(error));
         }
         ended
@@ -172,13 +175,16 @@ impl Checkpointer {
             let (pause, poll) = match self.round().await {
                 Ok(()) => {
                     backoff.reset();
+                    task_states::goes_on(LEASE);
                     if self.signing.is_some() {
                         (self.settings.every, self.settings.poll)
                     } else {
                         (self.settings.watch, Duration::ZERO)
                     }
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_proven() => return Err(error),
+                Err(error) => {
+                    task_states::waits(LEASE, &error);
                     if !backoff.is_failing() {
                         tracing::warn!(error = %telemetry::chain(&error), "the log cannot be signed for now");
                     }
@@ -188,7 +194,6 @@ impl Checkpointer {
                     self.asked = None;
                     (backoff.next_pause(), self.settings.poll)
                 }
-                Err(error) => return Err(error),
             };
             tokio::select! {
                 () = stop.cancelled() => break,

@@ -32,6 +32,7 @@ use crate::merkle::checkpoint::CheckpointError;
 use crate::merkle::note::{InvalidKey, NoteError};
 use crate::merkle::tree::EdgeMismatch;
 use crate::store::{Hash, StoreError};
+use crate::task_states::TaskFailure;
 use std::path::PathBuf;
 
 /// Why the ledger does not vouch for its log.
@@ -228,6 +229,61 @@ impl ProofError {
             | Self::Forked
             | Self::Running
             | Self::Keyring(_) => false,
+        }
+    }
+}
+
+impl TaskFailure for ProofError {
+    fn is_proven(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_proven(),
+            Self::OtherKey { .. }
+            | Self::Origin { .. }
+            | Self::StoredCheckpoint { .. }
+            | Self::Edge(_)
+            | Self::Entry { .. }
+            | Self::Missing { .. }
+            | Self::Head { .. }
+            | Self::Signed { .. }
+            | Self::RolledBack { .. }
+            | Self::OtherLog { .. }
+            | Self::BeforeFork { .. }
+            | Self::TooFarAhead { .. }
+            | Self::Forked => true,
+            // They say something of a file, a key or another process, and nothing of the log.
+            Self::Key { .. }
+            | Self::Note(_)
+            | Self::OtherGuard { .. }
+            | Self::Guard { .. }
+            | Self::GuardFile { .. }
+            | Self::Running
+            | Self::Keyring(_) => false,
+        }
+    }
+
+    fn brief(&self) -> String {
+        match self {
+            Self::Store(error) => error.brief(),
+            Self::OtherGuard { .. } | Self::Guard { .. } | Self::GuardFile { .. } => {
+                "the guard file cannot be used".to_owned()
+            }
+            Self::Key { .. }
+            | Self::OtherKey { .. }
+            | Self::Origin { .. }
+            | Self::Note(_)
+            | Self::StoredCheckpoint { .. }
+            | Self::Edge(_)
+            | Self::Entry { .. }
+            | Self::Missing { .. }
+            | Self::Head { .. }
+            | Self::Signed { .. }
+            | Self::RolledBack { .. }
+            | Self::OtherLog { .. }
+            | Self::BeforeFork { .. }
+            | Self::TooFarAhead { .. }
+            | Self::Forked
+            | Self::Running
+            | Self::Keyring(_) => self.to_string(),
         }
     }
 }

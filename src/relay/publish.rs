@@ -21,12 +21,13 @@ use super::outgoing::{Fence, Outgoing};
 use super::resume::{Finder, Place};
 use super::stored::last_on;
 use super::window::{Answer, Broken, Sent, Window};
-use super::{NAME, RelaySettings};
+use super::{NAME, PUBLISHING, RelaySettings};
 use crate::bus::cloud_event::Source;
 use crate::bus::health::RelayState;
 use crate::bus::nats::{NatsBus, NatsError};
 use crate::bus::{BusError, CommitSignal, LogAccess};
 use crate::store::Position;
+use crate::task_states;
 use crate::telemetry;
 use futures::StreamExt;
 use metrics::{counter, gauge};
@@ -215,6 +216,7 @@ impl Publisher {
                 self.save().await?;
             }
             if window.acks.is_empty() {
+                task_states::goes_on(PUBLISHING);
                 gauge!(telemetry::RELAY_LAG_POSITIONS).set(0.0);
                 let pause = if self.published() > self.saved {
                     SAVE_EVERY.saturating_sub(since_saved).min(poll)
@@ -364,6 +366,7 @@ impl Publisher {
 
     /// An event is on the stream; `last` is set when it is the last message there.
     fn advance(&mut self, sent: &Sent, at: Option<u64>, last: bool) {
+        task_states::goes_on(PUBLISHING);
         let scanned = match (at, self.certain) {
             (Some(at), _) if last => at,
             (_, Some(place)) => place.scanned,

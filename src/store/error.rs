@@ -1,6 +1,7 @@
 //! What a store can fail with, and whether to try again.
 
 use super::witness::Divergence;
+use crate::task_states::TaskFailure;
 use std::time::Duration;
 
 /// A failed storage operation.
@@ -96,7 +97,9 @@ impl StoreError {
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed => true,
+                | sqlx::Error::WorkerCrashed
+                // A row that every ledger has, and that was there before: said by a disk that fails while it is read back.
+                | sqlx::Error::RowNotFound => true,
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
                 _ => false,
             },
@@ -176,6 +179,16 @@ impl StoreError {
             | Self::Unready { .. }
             | Self::TimedOut { .. } => self.to_string(),
         }
+    }
+}
+
+impl TaskFailure for StoreError {
+    fn is_proven(&self) -> bool {
+        matches!(self, Self::Diverged(_))
+    }
+
+    fn brief(&self) -> String {
+        Self::brief(self)
     }
 }
 

@@ -23,10 +23,11 @@ use crate::harness::server::{Backend, Server};
 use crate::store_contract::{OnPostgres, OnSqlite};
 
 /// A small file system.
-struct SmallDisk(TempDir);
+pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount(mebibytes: u32) -> Option<Self> {
+    /// Mounts one of this size; nothing where that is not allowed.
+    pub fn mount(mebibytes: u32) -> Option<Self> {
         let place = tempfile::Builder::new()
             .prefix("archive-ledger-disk-")
             .tempdir()
@@ -46,12 +47,13 @@ impl SmallDisk {
             .then_some(Self(place))
     }
 
-    fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut ballast = std::fs::File::create(self.path().join("ballast")).unwrap();
         for size in [1 << 16, 1 << 12, 1] {
             let piece = vec![7; size];
@@ -59,7 +61,8 @@ impl SmallDisk {
         }
     }
 
-    fn make_room(&self) {
+    /// Gives it back.
+    pub fn make_room(&self) {
         std::fs::remove_file(self.path().join("ballast")).unwrap();
     }
 }

@@ -35,6 +35,7 @@
 //! | a standard error that is full, closed or read by nobody | `lost_logs` | both |
 //! | a fork: what is lost, what names it, who sleeps through it | `proofs::forked`, `proofs::forked_losses` | both |
 //! | a full disk | `disk_full` (root only) | both |
+//! | descriptors, connections or a guard disk that run out; a NATS that stands still | `exhaustion` | both |
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on says where by panicking"
@@ -53,6 +54,7 @@ mod disk_full;
 mod divergence;
 mod environment;
 mod events;
+mod exhaustion;
 mod foreign_files;
 mod harness;
 mod import;

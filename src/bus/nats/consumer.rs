@@ -11,6 +11,7 @@ use crate::bus::{
     Backoff, BusError, BusEvent, Handler, HandlerError, count_handled, find_in_log, park_event,
 };
 use crate::store::{Position, ReadStore, StoreError};
+use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use archive_ledger_domain::EventName;
 use async_nats::jetstream::consumer::pull::{Config, MessagesErrorKind, Stream as Messages};
@@ -24,6 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
+
+/// What a consumer waits for, as the table of tasks tells it; else it is the name of the events.
+const LOOKING_UP: &str = "looking up messages";
 
 /// How many messages are looked up and handed over at once.
 const BATCH: usize = 256;
@@ -65,12 +69,11 @@ impl NatsConsumer {
         Self { bus, handler, reads }
     }
 
-    /// Runs until `shutdown`. A server or database that is away is waited for; a stream or consumer that was deleted is
-    /// created again.
+    /// Runs until `shutdown`. A server or database that is away is waited for, and so is a stream that cannot hold the events; a
+    /// stream or consumer that was deleted is created again.
     ///
     /// # Errors
-    /// [`BusError`] for what waiting does not change: the stream was replaced by one that cannot hold the events, or the log
-    /// cannot be read.
+    /// [`BusError::Store`] when the database proves to be another one.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BusError> {
         try_join_all(
             self.handler
@@ -90,10 +93,14 @@ impl NatsConsumer {
                 opened = self.open(name) => match opened {
                     Ok(messages) => {
                         backoff.reset();
+                        task_states::goes_on(name.as_str());
                         self.consume(name, messages, shutdown).await?
                     }
-                    Err(error) if error.is_transient() => Some(error.into()),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        let brief = error.brief();
+                        task_states::waits_for(name.as_str(), || brief);
+                        Some(error.into())
+                    }
                 },
             };
             if let Some(error) = failure {
@@ -276,9 +283,13 @@ impl NatsConsumer {
         let mut backoff = Backoff::new();
         let found = loop {
             match find_in_log(&*self.reads, &positions).await {
-                Ok(found) => break found,
-                Err(error) if !error.is_transient() => return Err(error),
+                Ok(found) => {
+                    task_states::goes_on(LOOKING_UP);
+                    break found;
+                }
+                Err(error) if error.is_proven() => return Err(error),
                 Err(error) => {
+                    task_states::waits(LOOKING_UP, &error);
                     if !backoff.is_failing() {
                         tracing::warn!(
                             consumer = self.handler.name(),

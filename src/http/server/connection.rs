@@ -9,6 +9,7 @@
 //!   that is closed with something unread takes the answer back.
 //! - When the service stops, the time to finish is for requests that have been read. One that has come half is closed.
 
+use super::places::Place;
 use super::request_body::{Answer, Leftover};
 use super::wire::{Progress, Wire};
 use crate::http::envelope::ErrorContext;
@@ -51,51 +52,96 @@ const LINGER: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(250);
 
+/// When to come again where there was no place.
+const NO_PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the one request of a connection beyond those that are served may take to come, and to be answered.
+const BEYOND_HEAD: Duration = Duration::from_secs(2);
+const BEYOND: Duration = Duration::from_secs(10);
+
 /// What all connections have in common.
 pub(super) struct Connections {
     http: http1::Builder,
+    http_beyond: http1::Builder,
     routes: Router,
+    /// What those are answered that are beyond the ones that are served.
+    beyond: Router,
     errors: ErrorContext,
     stop: CancellationToken,
 }
 
 impl Connections {
     pub(super) fn new(
-        routes: Router,
+        (routes, beyond): (Router, Router),
         errors: ErrorContext,
         head_timeout: Duration,
         stop: CancellationToken,
     ) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+        let mut http_beyond = http.clone();
+        http_beyond
+            .keep_alive(false)
+            .header_read_timeout(head_timeout.min(BEYOND_HEAD));
         Self {
             http,
+            http_beyond,
             routes,
+            beyond,
             errors,
             stop,
         }
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        if !place.is_beyond() {
+            self.converse(stream, peer, &place, &self.http, &self.routes)
+                .await;
+            return;
+        }
+        let conversation = self.converse(stream, peer, &place, &self.http_beyond, &self.beyond);
+        if tokio::time::timeout(BEYOND, conversation).await.is_err() {
+            tracing::debug!("a connection beyond those that are served was cut off");
+        }
+    }
+
+    /// Says that there is no place, without one: what was asked is not waited for.
+    pub(super) fn turn_away(&self, stream: &TcpStream) {
+        let mut asked = [0; 8 * 1024];
+        // A socket that is closed with something unread takes the answer back.
+        let read = stream.try_read(&mut asked).unwrap_or(0);
+        let head_only = asked[..read].starts_with(b"HEAD ");
+        // A few hundred bytes, which a new socket takes; one that does not has nobody who reads.
+        let _ = stream.try_write(&self.errors.message(&no_place(), head_only));
+    }
+
+    async fn converse(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: &Place,
+        http: &http1::Builder,
+        routes: &Router,
+    ) {
         // Answers are small and whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::clone(&place.progress);
         let stream = CutOff::new(stream, WRITE_STALL, self.stop.clone());
         let wire = Wire::new(stream, Arc::clone(&progress), self.errors.clone());
         let service = hyper::service::service_fn(|request| {
             Box::pin(answer(
-                self.routes.clone(),
+                routes.clone(),
                 request,
                 peer,
                 Arc::clone(&progress),
                 self.stop.clone(),
             ))
         });
-        let mut connection = self.http.serve_connection(TokioIo::new(wire), service);
+        let mut connection = http.serve_connection(TokioIo::new(wire), service);
         let mut outcome = tokio::select! {
             outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
-            () = self.stop.cancelled() => None,
+            () = place.give_up.cancelled() => None,
         };
         if outcome.is_none() {
             Pin::new(&mut connection).graceful_shutdown();
@@ -141,6 +187,14 @@ impl Connections {
                 Ok(Ok(_) | Err(_)) | Err(_) => return,
             }
         }
+    }
+}
+
+/// What those are told who find no place.
+pub(super) fn no_place() -> ApiError {
+    ApiError::TemporaryFailure {
+        retry_after: NO_PLACE_RETRY_AFTER,
+        cause: Some("all connections are in use (--max-connections)".into()),
     }
 }
 

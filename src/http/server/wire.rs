@@ -8,21 +8,37 @@ use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The longest head that the library writes for an answer of its own.
 const BARE_MAX: usize = 256;
 
 /// How far the requests of a connection have come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
+    began: Instant,
+    /// When the last request was answered, in milliseconds since then; 0 where there was none.
+    answered: AtomicU64,
     /// Something has come since the last request was read to its end.
     receiving: AtomicBool,
     /// A request's head was read, and it is not answered yet.
     serving: AtomicBool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            answered: AtomicU64::new(0),
+            receiving: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Progress {
@@ -42,12 +58,21 @@ impl Progress {
 
     /// The request is answered, and another one may follow.
     pub(super) fn is_answered(&self) {
+        let after = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.answered.store(after, Ordering::Relaxed);
         self.serving.store(false, Ordering::Relaxed);
     }
 
     /// Whether a part of a request has come, and not all of it.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::Relaxed)
+    }
+
+    /// Since when nothing has come and nothing is to be answered; `None` while something is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let busy = self.is_receiving() || self.serving.load(Ordering::Relaxed);
+        let answered = Duration::from_millis(self.answered.load(Ordering::Relaxed));
+        (!busy).then(|| self.began + answered)
     }
 
     /// Whether that is a part of its head.

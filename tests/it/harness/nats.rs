@@ -56,6 +56,21 @@ impl Nats {
         self.end("KILL").await;
     }
 
+    /// Stops the server where it stands (`SIGSTOP`).
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let mut process = self.process.lock().unwrap();
+        process.as_mut().expect("the server is not running").signal(name);
+    }
+
     /// Starts the server again: same store, same port. A running one is stopped first.
     pub async fn restart(&self) {
         self.stop().await;

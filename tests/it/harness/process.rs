@@ -108,6 +108,14 @@ impl Guarded {
         }
     }
 
+    /// The number of the process itself, the first child of the shell that guards it.
+    pub fn child_id(&self) -> u32 {
+        let guard = self.guard.id();
+        let path = format!("/proc/{guard}/task/{guard}/children");
+        let children = std::fs::read_to_string(path).unwrap();
+        children.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Closes the pipe without a word, as the kernel does when the test process is killed.
     pub fn abandon(&mut self) {
         self.orders = None;

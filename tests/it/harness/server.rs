@@ -42,6 +42,8 @@ pub struct Builder {
     env: Vec<(String, String)>,
     program: PathBuf,
     said: Option<PathBuf>,
+    /// The most file descriptors that the process may have; the caller's limit unless it is named.
+    descriptors: Option<u32>,
 }
 
 impl Builder {
@@ -54,6 +56,12 @@ impl Builder {
     /// Has another program start it, which gets the arguments.
     pub fn through(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
+        self
+    }
+
+    /// Lets it have so many file descriptors at the most.
+    pub fn with_descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
         self
     }
 
@@ -120,6 +128,7 @@ impl Builder {
             env: self.env,
             program: self.program,
             said: self.said,
+            descriptors: self.descriptors,
             client: client(),
             process: Mutex::new(None),
         };
@@ -206,6 +215,7 @@ pub struct Server {
     program: PathBuf,
     /// Where its output goes instead of `log`.
     said: Option<PathBuf>,
+    descriptors: Option<u32>,
     client: Client,
 }
 
@@ -224,6 +234,7 @@ impl Server {
             env: Vec::new(),
             program: BINARY.into(),
             said: None,
+            descriptors: None,
         }
     }
 
@@ -238,6 +249,7 @@ impl Server {
             env: self.env.clone(),
             program: BINARY.into(),
             said: None,
+            descriptors: self.descriptors,
         }
     }
 
@@ -321,6 +333,16 @@ impl Server {
         self.process.lock().unwrap().as_mut().and_then(Guarded::exit_code)
     }
 
+    /// The number of the process.
+    pub fn process_id(&self) -> u32 {
+        self.process
+            .lock()
+            .unwrap()
+            .as_ref()
+            .expect("the service is not running")
+            .child_id()
+    }
+
     /// The service's data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.place.data_dir()
@@ -363,8 +385,14 @@ impl Server {
         args.push(format!("127.0.0.1:{}", self.port).into());
         args.extend(self.place.flags());
         args.extend(self.args.iter().cloned());
+        let mut program = &*self.program;
+        if let Some(descriptors) = self.descriptors {
+            let limited = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+            args.splice(0..0, ["-c".into(), limited.into(), program.into()]);
+            program = Path::new("sh");
+        }
         let mut process = Guarded::start(&Spec {
-            program: &self.program,
+            program,
             args: &args,
             env: &self.env,
             home: self.place.home.path(),

@@ -1,0 +1,61 @@
+//! Checks, before anything is appended, that the log is what was signed, with the key that signed it.
+
+use super::backend::Store;
+use super::start_error::{StartError, refuse};
+use super::used_key;
+use crate::config::Config;
+use crate::proofs::guard::Guard;
+use crate::proofs::{self, Identity, Started};
+use crate::secret_files;
+use std::sync::Arc;
+
+/// The seed of the key that this ledger is signed with; a new one only for a ledger that was never signed.
+pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 32], StartError> {
+    let proofs = store.proofs();
+    let remembered = Identity::remembered(&*proofs)
+        .await
+        .map_err(|error| refuse(config, error))?;
+    if remembered.is_none() {
+        used_key::refuse_second_history(config, store).await?;
+    }
+    let path = &config.ledger_key_file;
+    let seed =
+        secret_files::ledger_seed(path, remembered.is_none()).map_err(|source| StartError::SecretFile {
+            option: "--ledger-key-file",
+            source,
+        })?;
+    seed.ok_or_else(|| StartError::LedgerKeyMissing {
+        path: path.display().to_string(),
+        expected: remembered
+            .and_then(|(origins, _)| origins.last().map(ToString::to_string))
+            .unwrap_or_default(),
+    })
+}
+
+/// Checks that the log is what was signed. From then on every connection is compared with what was found.
+pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, StartError> {
+    let seed = ledger_seed(config, store).await?;
+    let guard = Guard::new(config.guard_file.clone());
+    let (proofs, reads) = (store.proofs(), store.reads());
+    let started = proofs::start(&*proofs, &*reads, &seed, &config.service.domain, guard)
+        .await
+        .map_err(|error| refuse(config, error))?;
+    used_key::refuse_before_fork(config, &started.identity)?;
+    used_key::mark(
+        config,
+        started.identity.verifier(),
+        store.known_ledger_id().await?,
+    );
+    let witness = store.witness();
+    witness.serves(started.identity.ledger());
+    if let Some(mark) = started.mark {
+        witness.acknowledge(mark);
+    }
+    if let Some(signed) = started.signed {
+        witness.publish(signed);
+    }
+    let (guard, identity) = (started.guard.clone(), Arc::clone(&started.identity));
+    // A guard that cannot be read now is the checkpointer's to tell.
+    witness.guarded_by(move || guard.signed(&identity).ok().flatten());
+    Ok(started)
+}

@@ -1,0 +1,207 @@
+//! Callers who take connections and give none back.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+use super::{HEALED_WITHIN, delete, healed, nothing_is_lost, readiness};
+use crate::harness::server::Server;
+use crate::harness::{eventually, on_both_backends};
+
+const HALF: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+
+fn address(server: &Server) -> String {
+    server.url("").trim_start_matches("http://").to_owned()
+}
+
+async fn connect(server: &Server) -> TcpStream {
+    let connecting = TcpStream::connect(address(server));
+    let connected = tokio::time::timeout(Duration::from_secs(30), connecting).await;
+    connected.expect("nobody accepts").unwrap()
+}
+
+/// What comes until the service hangs up.
+async fn rest(connection: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let reading = connection.read_to_end(&mut bytes);
+    // A connection that is reset says no more either.
+    let _ = tokio::time::timeout(Duration::from_secs(60), reading)
+        .await
+        .expect("the service kept the connection open");
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn ask(server: &Server, line: &str) -> String {
+    let mut connection = connect(server).await;
+    let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    rest(&mut connection).await
+}
+
+fn is_turned_away(answer: &str) {
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{answer:?}"));
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 503 "), "{answer}");
+    assert!(
+        head.contains("retry-after: 1") && head.contains("connection: close"),
+        "{answer}"
+    );
+    assert!(head.contains("x-request-id: "), "{answer}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["error"]["id"], "temporaryFailure");
+}
+
+on_both_backends! {
+    async fn idle_connections_beyond_the_descriptors_end_nothing(backend: Backend) {
+        for (descriptors, callers) in [(256, 300), (1_024, 1_120)] {
+            let server = Server::builder(backend).with_descriptors(descriptors).start().await;
+            let token = server.token(&["--role", "admin"]).await;
+            let mut acknowledged: Vec<Uuid> = Vec::new();
+            let mut idle = Vec::new();
+            for number in 0..callers {
+                idle.push(connect(&server).await);
+                if number % 50 == 0 {
+                    let (id, answered) = delete(&server, &token).await;
+                    let expected = [Some(StatusCode::CREATED), Some(StatusCode::SERVICE_UNAVAILABLE)];
+                    assert!(expected.contains(&answered), "{answered:?} with {number} callers");
+                    acknowledged.extend((answered == Some(StatusCode::CREATED)).then_some(id));
+                }
+            }
+            // They keep their connections, and somebody else asks.
+            for _ in 0..20 {
+                let id = eventually("a command is taken", HEALED_WITHIN, || async {
+                    let (id, answered) = delete(&server, &token).await;
+                    (answered == Some(StatusCode::CREATED)).then_some(id)
+                });
+                acknowledged.push(id.await);
+            }
+            assert!(readiness(&server).await.is_some());
+            acknowledged.push(healed(&server, &token).await);
+            drop(idle);
+            acknowledged.push(healed(&server, &token).await);
+            nothing_is_lost(&server, &token, &acknowledged).await;
+        }
+    }
+
+    async fn a_caller_beyond_the_most_connections_is_told_so_and_the_probes_are_answered(backend: Backend) {
+        let server = Server::builder(backend)
+            .arg("--max-connections")
+            .arg("4")
+            .arg("--request-timeout")
+            .arg("60s")
+            .start()
+            .await;
+        // None of them is idle.
+        let mut busy = Vec::new();
+        let began = Instant::now();
+        loop {
+            let mut connection = connect(&server).await;
+            connection.write_all(HALF).await.unwrap();
+            busy.push(connection);
+            if ask(&server, "GET /nowhere").await.starts_with("HTTP/1.1 503 ") {
+                break;
+            }
+            assert!(began.elapsed() < HEALED_WITHIN, "{} callers are served", busy.len());
+        }
+        for line in ["GET /api/admin/archived/backups", "POST /api/admin/archived/backups", "GET /nowhere", "DELETE /healthz"] {
+            let answer = ask(&server, line).await;
+            if line.starts_with("DELETE /healthz") {
+                assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+            } else {
+                is_turned_away(&answer);
+            }
+        }
+        let head = ask(&server, "HEAD /api/admin/archived/backups").await;
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.ends_with("\r\n\r\n"), "{head}");
+        for probe in ["/healthz", "/readyz"] {
+            let answer = ask(&server, &format!("GET {probe}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        // So many that there is no room to ask them what they want.
+        let mut crowd = Vec::new();
+        for _ in 0..64 {
+            let mut connection = connect(&server).await;
+            // Turned away before it has said anything, perhaps.
+            let _ = connection.write_all(HALF).await;
+            crowd.push(connection);
+        }
+        let mut last = connect(&server).await;
+        is_turned_away(&rest(&mut last).await);
+        assert_eq!(server.exit_code(), None, "{}", server.log());
+    }
+
+    async fn connections_that_are_idle_make_room_and_those_that_are_served_stay(backend: Backend) {
+        let server = Server::builder(backend).arg("--max-connections").arg("4").start().await;
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            let mut connection = eventually("there is a place", HEALED_WITHIN, || async {
+                let mut connection = connect(&server).await;
+                connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.ok()?;
+                let mut answer = [0; 4096];
+                let read = connection.read(&mut answer).await.ok()?;
+                let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+                (answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close")).then_some(connection)
+            })
+            .await;
+            // The second is in the midst of a request from here on.
+            if open.len() == 1 {
+                connection.write_all(HALF).await.unwrap();
+            }
+            open.push(connection);
+        }
+        eventually("a newcomer is served", HEALED_WITHIN, || async {
+            let answer = ask(&server, "GET /metrics").await;
+            answer.starts_with("HTTP/1.1 200 ").then_some(())
+        })
+        .await;
+        // The first had been idle longest.
+        assert_eq!(open[0].read(&mut [0; 16]).await.unwrap(), 0);
+        open[1].write_all(b"\r\n\r\n").await.unwrap();
+        let mut answer = [0; 16];
+        open[1].read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    }
+
+    async fn two_thousand_callers_at_once_are_all_heard(backend: Backend) {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        if allowed.is_ok_and(|allowed| allowed.trim().parse().is_ok_and(|allowed: u32| allowed < 2_100)) {
+            eprintln!("skipped: the system lets fewer callers wait");
+            return;
+        }
+        let server = Server::start(backend).await;
+        // It accepts nobody meanwhile: whoever is not let wait would not be connected.
+        server.pause();
+        let callers = futures::future::join_all((0..2_000).map(|_| connect(&server))).await;
+        server.resume();
+        drop(callers);
+        let token = server.token(&["--role", "admin"]).await;
+        healed(&server, &token).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_connections_than_descriptors_are_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [(
+        "ARCHIVE_LEDGER_DATA_DIR".to_owned(),
+        folder.path().join("data").display().to_string(),
+    )];
+    let output = crate::harness::server::run_binary(
+        &["serve", "--listen", "127.0.0.1:0", "--max-connections", "1000000"],
+        &env,
+        folder.path(),
+    )
+    .await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("--max-connections: 1000000 connections need"),
+        "{said}"
+    );
+}
