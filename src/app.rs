@@ -9,6 +9,7 @@ mod ledger;
 mod ledger_id;
 mod roots;
 mod serve;
+mod shared_setup;
 mod start;
 mod start_error;
 mod tasks;

@@ -25,6 +25,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod relay;
 pub mod secret_files;
+pub mod shared_setup;
 pub mod small_files;
 pub mod store;
 pub mod task_states;

@@ -77,6 +77,8 @@ pub const EVENT_STREAMS: &str = "archive_ledger_event_streams";
 pub const UNREADABLE_TOTAL: &str = "archive_ledger_unreadable_total";
 /// Gauge: 1 where the key set for tokens (`--jwks`) was had when last asked for, else 0.
 pub const JWKS_UP: &str = "archive_ledger_jwks_up";
+/// Gauge: other instances that are set up differently, by `what` must be the same.
+pub const INSTANCES_DIFFER: &str = "archive_ledger_instances_differ";
 /// Counter: log lines that standard error did not take.
 pub const LOG_LINES_LOST_TOTAL: &str = "archive_ledger_log_lines_lost_total";
 /// Counter: answered requests by `method`, `route` (the pattern, never the path) and `status`.
@@ -262,6 +264,10 @@ fn describe() {
     describe_counter!(CALLBACK_ATTEMPTS_TOTAL, "Callback attempts by outcome");
     describe_gauge!(JWKS_UP, "Whether the key set for tokens can be had");
     describe_gauge!(EVENT_STREAMS, "Streams of events that are open");
+    describe_gauge!(
+        INSTANCES_DIFFER,
+        "Other instances that are set up differently, by what must be the same"
+    );
     describe_counter!(LOG_LINES_LOST_TOTAL, "Log lines that standard error did not take");
     describe_counter!(
         UNREADABLE_TOTAL,

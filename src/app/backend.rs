@@ -9,6 +9,7 @@ use crate::store::claims::ClaimStore;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::clock_moves::ClockMoveStore;
 use crate::store::forks::ForkStore;
+use crate::store::instance_marks::InstanceMarkStore;
 use crate::store::keys::KeyStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::proofs::ProofStore;
@@ -204,6 +205,15 @@ impl Store {
     /// Removes what is finished.
     #[must_use]
     pub fn retention(&self) -> Arc<dyn RetentionStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What instances must have in common.
+    #[must_use]
+    pub fn instance_marks(&self) -> Arc<dyn InstanceMarkStore> {
         match self {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),

@@ -6,7 +6,7 @@ use super::start::{self, Opened};
 use super::start_error::{StartError, store_option};
 use super::tasks::{TaskError, Tasks};
 use super::tidy::{move_log, tidy};
-use super::{clock_watch, consumers};
+use super::{clock_watch, consumers, shared_setup};
 use crate::bus::CommitSignal;
 use crate::bus::cloud_event::Source;
 use crate::bus::health::{BusHealth, RelayState};
@@ -89,6 +89,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tasks.spawn("the key set's keeping", move |stop| {
         auth::keep_keys(Arc::clone(&keys), stop)
     });
+    let setup = shared_setup::start(&mut tasks, &opened, &config)?;
     let probes = Probes {
         reads: opened.store.reads(),
         witness: Arc::clone(&witness),
@@ -100,6 +101,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         metrics: metrics.clone(),
         roots: Arc::clone(&opened.roots),
         tasks: tasks.states(),
+        setup,
         stopping: stop_http.clone(),
     };
     let (clock, moves) = (Arc::clone(&opened.clock), opened.store.clock_moves());

@@ -8,6 +8,7 @@ use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
 use crate::clock::SharedClock;
 use crate::proofs::guard::Guard;
+use crate::shared_setup::Differences;
 use crate::store::witness::Witness;
 use crate::store::writer::WriterHealth;
 use crate::store::{ReadStore, StoreError};
@@ -55,6 +56,8 @@ pub struct Probes {
     pub roots: Arc<StorageRoots>,
     /// How the background tasks get on.
     pub tasks: TaskStates,
+    /// In what the instances differ.
+    pub setup: Differences,
     /// Cancelled when the service stops: it is not ready for new work then.
     pub stopping: CancellationToken,
 }
@@ -93,6 +96,7 @@ impl Probes {
             .chain(keys)
             .chain(self.roots.warnings())
             .chain(self.tasks.warnings())
+            .chain(self.setup.warnings())
             .collect()
     }
 }

@@ -21,6 +21,7 @@ mod columns;
 pub mod contract;
 pub mod error;
 pub mod forks;
+pub mod instance_marks;
 pub mod keys;
 pub mod postgres;
 pub mod proofs;

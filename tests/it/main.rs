@@ -66,6 +66,7 @@ mod reconcile;
 mod relay;
 mod routes;
 mod sealing;
+mod shared_setup;
 mod storage_roots;
 mod store_contract;
 mod store_crash;

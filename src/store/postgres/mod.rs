@@ -10,6 +10,7 @@ pub mod cleanup_jobs;
 mod clock_moves;
 pub mod coordination;
 mod forks;
+mod instance_marks;
 mod keys;
 pub mod proofs;
 pub mod read;

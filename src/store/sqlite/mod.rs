@@ -15,6 +15,7 @@ mod clock_moves;
 pub mod coordination;
 mod file;
 mod forks;
+mod instance_marks;
 mod keys;
 pub mod proofs;
 pub mod read;
