@@ -3,9 +3,17 @@
 //! `Utc::now`, `Uuid::new_v4` and `Uuid::now_v7` are banned by clippy everywhere else, so that every time and id that
 //! reaches the log can be replaced by a test.
 
+mod database;
+
+pub use database::DatabaseClock;
+
 use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use uuid::Uuid;
+
+/// Clocks that differ by more are told of: instances' clocks differ a little.
+pub const SKEW_TOLD: TimeDelta = TimeDelta::seconds(5);
 
 /// Where the current time and fresh ids come from.
 ///
@@ -25,6 +33,29 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
 
     /// Takes the clock for right as it is now.
     fn accept(&self) {}
+
+    /// How far the machine's clock is ahead of the one that the service goes by; `None` where that is the machine's.
+    fn skew(&self) -> Option<TimeDelta> {
+        None
+    }
+
+    /// Takes note of what the database's clock showed at some moment of the time that has just passed.
+    fn observe(&self, _shown: DateTime<Utc>, _within: Duration) {}
+}
+
+/// A skew as it is told, where it is worth it.
+#[must_use]
+pub fn told_skew(clock: &dyn Clock) -> Option<String> {
+    let skew = clock.skew().filter(|skew| skew.abs() > SKEW_TOLD)?;
+    let side = if skew > TimeDelta::zero() {
+        "ahead of"
+    } else {
+        "behind"
+    };
+    Some(format!(
+        "the machine's clock is {} s {side} the database's, which the service goes by",
+        skew.abs().num_seconds()
+    ))
 }
 
 /// A clock that shows another time than the time that has passed makes it.
@@ -34,6 +65,20 @@ pub struct ClockMoved {
     pub expected: DateTime<Utc>,
     /// What it shows.
     pub shown: DateTime<Utc>,
+    /// Whose clock it is: the `machine`'s or the `database`'s.
+    pub whose: &'static str,
+}
+
+impl ClockMoved {
+    /// The machine's clock has moved.
+    #[must_use]
+    pub const fn of_the_machine(expected: DateTime<Utc>, shown: DateTime<Utc>) -> Self {
+        Self {
+            expected,
+            shown,
+            whose: "machine",
+        }
+    }
 }
 
 impl std::fmt::Display for ClockMoved {
@@ -41,7 +86,8 @@ impl std::fmt::Display for ClockMoved {
         let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
         write!(
             f,
-            "the machine's clock shows {}, and by the time that has passed it is {}",
+            "the {}'s clock shows {}, and by the time that has passed it is {}",
+            self.whose,
             text(self.shown),
             text(self.expected)
         )
@@ -122,7 +168,7 @@ impl Clock for WatchedClock {
 
     fn moved(&self) -> Option<ClockMoved> {
         let (expected, shown) = (to_micros(self.expected()), SystemClock.now());
-        ((shown - expected).abs() > DOUBTED).then_some(ClockMoved { expected, shown })
+        ((shown - expected).abs() > DOUBTED).then_some(ClockMoved::of_the_machine(expected, shown))
     }
 
     fn accept(&self) {

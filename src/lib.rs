@@ -20,6 +20,7 @@ pub mod keyring_check;
 pub mod ledger;
 pub mod merkle;
 pub mod numbering;
+pub mod patience;
 pub mod proofs;
 pub mod rebuild;
 pub mod reconcile;

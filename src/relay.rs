@@ -181,10 +181,9 @@ impl Relay {
     }
 
     async fn ask_for_lease(&self) -> Result<Option<u64>, StoreError> {
-        let now = self.log.clock.now();
         self.log
             .coordination
-            .acquire_lease(NAME, self.owner, now, self.settings.lease)
+            .acquire_lease(NAME, self.owner, self.settings.lease)
             .await
     }
 

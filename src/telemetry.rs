@@ -31,6 +31,8 @@ pub const TASK_UP: &str = "archive_ledger_task_up";
 pub const TASK_FAILURES_TOTAL: &str = "archive_ledger_task_failures_total";
 /// Gauge: 1 while the machine's clock goes with the time that passes, else 0.
 pub const CLOCK_OK: &str = "archive_ledger_clock_ok";
+/// Gauge: seconds that the machine's clock is ahead of the database's (behind, where negative), where that decides.
+pub const CLOCK_SKEW_SECONDS: &str = "archive_ledger_clock_skew_seconds";
 /// Gauge: seconds that the last event is dated ahead of the clock; 0 where it is not.
 pub const HEAD_AHEAD_SECONDS: &str = "archive_ledger_head_ahead_seconds";
 /// Gauge: 1 while the guard file can be kept, else 0.
@@ -200,6 +202,11 @@ fn describe() {
     describe_gauge!(
         CLOCK_OK,
         "Whether the machine's clock goes with the time that passes"
+    );
+    describe_gauge!(
+        CLOCK_SKEW_SECONDS,
+        Unit::Seconds,
+        "How far the machine's clock is ahead of the database's, which decides"
     );
     describe_gauge!(
         HEAD_AHEAD_SECONDS,

@@ -1,8 +1,9 @@
-//! Watches the machine's clock while the service runs, and lets an operator accept one that has moved.
+//! Watches the machine's clock, and the database's where that decides, while the service runs, and lets an operator accept one that
+//! has moved.
 
 use super::backend::Store;
 use super::start_error::{StartError, blame, store_option};
-use crate::clock::{Clock, ClockMoved, SharedClock, SystemClock};
+use crate::clock::{Clock, ClockMoved, SharedClock, SystemClock, told_skew};
 use crate::config::Config;
 use crate::store::audit::{Attempt, AttemptsWrite, AuditAction, Outcome};
 use crate::store::clock_moves::{Accepted, ClockMoveStore};
@@ -10,12 +11,18 @@ use crate::telemetry;
 use metrics::gauge;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How often the clock is looked at; commands look at it themselves.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// How often the database is asked for its time; whoever appends is told it anyway.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
+
+/// How long its answer is worth waiting for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long an acceptance waits for an instance to tell that its clock has moved.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -27,7 +34,9 @@ pub(super) async fn watch(
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut doubted: Option<(Uuid, ClockMoved)> = None;
+    let mut skew = Skew::default();
     while tokio::time::timeout(EVERY, stop.cancelled()).await.is_err() {
+        skew.look(&clock, &*moves).await;
         let moved = clock.moved();
         gauge!(telemetry::CLOCK_OK).set(if moved.is_some() { 0.0 } else { 1.0 });
         match (doubted, moved) {
@@ -69,6 +78,36 @@ pub(super) async fn watch(
         }
     }
     Ok(())
+}
+
+/// How far the machine's clock is from the database's.
+#[derive(Default)]
+struct Skew {
+    asked: Option<Instant>,
+    told: bool,
+}
+
+impl Skew {
+    /// Asks the database for its time when it is time to, and tells when the clocks part and when they agree again.
+    async fn look(&mut self, clock: &SharedClock, moves: &dyn ClockMoveStore) {
+        if self.asked.is_none_or(|asked| asked.elapsed() >= ASKED_EVERY) {
+            let asked = Instant::now();
+            self.asked = Some(asked);
+            // A database that is away is told of elsewhere; the time goes on meanwhile.
+            if let Ok(Ok(Some(shown))) = tokio::time::timeout(ANSWERED_WITHIN, moves.time()).await {
+                clock.observe(shown, asked.elapsed());
+            }
+        }
+        if let Some(skew) = clock.skew() {
+            gauge!(telemetry::CLOCK_SKEW_SECONDS).set(skew.as_seconds_f64());
+        }
+        match (told_skew(&**clock), self.told) {
+            (Some(skew), false) => tracing::warn!("{skew}"),
+            (None, true) => tracing::info!("the machine's clock agrees with the database's again"),
+            (Some(_), true) | (None, false) => return,
+        }
+        self.told = !self.told;
+    }
 }
 
 async fn end(moves: &dyn ClockMoveStore, id: Uuid, clock: &SharedClock) {

@@ -1,13 +1,13 @@
 //! From a configuration to a ledger that can record: store, schema, keyring, writer.
 
 use super::backend::{Store, connect};
-use super::start_error::StartError;
+use super::start_error::{StartError, blame, store_option};
 use super::used_key;
 use super::vouch::vouch;
 use super::writer_thread::Start;
 use crate::callbacks::target::CallbackPolicy;
 use crate::cleanup::roots::StorageRoots;
-use crate::clock::{SharedClock, WatchedClock};
+use crate::clock::{DatabaseClock, SharedClock, WatchedClock};
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::{Ledger, Parts};
@@ -16,6 +16,7 @@ use crate::store::repository::Repository;
 use crate::store::witness::Witness;
 use crate::telemetry;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -92,7 +93,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     store.migrate().await?;
     store.check_rights(true).await?;
     used_key::refuse_second_history(config, &store).await?;
-    let clock: SharedClock = Arc::new(WatchedClock::new());
+    let clock = clock(config, &store).await?;
     let keyring = Arc::new(super::keyring::open(config, &store, &clock).await?);
     let ledger_id = store.ledger_id(&clock).await?;
     let started = vouch(config, &store).await?;
@@ -107,9 +108,12 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     };
     let (handle, task, repository) = match &store {
         Store::Postgres(postgres) => {
-            let database = postgres.clone();
+            postgres.check_connections().await;
+            let (database, time) = (postgres.clone(), Arc::clone(&clock));
             let (handle, task) = start
-                .writer("--database-url", async move || database.appender().await)
+                .writer("--database-url", async move || {
+                    Ok(database.appender().await?.telling_time_to(time))
+                })
                 .await?;
             let repository = Repository::postgres(postgres, handle.clone(), Arc::clone(&clock));
             (handle, task, repository)
@@ -144,5 +148,16 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
         started,
         stop_writer,
         writer: task,
+    })
+}
+
+/// The clock that everything goes by: the database's where instances share one, and else the machine's.
+async fn clock(config: &Config, store: &Store) -> Result<SharedClock, StartError> {
+    let asked = Instant::now();
+    let shown = store.clock_moves().time().await;
+    let shown = shown.map_err(|source| blame(store_option(config), source))?;
+    Ok(match shown {
+        Some(shown) => Arc::new(DatabaseClock::new(shown, asked.elapsed())),
+        None => Arc::new(WatchedClock::new()),
     })
 }

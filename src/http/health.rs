@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::jwks::KeysState;
 use crate::bus::health::{BusHealth, BusStatus};
 use crate::cleanup::roots::StorageRoots;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, told_skew};
 use crate::proofs::guard::Guard;
 use crate::shared_setup::Differences;
 use crate::store::witness::Witness;
@@ -94,6 +94,8 @@ impl Probes {
         guard
             .into_iter()
             .chain(keys)
+            .chain(told_skew(&*self.clock))
+            .chain(self.reads.warnings())
             .chain(self.roots.warnings())
             .chain(self.tasks.warnings())
             .chain(self.setup.warnings())

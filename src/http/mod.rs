@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod health;
 pub mod host;
+mod in_time;
 pub mod json;
 pub mod jwks;
 pub mod observe;

@@ -5,6 +5,7 @@ use super::conditions::conditional_reads;
 use super::envelope::{ErrorContext, panic_response, with_envelope};
 use super::health::{self, Probes};
 use super::host::one_host;
+use super::in_time::in_time;
 use super::observe::observe;
 use super::parameters::known_only;
 use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges, server};
@@ -102,6 +103,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             get(asyncapi::handler).route_layer(axum::middleware::from_fn(known_only)),
         )
         .with_state(api)
+        .layer(axum::middleware::from_fn(in_time))
         .layer(axum::middleware::from_fn_with_state(
             witness,
             health::refuse_another_database,

@@ -238,10 +238,9 @@ impl Checkpointer {
             return Ok(());
         }
         self.asked = Some(Instant::now());
-        let now = self.clock.now();
         let granted = self
             .coordination
-            .acquire_lease(LEASE, self.owner, now, self.settings.lease)
+            .acquire_lease(LEASE, self.owner, self.settings.lease)
             .await?;
         if granted != self.holding {
             // Somebody else may have signed meanwhile; whoever goes on takes the edge up afresh.

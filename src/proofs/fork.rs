@@ -208,10 +208,9 @@ async fn alone(
 async fn take_lease(parts: &Parts<'_>, owner: uuid::Uuid) -> Result<(), ProofError> {
     let deadline = tokio::time::Instant::now() + LEASE_WAIT;
     loop {
-        let asked =
-            parts
-                .coordination
-                .acquire_lease(super::checkpointer::LEASE, owner, parts.clock.now(), LEASE);
+        let asked = parts
+            .coordination
+            .acquire_lease(super::checkpointer::LEASE, owner, LEASE);
         if asked.await?.is_some() {
             return Ok(());
         }

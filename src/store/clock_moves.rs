@@ -29,4 +29,7 @@ pub trait ClockMoveStore: Send + Sync {
 
     /// Accepts every clock that instances wait with; returns them.
     async fn accept_moves(&self, by: &Accepted, at: DateTime<Utc>) -> Result<Vec<ClockMoved>, StoreError>;
+
+    /// What the database's clock shows; `None` where it has none of its own.
+    async fn time(&self) -> Result<Option<DateTime<Utc>>, StoreError>;
 }

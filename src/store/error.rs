@@ -2,6 +2,7 @@
 
 use super::witness::Divergence;
 use crate::task_states::TaskFailure;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use std::time::Duration;
 
 /// A failed storage operation.
@@ -100,7 +101,9 @@ impl StoreError {
                 | sqlx::Error::WorkerCrashed
                 // A row that every ledger has, and that was there before: said by a disk that fails while it is read back.
                 | sqlx::Error::RowNotFound => true,
-                sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
+                sqlx::Error::Database(error) => {
+                    ended_by(&**error) || error.code().is_some_and(|code| passes(&code))
+                }
                 _ => false,
             },
             Self::HeadMoved | Self::Unready { .. } | Self::TimedOut { .. } => true,
@@ -123,7 +126,8 @@ impl StoreError {
                         | sqlx::Error::Tls(_)
                         | sqlx::Error::Protocol(_)
                         | sqlx::Error::WorkerCrashed
-                ) || matches!(source, sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("57P")))
+                ) || matches!(source, sqlx::Error::Database(error)
+                    if ended_by(&**error) || error.code().is_some_and(|code| code.starts_with("57P")))
             }
             // Where a batch was written and the file then proved to be another, somebody may still find it.
             Self::TimedOut { .. } | Self::Diverged(_) => true,
@@ -192,13 +196,21 @@ impl TaskFailure for StoreError {
     }
 }
 
+/// Whether PostgreSQL ended the session, or itself, with this error, whatever its code. It says nothing of the statement: what was
+/// written to the log before a failed flush of it may stand after the server's recovery.
+fn ended_by(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
 /// PostgreSQL's codes of what passes, whole or as a class of two characters: connections, resources and disks, an operator's
 /// intervention, serialization and deadlocks, statements that were cancelled or waited too long, a database that takes no
 /// writes for now, a transaction that was aborted or timed out, an object that is in use; and what an operator is about to set
 /// right: a password or a right that was changed, a database or a table that is being restored.
-const PASSING_CODES: [&str; 16] = [
-    "08", "53", "57", "40", "25006", "25P02", "25P03", "25P04", "55P03", "55006", "58000", "58030", "28",
-    "3D000", "42501", "42P01",
+const PASSING_CODES: [&str; 15] = [
+    "08", "53", "57", "58", "40", "25006", "25P02", "25P03", "25P04", "55P03", "55006", "28", "3D000",
+    "42501", "42P01",
 ];
 
 /// SQLite's primary result codes of what passes: busy, locked, a disk that takes no writes for now, interrupted, I/O error, full,
@@ -293,7 +305,7 @@ mod tests {
         for code in [
             "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "25006", "25P02", "25P03", "25P04",
             "55P03", "55006", "40001", "40P01", "40003", "53000", "53100", "53200", "53300", "53400",
-            "08000", "08003", "08006", "08P01", "58030",
+            "08000", "08003", "08006", "08P01", "58000", "58030", "58P01", "58P02",
         ] {
             assert!(coded(code).is_transient(), "{code}");
             assert!(!coded(code).leaves_connection_clean(), "{code}");

@@ -358,6 +358,11 @@ pub struct EntityStream {
 /// Reads, each in a snapshot of its own.
 #[async_trait]
 pub trait ReadStore: Send + Sync {
+    /// What somebody should look at although the database answers, one sentence each, for anybody to read.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether the database answers, and is the one that this process knows: it has what was acknowledged and signed. For
     /// whoever begins to act on the log: at a new connection, when a lease is taken up.
     ///
@@ -417,15 +422,11 @@ pub struct OwedPurge {
 /// Named leases with a fencing epoch, and named cursors over the log.
 #[async_trait]
 pub trait CoordinationStore: Send + Sync {
-    /// Takes or renews the lease `name` for `owner` until `now + ttl`. Returns the epoch, which grows with every change of
-    /// owner, or `None` while another owner holds it.
-    async fn acquire_lease(
-        &self,
-        name: &str,
-        owner: Uuid,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<Option<u64>, StoreError>;
+    /// Takes or renews the lease `name` for `owner` for `ttl` from now on, by the clock of the database that all who ask share (of
+    /// SQLite, the machine's). Returns the epoch, which grows with every change of owner, or `None` while another owner holds it.
+    ///
+    /// A lease that ends further from now than it is long was taken by a clock that was wrong: it is over.
+    async fn acquire_lease(&self, name: &str, owner: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError>;
 
     /// Gives the lease back at once, if `owner` holds it.
     async fn release_lease(&self, name: &str, owner: Uuid) -> Result<(), StoreError>;

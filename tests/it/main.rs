@@ -14,6 +14,7 @@
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
 //! | an older copy, another history or another file in the database's place | `divergence` | both |
 //! | a session that is cancelled, refused, let wait; a database that takes no writes | `writer_heals` | both |
+//! | a database or a network that goes silent, an instance that stands still | `availability` | P |
 //! | a statement that arrives after its connection was given up | `store_crash::a_statement_that_arrives_after_its_connection_was_given_up_comes_to_nothing` | P |
 //! | the database crashes under the relay | `relay::a_postgres_that_crashes_under_the_relay_leaves_no_gap_and_no_duplicate` | P |
 //! | NATS killed, its stream or consumer deleted | `relay`, `bus` | both |
@@ -41,6 +42,7 @@
     reason = "a test that cannot go on says where by panicking"
 )]
 
+mod availability;
 mod bus;
 mod callbacks;
 mod cleanup;

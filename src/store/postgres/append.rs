@@ -16,6 +16,7 @@ mod changes;
 mod load;
 mod pages;
 mod rare;
+mod standstill;
 mod write;
 
 pub(super) use changes::write_changes;
@@ -25,20 +26,23 @@ use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSiz
 use super::read::head_from_row;
 use super::server::{Plans, Server};
 use super::session::Session;
+use crate::clock::SharedClock;
 use crate::store::columns::Columns as _;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use pages::Upkeep;
 use sqlx::Executor;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use write::KnownHead;
 
 /// How many batches take the lock after another instance was met.
 const LOCKED_BATCHES: u32 = 64;
 
-/// How long an answer is waited for at all: a server that is gone without a word is found out by nothing else.
-const ANSWER_LIMIT: Duration = Duration::from_secs(50);
+/// How long an answer is waited for at all: a server that is gone without a word is found out by nothing else. Longer than the server
+/// lets a statement of the writer's take, and short enough for an attempt and its repetition while a caller waits.
+const ANSWER_LIMIT: Duration = Duration::from_secs(6);
 
 /// The appending connection.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub struct PostgresAppend {
     open: bool,
     /// What the process knows of the log.
     witness: Arc<Witness>,
+    /// What is told the database's time, which comes with answers that are waited for anyway.
+    clock: Option<SharedClock>,
 }
 
 impl PostgresAppend {
@@ -72,7 +78,21 @@ impl PostgresAppend {
             pages: PageSizes::default(),
             open: false,
             witness,
+            clock: None,
         })
+    }
+
+    /// With a clock that goes by the database's.
+    #[must_use]
+    pub fn telling_time_to(mut self, clock: SharedClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    fn tell_time(&self, shown: DateTime<Utc>, asked: Instant) {
+        if let Some(clock) = &self.clock {
+            clock.observe(shown, asked.elapsed());
+        }
     }
 
     /// With other sizes of the list's pages.
@@ -124,10 +144,12 @@ impl PostgresAppend {
         self.open = true;
         let connection = self.connection()?;
         let locking = connection.begin_with(&lock_head(&asked));
+        let began = Instant::now();
         let row = connection
             .fetch_one(locking.as_str())
             .await
             .map_err(StoreError::database("lock the head"))?;
+        self.tell_time(row.read("lock the head", "time")?, began);
         let head = KnownHead {
             head: head_from_row(&row)?,
             version: row.read("lock the head", "version")?,
@@ -193,7 +215,10 @@ impl PostgresAppend {
         let (open, pages) = (self.open, self.pages);
         let connection = self.connection()?;
         // Without an open transaction the statement is one, and its answer is that of the commit.
-        let (after, wanted) = write::write(connection, &before, batch, pages).await?;
+        let began = Instant::now();
+        let (after, wanted, time) = write::write(connection, &before, batch, pages).await?;
+        self.tell_time(time, began);
+        let connection = self.connection()?;
         if rare {
             rare::write(connection, batch).await?;
         }
@@ -259,7 +284,7 @@ fn lock_head(asked: &Question) -> String {
     // A name of ours, made of a number.
     let fork = asked.fork().unwrap_or_default();
     format!(
-        "SELECT position, frontier, root, recorded_at, xmin::text AS version,
+        "SELECT position, frontier, root, recorded_at, xmin::text AS version, clock_timestamp() AS time,
                 (SELECT event_id FROM events WHERE position = {position}) AS marked,
                 EXISTS (SELECT 1 FROM ledger_meta WHERE name = '{fork}') AS forked
          FROM ledger_head WHERE id = 1 FOR UPDATE"
@@ -350,7 +375,9 @@ impl AppendBackend for PostgresAppend {
         self.open = false;
         // What is left of the old one is closed first, and with it whatever it holds locked.
         self.connection = None;
-        self.connection = Some(connect_writer(&self.server, &self.witness).await?);
+        let mut connection = connect_writer(&self.server, &self.witness).await?;
+        bounded("look who holds the head", standstill::end(&mut connection)).await?;
+        self.connection = Some(connection);
         Ok(())
     }
 

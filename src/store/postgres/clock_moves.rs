@@ -67,11 +67,19 @@ impl ClockMoveStore for PostgresStore {
         .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
-                Ok(ClockMoved {
-                    expected: row.read(operation, "expected_at")?,
-                    shown: row.read(operation, "shown_at")?,
-                })
+                Ok(ClockMoved::of_the_machine(
+                    row.read(operation, "expected_at")?,
+                    row.read(operation, "shown_at")?,
+                ))
             })
             .collect()
+    }
+
+    async fn time(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        sqlx::query_scalar("SELECT clock_timestamp()")
+            .fetch_one(&self.pool)
+            .await
+            .map(Some)
+            .map_err(StoreError::database("ask for the database's time"))
     }
 }

@@ -3,19 +3,21 @@
 use super::PostgresStore;
 use crate::store::{CoordinationStore, Position, StoreError};
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// One statement decides: the row is locked while it is compared and changed.
+/// One statement decides: the row is locked while it is compared and changed. The time is looked at then, and so is never before that
+/// at which the row was written.
 const ACQUIRE: &str = "
-    INSERT INTO leases (name, owner, epoch, expires_at)
-    VALUES ($1, $2, 1, $4)
+    INSERT INTO leases (name, owner, epoch, expires_at, length_ms)
+    VALUES ($1, $2, 1, clock_timestamp() + $3::bigint * interval '1 millisecond', $3::bigint)
     ON CONFLICT (name) DO UPDATE SET
         epoch = CASE WHEN leases.owner = excluded.owner THEN leases.epoch ELSE leases.epoch + 1 END,
         owner = excluded.owner,
-        expires_at = excluded.expires_at
-    WHERE leases.owner = excluded.owner OR leases.expires_at <= $3
+        expires_at = excluded.expires_at,
+        length_ms = excluded.length_ms
+    WHERE leases.owner = excluded.owner OR leases.expires_at <= clock_timestamp()
+       OR leases.expires_at > clock_timestamp() + coalesce(leases.length_ms, $3::bigint) * interval '1 millisecond'
     RETURNING epoch";
 
 const RELEASE: &str = "UPDATE leases SET expires_at = to_timestamp(0) WHERE name = $1 AND owner = $2";
@@ -30,21 +32,14 @@ const ADVANCE: &str = "
 
 #[async_trait]
 impl CoordinationStore for PostgresStore {
-    async fn acquire_lease(
-        &self,
-        name: &str,
-        owner: Uuid,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<Option<u64>, StoreError> {
+    async fn acquire_lease(&self, name: &str, owner: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError> {
         const OPERATION: &str = "take a lease";
-        let ttl = TimeDelta::from_std(ttl)
+        let ttl = i64::try_from(ttl.as_millis())
             .map_err(|_| StoreError::inconsistent(OPERATION, "the lease is too long"))?;
         let epoch: Option<i64> = sqlx::query_scalar(ACQUIRE)
             .bind(name)
             .bind(owner)
-            .bind(now)
-            .bind(now + ttl)
+            .bind(ttl)
             .fetch_optional(&self.pool)
             .await
             .map_err(StoreError::database(OPERATION))?;

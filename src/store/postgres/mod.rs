@@ -8,6 +8,7 @@ pub mod callbacks;
 pub mod claims;
 pub mod cleanup_jobs;
 mod clock_moves;
+mod connections;
 pub mod coordination;
 mod forks;
 mod instance_marks;
@@ -27,6 +28,7 @@ mod witness;
 use super::StoreError;
 use super::witness::Witness;
 use crate::small_files::{self, TLS_MAX};
+use connections::Known;
 use read::summary::SummaryReader;
 use server::{Plans, Server};
 use session::Sessions;
@@ -54,6 +56,8 @@ pub struct PostgresStore {
     server: Server,
     /// What every new connection is compared with.
     witness: Arc<Witness>,
+    /// How many there may be, and what the server says when there is none left.
+    connections: Known,
 }
 
 impl PostgresStore {
@@ -66,12 +70,14 @@ impl PostgresStore {
         check_tls_files(url).map_err(StoreError::database("read the files of the connection's TLS"))?;
         let server = Server::find(url).await?;
         let witness = Arc::new(Witness::default());
+        let known = Known::default();
         Ok(Self {
-            pool: server.sessions(connections, Plans::Free, &witness),
-            deliveries: server.sessions(DELIVERY_CONNECTIONS, Plans::Delivering, &witness),
+            pool: server.sessions(connections, Plans::Free, &witness, &known),
+            deliveries: server.sessions(DELIVERY_CONNECTIONS, Plans::Delivering, &witness, &known),
             summary: Arc::default(),
             server,
             witness,
+            connections: known,
         })
     }
 

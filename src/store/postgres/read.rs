@@ -19,6 +19,10 @@ use std::collections::{BTreeMap, HashMap};
 
 #[async_trait]
 impl ReadStore for PostgresStore {
+    fn warnings(&self) -> Vec<String> {
+        self.connections.warnings()
+    }
+
     async fn vouch(&self) -> Result<(), StoreError> {
         self.vouch_pooled().await
     }

@@ -36,7 +36,7 @@ impl PostgresStore {
             .await
             .map_err(StoreError::database(operation))?;
         schema::migrator(&MIGRATIONS)
-            .run(session.migrating())
+            .run(session.migrating().map_err(StoreError::database(operation))?)
             .await
             .map_err(refused)?;
         session.close().await.map_err(StoreError::database(operation))
@@ -46,12 +46,14 @@ impl PostgresStore {
     async fn migrate_in_one_transaction(&self) -> Result<(), StoreError> {
         let failed = |error| refused(MigrateError::Execute(error));
         let mut tx = self.pool.begin().await.map_err(failed)?;
+        tx.be_patient();
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(LOCK)
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        tx.migrating().ensure_migrations_table().await.map_err(refused)?;
+        let migrating = tx.migrating().map_err(failed)?;
+        migrating.ensure_migrations_table().await.map_err(refused)?;
         let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations")
             .fetch_all(&mut *tx)
             .await

@@ -36,14 +36,30 @@ const SETTINGS: [(&str, &str); 13] = [
     ("TimeZone", "UTC"),
     ("statement_timeout", "0"),
     ("lock_timeout", "30s"),
-    ("idle_in_transaction_session_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "10s"),
     ("idle_session_timeout", "0"),
 ];
 
 /// The same of PostgreSQL 17 and later, which earlier versions do not know.
 const SETTINGS_SINCE_17: [(&str, &str); 1] = [("transaction_timeout", "0")];
 
+/// The writer's own: everybody who appends waits for the head that it holds. A process that stands still in its transaction loses it
+/// after two seconds; who has waited that long for the lock looks who holds it ([`super::append`]); and no statement takes longer than
+/// the writer waits for its answer.
+const WRITING: [(&str, &str); 3] = [
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "2s"),
+];
+
+/// The same of PostgreSQL 17 and later: a client that stands still in the midst of what it sends is found out by nothing else on the
+/// server.
+const WRITING_SINCE_17: [(&str, &str); 1] = [("transaction_timeout", "8s")];
+
 const TRANSACTION_TIMEOUT_SINCE: u32 = 170_000;
+
+/// How long an idle session may take to say that it still serves.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tells a session that has its startup options from one that a pooler has thrown them away of.
 const MARK: (&str, &str) = ("archive_ledger.session", "direct");
@@ -68,7 +84,7 @@ pub(super) enum Plans {
     /// were empty reads them whole when they are not.
     Delivering,
     /// The writer's: few rows by key, planned once, as none of the statements depends on its values, and so that a small table is
-    /// not read whole; and none takes longer than this, which is longer than a lock is waited for.
+    /// not read whole; within the limits of [`WRITING`].
     Writing,
 }
 
@@ -79,11 +95,11 @@ impl Plans {
             Self::Delivering => Some("force_custom_plan"),
             Self::Writing => Some("force_generic_plan"),
         };
-        let limit = (self == Self::Writing).then_some(("statement_timeout", "40s"));
         let keyed = KEYED_PLANS.into_iter().filter(move |_| mode.is_some());
+        let limits = WRITING.into_iter().filter(move |_| self == Self::Writing);
         keyed
             .chain(mode.map(|mode| ("plan_cache_mode", mode)))
-            .chain(limit)
+            .chain(limits)
     }
 }
 
@@ -175,6 +191,11 @@ impl Server {
             .into_iter()
             .chain(SETTINGS_SINCE_17.into_iter().filter(move |_| known))
             .chain(plans.settings())
+            .chain(
+                WRITING_SINCE_17
+                    .into_iter()
+                    .filter(move |_| known && plans == Plans::Writing),
+            )
     }
 
     fn options(&self, plans: Plans) -> PgConnectOptions {
@@ -210,7 +231,14 @@ impl Server {
 
     /// A pool of at most so many sessions, none of which is opened before it is needed.
     /// Each must lead to the database that `witness` knows.
-    pub(super) fn sessions(&self, connections: u32, plans: Plans, witness: &Arc<Witness>) -> Sessions {
+    pub(super) fn sessions(
+        &self,
+        connections: u32,
+        plans: Plans,
+        witness: &Arc<Witness>,
+        known: &super::connections::Known,
+    ) -> Sessions {
+        let refusals = Arc::clone(known);
         let pooled = self.pooled;
         let begin: Arc<str> = self.begin(plans, Isolation::Committed).into();
         let (known, alone) = (Arc::clone(witness), Arc::clone(&begin));
@@ -225,19 +253,10 @@ impl Server {
                     if meta.idle_for < TRUSTED_FOR {
                         return Ok(true);
                     }
-                    if pooled {
-                        connection.ping().await?;
-                        return Ok(true);
-                    }
-                    // A session that was opened while the database took no writes keeps that; a new one asks anew. Standbys never
-                    // take any.
-                    let row = connection
-                        .fetch_one(
-                            "SELECT current_setting('transaction_read_only') = 'on' AND NOT pg_is_in_recovery() AS outdated",
-                        )
-                        .await?;
-                    let outdated: bool = row.try_get("outdated")?;
-                    Ok(!outdated)
+                    // One that does not answer is not waited for: a new one may.
+                    tokio::time::timeout(ALIVE_WITHIN, serves(connection, pooled))
+                        .await
+                        .unwrap_or_else(|_| Err(timed_out()))
                 })
             })
             .after_connect(move |connection, _| {
@@ -250,6 +269,8 @@ impl Server {
             pooled,
             begin,
             begin_snapshot: self.begin(plans, Isolation::Snapshot).into(),
+            patient: false,
+            refusals,
         }
     }
 
@@ -290,12 +311,20 @@ impl Server {
             pooled: false,
             begin: Arc::clone(&alone),
             begin_snapshot: alone,
+            // Whoever walks through a whole ledger has the time.
+            patient: true,
+            refusals: Arc::default(),
         })
     }
 
     /// What a transaction begins with whose reads see one state while it writes temporary tables.
     pub(super) fn begin_shadow(&self) -> String {
         self.begin(Plans::Free, Isolation::Shadow)
+    }
+
+    /// A connection for one statement in plain text.
+    pub(super) async fn plain(&self) -> Result<PgConnection, sqlx::Error> {
+        connect(&self.options(Plans::Free)).await
     }
 
     /// A session of one's own. Where the server is reached through a pooler it must be used within transactions alone, which
@@ -322,7 +351,27 @@ enum Isolation {
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options))
         .await
-        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        .unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
+/// Whether a session that nobody has used for a while still serves.
+async fn serves(connection: &mut PgConnection, pooled: bool) -> Result<bool, sqlx::Error> {
+    if pooled {
+        connection.ping().await?;
+        return Ok(true);
+    }
+    // A session that was opened while the database took no writes keeps that; a new one asks anew. Standbys never take any.
+    let row = connection
+        .fetch_one(
+            "SELECT current_setting('transaction_read_only') = 'on' AND NOT pg_is_in_recovery() AS outdated",
+        )
+        .await?;
+    let outdated: bool = row.try_get("outdated")?;
+    Ok(!outdated)
 }
 
 /// A startup option's value: the server splits the options at spaces.

@@ -1,14 +1,25 @@
 //! Sessions: single ones and those that are shared, directly or through a pooler (`server.rs`).
+//!
+//! A statement that shows no progress for too long fails, and so does one whose caller goes away: what becomes of either is not
+//! known, and nobody uses such a session again. It is closed at once, as a server that does not answer answers no farewell either.
 
+use super::connections::Known;
+use crate::patience;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Connection, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres};
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a session that goes back to its pool may take to be ready for the next user.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sessions that are shared. As an executor it runs one statement, which is committed when its answer is there.
 #[derive(Debug, Clone)]
@@ -19,6 +30,10 @@ pub(super) struct Sessions {
     pub(super) begin: Arc<str>,
     /// The same, where its reads see one state.
     pub(super) begin_snapshot: Arc<str>,
+    /// Whether a statement may take as long as it likes.
+    pub(super) patient: bool,
+    /// Knows what the server says when it has no connection left.
+    pub(super) refusals: Known,
 }
 
 impl Sessions {
@@ -33,11 +48,29 @@ impl Sessions {
     }
 
     async fn begin_as(&self, begin: &Arc<str>) -> Result<SessionTransaction, sqlx::Error> {
-        Ok(SessionTransaction(Session {
-            link: Link::Transaction(self.pool.begin_with(begin.to_string()).await?),
+        let mut session = self.lent().await?;
+        session.begin = Arc::clone(begin);
+        session.open = true;
+        session.execute(&**begin).await?;
+        Ok(SessionTransaction(session))
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(connection),
+            Err(error) => Err(self.refusals.why(&self.pool, error).await),
+        }
+    }
+
+    async fn lent(&self) -> Result<Session, sqlx::Error> {
+        Ok(Session {
+            link: Some(Link::Lent(self.connection().await?)),
             pooled: self.pooled,
-            begin: Arc::clone(begin),
-        }))
+            begin: Arc::clone(&self.begin),
+            patient: self.patient,
+            open: false,
+            under_way: false,
+        })
     }
 
     /// A session for some reads one after the other.
@@ -45,11 +78,7 @@ impl Sessions {
         if self.pooled {
             return Ok(self.begin().await?.0);
         }
-        Ok(Session {
-            link: Link::Lent(self.pool.acquire().await?),
-            pooled: false,
-            begin: Arc::clone(&self.begin),
-        })
+        self.lent().await
     }
 
     /// Opens no session any more; those that are in use go on.
@@ -68,44 +97,76 @@ impl Sessions {
         if self.pooled {
             return Ok(None);
         }
-        Ok(Some(Session {
-            link: Link::Own(self.pool.acquire().await?.detach()),
-            pooled: false,
-            begin: Arc::clone(&self.begin),
-        }))
+        let begin = Arc::clone(&self.begin);
+        let connection = self.connection().await?.detach();
+        let mut session = Session::own(connection, false, begin);
+        session.patient = self.patient;
+        Ok(Some(session))
     }
 }
 
 #[derive(Debug)]
 enum Link {
-    Own(PgConnection),
+    Own(Box<PgConnection>),
     Lent(PoolConnection<Postgres>),
-    Transaction(Transaction<'static, Postgres>),
+}
+
+impl Link {
+    fn connection(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Own(connection) => connection,
+            Self::Lent(connection) => connection,
+        }
+    }
 }
 
 /// A session: statements follow each other on it.
 #[derive(Debug)]
 pub(super) struct Session {
-    link: Link,
+    /// Absent once it is given back or given up.
+    link: Option<Link>,
     pooled: bool,
     begin: Arc<str>,
+    patient: bool,
+    /// Whether a transaction may be open that ends with the session's use.
+    open: bool,
+    /// Whether a statement was begun whose end nobody has seen.
+    under_way: bool,
 }
 
 impl Session {
-    /// A connection of one's own. Through a pooler it is used within transactions alone, which begin with `begin`.
-    pub(super) const fn own(connection: PgConnection, pooled: bool, begin: Arc<str>) -> Self {
+    /// A connection of one's own, whose statements may take as long as they like. Through a pooler it is used within transactions
+    /// alone, which begin with `begin`.
+    pub(super) fn own(connection: PgConnection, pooled: bool, begin: Arc<str>) -> Self {
         Self {
-            link: Link::Own(connection),
+            link: Some(Link::Own(Box::new(connection))),
             pooled,
             begin,
+            patient: true,
+            open: false,
+            under_way: false,
         }
     }
 
-    fn connection(&mut self) -> &mut PgConnection {
+    /// Lets statements take as long as they like.
+    pub(super) const fn be_patient(&mut self) {
+        self.patient = true;
+    }
+
+    /// The connection, and what notes whether a statement is under way on it.
+    fn statement(&mut self) -> Result<(&mut PgConnection, &mut bool), sqlx::Error> {
         match &mut self.link {
-            Link::Own(connection) => connection,
-            Link::Lent(connection) => connection,
-            Link::Transaction(transaction) => transaction,
+            // What was left behind would be taken for the answer to what comes now.
+            Some(link) if !self.under_way => Ok((link.connection(), &mut self.under_way)),
+            Some(_) | None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    const fn limit(patient: bool) -> Option<fn() -> Duration> {
+        if patient {
+            None
+        } else {
+            Some(patience::of_a_statement)
         }
     }
 
@@ -124,23 +185,82 @@ impl Session {
         Arc::clone(&self.begin)
     }
 
+    /// Commits what is open, where anything is.
+    async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        if self.open {
+            self.execute("COMMIT").await?;
+            self.open = false;
+        }
+        Ok(())
+    }
+
     /// Whether the server still answers.
     pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
-        self.connection().ping().await
+        let limit = Self::limit(self.patient);
+        let (connection, under_way) = self.statement()?;
+        *under_way = true;
+        progress(limit, connection.ping()).await??;
+        *under_way = false;
+        Ok(())
     }
 
     /// The session as the schema's migrator takes it.
-    pub(super) fn migrating(&mut self) -> &mut PgConnection {
-        self.connection()
+    ///
+    /// # Errors
+    /// [`sqlx::Error::PoolClosed`] when it was given up.
+    pub(super) fn migrating(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        Ok(self.statement()?.0)
     }
 
     /// Ends the session, and says so to the server.
-    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
-        match self.link {
-            Link::Own(connection) => connection.close().await,
-            Link::Lent(connection) => connection.close().await,
-            Link::Transaction(transaction) => transaction.rollback().await,
+    pub(super) async fn close(mut self) -> Result<(), sqlx::Error> {
+        match self.link.take() {
+            Some(Link::Own(connection)) => connection.close().await,
+            Some(Link::Lent(connection)) => connection.close().await,
+            None => Ok(()),
         }
+    }
+}
+
+impl Drop for Session {
+    /// Gives a shared session back; one whose state is not known is closed.
+    fn drop(&mut self) {
+        let Some(Link::Lent(mut connection)) = self.link.take() else {
+            return;
+        };
+        let runtime = tokio::runtime::Handle::try_current();
+        let (Ok(runtime), false) = (runtime, self.under_way) else {
+            drop(connection.detach());
+            return;
+        };
+        let open = self.open;
+        runtime.spawn(async move {
+            let rolled_back = async {
+                if open {
+                    connection.execute("ROLLBACK").await?;
+                }
+                Ok::<(), sqlx::Error>(())
+            };
+            if !matches!(timeout(GIVEN_BACK_WITHIN, rolled_back).await, Ok(Ok(()))) {
+                drop(connection.detach());
+                return;
+            }
+            // The pool asks it whether it is alive. Where no answer comes it is closed, and its place in the pool is free.
+            let _ = timeout(GIVEN_BACK_WITHIN, connection.return_to_pool()).await;
+        });
+    }
+}
+
+/// Waits for one step of a statement as long as it may take.
+async fn progress<T>(
+    limit: Option<fn() -> Duration>,
+    step: impl Future<Output = T>,
+) -> Result<T, sqlx::Error> {
+    match limit {
+        None => Ok(step.await),
+        Some(limit) => timeout(limit(), step)
+            .await
+            .map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }
 
@@ -150,12 +270,8 @@ pub(super) struct SessionTransaction(Session);
 
 impl SessionTransaction {
     /// Commits it.
-    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self.0.link {
-            Link::Transaction(transaction) => transaction.commit().await,
-            // None is ever made of another.
-            Link::Own(_) | Link::Lent(_) => Err(sqlx::Error::BeginFailed),
-        }
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        self.0.settle().await
     }
 }
 
@@ -208,8 +324,30 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let kept = !self.pooled;
-        self.connection().fetch_many(Sent { query, kept })
+        let (kept, limit) = (!self.pooled, Session::limit(self.patient));
+        let (connection, under_way) = match self.statement() {
+            Ok(statement) => statement,
+            Err(error) => return stream::once(async { Err(error) }).boxed(),
+        };
+        *under_way = true;
+        let steps = connection.fetch_many(Sent { query, kept });
+        let state = Some((steps, under_way));
+        stream::unfold(state, move |state| async move {
+            let (mut steps, under_way) = state?;
+            match progress(limit, steps.next()).await {
+                Ok(None) => {
+                    *under_way = false;
+                    None
+                }
+                Ok(Some(Ok(step))) => Some((Ok(step), Some((steps, under_way)))),
+                Ok(Some(Err(error))) => {
+                    *under_way = !is_an_answer(&error);
+                    Some((Err(error), None))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
@@ -217,8 +355,14 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let kept = !self.pooled;
-        self.connection().fetch_optional(Sent { query, kept })
+        let (kept, limit) = (!self.pooled, Session::limit(self.patient));
+        Box::pin(async move {
+            let (connection, under_way) = self.statement()?;
+            *under_way = true;
+            let fetched = progress(limit, connection.fetch_optional(Sent { query, kept })).await?;
+            *under_way = fetched.as_ref().is_err_and(|error| !is_an_answer(error));
+            fetched
+        })
     }
 
     fn prepare_with<'e, 'q: 'e>(
@@ -229,15 +373,20 @@ impl<'c> Executor<'c> for &'c mut Session {
     where
         'c: 'e,
     {
-        self.connection().prepare_with(sql, parameters)
+        Box::pin(async move { self.statement()?.0.prepare_with(sql, parameters).await })
     }
 
     fn describe<'e, 'q: 'e>(self, sql: &'q str) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
     where
         'c: 'e,
     {
-        self.connection().describe(sql)
+        Box::pin(async move { self.statement()?.0.describe(sql).await })
     }
+}
+
+/// Whether an error is what the server answered: the session is ready for the next statement then.
+const fn is_an_answer(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_))
 }
 
 impl<'p> Executor<'p> for &'_ Sessions {
@@ -248,14 +397,11 @@ impl<'p> Executor<'p> for &'_ Sessions {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if !self.pooled {
-            return self.pool.fetch_many(query);
-        }
         let sessions = self.clone();
         let steps = async move {
-            let mut transaction = sessions.begin().await?;
-            let steps: Vec<Step> = transaction.fetch_many(query).try_collect().await?;
-            transaction.commit().await?;
+            let mut session = sessions.acquire().await?;
+            let steps: Vec<Step> = session.fetch_many(query).try_collect().await?;
+            session.settle().await?;
             Ok::<_, sqlx::Error>(stream::iter(steps.into_iter().map(Ok)))
         };
         stream::once(steps).try_flatten().boxed()
@@ -266,11 +412,13 @@ impl<'p> Executor<'p> for &'_ Sessions {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if !self.pooled {
-            return self.pool.fetch_optional(query);
-        }
-        let mut rows = self.fetch(query);
-        Box::pin(async move { rows.try_next().await })
+        let sessions = self.clone();
+        Box::pin(async move {
+            let mut session = sessions.acquire().await?;
+            let row = session.fetch_optional(query).await?;
+            session.settle().await?;
+            Ok(row)
+        })
     }
 
     fn prepare_with<'e, 'q: 'e>(

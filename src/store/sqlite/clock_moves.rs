@@ -67,11 +67,15 @@ impl ClockMoveStore for SqliteStore {
         .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
-                Ok(ClockMoved {
-                    expected: time(operation, row.read(operation, "expected_at")?)?,
-                    shown: time(operation, row.read(operation, "shown_at")?)?,
-                })
+                Ok(ClockMoved::of_the_machine(
+                    time(operation, row.read(operation, "expected_at")?)?,
+                    time(operation, row.read(operation, "shown_at")?)?,
+                ))
             })
             .collect()
+    }
+
+    async fn time(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        Ok(None)
     }
 }

@@ -3,20 +3,22 @@
 //! Each write is one statement on the writing connection, so nothing has to be held between a read and a write.
 
 use super::{SqliteStore, micros};
+use crate::clock::{Clock as _, SystemClock};
 use crate::store::{CoordinationStore, Position, StoreError};
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 use uuid::Uuid;
 
 const ACQUIRE: &str = "
-    INSERT INTO leases (name, owner, epoch, expires_at)
-    VALUES (?1, ?2, 1, ?4)
+    INSERT INTO leases (name, owner, epoch, expires_at, length_ms)
+    VALUES (?1, ?2, 1, ?3 + 1000 * ?4, ?4)
     ON CONFLICT (name) DO UPDATE SET
         epoch = CASE WHEN leases.owner = excluded.owner THEN leases.epoch ELSE leases.epoch + 1 END,
         owner = excluded.owner,
-        expires_at = excluded.expires_at
+        expires_at = excluded.expires_at,
+        length_ms = excluded.length_ms
     WHERE leases.owner = excluded.owner OR leases.expires_at <= ?3
+       OR leases.expires_at > ?3 + 1000 * coalesce(leases.length_ms, ?4)
     RETURNING epoch";
 
 const RELEASE: &str = "UPDATE leases SET expires_at = 0 WHERE name = ?1 AND owner = ?2";
@@ -31,22 +33,19 @@ const ADVANCE: &str = "
 
 #[async_trait]
 impl CoordinationStore for SqliteStore {
-    async fn acquire_lease(
-        &self,
-        name: &str,
-        owner: Uuid,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<Option<u64>, StoreError> {
+    async fn acquire_lease(&self, name: &str, owner: Uuid, ttl: Duration) -> Result<Option<u64>, StoreError> {
         const OPERATION: &str = "take a lease";
-        let ttl = TimeDelta::from_std(ttl)
+        let ttl = i64::try_from(ttl.as_millis())
             .map_err(|_| StoreError::inconsistent(OPERATION, "the lease is too long"))?;
+        // Whoever asks has the connection to himself: nobody has written the row at a later time.
+        let mut connection = self.write.lock().await;
+        let now = SystemClock.now();
         let epoch: Option<i64> = sqlx::query_scalar(ACQUIRE)
             .bind(name)
             .bind(owner.to_string())
             .bind(micros(now))
-            .bind(micros(now + ttl))
-            .fetch_optional(&mut *self.write.lock().await)
+            .bind(ttl)
+            .fetch_optional(&mut *connection)
             .await
             .map_err(StoreError::database(OPERATION))?;
         epoch

@@ -6,7 +6,11 @@ use crate::store::StoreError;
 use crate::telemetry;
 use chrono::{DateTime, Utc};
 use metrics::{counter, gauge};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the writer may be at one batch before it is told: commands wait behind it.
+const STUCK_AFTER: Duration = Duration::from_secs(3);
 
 /// What keeps the writer from recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,17 @@ pub struct Failing {
 pub struct WriterHealth {
     clock: SharedClock,
     failing: Mutex<Option<Failing>>,
+    /// Since when the writer waits for the database with what it has taken up last; `None` while it has nothing to do.
+    at_it: Mutex<Option<Instant>>,
+}
+
+/// The writer is at something as long as this is there.
+pub(super) struct AtIt(Arc<WriterHealth>);
+
+impl Drop for AtIt {
+    fn drop(&mut self) {
+        *self.0.at_it.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl WriterHealth {
@@ -31,16 +46,43 @@ impl WriterHealth {
         Self {
             clock,
             failing: Mutex::new(None),
+            at_it: Mutex::new(None),
         }
     }
 
-    /// What keeps the writer from recording; `None` while it can.
+    /// What keeps the writer from recording; `None` while it can. A writer that has been at one batch for [`STUCK_AFTER`] cannot:
+    /// all that was asked of it since then waits.
     #[must_use]
     pub fn failing(&self) -> Option<Failing> {
-        self.failing
+        let failing = self
+            .failing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .clone();
+        failing.or_else(|| {
+            let lasted = self.waited();
+            (lasted >= STUCK_AFTER).then(|| Failing {
+                since: self.clock.now() - lasted,
+                reason: format!(
+                    "the writer has waited for the database for {} s, and commands wait for it",
+                    lasted.as_secs()
+                ),
+            })
+        })
+    }
+
+    /// For how long the writer has been at what it has taken up last; the oldest command that waits for an answer has waited as
+    /// long.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        let since = *self.at_it.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// The writer takes something up.
+    pub(super) fn at_it(self: Arc<Self>) -> AtIt {
+        *self.at_it.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        AtIt(self)
     }
 
     /// Something was recorded, or could have been.

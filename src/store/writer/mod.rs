@@ -19,29 +19,33 @@
 mod attempt;
 mod batch;
 mod condition;
+mod error;
 mod health;
 mod known;
 mod prepared;
+mod queue;
 
 pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
 pub use condition::{VersionCondition, Versions};
+pub use error::CommandError;
 pub use health::{Failing, WriterHealth};
+pub use queue::WriterHandle;
 
 use super::witness::Mark;
 use super::{AppendBackend, Position, StoreError};
-use crate::clock::{ClockMoved, SharedClock};
-use crate::keyring::{Keyring, KeyringError};
+use crate::clock::SharedClock;
+use crate::keyring::Keyring;
 use crate::telemetry;
-use archive_ledger_domain::Rejection;
 use attempt::{Attempted, Failure};
 use batch::{Answer, Batch};
 use futures::FutureExt as _;
 use known::LongStreams;
 use prepared::Prepared;
+use queue::Queued;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How often a batch is tried before its commands are told that the store is unavailable.
@@ -50,116 +54,15 @@ const ATTEMPTS: u32 = 6;
 /// The pause before the first repetition; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// No attempt begins later than this after the first: those who wait have a right to an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// No attempt begins later than this after the first: those who wait have a right to an answer. What became of a failed one is
+/// looked up once all the same.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often a writer that nobody asks anything looks whether it could record.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How often one that cannot record tries to.
 const TRY_EVERY: Duration = Duration::from_secs(1);
-
-/// Why a command was not recorded.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CommandError {
-    /// The entity's state forbids it.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// The entity has another version than the caller expects.
-    #[error("the entity has version {actual}")]
-    VersionMismatch {
-        /// The version that it has.
-        actual: u64,
-    },
-    /// The idempotency key was used for another request.
-    #[error("the idempotency key was used for another request")]
-    IdempotencyKeyReused,
-    /// A request with the same idempotency key is under way.
-    #[error("a request with the same idempotency key is under way")]
-    InFlight,
-    /// Too many commands are waiting; none of this one was recorded.
-    #[error("too many commands are waiting")]
-    Overloaded,
-    /// The store could not take the command; it was not recorded.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] Arc<StoreError>),
-    /// The connection was lost during the commit and could not be had again: the command may have been recorded.
-    #[error("the store was lost during the commit")]
-    OutcomeUnknown(#[source] Arc<StoreError>),
-    /// The store refused the command for a reason that trying again does not change; it was not recorded.
-    #[error("the store failed")]
-    Store(#[source] Arc<StoreError>),
-    /// The entity's data key could not be used; the command was not recorded.
-    #[error("the entity's key could not be used")]
-    Keyring(#[source] Arc<KeyringError>),
-    /// The service is stopping; the command was not recorded.
-    #[error("the service is stopping")]
-    Stopping,
-    /// The machine's clock has moved: until it is back or accepted, nothing is dated by it.
-    #[error("{0}")]
-    ClockMoved(ClockMoved),
-}
-
-struct Queued {
-    command: Prepared,
-    reply: oneshot::Sender<Result<Receipt, CommandError>>,
-}
-
-/// The way to the writer; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct WriterHandle {
-    queue: mpsc::Sender<Queued>,
-    keyring: Arc<Keyring>,
-    clock: SharedClock,
-    committed: watch::Receiver<Position>,
-    purges: watch::Receiver<Position>,
-    health: Arc<WriterHealth>,
-}
-
-impl std::fmt::Debug for Queued {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queued").finish_non_exhaustive()
-    }
-}
-
-impl WriterHandle {
-    /// Hands a command over and waits until it is recorded or refused.
-    ///
-    /// Dropping the future does not take the command back.
-    ///
-    /// # Errors
-    /// [`CommandError`].
-    pub async fn submit(&self, proposal: Proposal) -> Result<Receipt, CommandError> {
-        // The place comes first: a command that nobody has time for costs nothing.
-        let place = self.queue.try_reserve().map_err(|error| match error {
-            mpsc::error::TrySendError::Full(()) => CommandError::Overloaded,
-            mpsc::error::TrySendError::Closed(()) => CommandError::Stopping,
-        })?;
-        let command = Prepared::new(&self.keyring, &self.clock, proposal)
-            .map_err(|error| CommandError::Store(Arc::new(error)))?;
-        let (reply, answer) = oneshot::channel();
-        place.send(Queued { command, reply });
-        answer.await.unwrap_or(Err(CommandError::Stopping))
-    }
-
-    /// The last position that this process committed; it wakes readers of the log.
-    #[must_use]
-    pub fn committed(&self) -> watch::Receiver<Position> {
-        self.committed.clone()
-    }
-
-    /// The last position of a purge's event that this process committed; it wakes those who read nothing else of the log.
-    #[must_use]
-    pub fn purges(&self) -> watch::Receiver<Position> {
-        self.purges.clone()
-    }
-
-    /// Whether the writer can record.
-    #[must_use]
-    pub const fn health(&self) -> &Arc<WriterHealth> {
-        &self.health
-    }
-}
 
 /// The writer's task.
 pub struct Writer<B> {
@@ -240,10 +143,12 @@ impl<B: AppendBackend> Writer<B> {
             if received == 0 {
                 return;
             }
-            let (commands, replies): (Vec<_>, Vec<_>) = batch
-                .drain(..)
-                .map(|queued| (queued.command, queued.reply))
-                .unzip();
+            // Those who have been told that nothing was recorded are told the truth.
+            let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).filter_map(Queued::take).unzip();
+            if commands.is_empty() {
+                continue;
+            }
+            let _at_it = Arc::clone(&self.health).at_it();
             let answers = self.record_whatever_panics(&commands).await;
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that went away does not need its answer.
@@ -258,6 +163,7 @@ impl<B: AppendBackend> Writer<B> {
             return;
         }
         let prove = self.health.failing().is_some();
+        let _at_it = Arc::clone(&self.health).at_it();
         match self.backend.look(prove).await {
             Ok(()) => self.health.succeeded(),
             Err(error) => self.health.failed(&error),
@@ -362,16 +268,20 @@ impl<B: AppendBackend> Writer<B> {
     /// Reconnects and finds out what became of a failed attempt. `None`: it was not committed, try it again.
     async fn recover(
         &mut self,
-        failure: Failure,
+        mut failure: Failure,
         attempts: &mut u32,
         began: Instant,
     ) -> Result<Option<Vec<Answer>>, CommandError> {
-        while *attempts < ATTEMPTS && began.elapsed() < PATIENCE {
+        // A process that stood still has no patience left, and still has to find out what it has recorded.
+        let mut owed = failure.attempted.is_some();
+        while *attempts < ATTEMPTS && (owed || began.elapsed() < PATIENCE) {
+            owed = false;
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(*attempts - 1)).await;
             *attempts += 1;
             match self.settle(failure.attempted.as_ref()).await {
                 Ok(true) => return Ok(failure.attempted.map(|attempted| self.acknowledge(attempted))),
-                Ok(false) => return Ok(None),
+                Ok(false) if began.elapsed() < PATIENCE => return Ok(None),
+                Ok(false) => failure.attempted = None,
                 Err(lost @ StoreError::Diverged(_)) => {
                     self.health.failed(&lost);
                     return Err(failure.given_up());

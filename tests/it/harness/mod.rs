@@ -14,6 +14,7 @@ pub mod receiver;
 pub mod roots;
 pub mod s3;
 pub mod server;
+pub mod stalling;
 
 mod smoke;
 

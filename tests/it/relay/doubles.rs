@@ -6,7 +6,6 @@ use archive_ledger::store::{
 };
 use archive_ledger_domain::{EntityKey, EntityType, EventName};
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +21,6 @@ impl CoordinationStore for EverybodyLeads {
         &self,
         _name: &str,
         _owner: Uuid,
-        _now: DateTime<Utc>,
         _ttl: Duration,
     ) -> Result<Option<u64>, StoreError> {
         Ok(Some(1))

@@ -207,7 +207,7 @@ fn statement(write: &BatchWrite) -> String {
         NOTHING_WANTED
     };
     format!(
-        "{statement}\n    SELECT version,{wanted},\n        1 / CASE WHEN {checks} THEN 1 ELSE 0 END\n    FROM moved"
+        "{statement}\n    SELECT version, clock_timestamp() AS time,{wanted},\n        1 / CASE WHEN {checks} THEN 1 ELSE 0 END\n    FROM moved"
     )
 }
 
@@ -220,7 +220,8 @@ pub(super) struct KnownHead {
     pub(super) version: String,
 }
 
-/// Writes the batch if the head still is `before`; returns it as the batch leaves it, and what the list's pages want.
+/// Writes the batch if the head still is `before`; returns it as the batch leaves it, what the list's pages want, and what the
+/// database's clock showed.
 ///
 /// # Errors
 /// [`StoreError::HeadMoved`] when it is not; nothing is written then.
@@ -229,7 +230,7 @@ pub(super) async fn write(
     before: &KnownHead,
     write: &BatchWrite,
     sizes: PageSizes,
-) -> Result<(KnownHead, Upkeep), StoreError> {
+) -> Result<(KnownHead, Upkeep, DateTime<Utc>), StoreError> {
     let events = EventColumns::from(write.events.as_slice());
     let keys = &write.keys;
     let list = ListColumns::from(write);
@@ -331,7 +332,7 @@ pub(super) async fn write(
         pages: listed("pages")?,
         groups: listed("groups")?,
     };
-    Ok((after, upkeep))
+    Ok((after, upkeep, row.read("write the batch", "time")?))
 }
 
 /// The changes of the archived list, column by column.

@@ -1,0 +1,151 @@
+//! How many connections this process may open, how many the server has for it, and what the server says when there is none left.
+
+use super::server::Server;
+use super::{CONNECT_TIMEOUT, DELIVERY_CONNECTIONS, PostgresStore};
+use crate::store::StoreError;
+use crate::store::columns::Columns as _;
+use sqlx::{Connection as _, Executor, PgConnection, PgPool};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Beside the pools: the writer's own, and that of the summary, which leaves its pool.
+const ALONE: u32 = 2;
+
+/// How long a refusal is told after it was met.
+const TOLD_FOR: Duration = Duration::from_secs(60);
+
+/// How long a new connection is tried, to hear why none can be had.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What is known of the connections that this process may have; shared by all its pools.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    /// That the server has fewer than this process may want.
+    few: Mutex<Option<String>>,
+    /// When the server refused one last, and with which code.
+    refused: Mutex<Option<(Instant, String)>>,
+}
+
+impl Connections {
+    /// What somebody should look at; it quotes no server.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let few = self.few.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refused = self
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let refused = refused.filter(|(at, _)| at.elapsed() < TOLD_FOR);
+        let refused =
+            refused.map(|(_, code)| format!("the database server has refused connections ({code})"));
+        few.into_iter().chain(refused).collect()
+    }
+
+    /// Why the pool has had no connection to give: what the server says to one more, if it refuses that. A pool that waits for a
+    /// connection keeps to itself what its attempts have met.
+    pub(super) async fn why(&self, pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
+        let all_in_use = pool.size() >= pool.options().get_max_connections();
+        if !matches!(error, sqlx::Error::PoolTimedOut) || all_in_use {
+            return error;
+        }
+        let options = pool.connect_options();
+        match timeout(ASKED_WITHIN, PgConnection::connect_with(&options)).await {
+            Ok(Err(sqlx::Error::Database(refusal))) => {
+                self.refused(refusal.code().as_deref().unwrap_or_default());
+                sqlx::Error::Database(refusal)
+            }
+            Ok(Ok(connection)) => {
+                let _ = timeout(ASKED_WITHIN, connection.close()).await;
+                error
+            }
+            Ok(Err(_)) | Err(_) => error,
+        }
+    }
+
+    fn refused(&self, code: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.as_ref().is_none_or(|(at, _)| at.elapsed() >= TOLD_FOR) {
+            tracing::warn!("the database server refuses connections ({code})");
+        }
+        *refused = Some((Instant::now(), code.to_owned()));
+    }
+}
+
+impl PostgresStore {
+    /// Says how many connections this process may open, and warns where the server has fewer for it. A server that does not tell
+    /// is believed to have enough.
+    pub async fn check_connections(&self) {
+        let wanted = self.pool.pool.options().get_max_connections() + DELIVERY_CONNECTIONS + ALONE;
+        let limits = timeout(CONNECT_TIMEOUT, limits(&self.server)).await;
+        let limits = match limits {
+            Ok(Ok(limits)) => limits,
+            Ok(Err(error)) => {
+                tracing::debug!(error = %crate::telemetry::chain(&error), "the server does not tell how many connections it has");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        let Some((least, whose)) = limits.into_iter().min_by_key(|(limit, _)| *limit) else {
+            tracing::info!("this instance opens up to {wanted} connections to the database");
+            return;
+        };
+        tracing::info!(
+            "this instance opens up to {wanted} connections to the database, and {whose} allows {least} to all instances together"
+        );
+        if u64::from(wanted) > least {
+            let few = format!(
+                "this instance may open {wanted} connections to the database, and {whose} allows {least}: lower --database-connections, or \
+                 raise the limit"
+            );
+            tracing::warn!("{few}");
+            *self
+                .connections
+                .few
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(few);
+        }
+    }
+}
+
+/// The limits that hold for this role and this database; none for a superuser but the server's own.
+async fn limits(server: &Server) -> Result<Vec<(u64, &'static str)>, StoreError> {
+    let operation = "ask how many connections the server has";
+    let failed = StoreError::database;
+    let mut connection = server.plain().await.map_err(failed(operation))?;
+    // As plain text: through a pooler, one message.
+    let row = connection
+        .fetch_one(
+            "SELECT current_setting('max_connections')::bigint AS most,
+                    current_setting('superuser_reserved_connections')::bigint
+                        + coalesce(current_setting('reserved_connections', true)::bigint, 0) AS reserved,
+                    role.rolsuper, role.rolconnlimit::bigint AS of_role, database.datconnlimit::bigint AS of_database
+             FROM pg_roles role, pg_database database
+             WHERE role.rolname = current_user AND database.datname = current_database()",
+        )
+        .await
+        .map_err(failed(operation))?;
+    let number = |column| row.read::<i64>(operation, column);
+    let (most, reserved) = (number("most")?, number("reserved")?);
+    let limits = if row.read::<bool>(operation, "rolsuper")? {
+        vec![(most, "the server (max_connections)")]
+    } else {
+        vec![
+            (
+                most - reserved,
+                "the server (max_connections without those it reserves)",
+            ),
+            (number("of_role")?, "the role (CONNECTION LIMIT)"),
+            (number("of_database")?, "the database (CONNECTION LIMIT)"),
+        ]
+    };
+    connection.close().await.map_err(failed(operation))?;
+    // Without a limit it is -1.
+    Ok(limits
+        .into_iter()
+        .filter_map(|(limit, whose)| Some((u64::try_from(limit).ok()?, whose)))
+        .collect())
+}
+
+/// Shared by all pools of a process.
+pub(super) type Known = Arc<Connections>;
