@@ -26,7 +26,7 @@ use crate::proofs::Proofs;
 use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::secret_files;
 use crate::store::witness::Divergence;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::sync::Arc;
@@ -82,6 +82,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         None => BusHealth::InProcess,
     };
     let _lock = lock(&config)?;
+    if let Store::Sqlite(sqlite) = &opened.store
+        && let Err(error) = sqlite.is_served_alone().await
+    {
+        // On a full disk reads are served all the same.
+        tracing::warn!(error = %telemetry::chain(&error), "what is in the file cannot be told from a copy yet");
+    }
     let work = consumers::start(&mut tasks, &opened, &bus, &config, &descriptors).await?;
     let witness = Arc::clone(opened.store.witness());
     let auth = Arc::new(authenticator(&config, &opened)?);

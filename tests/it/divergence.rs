@@ -277,3 +277,118 @@ async fn a_service_that_nobody_asks_anything_finds_its_file_gone_by_itself() {
     let code = eventually("the end of the service", SOON, || async { server.exit_code() }).await;
     assert_eq!(code, 2, "{}", server.log());
 }
+
+/// Writes a file's content over another one, which stays the same file.
+fn write_over(from: &Path, to: &Path) {
+    let content = std::fs::read(from).unwrap();
+    let number = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(to).unwrap());
+    std::fs::write(to, content).unwrap();
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(to).unwrap()),
+        number
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_written_over_in_place_ends_the_service_before_it_acknowledges_anything() {
+    // An older copy; another ledger of the same length; nothing at all; a copy of this run that lacks what came since.
+    for kind in ["older", "another", "emptied", "of this run"] {
+        let (server, token) = embedded().await;
+        let file = server.data_dir().join("ledger.db");
+        let kept = server.home().join("kept.db");
+        let over = match kind {
+            "older" => server.home().join("older/ledger.db"),
+            "another" => {
+                let other = Server::start(Backend::Embedded).await;
+                let token = other.token(&["--role", "admin"]).await;
+                delete(&other, &token, 7).await;
+                assert_eq!(other.terminate().await, 0);
+                std::fs::copy(other.data_dir().join("ledger.db"), &kept).unwrap();
+                kept
+            }
+            "emptied" => {
+                std::fs::write(&kept, "").unwrap();
+                kept
+            }
+            _ => {
+                crate::harness::ledger::change(
+                    None,
+                    &server.data_dir(),
+                    &format!("VACUUM INTO '{}'", kept.display()),
+                )
+                .await;
+                delete(&server, &token, 2).await;
+                kept
+            }
+        };
+        write_over(&over, &file);
+        ends_without_acknowledging(&server, &token, "written over").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_ahead_log_that_is_written_over_in_place_ends_the_service() {
+    for kind in ["foreign", "older", "emptied"] {
+        let (server, token) = embedded().await;
+        let log = server.data_dir().join("ledger.db-wal");
+        let over = server.home().join("over");
+        match kind {
+            "foreign" => {
+                let other = Server::start(Backend::Embedded).await;
+                let token = other.token(&["--role", "admin"]).await;
+                delete(&other, &token, 9).await;
+                std::fs::copy(other.data_dir().join("ledger.db-wal"), &over).unwrap();
+            }
+            "older" => {
+                std::fs::copy(&log, &over).unwrap();
+                delete(&server, &token, 2).await;
+            }
+            _ => std::fs::write(&over, "").unwrap(),
+        }
+        write_over(&over, &log);
+        ends_without_acknowledging(&server, &token, "written over").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_goes_on_while_others_move_its_log_touch_its_file_and_write_beside_it() {
+    let (server, token) = embedded().await;
+    let data = server.data_dir();
+    let change = async |sql: &str| crate::harness::ledger::change(None, &data, sql).await;
+    for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
+        change(&format!("PRAGMA wal_checkpoint({mode})")).await;
+        delete(&server, &token, 2).await;
+        // A file that is written over with what is in it is what it was.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(data.join("ledger.db"))
+            .unwrap();
+        file.set_modified(std::time::SystemTime::now()).unwrap();
+        delete(&server, &token, 2).await;
+        change("UPDATE cursors SET position = position").await;
+        delete(&server, &token, 2).await;
+    }
+    let rebuilt = server.run_command(&["rebuild"]).await;
+    assert!(
+        rebuilt.status.success(),
+        "{}",
+        String::from_utf8_lossy(&rebuilt.stderr)
+    );
+    let many: Vec<_> = (0..8).map(|_| delete(&server, &token, 50)).collect();
+    tokio::join!(futures::future::join_all(many), async {
+        for _ in 0..10 {
+            change("PRAGMA wal_checkpoint(PASSIVE)").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let verified = server.run_command(&["verify"]).await;
+    assert!(
+        verified.status.code().is_some(),
+        "{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    delete(&server, &token, 1).await;
+    assert_eq!(server.terminate().await, 0, "{}", server.log());
+    server.restart().await;
+    delete(&server, &token, 1).await;
+}

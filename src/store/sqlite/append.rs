@@ -64,8 +64,8 @@ impl SqliteAppend {
 
     /// The writing connection, with no transaction of anybody's left in it.
     async fn begin_turn(&mut self) -> Result<OwnedMutexGuard<SqliteConnection>, StoreError> {
-        self.file.check("begin the batch")?;
         let mut turn = Arc::clone(&self.write).lock_owned().await;
+        self.file.check_all("begin the batch").await?;
         if self.doubtful {
             self.replace(&mut turn).await?;
         }
@@ -97,6 +97,8 @@ impl SqliteAppend {
 
     async fn replace(&mut self, turn: &mut SqliteConnection) -> Result<(), StoreError> {
         self.doubtful = true;
+        // Before anything is opened: where the file was emptied, SQLite would remove the log that still has it all.
+        self.file.check_content("open the database again").await?;
         let mut fresh = SqliteConnection::connect_with(&self.options)
             .await
             .map_err(StoreError::database("open the database again"))?;
@@ -123,7 +125,7 @@ async fn begin_immediate(connection: &mut SqliteConnection) -> Result<(), StoreE
 impl AppendBackend for SqliteAppend {
     async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let mut turn = self.begin_turn().await?;
-        match load(&mut turn, self.file.witness(), needs).await {
+        match load(&mut turn, &self.file, needs).await {
             Ok(snapshot) => {
                 self.turn = Some(turn);
                 Ok(snapshot)
@@ -147,8 +149,9 @@ impl AppendBackend for SqliteAppend {
             self.clean_up(&mut turn, &error).await;
             return Err(error);
         }
-        // What went to a file that is not there any more is not to be acknowledged.
-        self.file.check("commit the batch")
+        self.file.note(&write.head);
+        // What went to a file that is not there any more, or is another's, is not to be acknowledged.
+        self.file.check_all("commit the batch").await
     }
 
     async fn rollback(&mut self) -> Result<(), StoreError> {
@@ -179,9 +182,8 @@ impl AppendBackend for SqliteAppend {
 
     async fn look(&mut self, prove: bool) -> Result<(), StoreError> {
         let mut turn = self.begin_turn().await?;
-        let looked = look(&mut turn, self.file.witness(), prove).await;
-        match looked {
-            Ok(()) => self.file.check("look at the head"),
+        match look(&mut turn, &self.file, prove).await {
+            Ok(()) => self.file.check_all("look at the head").await,
             Err(error) => {
                 self.clean_up(&mut turn, &error).await;
                 Err(error)
@@ -206,8 +208,8 @@ impl SqliteAppend {
 }
 
 /// Reads the head, which must be one that follows on what the process knows.
-async fn read_head(connection: &mut SqliteConnection, witness: &Witness) -> Result<Head, StoreError> {
-    let operation = "read the head";
+async fn read_head(connection: &mut SqliteConnection, file: &LedgerFile) -> Result<Head, StoreError> {
+    let (operation, witness) = ("read the head", file.witness());
     let asked = witness.known();
     let row = sqlx::query(
         "SELECT position, frontier, root, recorded_at,
@@ -243,12 +245,13 @@ async fn read_head(connection: &mut SqliteConnection, witness: &Witness) -> Resu
         forked,
     };
     witness.compare(operation, &asked, &seen)?;
+    file.note(&head);
     Ok(head)
 }
 
 /// Looks at the head, in a transaction that was begun; with `prove`, writes it back as it is.
-async fn look(connection: &mut SqliteConnection, witness: &Witness, prove: bool) -> Result<(), StoreError> {
-    read_head(connection, witness).await?;
+async fn look(connection: &mut SqliteConnection, file: &LedgerFile, prove: bool) -> Result<(), StoreError> {
+    read_head(connection, file).await?;
     let end = if prove {
         connection
             .execute("UPDATE ledger_head SET position = position WHERE id = 1")
@@ -267,10 +270,10 @@ async fn look(connection: &mut SqliteConnection, witness: &Witness, prove: bool)
 
 async fn load(
     connection: &mut SqliteConnection,
-    witness: &Witness,
+    file: &LedgerFile,
     needs: &BatchNeeds,
 ) -> Result<BatchSnapshot, StoreError> {
-    let head = read_head(connection, witness).await?;
+    let head = read_head(connection, file).await?;
     let mut found = load_events(connection, &needs.streams).await?;
     // A stream that nothing is known of and nothing was found of has no key and no fence.
     let sealing: Vec<&String> = needs

@@ -6,10 +6,11 @@
 
 use super::SqliteStore;
 use super::append::signed;
+use super::content::{Content, Verdict};
 use super::read::{hash, non_negative};
-use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::witness::{Question, Sight, Witness};
+use crate::store::{Head, StoreError};
 use sqlx::SqliteConnection;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -40,6 +41,7 @@ pub(super) struct LedgerFile {
     opened: FileId,
     /// The files that SQLite keeps beside it, from when they are first seen on.
     beside: [(PathBuf, OnceLock<FileId>); 2],
+    content: Content,
     witness: Arc<Witness>,
 }
 
@@ -54,7 +56,9 @@ impl LedgerFile {
             name.push(ending);
             (PathBuf::from(name), OnceLock::new())
         });
+        let content = Content::of(&real, &beside[0].0, &beside[1].0);
         Ok(Self {
+            content,
             path: path.to_owned(),
             opened,
             beside,
@@ -83,9 +87,51 @@ impl LedgerFile {
         Ok(())
     }
 
-    /// Whether the file itself is where it was opened, whatever became of those beside it.
-    pub(super) fn is_in_place(&self) -> bool {
-        find(OPERATION, &self.path).is_ok_and(|found| found == Some(self.opened))
+    /// As [`LedgerFile::check`], and what is in the file is what was left there.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::check`].
+    pub(super) async fn check_content(&self, operation: &'static str) -> Result<(), StoreError> {
+        self.check(operation)?;
+        let found = self.content.check_file().await?;
+        self.judge(operation, found)
+    }
+
+    /// As [`LedgerFile::check_content`], and the write-ahead log is what was written there. Whoever calls has the turn to write.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::check`].
+    pub(super) async fn check_all(&self, operation: &'static str) -> Result<(), StoreError> {
+        self.check_content(operation).await?;
+        let found = self.content.check_log().await?;
+        self.judge(operation, found)
+    }
+
+    fn judge(&self, operation: &'static str, found: Verdict) -> Result<(), StoreError> {
+        match found {
+            Verdict::Fits => Ok(()),
+            Verdict::Unready(reason) => Err(StoreError::Unready { operation, reason }),
+            Verdict::Another(reason) => Err(self.witness.declare(reason)),
+        }
+    }
+
+    /// Nobody but this process appends.
+    pub(super) fn is_served_alone(&self) {
+        self.content.is_served_alone();
+    }
+
+    /// Remembers a head that the log has.
+    pub(super) fn note(&self, head: &Head) {
+        self.content.note(head);
+    }
+
+    /// Whether the file itself is where it was opened and what was left there, and so is what the handle on the log leads to,
+    /// wherever that is by now.
+    pub(super) async fn is_in_place(&self) -> bool {
+        let at_path = find(OPERATION, &self.path).is_ok_and(|found| found == Some(self.opened));
+        at_path
+            && matches!(self.content.check_file().await, Ok(Verdict::Fits))
+            && matches!(self.content.check_log().await, Ok(Verdict::Fits))
     }
 
     fn compare(&self, operation: &'static str, path: &Path, known: &FileId) -> Result<(), StoreError> {
@@ -109,7 +155,7 @@ impl LedgerFile {
     /// # Errors
     /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
     pub(super) async fn vouch(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        self.check(OPERATION)?;
+        self.check_content(OPERATION).await?;
         let asked = self.witness.question();
         if asked == Question::default() {
             // Before the ledger is opened there may be no table to ask.

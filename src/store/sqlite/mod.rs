@@ -12,6 +12,7 @@ pub mod callbacks;
 pub mod claims;
 pub mod cleanup_jobs;
 mod clock_moves;
+mod content;
 pub mod coordination;
 mod file;
 mod forks;
@@ -67,6 +68,7 @@ pub struct SqliteStore {
 pub struct LogMover {
     connection: SqliteConnection,
     write: Arc<Mutex<SqliteConnection>>,
+    file: Arc<LedgerFile>,
 }
 
 impl LogMover {
@@ -77,6 +79,8 @@ impl LogMover {
     pub async fn run(&mut self) -> Result<(), StoreError> {
         let operation = "move the write-ahead log";
         let passive = "PRAGMA wal_checkpoint(PASSIVE)";
+        // Nothing is moved into a file that is another's.
+        self.file.check_all(operation).await?;
         for _ in 0..2 {
             self.connection
                 .execute(passive)
@@ -84,12 +88,31 @@ impl LogMover {
                 .map_err(StoreError::database(operation))?;
         }
         let mut write = self.write.lock().await;
+        self.file.check_all(operation).await?;
+        raise_stamp(&mut write).await?;
         write
             .execute(passive)
             .await
             .map_err(StoreError::database(operation))?;
-        Ok(())
+        self.file.check_all(operation).await
     }
+}
+
+/// Raises the number that tells one state of the file from the next, right before the log is moved into it.
+async fn raise_stamp(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let failed = StoreError::database("raise the file's stamp");
+    let stamp: Result<i32, _> = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await;
+    let next = match stamp {
+        Ok(stamp) => stamp.saturating_add(1),
+        Err(error) => return Err(failed(error)),
+    };
+    connection
+        .execute(format!("PRAGMA user_version = {next}").as_str())
+        .await
+        .map(drop)
+        .map_err(StoreError::database("raise the file's stamp"))
 }
 
 impl SqliteStore {
@@ -212,12 +235,26 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn empty_write_ahead_log(&self) -> Result<(), StoreError> {
+        let operation = "empty the write-ahead log";
         let mut connection = self.write.lock().await;
+        // Nothing is moved into a file that is another's.
+        self.file.check_all(operation).await?;
+        raise_stamp(&mut connection).await?;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_optional(&mut *connection)
             .await
-            .map_err(StoreError::database("empty the write-ahead log"))?;
-        Ok(())
+            .map_err(StoreError::database(operation))?;
+        self.file.check_all(operation).await
+    }
+
+    /// Says that nobody but this process appends, as whoever serves the ledger knows by its lock. What is in the file is told apart
+    /// from then on from any copy that was made before, by a stamp that is moved into it now.
+    ///
+    /// # Errors
+    /// [`StoreError`], as [`SqliteStore::empty_write_ahead_log`].
+    pub async fn is_served_alone(&self) -> Result<(), StoreError> {
+        self.file.is_served_alone();
+        self.empty_write_ahead_log().await
     }
 
     /// Moves what is in the write-ahead log into the file, if the file is still the one that was opened: for the end of a
@@ -226,10 +263,15 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn save_write_ahead_log(&self) -> Result<(), StoreError> {
-        if !self.file.is_in_place() {
+        if !self.file.is_in_place().await {
             return Ok(());
         }
-        self.empty_write_ahead_log().await
+        let mut connection = self.write.lock().await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(StoreError::database("move the write-ahead log"))?;
+        Ok(())
     }
 
     /// Leaves the write-ahead log and the shared memory beside the file where they are when the process ends. Whoever closes
@@ -252,6 +294,7 @@ impl SqliteStore {
         Ok(LogMover {
             connection,
             write: Arc::clone(&self.write),
+            file: Arc::clone(&self.file),
         })
     }
 
