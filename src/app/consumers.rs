@@ -200,6 +200,7 @@ async fn cleanup(opened: &Opened, config: &Config) -> Result<StorageCleanup, Sta
         ledger: Arc::clone(&opened.ledger),
         jobs: opened.store.cleanup_jobs(),
         blobs: Arc::new(blobs),
+        holders: opened.store.storage_roots(),
         clock: Arc::clone(&opened.clock),
     };
     Ok(StorageCleanup::new(parts, CleanupOptions::default()))

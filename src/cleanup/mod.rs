@@ -52,12 +52,14 @@ mod uri_tests;
 use crate::clock::SharedClock;
 use crate::ledger::Ledger;
 use crate::store::cleanup_jobs::CleanupJobStore;
+use crate::store::storage_roots::StorageRootStore;
 use blob::Blobs;
 use consumer::CleanupConsumer;
 use purges::Purges;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use uuid::Uuid;
 use worker::CleanupWorker;
 
 /// How the storage cleanup works.
@@ -81,6 +83,28 @@ pub struct CleanupOptions {
     pub redrive: Duration,
     /// How often the gauges are refreshed.
     pub gauges: Duration,
+    /// How often this instance says which storage roots it has; it is believed for three times as long.
+    pub announce: Duration,
+}
+
+impl CleanupOptions {
+    /// The pause after `attempts` failed ones: the first, doubled with each, the longest at the most.
+    pub(crate) fn pause(&self, attempts: u32) -> Duration {
+        let factor = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.first_pause.saturating_mul(factor).min(self.longest_pause)
+    }
+
+    /// How long a storage is retried that fails, without the attempts themselves.
+    pub(crate) fn schedule(&self) -> Duration {
+        (1..self.attempts)
+            .map(|attempts| self.pause(attempts))
+            .fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// For how long an instance is believed to have the storage roots that it has said to have.
+    pub(crate) fn holders_kept(&self) -> Duration {
+        self.announce.saturating_mul(3)
+    }
 }
 
 impl Default for CleanupOptions {
@@ -95,6 +119,7 @@ impl Default for CleanupOptions {
             poll: Duration::from_secs(1),
             redrive: Duration::from_secs(60),
             gauges: Duration::from_secs(10),
+            announce: Duration::from_secs(20),
         }
     }
 }
@@ -108,6 +133,8 @@ pub struct CleanupParts {
     pub jobs: Arc<dyn CleanupJobStore>,
     /// The storage.
     pub blobs: Arc<Blobs>,
+    /// Which instance has which storage roots.
+    pub holders: Arc<dyn StorageRootStore>,
     /// Times and ids.
     pub clock: SharedClock,
 }
@@ -119,6 +146,8 @@ pub struct StorageCleanup {
     options: CleanupOptions,
     wake: Arc<Notify>,
     memory: memory::Memory,
+    /// Tells this instance's worker from those of others.
+    instance: Uuid,
 }
 
 impl StorageCleanup {
@@ -126,6 +155,7 @@ impl StorageCleanup {
     #[must_use]
     pub fn new(parts: CleanupParts, options: CleanupOptions) -> Self {
         Self {
+            instance: parts.clock.new_id(),
             parts,
             options,
             wake: Arc::new(Notify::new()),
@@ -158,5 +188,21 @@ impl StorageCleanup {
             Arc::clone(&self.parts.clock),
             Arc::clone(&self.wake),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_add_up_to_the_schedule() {
+        let options = CleanupOptions::default();
+        let seconds = |attempts| options.pause(attempts).as_secs();
+        assert_eq!(
+            [1, 2, 3, 9, 10, 32, 33, u32::MAX].map(seconds),
+            [1, 2, 4, 256, 300, 300, 300, 300]
+        );
+        assert_eq!(options.schedule(), Duration::from_secs(127));
     }
 }

@@ -260,6 +260,7 @@ impl Purges {
             at: self.clock.now(),
             attempts: purge.job.as_ref().map_or(0, |job| job.attempts),
             last_error: None,
+            left_by: None,
         };
         match self.jobs.reschedule_cleanup_job(lease, &next).await {
             Ok(_) => self.wake.notify_one(),

@@ -2,7 +2,7 @@
 
 use super::local_root::{LocalRoot, RootTrouble};
 use super::marker::MARKER;
-use super::uri::{Cloud, Spelled, UriRefusal, folder_uri, spell};
+use super::uri::{Cloud, Spelled, UriRefusal, folder_uri, key_uri, spell};
 use std::io;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -134,6 +134,18 @@ impl Root {
                 bucket,
                 prefix,
             } => format!("{}://{bucket}/{prefix}", cloud.scheme()),
+        }
+    }
+
+    /// Its URI in one spelling, which means the same to whoever parses it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Local(root) => root.uri().to_owned(),
+            Self::Bucket {
+                cloud,
+                bucket,
+                prefix,
+            } => key_uri(*cloud, bucket, prefix),
         }
     }
 

@@ -157,6 +157,16 @@ impl StorageRoots {
         })
     }
 
+    /// The roots' URIs, each in one spelling.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.roots.iter().map(Root::name).collect()
+    }
+
+    /// Whether a storage URI lies below none of these roots. Goes by the name alone.
+    pub(super) fn is_outside(&self, uri: &str) -> bool {
+        spell(uri).and_then(|spelled| self.place(spelled)) == Err(UriRefusal::OutsideRoots)
+    }
+
     /// The roots as they are walked.
     pub(crate) fn trees(&self) -> Vec<Tree> {
         let trees = self.roots.iter().map(|root| match root {
@@ -183,15 +193,19 @@ impl StorageRoots {
     /// # Errors
     /// [`UriRefusal`] says why not, without any part of the URI.
     pub fn check(&self, uri: &str) -> Result<StorageUri, UriRefusal> {
-        let checked = match spell(uri)? {
-            Spelled::Local(components) => self.place_local(&components)?,
-            Spelled::Bucket { cloud, bucket, key } => self.place_key(cloud, bucket, key)?,
-        };
+        let checked = self.place(spell(uri)?)?;
         match checked.place() {
             Place::Local(place) => self.resolve(place)?,
             Place::Bucket(_) => {}
         }
         Ok(checked)
+    }
+
+    fn place(&self, spelled: Spelled) -> Result<StorageUri, UriRefusal> {
+        match spelled {
+            Spelled::Local(components) => self.place_local(&components),
+            Spelled::Bucket { cloud, bucket, key } => self.place_key(cloud, bucket, key),
+        }
     }
 
     fn place_local(&self, components: &[String]) -> Result<StorageUri, UriRefusal> {

@@ -289,6 +289,15 @@ pub(crate) fn folder_uri(components: &[String]) -> String {
     })
 }
 
+/// The URI of a key, in ASCII, and one and the same for each key.
+pub(crate) fn key_uri(cloud: Cloud, bucket: &str, key: &str) -> String {
+    let segments: Vec<String> = key
+        .split('/')
+        .map(|name| utf8_percent_encode(name, PLAIN).to_string())
+        .collect();
+    format!("{}://{bucket}/{}", cloud.scheme(), segments.join("/"))
+}
+
 /// The name of a local path, given without the slash at its beginning.
 pub(crate) fn local_name(path: &str) -> Vec<u8> {
     format!("file\0/{path}").into_bytes()

@@ -32,6 +32,9 @@ impl CleanupWorker {
         let mut running = JoinSet::new();
         let (mut poll, mut redrive, mut gauges) =
             (every(options.poll), every(options.redrive), every(options.gauges));
+        let mut announce = every(options.announce);
+        announce.tick().await;
+        self.announce().await;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -40,6 +43,10 @@ impl CleanupWorker {
                 _ = redrive.tick() => self.redrive().await,
                 _ = gauges.tick() => {
                     self.refresh().await;
+                    continue;
+                }
+                _ = announce.tick() => {
+                    self.announce().await;
                     continue;
                 }
                 _ = poll.tick() => {}
@@ -62,6 +69,7 @@ impl CleanupWorker {
             now,
             until: now + self.cleanup.options.lease,
             limit: u32::try_from(free).unwrap_or(u32::MAX),
+            instance: self.cleanup.instance,
         };
         let claimed = self.cleanup.parts.jobs.claim_cleanup_jobs(&claim).await;
         for job in self.settled("take a cleanup job", claimed).unwrap_or_default() {
@@ -87,6 +95,19 @@ impl CleanupWorker {
                 return;
             }
         }
+    }
+
+    /// Tells the other instances which storage roots this one has.
+    async fn announce(&mut self) {
+        let parts = &self.cleanup.parts;
+        let roots = parts.blobs.roots().names();
+        if roots.is_empty() {
+            return;
+        }
+        let (instance, now) = (self.cleanup.instance, parts.clock.now());
+        let stale = now - self.cleanup.options.holders_kept();
+        let told = parts.holders.hold_storage_roots(instance, &roots, now, stale).await;
+        self.settled("say which storage roots it has", told);
     }
 
     async fn refresh(&mut self) {

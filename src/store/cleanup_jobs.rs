@@ -11,6 +11,7 @@
 //! - Whoever claims a job holds its lease. Every write to a job is guarded by the lease's token: one that comes after
 //!   somebody else took the job over changes nothing and says so.
 //! - The log decides what may be deleted; a job only says that there is something to look at.
+//! - An instance that cannot do a job for want of a storage root leaves it: the job's pause holds for that instance alone.
 
 use super::{Hash, Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
@@ -83,6 +84,8 @@ pub struct Obligation {
     /// The object or folder that the last attempt failed at, sealed under the entity's key
     /// ([`Ledger::seal_place`](crate::ledger::Ledger::seal_place)).
     pub failed_at: Option<Vec<u8>>,
+    /// Since when no instance is known to have the storage root that the place lies below.
+    pub nobody_since: Option<DateTime<Utc>>,
 }
 
 /// The right to work on a job until it runs out.
@@ -122,6 +125,8 @@ pub struct Claim {
     pub until: DateTime<Utc>,
     /// How many jobs at most.
     pub limit: u32,
+    /// Which instance claims.
+    pub instance: Uuid,
 }
 
 /// How a job ends.
@@ -152,6 +157,8 @@ pub struct NextAttempt {
     pub attempts: u32,
     /// Why; absent to leave what stood.
     pub last_error: Option<String>,
+    /// The instance that cannot do it, for want of a storage root: the others may take the job before `at`.
+    pub left_by: Option<Uuid>,
 }
 
 /// A purge that the log still owes, with what its job tells.
@@ -221,8 +228,9 @@ pub trait CleanupJobStore: Send + Sync {
     /// returns how many.
     async fn insert_owed_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Takes jobs that are due and that nobody holds, longest due first, and counts an attempt at each. No two callers get the same
-    /// one, also on several instances.
+    /// Takes jobs that are due and that nobody holds, longest due first, and counts an attempt at each; then those that other
+    /// instances have left ([`NextAttempt::left_by`]) and the claiming one has not, since they were last due. No two callers get the
+    /// same one, also on several instances.
     async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError>;
 
     /// Takes a job from whoever holds it, whatever its state: the former holder's lease is lost with it. Returns what the job

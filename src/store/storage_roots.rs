@@ -1,4 +1,4 @@
-//! What the ledger's local storage roots are recognized by.
+//! What the ledger's local storage roots are recognized by, and which instance has which roots.
 
 use super::StoreError;
 use async_trait::async_trait;
@@ -52,6 +52,22 @@ pub trait StorageRootStore: Send + Sync {
     /// Remembers a root. What stands already stays, of several instances that do this at once too, but for one thing: a root
     /// without a marker that has one by now is remembered by it.
     async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Says that an instance has these roots, of all kinds, and forgets what was last said before `stale`.
+    async fn hold_storage_roots(
+        &self,
+        instance: Uuid,
+        roots: &[String],
+        now: DateTime<Utc>,
+        stale: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
+
+    /// The roots that other instances than `except` have said to have since `since`.
+    async fn held_storage_roots(
+        &self,
+        except: Uuid,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<String>, StoreError>;
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl CleanupJobStore for PostgresStore {
         let operation = "claim cleanup jobs";
         let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
         // Materialized, so that the rows are locked once, however the update is planned.
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "WITH due AS MATERIALIZED (
                  SELECT event_id FROM cleanup_jobs
                  WHERE state = 'due' AND next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
@@ -113,7 +113,7 @@ impl CleanupJobStore for PostgresStore {
                  LIMIT $2
                  FOR UPDATE SKIP LOCKED
              )
-             UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = j.begun + 1
+             UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = j.begun + 1, left_by = NULL
              FROM due WHERE j.event_id = due.event_id
              RETURNING j.event_id, j.aggregate_id, j.purge_id, j.attempts, j.begun",
         )
@@ -124,6 +124,31 @@ impl CleanupJobStore for PostgresStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
+        let more = i64::from(claim.limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        if more > 0 {
+            let left = sqlx::query(
+                "WITH others AS MATERIALIZED (
+                     SELECT event_id FROM cleanup_jobs
+                     WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > $1 AND $5 <> ALL (left_by)
+                       AND (lease_until IS NULL OR lease_until <= $1)
+                     ORDER BY next_attempt_at, position
+                     LIMIT $2
+                     FOR UPDATE SKIP LOCKED
+                 )
+                 UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = j.begun + 1
+                 FROM others WHERE j.event_id = others.event_id
+                 RETURNING j.event_id, j.aggregate_id, j.purge_id, j.attempts, j.begun",
+            )
+            .bind(claim.now)
+            .bind(more)
+            .bind(claim.token)
+            .bind(claim.until)
+            .bind(claim.instance)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            rows.extend(left);
+        }
         let claimed: Vec<Uuid> = rows
             .iter()
             .map(|row| row.read(operation, "event_id"))
@@ -196,7 +221,8 @@ impl CleanupJobStore for PostgresStore {
         sqlx::query(
             "UPDATE cleanup_obligations
              SET state = $3, objects = $4, bytes = $5, last_error = $6, updated_at = $7,
-                 storage_hash = COALESCE($8, storage_hash), under_way = $9, at_least = $10, failed_at = $11
+                 storage_hash = COALESCE($8, storage_hash), under_way = $9, at_least = $10, failed_at = $11,
+                 nobody_since = $12
              WHERE event_id = $1 AND ordinal = $2",
         )
         .bind(lease.event_id)
@@ -210,6 +236,7 @@ impl CleanupJobStore for PostgresStore {
         .bind(obligation.under_way)
         .bind(obligation.at_least)
         .bind(&obligation.failed_at)
+        .bind(obligation.nobody_since)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
@@ -221,6 +248,7 @@ impl CleanupJobStore for PostgresStore {
         let updated = sqlx::query(
             "UPDATE cleanup_jobs
              SET next_attempt_at = $3, attempts = $4, last_error = COALESCE($5, last_error),
+                 left_by = CASE WHEN $6::uuid IS NULL THEN NULL ELSE array_append(left_by, $6) END,
                  lease_token = NULL, lease_until = NULL
              WHERE event_id = $1 AND lease_token = $2",
         )
@@ -229,6 +257,7 @@ impl CleanupJobStore for PostgresStore {
         .bind(next.at)
         .bind(i64::from(next.attempts))
         .bind(&next.last_error)
+        .bind(next.left_by)
         .execute(&self.pool)
         .await
         .map_err(StoreError::database("leave a cleanup job for later"))?;
@@ -376,7 +405,8 @@ async fn load_obligations(
     jobs: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at
+        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at,
+                nobody_since
          FROM cleanup_obligations WHERE event_id = ANY ($1) ORDER BY event_id, ordinal",
     )
     .bind(jobs)
@@ -398,6 +428,7 @@ async fn load_obligations(
                 under_way: row.read(operation, "under_way")?,
                 at_least: row.read(operation, "at_least")?,
                 failed_at: row.read(operation, "failed_at")?,
+                nobody_since: row.read(operation, "nobody_since")?,
             });
     }
     Ok(found)

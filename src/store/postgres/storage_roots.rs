@@ -49,4 +49,47 @@ impl StorageRootStore for PostgresStore {
         .map_err(StoreError::database("remember a storage root"))?;
         Ok(())
     }
+
+    async fn hold_storage_roots(
+        &self,
+        instance: Uuid,
+        roots: &[String],
+        now: DateTime<Utc>,
+        stale: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let operation = "say which storage roots this instance has";
+        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        sqlx::query("DELETE FROM storage_root_holders WHERE seen_at < $1")
+            .bind(stale)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        sqlx::query(
+            "INSERT INTO storage_root_holders (instance, root, seen_at)
+             SELECT $1, root, $3 FROM unnest($2::text[]) root
+             ON CONFLICT (instance, root) DO UPDATE SET seen_at = excluded.seen_at",
+        )
+        .bind(instance)
+        .bind(roots)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        tx.commit().await.map_err(StoreError::database(operation))
+    }
+
+    async fn held_storage_roots(
+        &self,
+        except: Uuid,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT DISTINCT root FROM storage_root_holders WHERE instance <> $1 AND seen_at >= $2",
+        )
+        .bind(except)
+        .bind(since)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database("ask which storage roots other instances have"))
+    }
 }

@@ -131,9 +131,14 @@ impl CleanupJobStore for SqliteStore {
         let any = sqlx::query(
             "SELECT 1 FROM cleanup_jobs
              WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+             UNION ALL
+             SELECT 1 FROM cleanup_jobs
+             WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?2) = 0
+               AND (lease_until IS NULL OR lease_until <= ?1)
              LIMIT 1",
         )
         .bind(micros(claim.now))
+        .bind(claim.instance.to_string())
         .fetch_optional(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
@@ -145,8 +150,8 @@ impl CleanupJobStore for SqliteStore {
             .begin_with(BEGIN)
             .await
             .map_err(StoreError::database(operation))?;
-        let rows = sqlx::query(
-            "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1
+        let mut rows = sqlx::query(
+            "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1, left_by = NULL
              WHERE event_id IN (
                  SELECT event_id FROM cleanup_jobs
                  WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
@@ -161,6 +166,28 @@ impl CleanupJobStore for SqliteStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
+        let more = i64::from(claim.limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        if more > 0 {
+            let left = sqlx::query(
+                "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1
+                 WHERE event_id IN (
+                     SELECT event_id FROM cleanup_jobs
+                     WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?5) = 0
+                       AND (lease_until IS NULL OR lease_until <= ?1)
+                     ORDER BY next_attempt_at, position
+                     LIMIT ?2)
+                 RETURNING event_id, aggregate_id, purge_id, attempts, begun",
+            )
+            .bind(micros(claim.now))
+            .bind(more)
+            .bind(claim.token.to_string())
+            .bind(micros(claim.until))
+            .bind(claim.instance.to_string())
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            rows.extend(left);
+        }
         let claimed: Vec<&str> = rows
             .iter()
             .map(|row| row.read(operation, "event_id"))
@@ -242,7 +269,8 @@ impl CleanupJobStore for SqliteStore {
         sqlx::query(
             "UPDATE cleanup_obligations
              SET state = ?3, objects = ?4, bytes = ?5, last_error = ?6, updated_at = ?7,
-                 storage_hash = COALESCE(?8, storage_hash), under_way = ?9, at_least = ?10, failed_at = ?11
+                 storage_hash = COALESCE(?8, storage_hash), under_way = ?9, at_least = ?10, failed_at = ?11,
+                 nobody_since = ?12
              WHERE event_id = ?1 AND ordinal = ?2",
         )
         .bind(lease.event_id.to_string())
@@ -256,6 +284,7 @@ impl CleanupJobStore for SqliteStore {
         .bind(obligation.under_way)
         .bind(obligation.at_least)
         .bind(&obligation.failed_at)
+        .bind(obligation.nobody_since.map(micros))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
@@ -267,6 +296,7 @@ impl CleanupJobStore for SqliteStore {
         let updated = sqlx::query(
             "UPDATE cleanup_jobs
              SET next_attempt_at = ?3, attempts = ?4, last_error = COALESCE(?5, last_error),
+                 left_by = CASE WHEN ?6 IS NULL THEN NULL ELSE COALESCE(left_by || ' ', '') || ?6 END,
                  lease_token = NULL, lease_until = NULL
              WHERE event_id = ?1 AND lease_token = ?2",
         )
@@ -275,6 +305,7 @@ impl CleanupJobStore for SqliteStore {
         .bind(micros(next.at))
         .bind(i64::from(next.attempts))
         .bind(&next.last_error)
+        .bind(next.left_by.map(|instance| instance.to_string()))
         .execute(&mut *self.write.lock().await)
         .await
         .map_err(StoreError::database("leave a cleanup job for later"))?;
@@ -453,7 +484,8 @@ async fn load_obligations(
     jobs: &[&str],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at
+        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at,
+                nobody_since
          FROM cleanup_obligations WHERE event_id IN (SELECT value FROM json_each(?1)) ORDER BY event_id, ordinal",
     )
     .bind(Json(jobs))
@@ -473,6 +505,7 @@ async fn load_obligations(
             under_way: row.read(operation, "under_way")?,
             at_least: row.read(operation, "at_least")?,
             failed_at: row.read(operation, "failed_at")?,
+            nobody_since: optional_time(operation, row, "nobody_since")?,
         });
     }
     Ok(found)
@@ -483,11 +516,6 @@ async fn purges(
     operation: &'static str,
     rows: &[SqliteRow],
 ) -> Result<Vec<PurgeStatus>, StoreError> {
-    let optional_time = |row: &SqliteRow, column| {
-        row.read::<Option<i64>>(operation, column)?
-            .map(|micros| time(operation, micros))
-            .transpose()
-    };
     let jobs: Vec<&str> = rows
         .iter()
         .filter_map(|row| row.read(operation, "job").transpose())
@@ -502,9 +530,9 @@ async fn purges(
                     attempts: small(operation, row.read(operation, "attempts")?)?,
                     begun: small(operation, row.read(operation, "begun")?)?,
                     next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
-                    leased_until: optional_time(row, "lease_until")?,
+                    leased_until: optional_time(operation, row, "lease_until")?,
                     last_error: row.read(operation, "last_error")?,
-                    finished_at: optional_time(row, "finished_at")?,
+                    finished_at: optional_time(operation, row, "finished_at")?,
                     obligations: obligations.remove(&event_id).unwrap_or_default(),
                 }),
             };
@@ -520,6 +548,16 @@ async fn purges(
             })
         })
         .collect()
+}
+
+fn optional_time(
+    operation: &'static str,
+    row: &SqliteRow,
+    column: &'static str,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    row.read::<Option<i64>>(operation, column)?
+        .map(|micros| time(operation, micros))
+        .transpose()
 }
 
 pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {

@@ -5,6 +5,9 @@ use super::super::storage_roots::{KnownRoot, Numbers, StorageRootStore};
 use super::{SqliteStore, micros, uuid};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Connection as _;
+use sqlx::types::Json;
+use uuid::Uuid;
 
 type Row = (String, String, Option<i64>, Option<i64>, Option<i64>);
 
@@ -50,5 +53,52 @@ impl StorageRootStore for SqliteStore {
         .await
         .map_err(StoreError::database("remember a storage root"))?;
         Ok(())
+    }
+
+    async fn hold_storage_roots(
+        &self,
+        instance: Uuid,
+        roots: &[String],
+        now: DateTime<Utc>,
+        stale: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let operation = "say which storage roots this instance has";
+        let mut connection = self.write.lock().await;
+        let mut tx = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::database(operation))?;
+        sqlx::query("DELETE FROM storage_root_holders WHERE seen_at < ?1")
+            .bind(micros(stale))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        sqlx::query(
+            "INSERT INTO storage_root_holders (instance, root, seen_at)
+             SELECT ?1, value, ?3 FROM json_each(?2) WHERE true
+             ON CONFLICT (instance, root) DO UPDATE SET seen_at = excluded.seen_at",
+        )
+        .bind(instance.to_string())
+        .bind(Json(roots))
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation))?;
+        tx.commit().await.map_err(StoreError::database(operation))
+    }
+
+    async fn held_storage_roots(
+        &self,
+        except: Uuid,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT DISTINCT root FROM storage_root_holders WHERE instance <> ?1 AND seen_at >= ?2",
+        )
+        .bind(except.to_string())
+        .bind(micros(since))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database("ask which storage roots other instances have"))
     }
 }

@@ -149,7 +149,7 @@ on_both_backends! {
             assert_eq!(committed, step == 2, "{side:?} step {step}");
             // Held until the lease has run out.
             let claim = Claim {
-                token: Uuid::from_u128(7), now: world.clock.now(), until: world.clock.now(), limit: 10,
+                token: Uuid::from_u128(7), now: world.clock.now(), until: world.clock.now(), limit: 10, instance: Uuid::nil(),
             };
             assert!(world.jobs.claim_cleanup_jobs(&claim).await.unwrap().is_empty(), "{side:?} step {step}");
             world.advance_past_leases();

@@ -7,6 +7,7 @@ use crate::harness::server::Backend;
 use archive_ledger::bus::{BusEvent, Handler};
 use archive_ledger::callbacks::target::CallbackPolicy;
 use archive_ledger::cleanup::blob::Blobs;
+use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::s3::S3Store;
 use archive_ledger::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};
 use archive_ledger::clock::{Clock, ManualClock, SharedClock, SystemClock};
@@ -17,6 +18,7 @@ use archive_ledger::store::cleanup_jobs::{CleanupJobStore, PurgeStatus};
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
 use archive_ledger::store::sqlite::SqliteStore;
+use archive_ledger::store::storage_roots::StorageRootStore;
 use archive_ledger::store::writer::writer;
 use archive_ledger::store::{ReadStore, StoredEvent};
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventName, State};
@@ -45,6 +47,7 @@ pub const OPTIONS: CleanupOptions = CleanupOptions {
     poll: Duration::from_millis(20),
     redrive: Duration::from_secs(3_600),
     gauges: Duration::from_secs(3_600),
+    announce: Duration::from_secs(3_600),
 };
 
 pub fn context() -> CommandContext {
@@ -56,6 +59,7 @@ pub struct World {
     pub jobs: Arc<dyn CleanupJobStore>,
     pub reads: Arc<dyn ReadStore>,
     pub claims: Arc<dyn ClaimStore>,
+    pub holders: Arc<dyn StorageRootStore>,
     pub keyring: Arc<Keyring>,
     pub clock: Arc<ManualClock>,
     pub blobs: Arc<Blobs>,
@@ -91,13 +95,21 @@ impl World {
 
     /// With an S3 bucket as a second storage root.
     pub async fn with_s3(backend: Backend, s3: Option<(&str, S3Store)>) -> Self {
+        Self::with_roots(backend, &["root"], s3).await
+    }
+
+    /// With these folders as storage roots, and a bucket.
+    pub async fn with_roots(backend: Backend, folders: &[&str], s3: Option<(&str, S3Store)>) -> Self {
         crate::harness::init();
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-cleanup-")
             .tempdir()
             .unwrap();
-        std::fs::create_dir(home.path().join("root")).unwrap();
-        let mut roots = vec![format!("file://{}/root", home.path().display())];
+        let mut roots = Vec::new();
+        for folder in folders {
+            std::fs::create_dir(home.path().join(folder)).unwrap();
+            roots.push(format!("file://{}/{folder}", home.path().display()));
+        }
         roots.extend(s3.iter().map(|(bucket, _)| format!("s3://{bucket}/root")));
         let roots = used(&roots);
         let blobs = Arc::new(Blobs::with_stores(roots.clone(), s3.map(|(_, store)| store)));
@@ -106,8 +118,13 @@ impl World {
         let keyring = Arc::new(Keyring::parse(&Keyring::generate(clock.new_id()).unwrap()).unwrap());
         let stop = CancellationToken::new();
         let mut database_url = None;
-        type Stores = (Arc<dyn ReadStore>, Arc<dyn CleanupJobStore>, Arc<dyn ClaimStore>);
-        let ((reads, jobs, claims), handle, repository): (Stores, _, _) = match backend {
+        type Stores = (
+            Arc<dyn ReadStore>,
+            Arc<dyn CleanupJobStore>,
+            Arc<dyn ClaimStore>,
+            Arc<dyn StorageRootStore>,
+        );
+        let ((reads, jobs, claims, holders), handle, repository): (Stores, _, _) = match backend {
             Backend::Embedded => {
                 let store = SqliteStore::open(&home.path().join("ledger.db"), 4)
                     .await
@@ -117,7 +134,12 @@ impl World {
                 tokio::spawn(task.run(stop.clone()));
                 let repository = Repository::sqlite(&store, handle.clone(), shared.clone());
                 (
-                    (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store)),
+                    (
+                        Arc::new(store.clone()),
+                        Arc::new(store.clone()),
+                        Arc::new(store.clone()),
+                        Arc::new(store),
+                    ),
                     handle,
                     repository,
                 )
@@ -132,7 +154,12 @@ impl World {
                 tokio::spawn(task.run(stop.clone()));
                 let repository = Repository::postgres(&store, handle.clone(), shared.clone());
                 (
-                    (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store)),
+                    (
+                        Arc::new(store.clone()),
+                        Arc::new(store.clone()),
+                        Arc::new(store.clone()),
+                        Arc::new(store),
+                    ),
                     handle,
                     repository,
                 )
@@ -153,6 +180,7 @@ impl World {
             jobs,
             reads,
             claims,
+            holders,
             keyring,
             clock,
             blobs,
@@ -168,7 +196,12 @@ impl World {
 
     /// A folder under the storage root with that many files of ten bytes, and its URI.
     pub fn folder(&self, name: &str, files: usize) -> (PathBuf, String) {
-        let path = self.home.path().join("root").join(name);
+        self.folder_in("root", name, files)
+    }
+
+    /// The same under another root.
+    pub fn folder_in(&self, root: &str, name: &str, files: usize) -> (PathBuf, String) {
+        let path = self.home.path().join(root).join(name);
         fill(&path, files);
         let uri = format!("file://{}", path.display());
         (path, uri)
@@ -245,9 +278,22 @@ impl World {
             ledger: self.ledger.clone(),
             jobs,
             blobs: self.blobs.clone(),
+            holders: self.holders.clone(),
             clock: self.clock.clone(),
         };
         StorageCleanup::new(parts, options)
+    }
+
+    /// The cleanup of an instance that has these storage roots.
+    pub fn instance(&self, roots: StorageRoots) -> StorageCleanup {
+        let parts = CleanupParts {
+            ledger: self.ledger.clone(),
+            jobs: self.jobs.clone(),
+            blobs: Arc::new(Blobs::with_stores(roots, None)),
+            holders: self.holders.clone(),
+            clock: self.clock.clone(),
+        };
+        StorageCleanup::new(parts, OPTIONS)
     }
 
     pub fn run(&self) -> Running {
