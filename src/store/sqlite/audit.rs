@@ -136,7 +136,7 @@ impl AuditStore for SqliteStore {
     }
 
     async fn add_attempts(&self, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
-        audit_attempts::add(&mut *self.write.lock().await, write).await
+        audit_attempts::add(&mut *self.writing().await, write).await
     }
 
     async fn indexed_blocks(&self) -> Result<u64, StoreError> {
@@ -212,7 +212,7 @@ impl AuditStore for SqliteStore {
 
     async fn empty_index(&self) -> Result<(), StoreError> {
         let operation = "empty the index of blocks";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin()
             .await
@@ -231,7 +231,7 @@ impl AuditStore for SqliteStore {
 
     async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
         let operation = "extend the index of blocks";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin()
             .await

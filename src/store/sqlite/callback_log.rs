@@ -99,7 +99,7 @@ impl CallbackLog for SqliteStore {
 
     async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError> {
         let operation = "replay a callback delivery";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let replayed = sqlx::query(
             "UPDATE callback_deliveries
              SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?2,
@@ -143,7 +143,7 @@ impl CallbackLog for SqliteStore {
             ),
             ") RETURNING created_at, delivery_id"
         );
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let rows = filtered(sql, filter)
             .bind(after.map(|(created_at, _)| micros(created_at)))
             .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))

@@ -53,7 +53,7 @@ impl CallbackStore for SqliteStore {
             return Ok(0);
         }
         let now = micros(clock.now());
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection.begin().await.map_err(failed(operation))?;
         let mut created = 0;
         for new in planned {
@@ -107,7 +107,7 @@ impl CallbackStore for SqliteStore {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin()
             .await
@@ -164,7 +164,7 @@ impl CallbackStore for SqliteStore {
             return Ok(0);
         }
         let failed = StoreError::database;
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection.begin().await.map_err(failed(operation))?;
         let mut changed = 0;
         for record in records {

@@ -174,7 +174,7 @@ impl ClaimStore for SqliteStore {
         missing: &[Claim],
     ) -> Result<bool, StoreError> {
         let operation = "fill the claims in";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -221,7 +221,7 @@ impl ClaimStore for SqliteStore {
 
     async fn replace_claims(&self, events: &[Position], claims: &[Claim]) -> Result<(), StoreError> {
         let operation = "replace the claims";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await

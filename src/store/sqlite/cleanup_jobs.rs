@@ -32,7 +32,7 @@ impl CleanupJobStore for SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         let operation = "record cleanup jobs";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -86,7 +86,7 @@ impl CleanupJobStore for SqliteStore {
         if any.is_none() {
             return Ok(0);
         }
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -145,7 +145,7 @@ impl CleanupJobStore for SqliteStore {
         if any.is_none() {
             return Ok(Vec::new());
         }
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -220,7 +220,7 @@ impl CleanupJobStore for SqliteStore {
         until: DateTime<Utc>,
     ) -> Result<Option<Vec<Obligation>>, StoreError> {
         let operation = "seize a cleanup job";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -250,7 +250,7 @@ impl CleanupJobStore for SqliteStore {
         until: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let operation = "record a cleanup's progress";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -306,7 +306,7 @@ impl CleanupJobStore for SqliteStore {
         .bind(i64::from(next.attempts))
         .bind(&next.last_error)
         .bind(next.left_by.map(|instance| instance.to_string()))
-        .execute(&mut *self.write.lock().await)
+        .execute(&mut *self.writing().await)
         .await
         .map_err(StoreError::database("leave a cleanup job for later"))?;
         Ok(updated.rows_affected() > 0)
@@ -320,7 +320,7 @@ impl CleanupJobStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let operation = "finish a cleanup job";
         let (state, error) = end.columns();
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with(BEGIN)
             .await
@@ -426,7 +426,7 @@ impl CleanupJobStore for SqliteStore {
         )
         .bind(event_id.to_string())
         .bind(micros(now))
-        .execute(&mut *self.write.lock().await)
+        .execute(&mut *self.writing().await)
         .await
         .map_err(StoreError::database("hasten a cleanup job"))?;
         Ok(updated.rows_affected() > 0)

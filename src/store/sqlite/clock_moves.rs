@@ -18,7 +18,7 @@ impl ClockMoveStore for SqliteStore {
         .bind(id.to_string())
         .bind(micros(moved.expected))
         .bind(micros(moved.shown))
-        .execute(&mut *self.write.lock().await)
+        .execute(&mut *self.writing().await)
         .await
         .map_err(StoreError::database("tell that the clock has moved"))?;
         Ok(())
@@ -46,7 +46,7 @@ impl ClockMoveStore for SqliteStore {
         sqlx::query("UPDATE clock_moves SET ended_at = ?2 WHERE id = ?1 AND ended_at IS NULL")
             .bind(id.to_string())
             .bind(micros(at))
-            .execute(&mut *self.write.lock().await)
+            .execute(&mut *self.writing().await)
             .await
             .map_err(StoreError::database("tell that the clock is right again"))?;
         Ok(())
@@ -62,7 +62,7 @@ impl ClockMoveStore for SqliteStore {
         .bind(micros(at))
         .bind(&by.by)
         .bind(&by.reason)
-        .fetch_all(&mut *self.write.lock().await)
+        .fetch_all(&mut *self.writing().await)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()

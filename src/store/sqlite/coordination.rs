@@ -38,7 +38,7 @@ impl CoordinationStore for SqliteStore {
         let ttl = i64::try_from(ttl.as_millis())
             .map_err(|_| StoreError::inconsistent(OPERATION, "the lease is too long"))?;
         // Whoever asks has the connection to himself: nobody has written the row at a later time.
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let now = SystemClock.now();
         let epoch: Option<i64> = sqlx::query_scalar(ACQUIRE)
             .bind(name)
@@ -59,7 +59,7 @@ impl CoordinationStore for SqliteStore {
         sqlx::query(RELEASE)
             .bind(name)
             .bind(owner.to_string())
-            .execute(&mut *self.write.lock().await)
+            .execute(&mut *self.writing().await)
             .await
             .map_err(StoreError::database("give a lease back"))?;
         Ok(())
@@ -83,7 +83,7 @@ impl CoordinationStore for SqliteStore {
         sqlx::query(ADVANCE)
             .bind(name)
             .bind(position)
-            .execute(&mut *self.write.lock().await)
+            .execute(&mut *self.writing().await)
             .await
             .map_err(StoreError::database(OPERATION))?;
         Ok(())

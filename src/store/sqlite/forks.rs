@@ -43,7 +43,7 @@ impl ForkStore for SqliteStore {
     async fn open_origin(&self, facts: &[Fact<'_>], losses: &Losses) -> Result<bool, StoreError> {
         let operation = "open an origin";
         let failed = StoreError::database;
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with("BEGIN IMMEDIATE")
             .await
@@ -139,7 +139,7 @@ impl ForkStore for SqliteStore {
 
     async fn keep_losses(&self, losses: &Losses) -> Result<(), StoreError> {
         let operation = "keep what a fork has lost";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with("BEGIN IMMEDIATE")
             .await

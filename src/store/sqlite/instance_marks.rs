@@ -27,7 +27,7 @@ impl InstanceMarkStore for SqliteStore {
     ) -> Result<Vec<(Uuid, InstanceMark)>, StoreError> {
         let operation = "tell what instances must have in common";
         let failed = StoreError::database;
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with("BEGIN IMMEDIATE")
             .await
@@ -78,7 +78,7 @@ impl InstanceMarkStore for SqliteStore {
     async fn forget_marks(&self, instance: Uuid) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM instance_marks WHERE instance_id = ?1")
             .bind(instance.to_string())
-            .execute(&mut *self.write.lock().await)
+            .execute(&mut *self.writing().await)
             .await
             .map_err(StoreError::database("forget what an instance had"))?;
         Ok(())

@@ -33,13 +33,15 @@ use super::schema::{self, Applied};
 use super::witness::Witness;
 use chrono::{DateTime, Utc};
 use file::LedgerFile;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransactionManager,
+};
+use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool, TransactionManager as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How long another process's transaction is waited for before the writer looks at its connection again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,6 +118,22 @@ async fn raise_stamp(connection: &mut SqliteConnection) -> Result<(), StoreError
 }
 
 impl SqliteStore {
+    /// The writing connection, for one change.
+    ///
+    /// Whoever had it before may have been dropped in the middle of a transaction. The driver rolls that back later, and where it
+    /// was dropped while it began not at all; until then another one can neither begin nor be kept apart from it.
+    pub(super) async fn writing(&self) -> MutexGuard<'_, SqliteConnection> {
+        let mut connection = self.write.lock().await;
+        if SqliteTransactionManager::get_transaction_depth(&connection) > 0 {
+            // Behind a rollback that waits. What fails here fails again, and is told, when the connection is used.
+            let _ = connection.ping().await;
+        }
+        if SqliteTransactionManager::get_transaction_depth(&connection) > 0 {
+            let _ = SqliteTransactionManager::rollback(&mut connection).await;
+        }
+        connection
+    }
+
     /// Opens the file, or makes it, with `connections` reading connections.
     ///
     /// # Errors
@@ -222,7 +240,7 @@ impl SqliteStore {
         if self.is_current().await? {
             return Ok(());
         }
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         schema::migrator(&MIGRATIONS)
             .run(&mut *connection)
             .await
@@ -236,7 +254,7 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn empty_write_ahead_log(&self) -> Result<(), StoreError> {
         let operation = "empty the write-ahead log";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         // Nothing is moved into a file that is another's.
         self.file.check_all(operation).await?;
         raise_stamp(&mut connection).await?;
@@ -266,7 +284,7 @@ impl SqliteStore {
         if !self.file.is_in_place().await {
             return Ok(());
         }
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_optional(&mut *connection)
             .await
@@ -305,7 +323,7 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn release_work_leases(&self) -> Result<(), StoreError> {
         let operation = "end the leases of a process that is gone";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         sqlx::query(
             "UPDATE cleanup_jobs SET lease_token = NULL, lease_until = NULL WHERE lease_token IS NOT NULL",
         )
@@ -370,7 +388,7 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError> {
         let operation = "remember a fact of the ledger";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         sqlx::query("INSERT INTO ledger_meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")
             .bind(name)
             .bind(value)

@@ -146,7 +146,7 @@ impl ProofStore for SqliteStore {
         unless: &str,
     ) -> Result<Option<StoredCheckpoint>, StoreError> {
         let operation = "store a checkpoint";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin()
             .await

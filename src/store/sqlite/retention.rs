@@ -13,7 +13,7 @@ impl RetentionStore for SqliteStore {
     async fn prune_deliveries(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
         let operation = "remove finished callback deliveries";
         let failed = StoreError::database;
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection.begin().await.map_err(failed(operation))?;
         let entities: Vec<String> = sqlx::query_scalar(
             "SELECT DISTINCT told.aggregate_id FROM callback_deliveries told
@@ -48,7 +48,7 @@ impl RetentionStore for SqliteStore {
     }
 
     async fn prune_answers(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let removed = sqlx::query(
             "DELETE FROM idempotency_answers WHERE key IN
                  (SELECT key FROM idempotency_answers WHERE recorded_at < ?1 ORDER BY recorded_at LIMIT ?2)",

@@ -36,7 +36,7 @@ impl StorageRootStore for SqliteStore {
     }
 
     async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         sqlx::query(
             "INSERT INTO storage_roots (uri, root_id, device, inode, born, first_used_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -63,7 +63,7 @@ impl StorageRootStore for SqliteStore {
         stale: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let operation = "say which storage roots this instance has";
-        let mut connection = self.write.lock().await;
+        let mut connection = self.writing().await;
         let mut tx = connection
             .begin_with("BEGIN IMMEDIATE")
             .await
@@ -99,6 +99,8 @@ impl StorageRootStore for SqliteStore {
         .bind(micros(since))
         .fetch_all(&self.reads)
         .await
-        .map_err(StoreError::database("ask which storage roots other instances have"))
+        .map_err(StoreError::database(
+            "ask which storage roots other instances have",
+        ))
     }
 }
