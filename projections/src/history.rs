@@ -47,17 +47,23 @@ pub fn facts(event: &Event) -> HistoryFacts {
         ),
         Event::Purged(facts) if facts.forced => (
             State::Purged,
-            json!({
-                "purge_id": facts.purge_id,
-                "objects": facts.objects,
-                "bytes": facts.bytes,
-                "forced": true,
-                "skipped": facts.skipped,
-            }),
+            counted(
+                json!({
+                    "purge_id": facts.purge_id,
+                    "objects": facts.objects,
+                    "bytes": facts.bytes,
+                    "forced": true,
+                    "skipped": facts.skipped,
+                }),
+                facts.at_least,
+            ),
         ),
         Event::Purged(facts) => (
             State::Purged,
-            json!({ "purge_id": facts.purge_id, "objects": facts.objects, "bytes": facts.bytes }),
+            counted(
+                json!({ "purge_id": facts.purge_id, "objects": facts.objects, "bytes": facts.bytes }),
+                facts.at_least,
+            ),
         ),
         // The reason is sealed; who may read it has it opened beside the facts.
         Event::PurgeForced(facts) => (
@@ -66,13 +72,24 @@ pub fn facts(event: &Event) -> HistoryFacts {
         ),
         Event::PurgeFailed(facts) => (
             State::PurgeFailed,
-            json!({
-                "purge_id": facts.purge_id,
-                "objects": facts.objects,
-                "bytes": facts.bytes,
-                "error": facts.error,
-            }),
+            counted(
+                json!({
+                    "purge_id": facts.purge_id,
+                    "objects": facts.objects,
+                    "bytes": facts.bytes,
+                    "error": facts.error,
+                }),
+                facts.at_least,
+            ),
         ),
     };
     HistoryFacts { state, facts }
+}
+
+/// Says of counts that they are a lower bound, where they are.
+fn counted(mut facts: Value, at_least: bool) -> Value {
+    if at_least {
+        facts["at_least"] = Value::Bool(true);
+    }
+    facts
 }

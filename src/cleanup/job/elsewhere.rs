@@ -20,7 +20,10 @@ impl Attempt {
         }
         let (options, now) = (self.cleanup.options, parts.clock.now());
         let since = now - options.holders_kept();
-        let held = parts.holders.held_storage_roots(self.cleanup.instance, since).await;
+        let held = parts
+            .holders
+            .held_storage_roots(self.cleanup.instance, since)
+            .await;
         let somebody = held
             .map_err(Cut::Jobs)?
             .into_iter()

@@ -63,10 +63,9 @@ impl std::fmt::Display for Hindrance {
             Self::Elsewhere { given_up_in: None } => {
                 f.write_str("it waits for an instance that has its storage root")
             }
-            Self::Elsewhere {
-                given_up_in: Some(_),
+            Self::Elsewhere { given_up_in: Some(_) } | Self::Nowhere => {
+                f.write_str("no instance has its storage root")
             }
-            | Self::Nowhere => f.write_str("no instance has its storage root"),
             Self::Claimed(Claimants {
                 count: 1,
                 at_least: false,

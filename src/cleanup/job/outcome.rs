@@ -7,7 +7,6 @@ use crate::cleanup::blob::Cleaned;
 use crate::ledger::LedgerError;
 use crate::store::cleanup_jobs::{JobEnd, NextAttempt};
 use crate::store::writer::CommandError;
-use crate::telemetry;
 use archive_ledger_domain::{CleanupOutcome, State};
 use std::time::Duration;
 use uuid::Uuid;
@@ -41,7 +40,9 @@ impl Attempt {
             if let Some(pause) = self.left_for(&failures) {
                 tracing::debug!(entity.key = %key, error, "the cleanup of {key} is left to other instances for {pause:?}");
                 let instance = Some(self.cleanup.instance);
-                return self.reschedule(pause, self.job.attempts, Some(error), instance).await;
+                return self
+                    .reschedule(pause, self.job.attempts, Some(error), instance)
+                    .await;
             }
             let attempts = self.job.attempts.saturating_add(1);
             let hopeless = failures.iter().any(|failure| failure.remedy == Remedy::None);
@@ -70,7 +71,8 @@ impl Attempt {
         {
             Ok(receipt) => match receipt.state {
                 State::Purged => {
-                    tracing::info!(entity.key = %key, objects, bytes, "{key} is purged: {objects} objects are gone");
+                    let least = if at_least { "at least " } else { "" };
+                    tracing::info!(entity.key = %key, objects, bytes, at_least, "{key} is purged: {least}{objects} objects are gone");
                     self.finish(JobEnd::Done).await
                 }
                 State::PurgeFailed => {

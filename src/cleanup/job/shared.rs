@@ -13,7 +13,11 @@ const ASKED_AGAIN: Duration = Duration::from_millis(250);
 
 impl Attempt {
     /// Ends an obligation whose place others claim.
-    pub(super) async fn shared(&mut self, mut after: Obligation, others: Claimants) -> Result<Option<Hindrance>, Cut> {
+    pub(super) async fn shared(
+        &mut self,
+        mut after: Obligation,
+        others: Claimants,
+    ) -> Result<Option<Hindrance>, Cut> {
         let hindrance = Hindrance::Claimed(others);
         after.state = ObligationState::Failed;
         after.last_error = Some(hindrance.to_string());
