@@ -104,6 +104,8 @@ pub enum BlobErrorKind {
         what: &'static str,
         /// What is needed to see it.
         right: &'static str,
+        /// The storage may not have meant it: it gave an answer that such a storage does not give.
+        odd: bool,
     },
     /// The bucket of a storage root does not exist: a wrong name, region or endpoint, and no proof that the objects are gone.
     #[error("the bucket of the storage root does not exist")]
@@ -141,8 +143,8 @@ impl BlobErrorKind {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_transient(),
+            Self::MissingRight { odd, .. } => *odd,
             Self::PermissionDenied
-            | Self::MissingRight { .. }
             | Self::ObjectLocked { .. }
             | Self::NoSuchBucket
             | Self::OtherFileSystem

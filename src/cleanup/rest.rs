@@ -114,8 +114,8 @@ pub(super) fn from_status(status: u16, code: &str) -> Failure {
         }),
         403 => Failure::Stands(BlobErrorKind::PermissionDenied),
         429 | 503 => Failure::Passing(BlobErrorKind::Throttled),
-        501 if !code.is_empty() => rejected(code),
-        501 => rejected("status501"),
+        // Both clouds do all that they are asked for here.
+        405 | 501 => Failure::doubt("it is none that such a storage gives"),
         // Also what proxies and gateways have made up.
         408 | 425 | 500..=599 => Failure::Passing(BlobErrorKind::Unavailable),
         _ if code.is_empty() => rejected(&format!("status{status}")),

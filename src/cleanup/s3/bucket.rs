@@ -152,6 +152,7 @@ impl<'a> Bucket<'a> {
             let kind = BlobErrorKind::MissingRight {
                 what: "older versions",
                 right,
+                odd,
             };
             if odd {
                 listing::Failure::Passing(kind)
@@ -244,7 +245,13 @@ impl Container for Bucket<'_> {
 impl Bucket<'_> {
     async fn page(&self, listing: Listing, asked: Asked<'_>) -> Result<Page, listing::Failure> {
         match listing {
-            Listing::Objects => Ok(self.objects(asked, None).await?),
+            Listing::Objects => match self.objects(asked, None).await {
+                // Whatever speaks S3 lists objects.
+                Err(failure) if failure.verdict == Verdict::NotImplemented => {
+                    Err(listing::Failure::doubt("it is none that such a storage gives"))
+                }
+                outcome => Ok(outcome?),
+            },
             Listing::Versions if self.is_unversioned() => self.without_versions(false).await,
             Listing::Versions => match self.versions(asked).await {
                 Ok(page) => Ok(page),
@@ -261,6 +268,7 @@ impl Bucket<'_> {
                     Verdict::NotImplemented => Err(listing::Failure::Passing(BlobErrorKind::MissingRight {
                         what: "unfinished uploads",
                         right: "s3:ListBucketMultipartUploads is not granted",
+                        odd: true,
                     })),
                     _ => Err(failure.into()),
                 },
