@@ -63,7 +63,7 @@ pub const CLEANUP_JOBS: &str = "archive_ledger_cleanup_jobs";
 pub const CLEANUP_OBJECTS_TOTAL: &str = "archive_ledger_cleanup_objects_total";
 /// Counter: their size, in bytes.
 pub const CLEANUP_BYTES_TOTAL: &str = "archive_ledger_cleanup_bytes_total";
-/// Gauge: 1 while a local storage root (`root`) is there and the one that it was, 0 while it is not.
+/// Gauge: 1 while a local storage root (`root`, its number among those configured, as anybody may read it) is there and the one that it was, 0 while it is not.
 pub const STORAGE_ROOT_AVAILABLE: &str = "archive_ledger_storage_root_available";
 /// Gauge: callback deliveries by `state` (`due`, `dead`).
 pub const CALLBACK_DELIVERIES: &str = "archive_ledger_callback_deliveries";

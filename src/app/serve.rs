@@ -2,6 +2,7 @@
 
 use super::backend::Store;
 use super::descriptors::Descriptors;
+use super::roots::{self, KeepParts};
 use super::start::{self, Opened};
 use super::start_error::{StartError, store_option};
 use super::tasks::{TaskError, Tasks};
@@ -130,6 +131,16 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let roots = Arc::clone(&opened.roots);
     tasks.spawn("the watch on the storage roots", move |stop| {
         watch(Arc::clone(&roots), stop)
+    });
+    let doubts = KeepParts {
+        roots: Arc::clone(&opened.roots),
+        store: opened.store.clone(),
+        ledger: opened.ledger_id,
+        clock: Arc::clone(&opened.clock),
+        keyring: Arc::clone(&opened.keyring),
+    };
+    tasks.spawn("the storage roots in doubt", move |stop| {
+        roots::keep(doubts.clone(), stop)
     });
     let parts = checkpointer_parts(&opened);
     tasks.spawn("the checkpointer", move |stop| {

@@ -97,7 +97,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
     let keyring = Arc::new(super::keyring::open(config, &store, &clock).await?);
     let ledger_id = store.ledger_id(&clock).await?;
     let started = vouch(config, &store).await?;
-    let roots = Arc::new(super::roots::take(config, &store, ledger_id, &clock).await?);
+    let roots = Arc::new(super::roots::take(config, &store, ledger_id, &clock, &keyring).await?);
     let callbacks = Arc::new(CallbackPolicy::new(config.callbacks.allow.clone()));
     let stop_writer = CancellationToken::new();
     let start = Start {

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! remembered?  marker in the folder        what happens
-//! no           none                        first use: the marker is written; where it cannot be, the folder's numbers are remembered
+//! no           none                        first use: the marker is written; where it cannot be, the folder's numbers are remembered.
+//!                                          But where the ledger knows of storage below the root and nothing of that is there, as
+//!                                          below a mount that a ledger from before there were markers misses: unavailable
 //! no           this ledger's               remembered
 //! yes          none, or no folder          the root is unavailable until it is back
 //! yes          the one that is remembered  whole
 //! any          another one, or none at all refused: somebody else's folder, or another root's
-//! no           no folder                   refused: nobody knows what should be there
+//! no           no folder                   refused: nobody knows what should be there; unavailable where the ledger knows
 //! ```
 
 use super::folder::path_of;
@@ -18,6 +20,7 @@ use crate::store::storage_roots::KnownRoot;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use std::io;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Whether a root that was never used may be taken into use.
@@ -25,13 +28,18 @@ use uuid::Uuid;
 pub enum FirstUse {
     /// Whoever asks serves or fills the ledger.
     Allowed,
+    /// Whoever asks serves or fills the ledger, which knows of storage below the root, and nothing of that is there.
+    Doubtful,
     /// Whoever asks only compares.
     Refused,
 }
 
 impl StorageRoots {
-    /// Finds out what every local root is recognized by, and writes markers where none is yet. The roots can be used from here
-    /// on; those that are away can be once they are back. Returns what the database does not know yet.
+    /// Finds out what every local root is recognized by for which that was not found out yet, and writes markers where none is. The
+    /// roots can be used from here on; those that are away can be once they are back. Returns what the database does not know yet.
+    ///
+    /// Whether a root may be taken into use that never was, `first_use` says by its URI. A doubtful one stays unavailable, and is
+    /// found out about by the next call.
     ///
     /// Also of several instances that do this at once, all come to recognize the same: the marker that is written first stays,
     /// and of two rows the first.
@@ -42,15 +50,18 @@ impl StorageRoots {
         &self,
         ledger: Uuid,
         known: &[KnownRoot],
-        first_use: FirstUse,
+        first_use: &dyn Fn(&str) -> FirstUse,
         new_id: &dyn Fn() -> Uuid,
     ) -> Result<Vec<KnownRoot>, RootError> {
         self.check_places()?;
         let mut news = Vec::new();
-        for root in self.locals() {
+        for root in self.locals().filter(|root| root.expected().is_none()) {
             let uri = root.uri();
             let before = known.iter().find(|known| known.uri == uri);
-            let found = Candidate { root, ledger, before }.settle(first_use, new_id)?;
+            let Some(found) = Candidate { root, ledger, before }.settle(first_use(uri), new_id)? else {
+                root.doubt(ledger);
+                continue;
+            };
             if before != Some(&found) {
                 news.push(found.clone());
             }
@@ -76,6 +87,12 @@ impl StorageRoots {
                 });
             }
         }
+    }
+
+    /// The local roots of which nobody has found out yet what they are recognized by.
+    pub fn unidentified(&self) -> Vec<Arc<LocalRoot>> {
+        let unknown = self.locals().filter(|root| root.expected().is_none());
+        unknown.map(Arc::clone).collect()
     }
 
     /// Looks at every local root, so that the log tells which of them are away.
@@ -123,11 +140,13 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn settle(&self, first_use: FirstUse, new_id: &dyn Fn() -> Uuid) -> Result<KnownRoot, RootError> {
+    /// What the root is recognized by; `None` while that is in doubt.
+    fn settle(&self, first_use: FirstUse, new_id: &dyn Fn() -> Uuid) -> Result<Option<KnownRoot>, RootError> {
         let look = match (self.root.look(), self.before) {
             (Ok(look), _) => look,
             // Once it is back it must be what it was.
-            (Err(_), Some(before)) => return Ok(before.clone()),
+            (Err(_), Some(before)) => return Ok(Some(before.clone())),
+            (Err(_), None) if first_use == FirstUse::Doubtful => return Ok(None),
             (Err(trouble), None) => return Err(self.missing(trouble)),
         };
         self.check_above(&look)?;
@@ -145,33 +164,37 @@ impl Candidate<'_> {
             (Found::Marker(marker), _) if marker.ledger != self.ledger => {
                 return Err(self.refused(RootTrouble::OtherLedger(marker.ledger)));
             }
-            (Found::Marker(marker), None) => return Ok(marked(marker.root.unwrap_or_else(new_id))),
+            (Found::Marker(marker), None) => {
+                return Ok(Some(marked(marker.root.unwrap_or_else(new_id))));
+            }
             (Found::Marker(marker), Some(before)) => {
                 return match marker.root {
-                    None => Ok(marked(before.root_id)),
-                    Some(id) if id == before.root_id || same_folder => Ok(marked(id)),
+                    None => Ok(Some(marked(before.root_id))),
+                    Some(id) if id == before.root_id || same_folder => Ok(Some(marked(id))),
                     Some(id) => Err(self.refused(RootTrouble::OtherRoot(id))),
                 };
             }
             // The marker could not be written before; perhaps it can be by now.
             (Found::Nothing, Some(before)) if same_folder => Some(before.root_id),
-            (Found::Nothing, Some(before)) => return Ok(before.clone()),
+            (Found::Nothing, Some(before)) => return Ok(Some(before.clone())),
             (Found::Nothing, None) => None,
         };
-        if first_use == FirstUse::Refused {
-            return match self.before {
-                Some(before) => Ok(before.clone()),
-                None => Err(RootError::NeverUsed {
+        match (first_use, self.before) {
+            (FirstUse::Refused, Some(before)) => return Ok(Some(before.clone())),
+            (FirstUse::Refused, None) => {
+                return Err(RootError::NeverUsed {
                     root: self.root.uri().to_owned(),
-                }),
-            };
+                });
+            }
+            (FirstUse::Doubtful, None) => return Ok(None),
+            (FirstUse::Doubtful, Some(_)) | (FirstUse::Allowed, _) => {}
         }
         let root_id = root_id.unwrap_or_else(new_id);
         let written = marker::write(&look.dir, self.ledger, root_id);
         match marker::read(&look.dir) {
             // Perhaps another instance's, which was faster.
             Ok(Found::Marker(marker)) if marker.ledger == self.ledger => {
-                Ok(marked(marker.root.unwrap_or(root_id)))
+                Ok(Some(marked(marker.root.unwrap_or(root_id))))
             }
             Ok(Found::Marker(marker)) => Err(self.refused(RootTrouble::OtherLedger(marker.ledger))),
             Ok(Found::Odd(what)) => Err(self.refused(RootTrouble::Odd(what))),
@@ -185,11 +208,11 @@ impl Candidate<'_> {
                     "no marker can be written into the storage root {root} ({cause}): it is recognized by its device, its inode and \
                      the time at which it was made, and counts as unavailable when these change"
                 );
-                Ok(KnownRoot {
+                Ok(Some(KnownRoot {
                     uri: root,
                     root_id,
                     numbers: Some(look.numbers),
-                })
+                }))
             }
             Err(error) => Err(self.missing(RootTrouble::Unreadable(error.kind()))),
         }

@@ -294,4 +294,3 @@ fn count(before: Cleaned, now: Cleaned) {
     metrics::counter!(telemetry::CLEANUP_OBJECTS_TOTAL).increment(now.objects.saturating_sub(before.objects));
     metrics::counter!(telemetry::CLEANUP_BYTES_TOTAL).increment(now.bytes.saturating_sub(before.bytes));
 }
-

@@ -33,6 +33,11 @@ pub enum RootTrouble {
     /// Nobody has said yet what it is recognized by.
     #[error("it was not looked at yet")]
     Unknown,
+    /// The ledger was never seen with it, knows of storage below it, and finds nothing of that there.
+    #[error(
+        "nothing is there of what the ledger knows below it: the file system that holds it is not mounted, or this is another folder"
+    )]
+    Doubtful,
     /// There is nothing.
     #[error("the folder does not exist")]
     Missing,
@@ -75,10 +80,12 @@ pub struct LocalRoot {
     components: Vec<String>,
     path: PathBuf,
     uri: String,
+    number: usize,
     expected: Mutex<Option<Expected>>,
     away: Mutex<Option<Away>>,
     seen: Mutex<Option<Seen>>,
     silent: AtomicBool,
+    doubted: Mutex<Option<Uuid>>,
 }
 
 /// Where the root was when it was last whole. Whoever asks this waits for no disk.
@@ -112,16 +119,18 @@ pub(super) struct Whole<'a> {
 }
 
 impl LocalRoot {
-    pub(super) fn new(components: Vec<String>, uri: String) -> Self {
+    pub(super) fn new(components: Vec<String>, uri: String, number: usize) -> Self {
         let path = Path::new("/").join(components.iter().collect::<PathBuf>());
         Self {
             components,
             path,
             uri,
+            number,
             expected: Mutex::new(None),
             away: Mutex::new(None),
             seen: Mutex::new(None),
             silent: AtomicBool::new(false),
+            doubted: Mutex::new(None),
         }
     }
 
@@ -140,12 +149,38 @@ impl LocalRoot {
         &self.uri
     }
 
+    /// Which of the configured roots it is, from 1: what it is called where anybody may read.
+    pub(super) const fn number(&self) -> usize {
+        self.number
+    }
+
     pub(super) fn expected(&self) -> Option<Expected> {
         *locked(&self.expected)
     }
 
     pub(super) fn expect(&self, expected: Expected) {
         *locked(&self.expected) = Some(expected);
+    }
+
+    /// Has it be unavailable to this ledger until something shows that the folder at its path is the root.
+    pub(super) fn doubt(&self, ledger: Uuid) {
+        *locked(&self.doubted) = Some(ledger);
+    }
+
+    /// Names of what lies in the folder at its path, some of the first where there are very many.
+    ///
+    /// # Errors
+    /// [`RootTrouble`].
+    pub fn some_names(&self, at_most: usize) -> Result<Vec<String>, RootTrouble> {
+        let look = self.look()?;
+        let entries = look
+            .dir
+            .entries()
+            .map_err(|error| RootTrouble::Unreadable(error.kind()))?;
+        let names = entries
+            .take(at_most)
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.collect())
     }
 
     /// Looks at the folder at the path, whoever's it is.
@@ -206,7 +241,14 @@ impl LocalRoot {
     }
 
     fn recognize(&self, look: &Look) -> Result<Expected, RootTrouble> {
-        let expected = self.expected().ok_or(RootTrouble::Unknown)?;
+        let Some(expected) = self.expected() else {
+            let doubted = locked(&self.doubted).is_some();
+            return Err(if doubted {
+                RootTrouble::Doubtful
+            } else {
+                RootTrouble::Unknown
+            });
+        };
         let same_folder = expected.numbers.is_some_and(|numbers| numbers.same(look.numbers));
         match look.found {
             Found::Marker(marker) if marker.ledger != expected.ledger => {
@@ -247,12 +289,15 @@ impl LocalRoot {
     /// Notes what the last look came to; the log is told when that changes.
     fn note(&self, trouble: Option<RootTrouble>) {
         let mut away = locked(&self.away);
-        let root = &self.uri;
+        let (root, number) = (&self.uri, self.number);
         match (trouble, *away) {
             (None, None) => {}
             (None, Some(_)) => {
                 *away = None;
-                tracing::info!(storage.root = root, "the storage root {root} is available again");
+                tracing::info!(
+                    storage.root = root,
+                    "the storage root {root} (number {number}) is available again"
+                );
             }
             (Some(trouble), Some(before)) if trouble == before.trouble => {}
             (Some(trouble), before) => {
@@ -263,7 +308,7 @@ impl LocalRoot {
                 let advice = self.advice(trouble);
                 tracing::warn!(
                     storage.root = root,
-                    "the storage root {root} is unavailable: {trouble}. Purges of what is below it wait, and what names it is \
+                    "the storage root {root} (number {number}) is unavailable: {trouble}. Purges of what is below it wait, and what names it is \
                      refused with 503, until it is back{advice}"
                 );
             }
@@ -280,6 +325,12 @@ impl LocalRoot {
                 expected.root,
                 marker.display()
             ),
+            (RootTrouble::Doubtful, _) => locked(&self.doubted).map_or_else(String::new, |ledger| {
+                format!(
+                    "; if this folder is the root after all, say so: printf '{ledger}\\n' > '{}'",
+                    marker.display()
+                )
+            }),
             (RootTrouble::OtherLedger(_) | RootTrouble::OtherRoot(_) | RootTrouble::Odd(_), _) => {
                 format!(
                     "; look whose folder is mounted there, and remove {} only if it is nobody else's",

@@ -53,7 +53,7 @@ fn roots(dir: &Path) -> StorageRoots {
     let roots = StorageRoots::parse(&[format!("file://{}/root", dir.display())]).unwrap();
     let id = || Uuid::from_u128(2);
     roots
-        .identify(Uuid::from_u128(1), &[], FirstUse::Allowed, &id)
+        .identify(Uuid::from_u128(1), &[], &|_| FirstUse::Allowed, &id)
         .unwrap();
     roots
 }

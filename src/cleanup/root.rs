@@ -162,7 +162,7 @@ impl Root {
             }
             Ok(Spelled::Local(components)) => {
                 let uri = folder_uri(&components);
-                Ok(Self::Local(Arc::new(LocalRoot::new(components, uri))))
+                Ok(Self::Local(Arc::new(LocalRoot::new(components, uri, number))))
             }
             Ok(Spelled::Bucket { cloud, bucket, key }) => {
                 let named = bucket

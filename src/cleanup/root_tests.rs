@@ -51,7 +51,7 @@ impl Scene {
 
     fn identify(&self, roots: &StorageRoots, known: &[KnownRoot]) -> Result<Vec<KnownRoot>, RootError> {
         let new_id = || Uuid::from_u128(self.next.replace(self.next.get() + 1));
-        roots.identify(LEDGER, known, FirstUse::Allowed, &new_id)
+        roots.identify(LEDGER, known, &|_| FirstUse::Allowed, &new_id)
     }
 
     /// A start of the ledger with these roots; what it knows of them after that.
@@ -455,12 +455,12 @@ fn whoever_only_compares_takes_no_root_into_use() {
     let scene = Scene::new(&["a", "b"]);
     let (_, known) = scene.start(&["a"], &[]).unwrap();
     let roots = scene.roots(&["a", "b"]).unwrap();
-    let error = roots.identify(LEDGER, &known, FirstUse::Refused, &|| unreachable!());
+    let error = roots.identify(LEDGER, &known, &|_| FirstUse::Refused, &|| unreachable!());
     assert!(matches!(error, Err(RootError::NeverUsed { .. })), "{error:?}");
     assert!(!scene.marker("b").exists());
     let roots = scene.roots(&["a"]).unwrap();
     roots
-        .identify(LEDGER, &known, FirstUse::Refused, &|| unreachable!())
+        .identify(LEDGER, &known, &|_| FirstUse::Refused, &|| unreachable!())
         .unwrap();
     assert!(roots.first_unavailable().is_none());
     fs::remove_file(scene.marker("a")).unwrap();

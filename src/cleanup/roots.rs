@@ -104,15 +104,13 @@ impl StorageRoots {
         self.locals().filter(|root| root.trouble().is_some()).count()
     }
 
-    /// One sentence for each local root that was unavailable when it was last asked for.
+    /// One sentence for each local root that was unavailable when it was last asked for. It names the root by its number among all
+    /// that are configured, as anybody may read it; the log has its path.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let away = self.locals().filter_map(|root| {
-            let trouble = root.trouble()?;
-            Some(format!(
-                "the storage root {} is unavailable: {trouble}",
-                root.uri()
-            ))
+            let (number, trouble) = (root.number(), root.trouble()?);
+            Some(format!("storage root number {number} is unavailable: {trouble}"))
         });
         away.collect()
     }

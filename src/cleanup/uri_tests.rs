@@ -24,7 +24,7 @@ fn used(roots: &[String]) -> StorageRoots {
     let next = std::cell::Cell::new(1);
     let new_id = || Uuid::from_u128(next.replace(next.get() + 1));
     roots
-        .identify(Uuid::nil(), &[], FirstUse::Allowed, &new_id)
+        .identify(Uuid::nil(), &[], &|_| FirstUse::Allowed, &new_id)
         .unwrap();
     roots
 }

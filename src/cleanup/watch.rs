@@ -63,5 +63,5 @@ async fn watch_one(root: Arc<LocalRoot>) {
 
 fn gauge(root: &LocalRoot) {
     let available = if root.trouble().is_none() { 1.0 } else { 0.0 };
-    metrics::gauge!(telemetry::STORAGE_ROOT_AVAILABLE, "root" => root.uri().to_owned()).set(available);
+    metrics::gauge!(telemetry::STORAGE_ROOT_AVAILABLE, "root" => root.number().to_string()).set(available);
 }

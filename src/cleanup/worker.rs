@@ -106,7 +106,10 @@ impl CleanupWorker {
         }
         let (instance, now) = (self.cleanup.instance, parts.clock.now());
         let stale = now - self.cleanup.options.holders_kept();
-        let told = parts.holders.hold_storage_roots(instance, &roots, now, stale).await;
+        let told = parts
+            .holders
+            .hold_storage_roots(instance, &roots, now, stale)
+            .await;
         self.settled("say which storage roots it has", told);
     }
 

@@ -63,11 +63,8 @@ pub trait StorageRootStore: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// The roots that other instances than `except` have said to have since `since`.
-    async fn held_storage_roots(
-        &self,
-        except: Uuid,
-        since: DateTime<Utc>,
-    ) -> Result<Vec<String>, StoreError>;
+    async fn held_storage_roots(&self, except: Uuid, since: DateTime<Utc>)
+    -> Result<Vec<String>, StoreError>;
 }
 
 #[cfg(test)]

@@ -90,6 +90,8 @@ impl StorageRootStore for PostgresStore {
         .bind(since)
         .fetch_all(&self.pool)
         .await
-        .map_err(StoreError::database("ask which storage roots other instances have"))
+        .map_err(StoreError::database(
+            "ask which storage roots other instances have",
+        ))
     }
 }

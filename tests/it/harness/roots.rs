@@ -15,7 +15,7 @@ pub fn used(roots: &[String]) -> StorageRoots {
     let roots = StorageRoots::parse(roots).unwrap();
     let new_id = || SystemClock.new_id();
     roots
-        .identify(Uuid::nil(), &[], FirstUse::Allowed, &new_id)
+        .identify(Uuid::nil(), &[], &|_| FirstUse::Allowed, &new_id)
         .unwrap();
     roots
 }
