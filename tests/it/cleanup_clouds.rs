@@ -1,7 +1,7 @@
 //! Storage cleanup in Google Cloud Storage and Azure: on emulators of them, and (`fake`) on a server that misbehaves on
 //! order. Every test runs on both clouds.
 
-mod fake;
+pub mod fake;
 
 use crate::harness::emulators::{Azurite, GcsEmulator};
 use archive_ledger::cleanup::blob::{BlobErrorKind, Cleaned};

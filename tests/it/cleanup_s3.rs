@@ -1,5 +1,6 @@
 //! Storage cleanup on a private S3 server, and (`faults`) on one that misbehaves on order.
 
+pub mod fake;
 mod faults;
 
 use crate::harness::s3::S3;

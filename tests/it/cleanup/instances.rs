@@ -250,12 +250,18 @@ async fn two_instances_with_other_roots_purge_all_that_either_can() {
     let second = first.another().env(name, value).start().await;
     let servers = [&first, &second];
     let admin = first.token(&["--role", "admin"]).await;
-    let ids: Vec<String> = (0..60).map(|number| Uuid::from_u128(number + 1).to_string()).collect();
+    let ids: Vec<String> = (0..60)
+        .map(|number| Uuid::from_u128(number + 1).to_string())
+        .collect();
     for (number, id) in ids.iter().enumerate() {
         let at = usize::from(number % 5 < 2);
         fill(&folders[at].join(id), 2);
         let body = json!({"id": id, "name": "a backup", "storage": [uri(at, id)]});
-        let answer = servers[at].post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+        let answer = servers[at]
+            .post("/api/admin/archived/backups", &admin, &body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 201);
     }
     for id in &ids {
@@ -272,7 +278,11 @@ async fn two_instances_with_other_roots_purge_all_that_either_can() {
         let history = first.get(&format!("{one}/history"), &admin).send().await.unwrap();
         let history: Value = history.json().await.unwrap();
         let last = history["items"].as_array().unwrap().last().unwrap();
-        assert_eq!((&last["event"], &last["facts"]["objects"]), (&json!("purged"), &json!(2)), "{history}");
+        assert_eq!(
+            (&last["event"], &last["facts"]["objects"]),
+            (&json!("purged"), &json!(2)),
+            "{history}"
+        );
         assert!(!history.to_string().contains("purge_failed"), "{history}");
     }
     for folder in &folders {

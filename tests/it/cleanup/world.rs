@@ -100,6 +100,22 @@ impl World {
 
     /// With these folders as storage roots, and a bucket.
     pub async fn with_roots(backend: Backend, folders: &[&str], s3: Option<(&str, S3Store)>) -> Self {
+        let mut buckets = Vec::new();
+        buckets.extend(s3.iter().map(|(bucket, _)| format!("s3://{bucket}/root")));
+        let store = s3.map(|(_, store)| store);
+        Self::with_storage(backend, folders, buckets, |roots| {
+            Blobs::with_stores(roots, store)
+        })
+        .await
+    }
+
+    /// With these folders and buckets as storage roots, reached in a way of the caller's.
+    pub async fn with_storage(
+        backend: Backend,
+        folders: &[&str],
+        buckets: Vec<String>,
+        connect: impl FnOnce(StorageRoots) -> Blobs,
+    ) -> Self {
         crate::harness::init();
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-cleanup-")
@@ -110,9 +126,9 @@ impl World {
             std::fs::create_dir(home.path().join(folder)).unwrap();
             roots.push(format!("file://{}/{folder}", home.path().display()));
         }
-        roots.extend(s3.iter().map(|(bucket, _)| format!("s3://{bucket}/root")));
+        roots.extend(buckets);
         let roots = used(&roots);
-        let blobs = Arc::new(Blobs::with_stores(roots.clone(), s3.map(|(_, store)| store)));
+        let blobs = Arc::new(connect(roots.clone()));
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let shared: SharedClock = clock.clone();
         let keyring = Arc::new(Keyring::parse(&Keyring::generate(clock.new_id()).unwrap()).unwrap());
@@ -334,6 +350,37 @@ impl World {
                 _ => None,
             })
             .collect()
+    }
+
+    /// What the log says all purges have removed, and whether that is a lower bound.
+    pub async fn removed(&self, key: &EntityKey) -> (u64, bool) {
+        let mut removed = (0, false);
+        for event in self.outcomes(key).await {
+            let (objects, at_least) = match &event.event {
+                Event::Purged(facts) => (facts.objects, facts.at_least),
+                Event::PurgeFailed(facts) => (facts.objects, facts.at_least),
+                _ => (0, false),
+            };
+            removed = (removed.0 + objects, removed.1 || at_least);
+        }
+        removed
+    }
+
+    /// Lets no pause of the purge keep anybody waiting, until it has an outcome.
+    pub async fn outcome(&self, key: &EntityKey, purge_id: Uuid) -> State {
+        eventually("the purge has an outcome", 2 * SOON, || async {
+            let status = self.jobs.purge_status(purge_id).await.unwrap();
+            // A job that somebody is at keeps its lease: the clock stands still then.
+            if let Some(job) = status.and_then(|purge| purge.job)
+                && job.leased_until.is_none()
+                && job.next_attempt_at > self.clock.now()
+            {
+                self.advance((job.next_attempt_at - self.clock.now()).to_std().unwrap());
+            }
+            let state = self.state(key).await;
+            (state != State::Purging).then_some(state)
+        })
+        .await
     }
 
     /// The errors of the purges that the log says have failed.

@@ -88,6 +88,12 @@ pub async fn start<'a>(
         server.put(name, Kind::Current, 10);
     }
     let server = Arc::new(Mutex::new(server));
+    let endpoint = serve(cloud, &server).await;
+    (server, blobs(cloud, &endpoint))
+}
+
+/// Lets a server answer, and says where.
+pub async fn serve(cloud: Cloud, server: &Shared) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let app = match cloud {
@@ -95,9 +101,9 @@ pub async fn start<'a>(
         Cloud::Azure => Router::new().fallback(azure),
         Cloud::S3 => panic!("S3 has a server of its own"),
     };
-    let app = app.with_state(Arc::clone(&server));
+    let app = app.with_state(Arc::clone(server));
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (server, blobs(cloud, &endpoint))
+    endpoint
 }
 
 pub fn blobs(cloud: Cloud, endpoint: &str) -> Blobs {
@@ -107,18 +113,23 @@ pub fn blobs(cloud: Cloud, endpoint: &str) -> Blobs {
         attempts: 5,
     };
     let roots = StorageRoots::parse(&[format!("{}://{BUCKET}/root", cloud.scheme())]).unwrap();
+    connected(cloud, endpoint, roots, quick)
+}
+
+/// The cleanup of these roots, in the cloud that is served there.
+pub fn connected(cloud: Cloud, endpoint: &str, roots: StorageRoots, backoff: Backoff) -> Blobs {
     let blobs = Blobs::with_stores(roots, None);
     let endpoint = Some(endpoint.parse().unwrap());
     if cloud == Cloud::Gcs {
         let store = GcsStore::connect(GcsOptions { endpoint }, BUCKET).unwrap();
-        return blobs.with_gcs(store.with_backoff(quick));
+        return blobs.with_gcs(store.with_backoff(backoff));
     }
     let options = AzureOptions {
         account: Some("tests".to_owned()),
         endpoint,
     };
     let store = AzureStore::with_access_key(options, KEY, BUCKET).unwrap();
-    blobs.with_azure(store.with_backoff(quick))
+    blobs.with_azure(store.with_backoff(backoff))
 }
 
 /// Purges the place `name` below the bucket.

@@ -6,6 +6,7 @@ pub mod emulators;
 pub mod holding;
 pub mod ledger;
 pub mod lossy;
+pub mod meddler;
 pub mod nats;
 pub mod pgbouncer;
 pub mod postgres;
