@@ -28,9 +28,9 @@ use crate::store::claims::ClaimStore;
 use crate::store::repository::Repository;
 use crate::store::writer::{CommandError, WriterHandle, WriterHealth};
 use crate::store::{Hash, Position, ReadStore, StoreError};
-use archive_ledger_domain::{ArchivedEntity, EntityKey, upcasters};
-use cqrs_es::EventStore;
+use archive_ledger_domain::{ArchivedEntity, EntityKey, Rejection, upcasters};
 use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{AggregateError, EventStore};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -63,7 +63,7 @@ pub enum LedgerError {
     Keyring(#[from] KeyringError),
     /// An aggregate could not be loaded.
     #[error("the entity could not be loaded")]
-    Load(#[source] cqrs_es::AggregateError<archive_ledger_domain::Rejection>),
+    Load(#[source] AggregateError<Rejection>),
 }
 
 /// What a ledger is made of.
@@ -138,13 +138,13 @@ impl Ledger {
     /// An entity as its events leave it, and its version; `State::Unknown` and 0 when the ledger has never heard of it.
     ///
     /// # Errors
-    /// [`LedgerError::Load`].
+    /// [`LedgerError::Store`] when the database does not answer, [`LedgerError::Load`] when its events are not what they must be.
     pub async fn load(&self, key: &EntityKey) -> Result<(ArchivedEntity, u64), LedgerError> {
         let context = self
             .aggregates
             .load_aggregate(&key.stream_id())
             .await
-            .map_err(LedgerError::Load)?;
+            .map_err(not_loaded)?;
         let version = u64::try_from(context.current_sequence).unwrap_or(u64::MAX);
         Ok((context.aggregate, version))
     }
@@ -192,6 +192,24 @@ impl Ledger {
             return Err(CommandError::InFlight);
         }
         Ok(InFlight { ledger: self, key })
+    }
+}
+
+/// What keeps an entity from being loaded: where it is the database, as a failure of the store, which may pass.
+fn not_loaded(error: AggregateError<Rejection>) -> LedgerError {
+    match error {
+        AggregateError::DatabaseConnectionError(source) | AggregateError::UnexpectedError(source) => {
+            match source.downcast::<sqlx::Error>() {
+                Ok(source) => StoreError::database("load an entity")(*source).into(),
+                Err(source) => match source.downcast::<StoreError>() {
+                    Ok(source) => LedgerError::Store(*source),
+                    Err(source) => LedgerError::Load(AggregateError::UnexpectedError(source)),
+                },
+            }
+        }
+        error @ (AggregateError::UserError(_)
+        | AggregateError::AggregateConflict
+        | AggregateError::DeserializationError(_)) => LedgerError::Load(error),
     }
 }
 

@@ -10,6 +10,7 @@ use super::writer::{CommandError, Decision, Proposal, WriterHandle};
 use super::{ReadStore, StoreError, StoredEvent, decode_event};
 use crate::clock::SharedClock;
 use crate::keyring::Details;
+use crate::patience;
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata};
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
@@ -96,10 +97,17 @@ impl Repository {
 async fn caught(
     reading: impl Future<Output = Result<Vec<SerializedEvent>, PersistenceError>>,
 ) -> Result<Vec<SerializedEvent>, PersistenceError> {
-    AssertUnwindSafe(reading)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(unsupported("the stream's rows are not what they must be")))
+    let limit = patience::of_a_statement();
+    match tokio::time::timeout(limit, AssertUnwindSafe(reading).catch_unwind()).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) => Err(unsupported("the stream's rows are not what they must be")),
+        Err(_) => Err(PersistenceError::ConnectionError(Box::new(
+            StoreError::TimedOut {
+                operation: "load a stream",
+                limit,
+            },
+        ))),
+    }
 }
 
 impl PersistedEventRepository for Repository {

@@ -1,7 +1,9 @@
 //! Servers, networks and instances that are gone without a word: everybody is answered, and everything gets on by itself.
 
 mod clocks;
+mod connections;
 mod frozen;
+mod hanging;
 mod silent;
 
 use crate::harness::eventually;

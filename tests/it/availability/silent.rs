@@ -8,7 +8,7 @@ use crate::harness::eventually;
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Backend, Server};
 use crate::harness::stalling::{Passes, Stalling};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use std::time::Instant;
 
 /// A service whose database is behind a proxy.
@@ -19,9 +19,22 @@ async fn behind_a_proxy() -> (Stalling, Server, String) {
     let through = url.replace(&format!(":{}/", postgres.port()), &format!(":{}/", proxy.port()));
     let builder = Server::builder(Backend::Clustered);
     let server = builder.on_database(through).await.start().await;
-    let token = server.token(&["--role", "admin"]).await;
+    let token = owner(&server).await;
     records(&server, &token).await;
     (proxy, server, token)
+}
+
+/// A token for everything, archives included.
+async fn owner(server: &Server) -> String {
+    let privileges = [
+        "--privilege",
+        "space_manage_datasets",
+        "--privilege",
+        "space_remove_archives",
+    ];
+    server
+        .token(&[&["--role", "admin"][..], &privileges].concat())
+        .await
 }
 
 async fn reads_are_put_off(server: &Server, token: &str) {
@@ -31,6 +44,7 @@ async fn reads_are_put_off(server: &Server, token: &str) {
         "/api/admin/audit/events",
         "/api/admin/callbacks",
         "/api/admin/purges",
+        "/api/v3/oneprovider/archives/some",
     ] {
         let asked = Instant::now();
         let answer = server.get(path, token).timeout(SOON).send().await.unwrap();
@@ -130,4 +144,60 @@ async fn what_becomes_of_a_commit_that_is_never_answered_is_found_out() {
         assert!(exists(&server, &token, id).await);
     }
     verifies(&server, &token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_asked_of_a_database_that_is_away_is_put_off() {
+    let postgres = Postgres::start().await;
+    let builder = Server::builder(Backend::Clustered);
+    let server = builder
+        .on_database(postgres.create_database().await)
+        .await
+        .start()
+        .await;
+    let token = owner(&server).await;
+    records(&server, &token).await;
+    postgres.crash().await;
+    let (entity, id) = ("/api/admin/archived/backups", crate::harness::fresh_id());
+    let archives = "/api/v3/oneprovider/archives";
+    let asked = [
+        (Method::GET, entity.to_owned()),
+        (Method::GET, "/api/admin/archived/summary".to_owned()),
+        (Method::GET, format!("{entity}/{id}")),
+        (Method::GET, format!("{entity}/{id}/history")),
+        (Method::GET, format!("{entity}/{id}/evidence")),
+        (Method::POST, format!("{entity}/{id}/restore")),
+        (Method::DELETE, format!("{entity}/{id}/purge")),
+        (Method::GET, "/api/admin/audit/events".to_owned()),
+        (Method::GET, "/api/admin/callbacks".to_owned()),
+        (Method::GET, format!("/api/admin/callbacks/{id}")),
+        (Method::POST, format!("/api/admin/callbacks/{id}/replay")),
+        (Method::GET, "/api/admin/purges".to_owned()),
+        (Method::POST, format!("/api/admin/purges/{id}/retry")),
+        (Method::GET, "/api/ledger/checkpoint".to_owned()),
+        (Method::GET, format!("/api/ledger/proofs/{id}")),
+        (Method::GET, format!("{archives}/some")),
+        (Method::POST, format!("{archives}/some/delete")),
+    ];
+    let answers = asked.into_iter().map(async |(method, path)| {
+        let began = Instant::now();
+        let request = server.request(method.clone(), &path, &token).timeout(SOON);
+        let request = if method == Method::GET {
+            request
+        } else {
+            request.json(&serde_json::json!({}))
+        };
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {text}");
+        assert!(
+            began.elapsed() < ANSWERED,
+            "{method} {path}: {:?}",
+            began.elapsed()
+        );
+    });
+    futures::future::join_all(answers).await;
+    postgres.restart().await;
+    is_ready(&server).await;
+    records(&server, &token).await;
 }
