@@ -49,6 +49,8 @@ pub struct Config {
     pub callbacks: Callbacks,
     /// The writer's limits.
     pub writer: Writer,
+    /// How much memory requests may take together, in bytes; `None` is what the system's limit leaves.
+    pub memory_budget: Option<u64>,
     /// The HTTP server's limits.
     pub http: Http,
     /// What the errors' `ctx` names.
@@ -215,6 +217,9 @@ impl Config {
                 max_batch: read.one("max_batch", |text| values::integer(text, 1, 10_000))?,
                 queue_limit: read.one("queue_limit", |text| values::integer(text, 1, 1_000_000))?,
             },
+            memory_budget: read.optional("memory_budget", |text| {
+                values::integer(text, crate::memory_budget::LEAST, 1 << 40)
+            })?,
             http: Http {
                 body_limit: read.one("body_limit", |text| values::integer(text, 1024, 64 << 20))?,
                 max_connections: read

@@ -18,6 +18,7 @@ pub mod import;
 pub mod keyring;
 pub mod keyring_check;
 pub mod ledger;
+pub mod memory_budget;
 pub mod merkle;
 pub mod numbering;
 pub mod patience;

@@ -2,6 +2,7 @@
 
 use super::start_error::{StartError, blame, store_option};
 use crate::config::{Config, Database};
+use crate::memory_budget::default_budget;
 use crate::secret_files;
 use crate::store::audit::AuditStore;
 use crate::store::callbacks::CallbackStore;
@@ -272,6 +273,11 @@ impl Store {
     }
 }
 
+/// How much memory requests may take together, in bytes.
+pub(super) fn memory_budget(config: &Config) -> u64 {
+    config.memory_budget.unwrap_or_else(default_budget)
+}
+
 /// Connects to the store that the configuration names.
 pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
     secret_files::create_private_directory(&config.data_dir).map_err(|source| StartError::SecretFile {
@@ -283,10 +289,15 @@ pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
         Database::Postgres { url } => PostgresStore::connect(url.expose(), config.database_connections)
             .await
             .map(Store::Postgres),
-        Database::Sqlite { path } => SqliteStore::open(path, config.database_connections)
-            .await
-            .inspect(SqliteStore::keep_files)
-            .map(Store::Sqlite),
+        Database::Sqlite { path } => {
+            // Less where the process has little: the system caches the file as well.
+            let cache = (memory_budget(config) / 1024 / 2).clamp(2_048, u64::from(SqliteStore::CACHE_KIB));
+            let cache = u32::try_from(cache).unwrap_or(SqliteStore::CACHE_KIB);
+            SqliteStore::open_with_cache(path, config.database_connections, cache)
+                .await
+                .inspect(SqliteStore::keep_files)
+                .map(Store::Sqlite)
+        }
     }
     .map_err(|source| blame(option, source))
 }

@@ -20,14 +20,21 @@ const MORE_DATABASE_CONNECTIONS: u64 = 6;
 /// Attempts of callbacks at the same time: what the delivery allows itself at the most.
 const CALLBACKS_MAX: u64 = 1_280;
 
-/// Callers that are told that there is no place for them.
-const BEYOND: u64 = 32;
+/// Callers that are told, one request each, that there is no place for them: a third as many as are served, within these.
+const BEYOND_MIN: u64 = 16;
+const BEYOND_MAX: u64 = 1_024;
 
 /// The most connections unless more are asked for: each takes memory.
 const SERVED_MAX: u64 = 16_384;
 
 /// The fewest that a service is worth starting for.
 const SERVED_MIN: u64 = 8;
+
+/// What a connection takes that is served and asks for little, and an attempt of a callback, in bytes.
+const PER_CONNECTION: u64 = 16 * 1024;
+/// So many are served however little memory there is.
+const SERVED_BY_ANY_MEMORY: usize = 256;
+const PER_CALLBACK: u64 = 64 * 1024;
 
 /// More descriptors than anybody here will ever need; some systems' limit is beyond what can be set.
 const ENOUGH: u64 = 1 << 20;
@@ -46,37 +53,62 @@ impl Descriptors {
     ///
     /// # Errors
     /// [`StartError::Option`] where more connections are asked for than there are descriptors.
-    pub(super) fn of(config: &Config) -> Result<Self, StartError> {
-        Self::divide(
-            raised_limit(),
+    pub(super) fn of(config: &Config, memory: u64) -> Result<Self, StartError> {
+        let limit = raised_limit();
+        let divided = Self::divide(
+            limit,
             u64::from(config.database_connections),
             config.http.max_connections,
-        )
+        )?;
+        let parts = divided.within(memory, config.http.max_connections.is_some());
+        tracing::info!(
+            descriptors = limit,
+            connections = parts.places.served,
+            callbacks = parts.callbacks,
+            memory,
+            "{} connections are served at the same time, with {} MiB for what they ask",
+            parts.places.served,
+            memory >> 20,
+        );
+        Ok(parts)
+    }
+
+    /// No more than a budget of memory holds beside what is asked: each takes some, too.
+    fn within(mut self, memory: u64, asked: bool) -> Self {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        if !asked {
+            let held = count(memory / 2 / PER_CONNECTION).max(SERVED_BY_ANY_MEMORY);
+            self.places.served = self.places.served.min(held);
+            self.places.beyond = self.places.beyond.min(held);
+        }
+        self.callbacks = self.callbacks.min(count(memory / 8 / PER_CALLBACK)).max(2);
+        self
     }
 
     fn divide(limit: u64, database: u64, asked: Option<usize>) -> Result<Self, StartError> {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let callbacks = (limit / 4).clamp(2, CALLBACKS_MAX);
         let own = OWN + PER_DATABASE_CONNECTION * (database + MORE_DATABASE_CONNECTIONS);
-        let left = limit.saturating_sub(own + BEYOND + callbacks);
+        let left = limit.saturating_sub(own + callbacks).max(SERVED_MIN + BEYOND_MIN);
+        let beyond = |served: u64| (served / 3).clamp(BEYOND_MIN, BEYOND_MAX);
         let served = match asked {
-            None => usize::try_from(left.clamp(SERVED_MIN, SERVED_MAX)).unwrap_or(usize::MAX),
-            Some(asked) if asked as u64 <= left.max(SERVED_MIN) => asked,
+            None => (left - beyond(left / 4 * 3)).min(SERVED_MAX),
+            Some(asked) if asked as u64 + BEYOND_MIN <= left => asked as u64,
             Some(asked) => {
                 return Err(StartError::option(
                     "--max-connections",
                     format!(
                         "{asked} connections need {} file descriptors, and the process may have {limit} (`ulimit -n`): {} are possible",
-                        own + BEYOND + callbacks + asked as u64,
-                        left.max(SERVED_MIN),
+                        own + callbacks + BEYOND_MIN + asked as u64,
+                        left - BEYOND_MIN,
                     ),
                 ));
             }
         };
-        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Self {
             places: Places {
-                served,
-                beyond: count(BEYOND),
+                served: count(served),
+                beyond: count(beyond(served).min(left - served)),
             },
             callbacks: count(callbacks),
         })

@@ -1,6 +1,6 @@
 //! Runs the service until it is told to stop.
 
-use super::backend::Store;
+use super::backend::{Store, memory_budget};
 use super::descriptors::Descriptors;
 use super::roots::{self, KeepParts};
 use super::start::{self, Opened};
@@ -23,6 +23,7 @@ use crate::http::events::EventStreams;
 use crate::http::health::Probes;
 use crate::http::page::CursorCodec;
 use crate::http::{router, server};
+use crate::memory_budget::MemoryBudget;
 use crate::proofs::Proofs;
 use crate::proofs::checkpointer::{self, Checkpointer};
 use crate::secret_files;
@@ -38,6 +39,12 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a service that will not go on still tells why to those who probe it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The longest head of a request, in bytes: with room for the longest path that is told to be too long, or less where each connection's
+/// buffer counts, by the budget for requests.
+const LONG_HEAD: usize = 128 * 1024;
+const SHORT_HEAD: usize = 32 * 1024;
+const PLENTY_OF_MEMORY: u64 = 64 << 20;
 
 /// How often the metrics' histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -71,7 +78,8 @@ pub enum ServeError {
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let stop_http = CancellationToken::new();
     let signals = signals(stop_http.clone())?;
-    let descriptors = Descriptors::of(&config)?;
+    let memory = memory_budget(&config);
+    let descriptors = Descriptors::of(&config, memory)?;
     let metrics = Metrics::install().map_err(|error| StartError::option("--log", error))?;
     let mut opened = start::open(&config).await?;
     let mut tasks = Tasks::new(CancellationToken::new(), Arc::clone(&opened.clock));
@@ -162,6 +170,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             Source::new(&config.service.id, opened.started.identity.numbering()),
             stop_http.clone(),
         ),
+        memory: MemoryBudget::new(memory, config.http.body_limit),
         exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         body_timeout: config.http.request_timeout,
     };
@@ -172,6 +181,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         routes: router::router(api, probes, errors.clone(), Arc::clone(&opened.clock)),
         places: descriptors.places,
         errors,
+        head_max: if memory < PLENTY_OF_MEMORY {
+            SHORT_HEAD
+        } else {
+            LONG_HEAD
+        },
         head_timeout: config.http.request_timeout,
     };
     let listener = server::listen(config.listen).map_err(|error| StartError::option("--listen", error))?;

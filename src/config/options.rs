@@ -72,6 +72,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("data_dir", "data-dir", Kind::Text, "DIR", SERVER, "Directory of the SQLite database and of the keys; created when absent"),
     option("body_limit", "body-limit", Kind::Integer, "BYTES", SERVER, "The longest request body"),
     option("max_connections", "max-connections", Kind::Integer, "N", SERVER, "Connections that are served at the same time; who comes beyond is told so with 503 [default: what the limit of file descriptors leaves]"),
+    option("memory_budget", "memory-budget", Kind::Integer, "BYTES", SERVER, "Memory that requests may take together; who finds none is told so with 503 [default: half of what the system's limit leaves]"),
     option("request_timeout", "request-timeout", Kind::Text, "DURATION", SERVER, "How long a request's head, and then its body, may take to arrive"),
     option("shutdown_grace", "shutdown-grace", Kind::Text, "DURATION", SERVER, "How long work under way may take to finish at shutdown"),
     option("service_id", "service-id", Kind::Text, "TEXT", SERVER, "Service that the errors' ctx names"),

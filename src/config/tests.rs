@@ -47,6 +47,7 @@ fn without_any_source_the_documented_defaults_hold() {
     assert_eq!((config.writer.max_batch, config.writer.queue_limit), (512, 4096));
     assert_eq!(config.database_connections, 8);
     assert_eq!(config.http.body_limit, 262_144);
+    assert_eq!((config.http.max_connections, config.memory_budget), (None, None));
     assert_eq!(config.http.shutdown_grace, Duration::from_secs(30));
     assert_eq!(
         (config.service.id.as_str(), config.service.domain.as_str()),

@@ -4,6 +4,7 @@
 
 use super::error::{ApiError, Key};
 use super::json::{self, JsonFault};
+use crate::memory_budget::{self, MemoryBudget};
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Datelike, Utc};
@@ -35,8 +36,13 @@ pub enum EmptyBody {
 ///
 /// # Errors
 /// As [`read_body`] and [`parse_object`]; [`ApiError::MalformedData`] for an empty body that the route does not take.
-pub async fn read_fields(request: Request, limit: usize, empty: EmptyBody) -> Result<Fields, ApiError> {
-    let body = read_body(request, limit).await?;
+pub async fn read_fields(
+    request: Request,
+    limit: usize,
+    empty: EmptyBody,
+    memory: &MemoryBudget,
+) -> Result<Fields, ApiError> {
+    let body = read_body(request, limit, memory).await?;
     match empty {
         EmptyBody::IsEmptyObject if body.is_empty() => Ok(Fields::new(Map::new())),
         EmptyBody::IsEmptyObject | EmptyBody::IsRefused => parse_object(&body).map(Fields::new),
@@ -60,8 +66,8 @@ pub enum CutShort {
 /// # Errors
 /// [`ApiError::PayloadTooLarge`] beyond the limit, [`ApiError::UnsupportedMediaType`] for a body that is not declared as
 /// uncompressed `application/json` in UTF-8, [`ApiError::MalformedData`] for one that ends before it is complete,
-/// [`ApiError::TemporaryFailure`] for one that had not come when the service stopped.
-pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+/// [`ApiError::TemporaryFailure`] for one that had not come when the service stopped, and where there is no memory for it.
+pub async fn read_body(request: Request, limit: usize, memory: &MemoryBudget) -> Result<Bytes, ApiError> {
     let (parts, mut body) = request.into_parts();
     let too_large = || ApiError::PayloadTooLarge {
         limit: u64::try_from(limit).ok(),
@@ -71,6 +77,7 @@ pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError
         return Err(too_large());
     }
     let mut read = BytesMut::new();
+    let mut room = memory.arriving();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(cut_short)?.into_data() else {
             continue;
@@ -78,8 +85,11 @@ pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError
         if data.len() > limit - read.len() {
             return Err(too_large());
         }
+        room.take(data.len())?;
         read.extend_from_slice(&data);
     }
+    // Held until the request is answered, and by the writer for as long as the command waits for it.
+    memory_budget::hold(memory.work_on(read.len()).await?);
     if !read.is_empty() && !is_plain_json(&parts.headers) {
         return Err(ApiError::UnsupportedMediaType);
     }

@@ -14,6 +14,7 @@ use super::rights::{Principal, Right};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::cleanup::purges::Purges;
 use crate::ledger::{CommandContext, Ledger};
+use crate::memory_budget::MemoryBudget;
 use crate::merkle::sha256;
 use crate::proofs::Proofs;
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
@@ -66,6 +67,8 @@ pub struct Api {
     pub audit: AuditTrail,
     /// How many exports may begin.
     pub exports: Arc<Semaphore>,
+    /// How much memory requests may take together.
+    pub memory: MemoryBudget,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
 }
@@ -172,9 +175,12 @@ impl Api {
     /// # Errors
     /// As [`read_fields`]; [`ApiError::RequestTimeout`] when the body does not arrive in time.
     pub async fn fields(&self, request: Request, empty: EmptyBody) -> Result<Fields, ApiError> {
-        tokio::time::timeout(self.body_timeout, read_fields(request, self.body_limit, empty))
-            .await
-            .unwrap_or(Err(ApiError::RequestTimeout))
+        tokio::time::timeout(
+            self.body_timeout,
+            read_fields(request, self.body_limit, empty, &self.memory),
+        )
+        .await
+        .unwrap_or(Err(ApiError::RequestTimeout))
     }
 }
 

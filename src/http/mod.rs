@@ -20,6 +20,7 @@ pub mod host;
 mod in_time;
 pub mod json;
 pub mod jwks;
+mod memory;
 pub mod observe;
 pub mod ocore;
 pub mod onedata;

@@ -8,7 +8,7 @@ use super::host::one_host;
 use super::in_time::in_time;
 use super::observe::observe;
 use super::parameters::known_only;
-use super::{asyncapi, attempts, audit, callbacks, events, ocore, onedata, openapi, purges, server};
+use super::{asyncapi, attempts, audit, callbacks, events, memory, ocore, onedata, openapi, purges, server};
 use crate::clock::SharedClock;
 use axum::Router;
 use axum::response::Redirect;
@@ -31,6 +31,7 @@ pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Route
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
 pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
     let gathered = Arc::clone(&api.audit.attempts);
+    let budget = api.memory.clone();
     let api: SharedApi = Arc::new(api);
     let witness = Arc::clone(&probes.witness);
     let archived = Router::new()
@@ -103,6 +104,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             get(asyncapi::handler).route_layer(axum::middleware::from_fn(known_only)),
         )
         .with_state(api)
+        .layer(axum::middleware::from_fn_with_state(budget, memory::bounded))
         .layer(axum::middleware::from_fn(in_time))
         .layer(axum::middleware::from_fn_with_state(
             witness,

@@ -63,6 +63,8 @@ pub struct Service {
     pub places: Places,
     /// How what is refused before a route sees it is answered.
     pub errors: ErrorContext,
+    /// The longest head of a request, in bytes, 8 KiB at the least: as much as a connection keeps for what comes.
+    pub head_max: usize,
     /// How long a request's head may take to arrive, so that idle and dripping connections do not pile up.
     pub head_timeout: Duration,
 }
@@ -74,7 +76,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
     let connections = Arc::new(Connections::new(
         routes,
         service.errors,
-        service.head_timeout,
+        (service.head_max, service.head_timeout),
         stop.clone(),
     ));
     let (open, running) = (Open::new(service.places), TaskTracker::new());

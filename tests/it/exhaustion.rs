@@ -4,6 +4,7 @@
 mod bus;
 mod connections;
 mod files;
+mod memory;
 
 use std::time::Duration;
 

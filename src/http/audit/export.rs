@@ -7,6 +7,7 @@ use crate::http::caller::{Api, Head, SharedApi};
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
 use crate::ledger::LedgerError;
+use crate::memory_budget;
 use crate::telemetry;
 use axum::Json;
 use axum::body::Body;
@@ -81,7 +82,9 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         (SNAPSHOT, HeaderValue::from(export.pos_to())),
         (LINK, header(manifest)?),
     ];
-    let chunks = stream::unfold(Some((export, permit)), |state| async move {
+    // What it holds of the memory is held until its end.
+    let held = (permit, memory_budget::held());
+    let chunks = stream::unfold(Some((export, held)), |state| async move {
         let (mut export, permit) = state?;
         match export.next().await {
             Ok(Some(chunk)) => Some((Ok(chunk), Some((export, permit)))),

@@ -7,6 +7,18 @@ use serde_json::json;
 use std::convert::Infallible;
 use uuid::Uuid;
 
+fn plenty() -> MemoryBudget {
+    MemoryBudget::new(1 << 30, 0)
+}
+
+async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    super::read_body(request, limit, &plenty()).await
+}
+
+async fn read_fields(request: Request, limit: usize, empty: EmptyBody) -> Result<Fields, ApiError> {
+    super::read_fields(request, limit, empty, &plenty()).await
+}
+
 fn request(content_type: Option<&str>, body: impl Into<Body>) -> Request {
     let mut builder = Request::builder().method("POST").uri("/");
     if let Some(content_type) = content_type {

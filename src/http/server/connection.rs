@@ -74,11 +74,13 @@ impl Connections {
     pub(super) fn new(
         (routes, beyond): (Router, Router),
         errors: ErrorContext,
-        head_timeout: Duration,
+        (head_max, head_timeout): (usize, Duration),
         stop: CancellationToken,
     ) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(head_timeout)
+            .max_buf_size(head_max);
         let mut http_beyond = http.clone();
         http_beyond
             .keep_alive(false)

@@ -118,6 +118,9 @@ async fn raise_stamp(connection: &mut SqliteConnection) -> Result<(), StoreError
 }
 
 impl SqliteStore {
+    /// How much of the file the writing connection keeps in memory unless it is told otherwise, in KiB.
+    pub const CACHE_KIB: u32 = 32_768;
+
     /// The writing connection, for one change.
     ///
     /// Whoever had it before may have been dropped in the middle of a transaction. The driver rolls that back later, and where it
@@ -139,6 +142,14 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Database`] when the file cannot be opened or is no database.
     pub async fn open(path: &Path, connections: u32) -> Result<Self, StoreError> {
+        Self::open_with_cache(path, connections, Self::CACHE_KIB).await
+    }
+
+    /// The same, with another bound of what the writing connection keeps in memory, in KiB.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_cache(path: &Path, connections: u32, cache_kib: u32) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -149,7 +160,7 @@ impl SqliteStore {
             .foreign_keys(true)
             // A destroyed key is overwritten where it stood, not only unlinked.
             .pragma("secure_delete", "ON")
-            .pragma("cache_size", "-32768")
+            .pragma("cache_size", format!("-{cache_kib}"))
             // 64 MiB, and not 4: a page that batches write again and again goes to the file once. A service moves it before.
             .pragma("wal_autocheckpoint", "16000")
             .log_statements(tracing::log::LevelFilter::Trace)

@@ -144,15 +144,14 @@ impl<B: AppendBackend> Writer<B> {
                 return;
             }
             // Those who have been told that nothing was recorded are told the truth.
-            let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).filter_map(Queued::take).unzip();
+            let (commands, callers): (Vec<_>, Vec<_>) = batch.drain(..).filter_map(Queued::take).unzip();
             if commands.is_empty() {
                 continue;
             }
             let _at_it = Arc::clone(&self.health).at_it();
             let answers = self.record_whatever_panics(&commands).await;
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                // A caller that went away does not need its answer.
-                let _ = reply.send(answer);
+            for (caller, answer) in callers.into_iter().zip(answers) {
+                caller.tell(answer);
             }
         }
     }
@@ -199,8 +198,14 @@ impl<B: AppendBackend> Writer<B> {
         metrics::counter!(telemetry::TASK_PANICS_TOTAL, "task" => "the writer").increment(1);
         tracing::error!("the writer panicked and begins anew on another connection");
         self.known = LongStreams::default();
-        if let Err(error) = self.backend.reconnect().await {
-            self.health.failed(&error);
+        // It may panic as well: then it is tried at the next batch.
+        match AssertUnwindSafe(self.backend.reconnect()).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.health.failed(&error),
+            Err(_) => {
+                let error = StoreError::inconsistent("connect again", "the writer panicked");
+                self.health.failed(&error);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::health::WriterHealth;
 use super::prepared::Prepared;
 use crate::clock::SharedClock;
 use crate::keyring::Keyring;
+use crate::memory_budget::{self, Taken};
 use crate::store::{Position, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +19,29 @@ const DEADLINE: Duration = Duration::from_secs(8);
 /// A command that waits for the writer.
 pub(super) struct Queued {
     command: Prepared,
-    reply: oneshot::Sender<Answer>,
+    caller: Caller,
     /// Set by whoever comes first: the writer that takes it, or the caller who has waited too long and takes it back.
     taken: Arc<AtomicBool>,
 }
 
 impl Queued {
     /// The command and whom to answer; `None` where it was taken back.
-    pub(super) fn take(self) -> Option<(Prepared, oneshot::Sender<Answer>)> {
-        (!self.taken.swap(true, Ordering::AcqRel)).then_some((self.command, self.reply))
+    pub(super) fn take(self) -> Option<(Prepared, Caller)> {
+        (!self.taken.swap(true, Ordering::AcqRel)).then_some((self.command, self.caller))
+    }
+}
+
+/// Whoever waits for a command's answer.
+pub(super) struct Caller {
+    reply: oneshot::Sender<Answer>,
+    /// What its request holds of the memory: the caller may go away, the command stays.
+    _memory: Option<Arc<Taken>>,
+}
+
+impl Caller {
+    /// Tells the answer; one that went away does not need it.
+    pub(super) fn tell(self, answer: Answer) {
+        let _ = self.reply.send(answer);
     }
 }
 
@@ -67,7 +82,10 @@ impl WriterHandle {
         let taken = Arc::new(AtomicBool::new(false));
         place.send(Queued {
             command,
-            reply,
+            caller: Caller {
+                reply,
+                _memory: memory_budget::held(),
+            },
             taken: Arc::clone(&taken),
         });
         if let Ok(answer) = tokio::time::timeout(DEADLINE, answer).await {

@@ -1,0 +1,169 @@
+//! More requests than there is memory for.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::StatusCode;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{HEALED_WITHIN, healed, nothing_is_lost};
+use crate::harness::on_both_backends;
+use crate::harness::server::{BINARY, Backend, Server};
+
+const CLIENTS: usize = 256;
+
+/// A control group with so little memory, of either version; nothing where none can be made.
+struct Group(PathBuf);
+
+impl Group {
+    fn with_memory(mebibytes: u64) -> Option<Self> {
+        let name = format!("archive-ledger-test-{}", crate::harness::fresh_id());
+        let limit = (mebibytes << 20).to_string();
+        for (base, file) in [
+            ("/sys/fs/cgroup", "memory.max"),
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ] {
+            let path = Path::new(base).join(&name);
+            if fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let group = Self(path);
+            // The directory may be one like any other.
+            if group.0.join("cgroup.procs").exists() && fs::write(group.0.join(file), &limit).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+
+    /// A program that starts the service in it.
+    fn starter(&self, folder: &Path) -> PathBuf {
+        let script = folder.join("in-group");
+        let text = format!(
+            "#!/bin/sh\necho $$ > {}/cgroup.procs || exit 9\nexec {BINARY} \"$@\"\n",
+            self.0.display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        script
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Once whoever was in it is gone.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+async fn still_runs(server: &Server) {
+    // Long enough for the end of a process to be noticed.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.exit_code(), None, "the service ended");
+}
+
+/// Each client sends until it is told so many times that what it sent is recorded.
+async fn send_much(server: &Server, token: &str, times: usize) -> (Vec<Uuid>, usize) {
+    let refused = AtomicUsize::new(0);
+    let metadata = "m".repeat(60_000);
+    let began = Instant::now();
+    let clients = (0..CLIENTS).map(|_| async {
+        let mut acknowledged = Vec::new();
+        while acknowledged.len() < times {
+            assert!(
+                began.elapsed() < 4 * HEALED_WITHIN,
+                "{} refused",
+                refused.load(Ordering::Relaxed)
+            );
+            let id = crate::harness::fresh_id();
+            let body = json!({"id": id, "name": "n", "metadata": {"text": metadata}});
+            let sent = server
+                .post("/api/admin/archived/backups", token, &body)
+                .timeout(2 * HEALED_WITHIN)
+                .send()
+                .await;
+            let Ok(answer) = sent else {
+                // The connection was idle, and somebody else has got its place in that moment: a client sends again.
+                still_runs(server).await;
+                continue;
+            };
+            match answer.status() {
+                StatusCode::CREATED => acknowledged.push(id),
+                StatusCode::SERVICE_UNAVAILABLE => {
+                    assert!(answer.headers().contains_key("retry-after"));
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                other => panic!("{other}"),
+            }
+        }
+        acknowledged
+    });
+    let acknowledged = join_all(clients).await.concat();
+    (acknowledged, refused.into_inner())
+}
+
+/// Each client reads pages of what was sent.
+async fn read_much(server: &Server, token: &str) -> usize {
+    let began = Instant::now();
+    let clients = (0..CLIENTS).map(|_| async {
+        loop {
+            assert!(began.elapsed() < 4 * HEALED_WITHIN);
+            let page = server.get("/api/admin/archived/backups", token);
+            let Ok(answer) = page.timeout(2 * HEALED_WITHIN).send().await else {
+                still_runs(server).await;
+                continue;
+            };
+            match answer.status() {
+                StatusCode::OK => match answer.bytes().await {
+                    Ok(bytes) => break bytes.len(),
+                    Err(_) => still_runs(server).await,
+                },
+                StatusCode::SERVICE_UNAVAILABLE => tokio::time::sleep(Duration::from_millis(300)).await,
+                other => panic!("{other}"),
+            }
+        }
+    });
+    join_all(clients).await.into_iter().min().unwrap()
+}
+
+on_both_backends! {
+    async fn what_many_clients_send_and_read_at_once_fits_into_the_least_memory(backend: Backend) {
+        let least = match backend {
+            Backend::Embedded => 64,
+            Backend::Clustered => 128,
+        };
+        let Some(group) = Group::with_memory(least) else {
+            eprintln!("skipped: no control group can be made");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::builder(backend).through(group.starter(folder.path())).start().await;
+        let token = server.token(&["--role", "admin"]).await;
+        let (acknowledged, _) = send_much(&server, &token, 2).await;
+        assert_eq!(acknowledged.len(), 2 * CLIENTS);
+        assert!(read_much(&server, &token).await > 20 * 60_000);
+        healed(&server, &token).await;
+        nothing_is_lost(&server, &token, &acknowledged).await;
+        drop(server);
+        drop(group);
+    }
+
+    async fn requests_beyond_the_budget_are_told_to_come_again_and_what_was_recorded_is_there(backend: Backend) {
+        let server = Server::builder(backend).arg("--memory-budget").arg("4194304").start().await;
+        let token = server.token(&["--role", "admin"]).await;
+        let (acknowledged, _) = send_much(&server, &token, 1).await;
+        let status = fs::read_to_string(format!("/proc/{}/status", server.process_id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
+        let kibibytes: u64 = peak.strip_suffix("kB").unwrap().trim().parse().unwrap();
+        // A build without optimization has much of its code in memory.
+        assert!(kibibytes < 192 * 1024, "{peak}");
+        healed(&server, &token).await;
+        nothing_is_lost(&server, &token, &acknowledged).await;
+    }
+}
