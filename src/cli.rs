@@ -11,6 +11,7 @@ pub(crate) mod verify;
 use archive_ledger::config::{Flags, GivenTwice};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -117,7 +118,7 @@ impl Cli {
 
     fn from_arguments<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
     where
-        T: Into<std::ffi::OsString> + Clone,
+        T: Into<OsString> + Clone,
     {
         let options = Flags::augment_args(clap::Command::new("options"));
         let unheeded: Vec<clap::Id> = options
@@ -161,8 +162,10 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
-        _ => {
-            crate::say(&usage_line(&error.render().to_string()));
+        kind => {
+            let unreadable = (kind == ErrorKind::InvalidUtf8).then(|| no_text(std::env::args_os().skip(1)));
+            let line = unreadable.flatten();
+            crate::say(&line.unwrap_or_else(|| usage_line(&error.render().to_string())));
             ExitCode::from(usage_code())
         }
     }
@@ -172,14 +175,33 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
 pub(crate) fn usage_code() -> u8 {
     // Nothing is parsed yet, so the first argument that names a subcommand is taken for it.
     let command = Cli::command();
-    let named = std::env::args()
+    let named = std::env::args_os()
         .skip(1)
         .find(|argument| command.find_subcommand(argument).is_some());
-    if named.as_deref() == Some("verify") {
+    if named.is_some_and(|named| named == "verify") {
         verify::USAGE
     } else {
         2
     }
+}
+
+/// What is said of the first argument that is no text: the option that it belongs to, and the argument as far as it is readable.
+fn no_text(arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    let mut before: Option<String> = None;
+    for argument in arguments {
+        let shown = argument.to_string_lossy();
+        if argument.to_str().is_none() {
+            let (option, value) = match (shown.split_once('='), &before) {
+                (Some((option, value)), _) if option.starts_with("--") => (Some(option), value),
+                (_, Some(option)) => (Some(option.as_str()), &*shown),
+                (_, None) => (None, &*shown),
+            };
+            let option = option.map(|option| format!("{option}: ")).unwrap_or_default();
+            return Some(format!("{option}{value:?} is not UTF-8 (see --help)"));
+        }
+        before = shown.starts_with("--").then(|| shown.into_owned());
+    }
+    None
 }
 
 /// clap's report as one line: what is wrong and its tips, without the usage that `--help` shows.

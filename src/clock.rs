@@ -9,8 +9,8 @@ pub use database::DatabaseClock;
 
 use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use uuid::Uuid;
+use std::time::{Duration, SystemTime};
+use uuid::{ContextV7, Timestamp, Uuid};
 
 /// Clocks that differ by more are told of: instances' clocks differ a little.
 pub const SKEW_TOLD: TimeDelta = TimeDelta::seconds(5);
@@ -101,19 +101,42 @@ pub type SharedClock = Arc<dyn Clock>;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 
+/// What keeps ids of one moment apart and in order.
+static IDS: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+/// What the machine's clock shows, before 1970 too: `Utc::now` and `Uuid::now_v7` panic there.
+fn machine_time() -> DateTime<Utc> {
+    SystemTime::now().into()
+}
+
+/// A clock that was never set: hardly any time that is written or compared has a meaning with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the machine's clock shows {}, which is before 1970: set it", .0.to_rfc3339_opts(SecondsFormat::Secs, true))]
+pub struct ClockUnset(DateTime<Utc>);
+
+/// Checks that the machine's clock was ever set.
+///
+/// # Errors
+/// [`ClockUnset`] when it shows a time before 1970.
+pub fn check() -> Result<(), ClockUnset> {
+    let now = machine_time();
+    if now < DateTime::UNIX_EPOCH {
+        Err(ClockUnset(now))
+    } else {
+        Ok(())
+    }
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that reads the machine's clock"
-        )]
-        let now = Utc::now();
-        to_micros(now)
+        to_micros(machine_time())
     }
 
     fn new_id(&self) -> Uuid {
-        #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
-        Uuid::now_v7()
+        let now = machine_time();
+        // An id cannot hold a time before 1970, which a clock may jump to; ids keep their order all the same.
+        let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+        Uuid::new_v7(Timestamp::from_unix(&IDS, seconds, now.timestamp_subsec_nanos()))
     }
 }
 

@@ -6,6 +6,7 @@
 mod cli;
 
 use archive_ledger::app::{self, ServeError, StartError};
+use archive_ledger::clock;
 use archive_ledger::config::Config;
 use archive_ledger::foreign_text::harmless;
 use archive_ledger::telemetry;
@@ -14,6 +15,7 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::SignalKind;
 
 // The C library's allocator keeps what a burst of commands took, in an arena per thread; this one gives it back.
 #[global_allocator]
@@ -51,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let misused = |error: &dyn Error| Failure::usage(error).with_code(cli::usage_code());
     let (flags, command) = cli.into_parts().map_err(|error| misused(&error))?;
     let config = Config::load(&flags).map_err(|error| misused(&error))?;
+    clock::check().map_err(|error| misused(&error))?;
     // reqwest, async-nats, sqlx and the AWS client bring more than one provider along; none is the default by itself.
     // An error means that one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -85,6 +88,15 @@ fn step_back() {
 #[cfg(not(target_os = "linux"))]
 const fn step_back() {}
 
+/// A file that would grow beyond the limit of `ulimit -f` ends a process that does not take the signal; one that does is told by
+/// the write that failed, as by a full disk.
+fn survive_file_limits(runtime: &tokio::runtime::Runtime) {
+    let _entered = runtime.enter();
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The signal stays taken when what would hear of it is dropped. Where it cannot be taken, nothing else is worse.
+    let _ = tokio::signal::unix::signal(kind);
+}
+
 /// Runs what works on the ledger: with logs, on a runtime.
 fn work<E: Into<Failure>>(config: &Config, work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
     let _written_out = telemetry::init_logs(&config.log).map_err(|error| Failure::runtime(&error))?;
@@ -93,6 +105,7 @@ fn work<E: Into<Failure>>(config: &Config, work: impl Future<Output = Result<(),
         .enable_all()
         .build()
         .map_err(|error| Failure::runtime(&error).in_context("cannot start the runtime"))?;
+    survive_file_limits(&runtime);
     let done = runtime.block_on(work).map_err(Into::into);
     // Everything that has an end has come to it by now. What waits for a file system that does not answer has none.
     runtime.shutdown_timeout(LAST_WORDS);

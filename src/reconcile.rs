@@ -17,6 +17,7 @@
 //! it is done only after the log was asked once more, and only where nothing is stored by an entity that is not purged.
 
 mod claims;
+mod entities;
 mod findings;
 mod fix;
 mod names;
@@ -30,12 +31,11 @@ use crate::cleanup::survey::{Met, Tree, Unread};
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::LedgerError;
-use crate::store::claims::{ClaimStore, PlaceKey};
+use crate::store::claims::ClaimStore;
 use crate::store::reconcile::ReconcileStore;
 use crate::store::sqlite::scratch::{Known, Left, Ordered, Scratch};
 use crate::store::{ReadStore, StoreError};
-use archive_ledger_domain::{EntityKey, State};
-use claims::{Claimed, Claims};
+use claims::Claims;
 use names::{Spot, spots};
 use std::io;
 use std::sync::Arc;
@@ -211,73 +211,6 @@ impl Comparison<'_> {
             Finding::Unchecked { .. } => self.summary.failed += 1,
         }
         (self.tell)(finding).map_err(ReconcileError::Write)
-    }
-
-    /// Notes what entities that are not purged claim, and looks whether it is there.
-    async fn entities(&mut self) -> Result<(), ReconcileError> {
-        let mut after = String::new();
-        loop {
-            let page = self.pages.sealed_entities(&after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.stream_id();
-            for key in &page {
-                let Some(claimed) = self.claims.of(key).await? else {
-                    continue;
-                };
-                self.summary.entities += 1;
-                self.note(key, &claimed).await?;
-                // What is being purged is being deleted.
-                match claimed.state {
-                    State::Live | State::Archived => {}
-                    State::Unknown | State::Purging | State::PurgeFailed | State::Purged => continue,
-                }
-                for (index, uri) in claimed.standing.iter().enumerate() {
-                    let finding = match self.blobs.exists(uri).await {
-                        Ok(true) => continue,
-                        Ok(false) => Finding::Missing {
-                            entity_type: key.entity_type().as_str(),
-                            id: key.id().to_owned(),
-                            state: claimed.state.as_str(),
-                            storage: index + 1,
-                            uri: uri.clone(),
-                        },
-                        Err(kind) => Finding::Unchecked {
-                            entity_type: Some(key.entity_type().as_str()),
-                            id: Some(key.id().to_owned()),
-                            uri: Some(uri.clone()),
-                            error: kind.to_string(),
-                        },
-                    };
-                    // A purge may have come between the two looks.
-                    let still = self.claims.of(key).await?;
-                    if still.is_some_and(|now| now.state == claimed.state) {
-                        self.tell(&finding)?;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Notes what an entity claims. One that was restored and lives has what it was deleted with.
-    async fn note(&mut self, key: &EntityKey, claimed: &Claimed) -> Result<(), ReconcileError> {
-        let place = |uri: &String| self.keyring.place(uri).ok();
-        let mut owned: Vec<PlaceKey> = claimed.standing.iter().filter_map(place).collect();
-        for (storage, restored) in &claimed.undone {
-            let undone = storage.iter().filter_map(place);
-            match claimed.state {
-                State::Live => owned.extend(undone),
-                State::Unknown | State::Archived | State::Purging | State::PurgeFailed | State::Purged => {
-                    let left = Left {
-                        key: key.clone(),
-                        restored: *restored,
-                    };
-                    let undone: Vec<_> = undone.map(|place| (place, left.clone())).collect();
-                    self.scratch.left(&undone).await?;
-                }
-            }
-        }
-        self.scratch.owned(&owned).await?;
-        Ok(())
     }
 
     /// Notes what restores left: also of entities that were purged since, of which nothing can be opened any more.

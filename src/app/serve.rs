@@ -31,6 +31,7 @@ use crate::store::witness::Divergence;
 use crate::telemetry::{self, Metrics};
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -336,6 +337,7 @@ pub(crate) fn lock(config: &Config) -> Result<Option<File>, StartError> {
     let file = File::options()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(&path)
         .map_err(failed)?;
     match file.try_lock() {

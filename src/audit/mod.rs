@@ -28,6 +28,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often the index is compared with the log.
 const CHECKED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+/// How soon a comparison that failed is made again.
+const CHECKED_AGAIN: Duration = Duration::from_secs(60);
+
 /// The pause between two parts of the index, for commands that want the store meanwhile.
 const INDEX_PAUSE: Duration = Duration::from_millis(10);
 
@@ -61,13 +64,14 @@ pub async fn record(
     }
 }
 
-/// Compares the index with the log and empties it where they differ: a search would miss events.
+/// Compares the index with the log and empties it where they differ: a search would miss events. It is looked into from then on.
 async fn check_index(store: &dyn AuditStore) -> Result<(), StoreError> {
     let before = store.indexed_blocks().await?;
     let head = store.audit_snapshot().await?.position;
     let found = blocks::compare(store, head).await?;
     // Another instance may have emptied it meanwhile.
     if found.first_block.is_none() || store.indexed_blocks().await? < before {
+        store.index_trust().restore();
         return Ok(());
     }
     tracing::error!(
@@ -75,31 +79,45 @@ async fn check_index(store: &dyn AuditStore) -> Result<(), StoreError> {
         surplus = found.surplus,
         "the index of the audit is not what the log says: it is built again"
     );
-    store.empty_index().await
+    store.empty_index().await?;
+    store.index_trust().restore();
+    Ok(())
+}
+
+/// Whether somebody has taken all entries out of the index, and left it saying that it covers the log.
+async fn is_emptied(store: &dyn AuditStore) -> bool {
+    store.index_trust().holds()
+        && matches!(
+            (blocks::believed_blocks(store).await, store.indexed_blocks().await),
+            (Ok(0), Ok(1..))
+        )
 }
 
 /// Extends the index of blocks behind the log, until it is told to stop; compares it with the log when it has caught up for the
-/// first time, and then once a day.
+/// first time, and then once a day. Searches read the log itself until it was compared.
 ///
 /// # Errors
 /// None: what cannot be indexed now is indexed at the next look, and read in the log until then.
 pub async fn index(store: Arc<dyn AuditStore>, stop: CancellationToken) -> Result<(), Infallible> {
-    let mut checked: Option<tokio::time::Instant> = None;
+    let mut due = tokio::time::Instant::now();
+    store.index_trust().doubt();
     loop {
         let indexed = blocks::index_next(&*store).await;
         told(INDEXING, &indexed);
         let pause = match indexed {
             Ok(true) => INDEX_PAUSE,
             Ok(false) => {
-                if checked.is_none_or(|checked| checked.elapsed() >= CHECKED_EVERY) {
+                if due <= tokio::time::Instant::now() || is_emptied(&*store).await {
                     let compared = check_index(&*store).await;
                     told(COMPARING, &compared);
-                    match compared {
-                        Ok(()) => checked = Some(tokio::time::Instant::now()),
+                    let wait = match compared {
+                        Ok(()) => CHECKED_EVERY,
                         Err(error) => {
-                            tracing::warn!(error = %telemetry::chain(&error), "the index of the audit could not be compared with the log")
+                            tracing::warn!(error = %telemetry::chain(&error), "the index of the audit could not be compared with the log");
+                            CHECKED_AGAIN
                         }
-                    }
+                    };
+                    due = tokio::time::Instant::now() + wait;
                 }
                 EVERY
             }

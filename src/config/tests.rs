@@ -299,6 +299,41 @@ fn databases_buses_and_callback_targets_are_read() {
 }
 
 #[test]
+fn a_database_url_may_name_its_host_among_its_parameters() {
+    for (given, read) in [
+        ("postgres://u:p@h:1/d?a=b", "postgres://u:p@h:1/d?a=b"),
+        ("postgres:///d", "postgres:///d"),
+        (
+            "postgresql://u@/d?host=/run/pg",
+            "postgresql:///d?user=u&host=/run/pg",
+        ),
+        (
+            "postgresql://u:a+%3D&@/d?host=/x",
+            "postgresql:///d?user=u&password=a%2B%3D%26&host=/x",
+        ),
+        ("postgres://u@:6000/d", "postgres:///d?user=u&port=6000"),
+        ("postgres://:6000/d?user=u", "postgres:///d?port=6000&user=u"),
+        (
+            "postgres://u@?dbname=d&host=/x",
+            "postgres:///?user=u&dbname=d&host=/x",
+        ),
+        ("postgres://u@%2Frun%2Fpg/d", "postgres://u@%2Frun%2Fpg/d"),
+    ] {
+        match load(&[("database_url", given)], &[]).unwrap().database {
+            Database::Postgres { url } => {
+                assert_eq!(url.expose(), read, "{given}");
+                assert!(!url.to_string().contains("%26"), "{url}");
+            }
+            Database::Sqlite { .. } => panic!("{given}"),
+        }
+    }
+    for none in ["postgres://u@/", "postgres://u@:port/d", "postgres://u@"] {
+        let shown = load(&[("database_url", none)], &[]).map(|config| config.database);
+        assert!(shown.is_err() || none.contains(":port"), "{none}: {shown:?}");
+    }
+}
+
+#[test]
 fn options_before_and_after_the_subcommand_are_joined() {
     let joined = |before: &[(&str, &str)], after: &[(&str, &str)]| Flags::of(before).joined(Flags::of(after));
     let both = joined(

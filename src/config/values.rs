@@ -89,6 +89,7 @@ pub(super) fn database(text: &str) -> Result<Database, Cause> {
     match scheme {
         "sqlite" => sqlite_path(rest).map(|path| Database::Sqlite { path }),
         "postgres" | "postgresql" => {
+            let text = &*with_host_of_its_own(scheme, rest);
             let url = Url::parse(text).map_err(|error| format!("is no valid URL: {error}"))?;
             if url.path().trim_matches('/').is_empty() && !url.query_pairs().any(|(key, _)| key == "dbname") {
                 return Err(
@@ -100,6 +101,34 @@ pub(super) fn database(text: &str) -> Result<Database, Cause> {
             })
         }
         _ => Err("must begin with postgres://, postgresql:// or sqlite://".to_owned()),
+    }
+}
+
+/// A URL that names no host beside a user or a port, as `postgresql://user@/database?host=/run/postgresql` does, with these among its
+/// parameters: by the standard of URLs they cannot stand alone.
+fn with_host_of_its_own(scheme: &str, rest: &str) -> String {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, behind) = rest.split_at(end);
+    let (credentials, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let port = match address.strip_prefix(':') {
+        Some(port) => port,
+        None if address.is_empty() && !credentials.is_empty() => "",
+        None => return format!("{scheme}://{rest}"),
+    };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    // What is written with percent signs is so in both places, and only a plus means a space among parameters.
+    let moved = [("user", user), ("password", password), ("port", port)];
+    let moved = moved.into_iter().filter(|(_, value)| !value.is_empty());
+    let moved =
+        moved.map(|(name, value)| format!("{name}={}", value.replace('+', "%2B").replace('&', "%26")));
+    let moved = moved.collect::<Vec<_>>().join("&");
+    let (behind, fragment) = behind.split_at(behind.find('#').unwrap_or(behind.len()));
+    let (path, parameters) = behind.split_once('?').unwrap_or((behind, ""));
+    let path = if path.is_empty() { "/" } else { path };
+    match parameters {
+        "" => format!("{scheme}://{path}?{moved}{fragment}"),
+        // What the parameters say goes before what stands in front.
+        given => format!("{scheme}://{path}?{moved}&{given}{fragment}"),
     }
 }
 

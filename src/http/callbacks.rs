@@ -258,7 +258,7 @@ impl FilterText {
 }
 
 fn time(key: &'static str, text: Option<String>) -> Result<Option<DateTime<Utc>>, ApiError> {
-    text.map(|text| audit::query::time(key, &text)).transpose()
+    text.map(|text| audit::query::bound(key, &text)).transpose()
 }
 
 /// With the ledger's number in front.

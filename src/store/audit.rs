@@ -23,6 +23,7 @@ pub use scan::{export, page};
 use super::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, Event, EventMetadata};
 use async_trait::async_trait;
+use blocks::IndexTrust;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -251,6 +252,9 @@ pub trait AuditStore: Send + Sync {
         after: Option<(i64, u64)>,
         limit: u32,
     ) -> Result<Vec<(i64, u64)>, StoreError>;
+
+    /// Whether this process has reason to look into the index of blocks.
+    fn index_trust(&self) -> &IndexTrust;
 
     /// Empties the index of blocks: it is built again from the first block on, and the log itself is read meanwhile.
     async fn empty_index(&self) -> Result<(), StoreError>;

@@ -115,6 +115,24 @@ impl StoreError {
         }
     }
 
+    /// Whether it says something of what one row holds, and nothing of the others: what is stored there cannot be read.
+    #[must_use]
+    pub const fn is_of_one_row(&self) -> bool {
+        match self {
+            Self::Inconsistent { .. } => true,
+            Self::Database { source, .. } => {
+                matches!(source, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+            }
+            Self::Migrate(_)
+            | Self::Unfit(_)
+            | Self::RowCount { .. }
+            | Self::HeadMoved
+            | Self::Diverged(_)
+            | Self::Unready { .. }
+            | Self::TimedOut { .. } => false,
+        }
+    }
+
     /// Whether it is unknown if the operation took effect: the connection was lost while the answer was awaited.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {

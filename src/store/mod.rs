@@ -21,6 +21,7 @@ mod columns;
 pub mod contract;
 pub mod error;
 pub mod forks;
+mod found;
 pub mod instance_marks;
 pub mod keys;
 pub mod postgres;
@@ -43,6 +44,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use claims::Claim;
 use cqrs_es::persist::SerializedEvent;
 pub use error::{StoreError, ensure_rows};
+pub use found::{BatchSnapshot, FoundAnswers, IdempotencyRecord, StreamSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,32 +131,6 @@ pub struct WrappedKey {
     pub wrapped: Vec<u8>,
 }
 
-/// What an append transaction finds of one stream.
-#[derive(Debug, Clone, Default)]
-pub struct StreamSnapshot {
-    /// The events that were asked for, in order.
-    pub events: Vec<SerializedEvent>,
-    /// The leaf hash of the last one.
-    pub last_leaf: Option<Hash>,
-    /// The entity's data key.
-    pub key: Option<WrappedKey>,
-    /// Whether the entity's key was destroyed: nothing may mint one again.
-    pub fenced: bool,
-}
-
-/// The stored answer to a command that carried an idempotency key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyRecord {
-    /// The key, bound to the actor: a keyed hash.
-    pub key: Hash,
-    /// A keyed hash of the request.
-    pub request: Hash,
-    /// The answer, as JSON without personal data.
-    pub answer: serde_json::Value,
-    /// When it was stored.
-    pub recorded_at: DateTime<Utc>,
-}
-
 /// A callback that waits for an entity's purge, written with the event that asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallbackTarget {
@@ -185,17 +161,6 @@ pub struct BatchNeeds {
     pub sealing: BTreeSet<String>,
     /// Idempotency keys whose answers are loaded.
     pub answers: BTreeSet<Hash>,
-}
-
-/// Everything that one append transaction finds.
-#[derive(Debug, Clone)]
-pub struct BatchSnapshot {
-    /// The head before the batch.
-    pub head: Head,
-    /// The streams that were asked for, by stream id, from the version asked for; those without anything are absent.
-    pub streams: BTreeMap<String, StreamSnapshot>,
-    /// The stored answers to the idempotency keys that were asked for.
-    pub answers: Vec<IdempotencyRecord>,
 }
 
 /// Everything that one append transaction writes.

@@ -30,8 +30,9 @@ pub type PurgedCursor = (Uuid, u32);
 /// Reads for a comparison of the storage with the ledger. Each page is a snapshot of its own.
 #[async_trait]
 pub trait ReconcileStore: Send + Sync {
-    /// Entities that something is sealed for and that were not purged, by stream id, those after `after`.
-    async fn sealed_entities(&self, after: &str, limit: u32) -> Result<Vec<EntityKey>, StoreError>;
+    /// Entities that something is sealed for and that were not purged, by stream id, those after `after`: their stream ids, which
+    /// name no entity where somebody changed them.
+    async fn sealed_streams(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError>;
 
     /// Storage URIs of entities whose purge is over, as far as their hashes were kept.
     async fn purged_storage(&self, after: PurgedCursor, limit: u32)

@@ -20,6 +20,14 @@ pub enum SideTable {
     Tiles,
     /// Checkpoints: number of the origin, how many.
     Origins,
+    /// Callback targets: target id, stream, hash of the URL and the sealed URL (both in hex), 1 if it came with the registration.
+    Targets,
+    /// Remembered answers: key in hex, bytes of the request's hash, answer.
+    Answers,
+    /// Attempts, in the order of their numbers: sequence, position, outcome, action, entity type, entity id, count.
+    Attempts,
+    /// The head of the attempts: 1, the last sequence.
+    AttemptsHead,
 }
 
 /// A row: its columns as texts, whatever they are.

@@ -1,7 +1,9 @@
 //! What stands beside the log: what the log implies about each table is what the table says.
 
 use super::Finding;
+use super::left::{answers, attempts, targets};
 use super::rows::{Followed, Stream};
+use crate::keyring::Keyring;
 use crate::merkle::tiles::hashes_at;
 use crate::store::audit::{AuditStore, blocks};
 use crate::store::side::{SideRow, SideStore, SideTable};
@@ -12,24 +14,29 @@ use uuid::Uuid;
 const PAGE: u32 = 5_000;
 
 /// A fence, a key, a job, … as its row says it.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     table: &'static str,
     columns: &'a SideRow,
 }
 
 impl Row<'_> {
-    fn text(&self, column: usize) -> Result<&str, Finding> {
-        let text = self.columns.get(column).and_then(Option::as_deref);
-        text.ok_or_else(|| Finding::tampered(format!("a row of {} has a column that is no text", self.table)))
+    pub(super) fn text(&self, column: usize) -> Result<&str, Finding> {
+        self.optional(column)
+            .ok_or_else(|| Finding::tampered(format!("a row of {} has a column that is no text", self.table)))
     }
 
-    fn number(&self, column: usize) -> Result<u64, Finding> {
+    /// A text, or nothing.
+    pub(super) fn optional(&self, column: usize) -> Option<&str> {
+        self.columns.get(column).and_then(Option::as_deref)
+    }
+
+    pub(super) fn number(&self, column: usize) -> Result<u64, Finding> {
         self.text(column)?
             .parse()
             .map_err(|_| Finding::tampered(format!("a row of {} has a column that is no number", self.table)))
     }
 
-    fn id(&self, column: usize) -> Result<Uuid, Finding> {
+    pub(super) fn id(&self, column: usize) -> Result<Uuid, Finding> {
         self.text(column)?
             .parse()
             .map_err(|_| Finding::tampered(format!("a row of {} has a column that is no id", self.table)))
@@ -37,7 +44,7 @@ impl Row<'_> {
 }
 
 /// Goes through a table.
-async fn each(
+pub(super) async fn each(
     store: &dyn SideStore,
     table: SideTable,
     name: &'static str,
@@ -57,7 +64,8 @@ async fn each(
     }
 }
 
-/// Checks what stands beside the log against what was followed along it.
+/// Checks what stands beside the log against what was followed along it: `signed` entries, under `origins` names. With a keyring
+/// that is whole, what is sealed for the service is opened.
 ///
 /// # Errors
 /// [`Finding`].
@@ -65,8 +73,8 @@ pub async fn check_beside(
     store: &dyn SideStore,
     audit: &dyn AuditStore,
     followed: &Followed,
-    signed: u64,
-    origins: u64,
+    keyring: Option<&Keyring>,
+    (signed, origins): (u64, u64),
 ) -> Result<(), Finding> {
     keys(store, followed).await?;
     erasures(store, followed).await?;
@@ -112,6 +120,9 @@ pub async fn check_beside(
         )))
     })
     .await?;
+    targets(store, followed, keyring).await?;
+    answers(store, followed).await?;
+    attempts(store, followed).await?;
     let index = blocks::compare(audit, followed.position).await?;
     if let Some(block) = index.first_block {
         let (first, _) = blocks::positions(block);

@@ -137,8 +137,8 @@ async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Fin
         &*store.side(),
         &*store.audit(),
         &followed,
-        log.checkpoint.size,
-        ledger,
+        keyring.as_ref().filter(|_| gaps.is_empty()),
+        (log.checkpoint.size, ledger),
     )
     .await?;
     (request.progress)(Stage::Projections, 0, 1);

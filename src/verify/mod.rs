@@ -6,7 +6,7 @@
 //! | given | checked |
 //! |---|---|
 //! | `--url`, `--dir` | signature, every entry's form, hash and position, every stream's revisions and chain, times, roots, tiles |
-//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys, erasures, jobs, the audit's index, projections |
+//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys, erasures, jobs, callback targets, remembered answers, attempts, the audit's index, projections |
 //! | `--since` | that the log goes on from an old checkpoint |
 //! | `--payloads` | that disclosed payloads are what the entries commit to |
 //! | `--bundle` | one entity's evidence, offline |
@@ -14,6 +14,7 @@
 mod beside;
 pub mod bundle;
 pub mod database;
+mod left;
 mod log;
 mod payloads;
 pub mod rows;

@@ -46,6 +46,10 @@ pub struct Stream {
     pub purged: Option<u64>,
     /// The purge that is under way.
     pub under_way: Option<Uuid>,
+    /// Where that purge was requested, if a callback waits for its outcome.
+    pub waited_for: Option<u64>,
+    /// Whether it was registered, which may have brought a callback along.
+    pub registered: bool,
     /// Where the first sealed details stand that are gone.
     gone: Option<u64>,
     /// Where the first sealed details stand that are there.
@@ -72,6 +76,8 @@ pub struct Followed {
     pub position: u64,
     /// Every entity.
     pub streams: HashMap<StreamKey, Stream>,
+    /// Every event's position, by its id.
+    pub events: HashMap<Uuid, u64>,
     /// Purges that were requested, by the id of the event.
     pub requests: HashMap<Uuid, Purge>,
     /// How purges ended: position and entity, by the id of the event.
@@ -110,7 +116,6 @@ struct Rows<'a> {
     frontier: Frontier,
     streams: Pseudonyms,
     actors: Pseudonyms,
-    events: HashSet<Uuid>,
     followed: Followed,
 }
 
@@ -129,7 +134,6 @@ pub async fn check_rows(
         frontier: Frontier::default(),
         streams: Pseudonyms::default(),
         actors: Pseudonyms::default(),
-        events: HashSet::new(),
         followed: Followed::default(),
     };
     let head = reads.head().await?;
@@ -273,15 +277,14 @@ impl Rows<'_> {
     fn causation(&mut self, row: &RawEvent) -> Result<(), String> {
         if let Some(cause) = &row.causation_id {
             let cause = cause.parse::<Uuid>().map_err(|_| differs("causation id"))?;
-            if !self.events.contains(&cause) {
+            if !self.followed.events.contains_key(&cause) {
                 return Err("the row follows from an event that is not in the log".into());
             }
         }
         let id = row.event_id.parse::<Uuid>().map_err(|_| differs("event id"))?;
-        if self.events.insert(id) {
-            Ok(())
-        } else {
-            Err("the event id stands in the log twice".into())
+        match self.followed.events.insert(id, row.position) {
+            None => Ok(()),
+            Some(_) => Err("the event id stands in the log twice".into()),
         }
     }
 
@@ -311,6 +314,9 @@ impl Rows<'_> {
 
     /// Follows the purges, of which more stands beside the log than of anything else.
     fn purge(&mut self, row: &RawEvent, key: StreamKey) -> Result<(), String> {
+        if row.event_type == EventName::Registered.as_str() {
+            self.followed.streams.entry(key).or_default().registered = true;
+        }
         let of_a_purge = [
             EventName::PurgeRequested,
             EventName::PurgeFailed,
@@ -326,6 +332,7 @@ impl Rows<'_> {
         match event {
             Event::PurgeRequested(facts) => {
                 stream.under_way = Some(facts.purge_id);
+                stream.waited_for = facts.callback.then_some(row.position);
                 let purge = Purge {
                     position: row.position,
                     purge_id: facts.purge_id,
@@ -335,11 +342,11 @@ impl Rows<'_> {
                 self.followed.requests.insert(event_id, purge);
             }
             Event::PurgeFailed(_) => {
-                stream.under_way = None;
+                (stream.under_way, stream.waited_for) = (None, None);
                 self.followed.outcomes.insert(event_id, (row.position, key));
             }
             Event::Purged(_) => {
-                stream.under_way = None;
+                (stream.under_way, stream.waited_for) = (None, None);
                 stream.purged = Some(row.position);
                 self.followed.outcomes.insert(event_id, (row.position, key));
             }

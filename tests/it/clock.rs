@@ -1,6 +1,6 @@
 //! A machine's clock that moves while the service runs: nothing is dated by it until it is back or accepted.
 //!
-//! The clock is moved by `libfaketime`; where it is not installed the test says that it is skipped.
+//! The clock is moved by `libfaketime`.
 
 use crate::harness::eventually;
 use crate::harness::on_both_backends;
@@ -12,15 +12,28 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The library, if it is installed.
-pub fn library() -> Option<String> {
+/// The library that moves clocks.
+pub fn library() -> String {
     let folders = [
         "/usr/lib/x86_64-linux-gnu/faketime",
         "/usr/lib/aarch64-linux-gnu/faketime",
         "/usr/lib/faketime",
     ];
     let mut paths = folders.iter().map(|folder| format!("{folder}/libfaketime.so.1"));
-    paths.find(|path| Path::new(path).exists())
+    paths
+        .find(|path| Path::new(path).exists())
+        .expect("libfaketime is not installed: run ./test, which installs what the tests need")
+}
+
+/// A service whose clock is off by what the file says.
+async fn under(backend: Backend, file: &Path) -> Server {
+    Server::builder(backend)
+        .env("LD_PRELOAD", library())
+        .env("FAKETIME_TIMESTAMP_FILE", file.display().to_string())
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start()
+        .await
 }
 
 async fn delete(server: &Server, token: &str) -> StatusCode {
@@ -57,21 +70,11 @@ async fn takes_nothing(server: &Server, token: &str) {
 
 on_both_backends! {
     async fn a_clock_that_jumps_stops_commands_until_it_is_back_or_accepted(backend: Backend) {
-        let Some(library) = library() else {
-            eprintln!("skipped: libfaketime is not installed");
-            return;
-        };
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("time");
         let set = |offset: &str| std::fs::write(&file, format!("{offset}\n")).unwrap();
         set("+0");
-        let server = Server::builder(backend)
-            .env("LD_PRELOAD", library)
-            .env("FAKETIME_TIMESTAMP_FILE", file.display().to_string())
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .start()
-            .await;
+        let server = under(backend, &file).await;
         let token = server.token(&["--role", "admin", "--ttl", "24h"]).await;
         assert_eq!(delete(&server, &token).await, StatusCode::CREATED);
         // Clocks are corrected all the time.

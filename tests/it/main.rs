@@ -13,6 +13,8 @@
 //! | a worker that dies between any two steps | `cleanup::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
 //! | an older copy, another history or another file in the database's place | `divergence` | both |
+//! | rows of the database that were changed or damaged | `audit_index`, `proofs::verify`, `reconcile` | both |
+//! | a writer that panics | `writer_panics` | both |
 //! | a session that is cancelled, refused, let wait; a database that takes no writes | `writer_heals` | both |
 //! | a database or a network that goes silent, an instance that stands still | `availability` | P |
 //! | a statement that arrives after its connection was given up | `store_crash::a_statement_that_arrives_after_its_connection_was_given_up_comes_to_nothing` | P |
@@ -42,6 +44,7 @@
     reason = "a test that cannot go on says where by panicking"
 )]
 
+mod audit_index;
 mod availability;
 mod bus;
 mod callbacks;
@@ -75,3 +78,4 @@ mod store_crash;
 mod test_log;
 mod used_key;
 mod writer_heals;
+mod writer_panics;

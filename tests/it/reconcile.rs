@@ -1,6 +1,7 @@
 //! The storage compared with the ledger: the real binary, its findings, and what `--fix` touches.
 
 use crate::harness::emulators::{Azurite, GcsEmulator};
+use crate::harness::ledger::change;
 use crate::harness::s3::S3;
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
@@ -204,6 +205,58 @@ on_both_backends! {
         fill(&root.join("lost"), 1);
         let (found, _, code) = scene.told(&["--fix"]).await;
         assert_eq!((found, code), (Vec::new(), 0));
+    }
+
+    async fn an_entity_that_cannot_be_read_is_told_and_stops_nothing(backend: Backend) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("root");
+        let places = ["a", "b", "c", "d", "e", "f"];
+        for place in places {
+            fill(&root.join(place), 1);
+        }
+        let scene = Scene::start(backend, format!("file://{}", root.display()), Vec::new()).await;
+        let mut ids = Vec::new();
+        for (number, place) in (1..).zip(places) {
+            ids.push(scene.delete(number, &[place]).await);
+        }
+        scene.purged(&ids[4]).await;
+        scene.stop_if_embedded().await;
+        std::fs::remove_dir_all(root.join("d")).unwrap();
+        fill(&root.join("e"), 2);
+        let stream = |at: usize| format!("backups:{}", ids[at]);
+        let blank = match backend {
+            Backend::Embedded => "x'00'",
+            Backend::Clustered => "'\\x00'",
+        };
+        for statement in [
+            // Its key, its details, its history, its very name.
+            format!("UPDATE entity_keys SET wrapped = {blank} WHERE aggregate_id = '{}'", stream(0)),
+            format!("UPDATE events SET sealed = {blank} WHERE aggregate_id = '{}'", stream(1)),
+            format!("UPDATE events SET payload = '{{}}' WHERE aggregate_id = '{}'", stream(2)),
+            format!("INSERT INTO entity_keys SELECT 'ghosts:1', key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = '{}'", stream(3)),
+        ] {
+            let changed = change(scene.server.database_url(), &scene.server.data_dir(), &statement).await;
+            assert_eq!(changed, 1, "{statement}");
+        }
+        let expected: Vec<Value> = [Value::from("ghosts:1")].into_iter().chain(ids[..3].iter().map(|id| json!(id))).collect();
+        let check = |found: &[Value]| {
+            let mut told: Vec<Value> = found.iter().filter(|one| one["kind"] == "unchecked").map(|one| one["id"].clone()).collect();
+            told.sort_by_key(|id| !id.as_str().unwrap().starts_with("ghosts"));
+            assert_eq!(told, expected, "{found:?}");
+            assert_eq!(of("missing", &scene.root, found), [(ids[3].clone(), 1, "/d".to_owned(), 0)]);
+        };
+        let (found, summary, code) = scene.told(&[]).await;
+        check(&found);
+        assert_eq!(of("leftover", &scene.root, &found), [(ids[4].clone(), 1, "/e".to_owned(), 2)]);
+        assert_eq!((code, &summary["failed"]), (1, &json!(4)), "{summary}");
+        // What could be told is put right all the same, and what nobody can tell is not touched.
+        let (found, summary, code) = scene.told(&["--fix"]).await;
+        check(&found);
+        assert_eq!((code, &summary["fixed"]), (1, &json!(1)), "{found:?}");
+        assert!(!root.join("e").exists());
+        for place in ["a", "b", "c", "f"] {
+            assert!(root.join(place).join("0").exists(), "{place}");
+        }
     }
 
     async fn what_a_forced_purge_gave_up_is_recognized_and_can_be_removed_later(backend: Backend) {

@@ -8,6 +8,8 @@ use super::{AuditEvent, AuditFilter, AuditStore, Order, Rows};
 use crate::merkle::sha256;
 use crate::store::{Position, StoreError};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many positions a block has: all of them are read for one that matches. Never to be changed without emptying the index.
 /// (Migration 0007 speaks of 256, which was measured to read too much.)
@@ -162,6 +164,44 @@ pub async fn block_tokens(
         }
     }
     Ok(blocks.into_iter().map(|set| set.into_iter().collect()).collect())
+}
+
+/// Whether this process has reason to look into the index: a search by one that lacks entries would miss events.
+#[derive(Debug, Clone, Default)]
+pub struct IndexTrust(Arc<AtomicBool>);
+
+impl IndexTrust {
+    /// Has searches read the log itself until the index was compared with it.
+    pub fn doubt(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Has searches look into the index.
+    pub fn restore(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether searches may look into it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many blocks the index covers as far as a search may believe it: none while it is doubted, nor when it has no entry at
+/// all, because every block has some.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn believed_blocks(store: &dyn AuditStore) -> Result<u64, StoreError> {
+    if !store.index_trust().holds() {
+        return Ok(0);
+    }
+    let blocks = store.indexed_blocks().await?;
+    if blocks > 0 && store.index_entries(None, 1).await?.is_empty() {
+        return Ok(0);
+    }
+    Ok(blocks)
 }
 
 /// How the index of blocks differs from the log.

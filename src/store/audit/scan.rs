@@ -200,7 +200,7 @@ impl Ways {
         let indexed = if lists.is_empty() {
             0
         } else {
-            store.indexed_blocks().await? * blocks::BLOCK
+            blocks::believed_blocks(store).await? * blocks::BLOCK
         };
         Ok(Self {
             order: rows.order,
@@ -276,8 +276,8 @@ impl Ways {
             let (first, last) = (blocks::block_of(low), blocks::block_of(high));
             let (found, covered) =
                 blocks::candidates(store, &self.lists, first, last, self.order, self.lookup).await?;
-            // An index that was emptied meanwhile, to be built again, has told nothing.
-            let indexed = store.indexed_blocks().await? * blocks::BLOCK;
+            // An index that was emptied meanwhile, to be built again or by somebody else, has told nothing.
+            let indexed = blocks::believed_blocks(store).await? * blocks::BLOCK;
             if indexed < self.indexed {
                 self.indexed = 0;
                 return Ok(self.window());

@@ -13,6 +13,7 @@ pub mod coordination;
 mod forks;
 mod instance_marks;
 mod keys;
+mod pgpass;
 pub mod proofs;
 pub mod read;
 mod rebuild;
@@ -23,9 +24,12 @@ mod server;
 mod session;
 mod side;
 mod storage_roots;
+mod url;
+mod verify_ca;
 mod witness;
 
 use super::StoreError;
+use super::audit::blocks::IndexTrust;
 use super::witness::Witness;
 use crate::small_files::{self, TLS_MAX};
 use connections::Known;
@@ -58,6 +62,7 @@ pub struct PostgresStore {
     witness: Arc<Witness>,
     /// How many there may be, and what the server says when there is none left.
     connections: Known,
+    index_trust: IndexTrust,
 }
 
 impl PostgresStore {
@@ -78,6 +83,7 @@ impl PostgresStore {
             server,
             witness,
             connections: known,
+            index_trust: IndexTrust::default(),
         })
     }
 
@@ -156,7 +162,7 @@ const TLS_FILES: [(&[&str], &str); 3] = [
 
 /// The driver reads these files whole, whatever they are: what is no file of such a kind is refused before.
 fn check_tls_files(url: &str) -> Result<(), sqlx::Error> {
-    let url = url::Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    let url = ::url::Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
     for (names, variable) in TLS_FILES {
         let named = url.query_pairs().filter(|(name, _)| names.contains(&&**name));
         let named = named.map(|(name, path)| (name.into_owned(), PathBuf::from(path.into_owned())));

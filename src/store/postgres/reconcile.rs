@@ -6,22 +6,19 @@ use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::{PurgedCursor, PurgedStorage, ReconcileStore};
-use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 
 #[async_trait]
 impl ReconcileStore for PostgresStore {
-    async fn sealed_entities(&self, after: &str, limit: u32) -> Result<Vec<EntityKey>, StoreError> {
-        let operation = "list the sealed entities";
-        let found: Vec<String> = sqlx::query_scalar(
+    async fn sealed_streams(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar(
             "SELECT aggregate_id FROM entity_keys WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2",
         )
         .bind(after)
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
-        .map_err(StoreError::database(operation))?;
-        found.iter().map(|id| entity_key(operation, id)).collect()
+        .map_err(StoreError::database("list the sealed entities"))
     }
 
     async fn purged_storage(

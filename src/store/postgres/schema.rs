@@ -3,6 +3,7 @@
 use super::PostgresStore;
 use super::server::Plans;
 use crate::store::StoreError;
+use crate::store::columns::Columns as _;
 use crate::store::schema::{self, Applied};
 use sqlx::Executor;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
@@ -111,34 +112,71 @@ impl PostgresStore {
     }
 
     /// Checks that the role may do with every table what the service does, so that a grant which was forgotten is told at the
-    /// start and not by the first command that needs it.
+    /// start and not by the first command that needs it. (Identity columns need no right to their sequences.)
     ///
     /// # Errors
-    /// [`StoreError::Unfit`] naming the first table that it may not use.
+    /// [`StoreError::Unfit`] naming every right that is missing.
     pub async fn check_rights(&self, writes: bool) -> Result<(), StoreError> {
-        let forbidden: Option<(String, String)> = sqlx::query_as(
-            "SELECT name, current_user::text FROM UNNEST ($1::text[]) AS name
-             WHERE to_regclass(name) IS NOT NULL
-               AND NOT (has_table_privilege(name, 'SELECT')
-                        AND (NOT $2 OR has_table_privilege(name, 'INSERT, UPDATE')))
-             LIMIT 1",
+        let operation = "look up what the role may do";
+        let asked = schema::tables(&MIGRATIONS).into_iter().flat_map(|table| {
+            let rights = if writes { rights_to(table) } else { "SELECT" };
+            rights.split(", ").map(move |right| (table, right))
+        });
+        let (tables, rights): (Vec<&str>, Vec<&str>) = asked.unzip();
+        let lacking = sqlx::query(
+            "SELECT string_agg(lacking.rights || ' on ' || lacking.name, '; ' ORDER BY lacking.name) AS lacking,
+                    current_user::text AS role
+             FROM (SELECT name, string_agg(asked_for, ', ' ORDER BY place) AS rights
+                   FROM UNNEST ($1::text[], $2::text[]) WITH ORDINALITY AS asked (name, asked_for, place)
+                   WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, asked_for)
+                   GROUP BY name) AS lacking",
         )
-        .bind(schema::tables(&MIGRATIONS))
-        .bind(writes)
-        .fetch_optional(&self.pool)
+        .bind(tables)
+        .bind(rights)
+        .fetch_one(&self.pool)
         .await
-        .map_err(StoreError::database("look up what the role may do"))?;
-        let rights = if writes {
-            "SELECT, INSERT, UPDATE, DELETE"
-        } else {
-            "SELECT"
+        .map_err(StoreError::database(operation))?;
+        let Some(missing) = lacking.read::<Option<String>>(operation, "lacking")? else {
+            return Ok(());
         };
-        forbidden.map_or(Ok(()), |(table, role)| {
-            Err(StoreError::Unfit(format!(
-                "the role {role} may not use the table {table}: GRANT {rights} on all tables of the ledger to it"
-            )))
-        })
+        let role: String = lacking.read(operation, "role")?;
+        let rights = if writes { EVERY_RIGHT } else { "SELECT" };
+        Err(StoreError::Unfit(format!(
+            "the role {role} may not use the tables of the ledger as this command does (it lacks {missing}): GRANT {rights} on all \
+             tables of the ledger to it"
+        )))
     }
+}
+
+/// What is asked for where nothing else is known: of tables that are newer than [`RIGHTS`].
+const EVERY_RIGHT: &str = "SELECT, INSERT, UPDATE, DELETE";
+
+/// What the service does with its tables, where that is less than everything. A role may be denied the rest, such as the right to
+/// delete from the log.
+const RIGHTS: [(&str, &str); 18] = [
+    ("events", "SELECT, INSERT, UPDATE"),
+    ("ledger_head", "SELECT, UPDATE"),
+    ("ledger_meta", "SELECT, INSERT"),
+    ("entity_keys", "SELECT, INSERT, DELETE"),
+    ("erasures", "SELECT, INSERT"),
+    ("idempotency_answers", EVERY_RIGHT),
+    ("storage_claims", "SELECT, INSERT, DELETE"),
+    ("checkpoints", "SELECT, INSERT"),
+    ("leases", "SELECT, INSERT, UPDATE"),
+    ("cursors", "SELECT, INSERT, UPDATE"),
+    ("storage_roots", "SELECT, INSERT, UPDATE"),
+    ("clock_moves", "SELECT, INSERT, UPDATE"),
+    ("cleanup_obligations", "SELECT, INSERT, UPDATE"),
+    ("audit_attempts", "SELECT, INSERT, UPDATE"),
+    ("audit_head", "SELECT, UPDATE"),
+    ("audit_blocks", "SELECT, INSERT, DELETE"),
+    ("audit_indexed", "SELECT, UPDATE"),
+    ("archived_summary", "SELECT, INSERT, UPDATE"),
+];
+
+fn rights_to(table: &str) -> &'static str {
+    let known = RIGHTS.iter().find(|(name, _)| *name == table);
+    known.map_or(EVERY_RIGHT, |(_, rights)| rights)
 }
 
 /// Why the migrator ended: for want of a right, the one who has it is named.
@@ -156,5 +194,72 @@ fn refused(error: MigrateError) -> StoreError {
             ))
         }
         _ => StoreError::Migrate(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// The statements of a folder's files: what stands between quotes.
+    fn statements(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                statements(&path, found);
+            } else if !path.ends_with("rebuild.rs") {
+                let text = std::fs::read_to_string(&path).unwrap().replace("\\\"", "");
+                found.extend(text.split('"').skip(1).step_by(2).map(str::to_owned));
+            }
+        }
+    }
+
+    fn words(statement: &str) -> Vec<&str> {
+        statement
+            .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .filter(|word| !word.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn every_right_that_a_statement_needs_is_asked_for() {
+        let mut all = Vec::new();
+        statements(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/postgres"),
+            &mut all,
+        );
+        for table in schema::tables(&MIGRATIONS) {
+            let mut needed = BTreeSet::new();
+            for statement in &all {
+                let words = words(statement);
+                let is = |at: usize, expected: &[&str]| {
+                    words.get(at..).is_some_and(|rest| rest.starts_with(expected))
+                };
+                for at in 0..words.len() {
+                    for (right, said) in [
+                        ("INSERT", &["INSERT", "INTO", table][..]),
+                        ("UPDATE", &["UPDATE", table]),
+                        ("DELETE", &["DELETE", "FROM", table]),
+                        ("SELECT", &["FROM", table]),
+                        ("SELECT", &["JOIN", table]),
+                    ] {
+                        if is(at, said) {
+                            needed.insert(right);
+                        }
+                    }
+                    let first = words.first() == Some(&"INSERT") && is(0, &["INSERT", "INTO", table]);
+                    if first && is(at, &["DO", "UPDATE"]) {
+                        needed.extend(["UPDATE", "SELECT"]);
+                    }
+                }
+            }
+            let asked: BTreeSet<&str> = rights_to(table).split(", ").collect();
+            assert!(
+                needed.is_subset(&asked),
+                "{table}: {needed:?}, and only {asked:?} are asked for"
+            );
+        }
     }
 }

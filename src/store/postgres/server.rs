@@ -10,14 +10,14 @@
 //! Through a pooler nothing outlives a transaction, so that it makes no difference whether it pools sessions or transactions.
 
 use super::session::{Session, Sessions};
+use super::verify_ca::{self, Way};
 use super::witness::admit;
-use super::{CONNECT_TIMEOUT, TRUSTED_FOR};
+use super::{CONNECT_TIMEOUT, TRUSTED_FOR, url};
 use crate::store::StoreError;
 use crate::store::witness::Witness;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 use std::fmt::Write as _;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -107,6 +107,8 @@ impl Plans {
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     options: PgConnectOptions,
+    /// What the options lead through, for as long as they are used.
+    _way: Option<Arc<Way>>,
     pooled: bool,
     /// Whether it is a standby, on which no transaction writes.
     standby: bool,
@@ -117,11 +119,12 @@ impl Server {
     /// Finds out how the server is reached, and whether it can hold a ledger.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when the URL is none or the server cannot be reached; [`StoreError::Unfit`] when its database
-    /// cannot hold every text.
+    /// [`StoreError::Database`] when the server cannot be reached; [`StoreError::Unfit`] when the URL is none, its password file cannot
+    /// be used, or its database cannot hold every text.
     pub(super) async fn find(url: &str) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(StoreError::database("read the database URL"))?
+        let (options, files) = url::read(url).map_err(StoreError::Unfit)?;
+        let (options, way) = verify_ca::way(options, &files).await?;
+        let options = options
             .application_name("archive-ledger")
             // Poolers refuse it, and no number that is read is a fraction.
             .extra_float_digits(None)
@@ -158,6 +161,7 @@ impl Server {
             standby: fact("standby")? == "true",
             version: connection.server_version_num().unwrap_or_default(),
             options,
+            _way: way,
         };
         fits(&fact("name")?, &fact("encoding")?)?;
         if server.pooled {

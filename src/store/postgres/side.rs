@@ -40,6 +40,23 @@ impl SideStore for PostgresStore {
                 "SELECT * FROM (SELECT ledger::text AS ledger, count(*)::text FROM checkpoints GROUP BY ledger) t
                  WHERE ledger COLLATE \"C\" > $1 ORDER BY ledger COLLATE \"C\" LIMIT $2"
             }
+            SideTable::Targets => {
+                "SELECT target_id::text, aggregate_id, encode(url_hash, 'hex'), encode(url_sealed, 'hex'), registered::int::text
+                 FROM callback_targets
+                 WHERE target_id::text COLLATE \"C\" > $1 ORDER BY target_id::text COLLATE \"C\" LIMIT $2"
+            }
+            SideTable::Answers => {
+                "SELECT encode(key, 'hex'), length(request)::text, answer::text FROM idempotency_answers
+                 WHERE key > decode($1, 'hex') ORDER BY key LIMIT $2"
+            }
+            SideTable::Attempts => {
+                "SELECT sequence::text, position::text, outcome, action, entity_type, entity_id, count::text FROM audit_attempts
+                 WHERE sequence > coalesce(nullif($1, '')::bigint, 0)
+                 ORDER BY audit_attempts.sequence LIMIT $2"
+            }
+            SideTable::AttemptsHead => {
+                "SELECT id::text, sequence::text FROM audit_head WHERE id::text > $1 ORDER BY id LIMIT $2"
+            }
         };
         let rows = sqlx::query(statement)
             .bind(after)

@@ -1,26 +1,25 @@
 //! SQLite: the append transaction.
 
+mod load;
 mod pages;
 
 use super::super::witness::{Sight, Witness};
 use super::super::{
-    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Hash, Head, IdempotencyRecord, NewEvent, PageSizes,
-    Position, StoreError, StreamSnapshot, WrappedKey, ensure_rows,
+    AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Head, IdempotencyRecord, NewEvent, PageSizes,
+    Position, StoreError, WrappedKey, ensure_rows,
 };
 use super::claims::{insert_claims, release_claims};
 use super::file::LedgerFile;
-use super::read::{hash, head_from_row, wrapped_key};
-use super::{SqliteStore, micros, time, uuid};
+use super::read::head_from_row;
+use super::{SqliteStore, micros, uuid};
 use crate::store::columns::Columns as _;
 use crate::telemetry;
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange};
 use async_trait::async_trait;
-use cqrs_es::persist::SerializedEvent;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::types::Json;
 use sqlx::{Connection, Executor, QueryBuilder, Sqlite, SqliteConnection};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
@@ -125,7 +124,7 @@ async fn begin_immediate(connection: &mut SqliteConnection) -> Result<(), StoreE
 impl AppendBackend for SqliteAppend {
     async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let mut turn = self.begin_turn().await?;
-        match load(&mut turn, &self.file, needs).await {
+        match load::load(&mut turn, &self.file, needs).await {
             Ok(snapshot) => {
                 self.turn = Some(turn);
                 Ok(snapshot)
@@ -266,133 +265,6 @@ async fn look(connection: &mut SqliteConnection, file: &LedgerFile, prove: bool)
         .await
         .map_err(StoreError::database("end the look at the head"))?;
     Ok(())
-}
-
-async fn load(
-    connection: &mut SqliteConnection,
-    file: &LedgerFile,
-    needs: &BatchNeeds,
-) -> Result<BatchSnapshot, StoreError> {
-    let head = read_head(connection, file).await?;
-    let mut found = load_events(connection, &needs.streams).await?;
-    // A stream that nothing is known of and nothing was found of has no key and no fence.
-    let sealing: Vec<&String> = needs
-        .sealing
-        .iter()
-        .filter(|id| found.contains_key(*id) || needs.streams.get(*id).is_some_and(|version| *version > 0))
-        .collect();
-    if !sealing.is_empty() {
-        load_keys(connection, &sealing, &mut found).await?;
-    }
-    let answers = if needs.answers.is_empty() {
-        Vec::new()
-    } else {
-        load_answers(connection, &needs.answers).await?
-    };
-    Ok(BatchSnapshot {
-        head,
-        streams: found,
-        answers,
-    })
-}
-
-async fn load_events(
-    connection: &mut SqliteConnection,
-    streams: &BTreeMap<String, u64>,
-) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
-    let operation = "load the streams";
-    let rows = sqlx::query(
-        "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
-         FROM json_each(?2) AS asked
-         CROSS JOIN events ON aggregate_type = ?1 AND aggregate_id = asked.key AND sequence > asked.value
-         ORDER BY aggregate_id, sequence",
-    )
-    .bind(AGGREGATE_TYPE)
-    .bind(Json(streams))
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
-    for row in rows {
-        let aggregate_id: String = row.read(operation, "aggregate_id")?;
-        let sequence: i64 = row.read(operation, "sequence")?;
-        let sequence = usize::try_from(sequence)
-            .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
-        let event = SerializedEvent::new(
-            aggregate_id.clone(),
-            sequence,
-            AGGREGATE_TYPE.to_owned(),
-            row.read(operation, "event_type")?,
-            row.read(operation, "event_version")?,
-            row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
-            serde_json::Value::Null,
-        );
-        let stream = found.entry(aggregate_id).or_default();
-        stream.last_leaf = Some(hash(operation, row.read(operation, "leaf")?)?);
-        stream.events.push(event);
-    }
-    Ok(found)
-}
-
-async fn load_keys(
-    connection: &mut SqliteConnection,
-    ids: &[&String],
-    found: &mut BTreeMap<String, StreamSnapshot>,
-) -> Result<(), StoreError> {
-    let operation = "load the keys";
-    let rows = sqlx::query(
-        "SELECT aggregate_id, key_id, kek_id, wrapped, 0 AS fenced
-         FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))
-         UNION ALL
-         SELECT aggregate_id, NULL, NULL, NULL, 1
-         FROM erasures WHERE aggregate_id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(Json(ids))
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    for row in rows {
-        let stream = found.entry(row.read(operation, "aggregate_id")?).or_default();
-        if row.read::<bool>(operation, "fenced")? {
-            stream.fenced = true;
-        } else {
-            stream.key = wrapped_key(&row);
-        }
-    }
-    Ok(())
-}
-
-async fn load_answers(
-    connection: &mut SqliteConnection,
-    keys: &BTreeSet<Hash>,
-) -> Result<Vec<IdempotencyRecord>, StoreError> {
-    let operation = "load the answers";
-    let keys: Vec<&Hash> = keys.iter().collect();
-    let mut found = Vec::new();
-    for chunk in chunks(&keys) {
-        let mut select: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
-            "SELECT key, request, answer, recorded_at FROM idempotency_answers WHERE key IN (",
-        );
-        let mut asked = select.separated(", ");
-        for key in chunk {
-            asked.push_bind(&key[..]);
-        }
-        asked.push_unseparated(")");
-        let rows = select
-            .build()
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::database(operation))?;
-        for row in rows {
-            found.push(IdempotencyRecord {
-                key: hash(operation, row.read(operation, "key")?)?,
-                request: hash(operation, row.read(operation, "request")?)?,
-                answer: row.read::<Json<serde_json::Value>>(operation, "answer")?.0,
-                recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
-            });
-        }
-    }
-    Ok(found)
 }
 
 async fn write_all(

@@ -4,6 +4,7 @@ use super::append::signed;
 use super::audit_attempts;
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, time, uuid};
+use crate::store::audit::blocks::IndexTrust;
 use crate::store::audit::{
     AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
     StoredAttempt,
@@ -208,6 +209,10 @@ impl AuditStore for SqliteStore {
                 ))
             })
             .collect()
+    }
+
+    fn index_trust(&self) -> &IndexTrust {
+        &self.index_trust
     }
 
     async fn empty_index(&self) -> Result<(), StoreError> {

@@ -29,6 +29,7 @@ mod side_file;
 mod storage_roots;
 
 use super::StoreError;
+use super::audit::blocks::IndexTrust;
 use super::schema::{self, Applied};
 use super::witness::Witness;
 use chrono::{DateTime, Utc};
@@ -37,6 +38,9 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransactionManager,
 };
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool, TransactionManager as _};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +63,7 @@ pub struct SqliteStore {
     pub(super) write: Arc<Mutex<SqliteConnection>>,
     pub(super) options: SqliteConnectOptions,
     file: Arc<LedgerFile>,
+    index_trust: IndexTrust,
 }
 
 /// Moves the write-ahead log into the database file.
@@ -165,7 +170,9 @@ impl SqliteStore {
             .pragma("wal_autocheckpoint", "16000")
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
-        // The writer comes first: it makes the file and turns write-ahead logging on.
+        make_private(path)
+            .map_err(|error| StoreError::database("make the database's file")(sqlx::Error::Io(error)))?;
+        // The writer comes first: it makes what is in the file and turns write-ahead logging on.
         let write = SqliteConnection::connect_with(&options)
             .await
             .map_err(StoreError::database("open the database"))?;
@@ -202,6 +209,7 @@ impl SqliteStore {
             write: Arc::new(Mutex::new(write)),
             options,
             file,
+            index_trust: IndexTrust::default(),
         })
     }
 
@@ -427,6 +435,20 @@ impl SqliteStore {
     #[must_use]
     pub fn appender(&self) -> append::SqliteAppend {
         append::SqliteAppend::new(self)
+    }
+}
+
+/// Makes the file, for its owner alone, where there is none: SQLite would let everybody read it whom the process's mask lets. The
+/// files beside it are as this one.
+fn make_private(path: &Path) -> io::Result<()> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -41,6 +41,24 @@ impl SideStore for SqliteStore {
                 "SELECT * FROM (SELECT CAST(ledger AS TEXT) AS ledger, CAST(count(*) AS TEXT) FROM checkpoints GROUP BY 1)
                  WHERE ledger > ?1 ORDER BY ledger LIMIT ?2"
             }
+            SideTable::Targets => {
+                "SELECT CAST(target_id AS TEXT), CAST(aggregate_id AS TEXT), lower(hex(url_hash)), lower(hex(url_sealed)),
+                        CAST(registered AS TEXT)
+                 FROM callback_targets WHERE target_id > ?1 ORDER BY target_id LIMIT ?2"
+            }
+            SideTable::Answers => {
+                "SELECT lower(hex(key)), CAST(length(request) AS TEXT), CAST(answer AS TEXT) FROM idempotency_answers
+                 WHERE key > unhex(?1) ORDER BY key LIMIT ?2"
+            }
+            SideTable::Attempts => {
+                "SELECT CAST(sequence AS TEXT), CAST(position AS TEXT), CAST(outcome AS TEXT), CAST(action AS TEXT),
+                        CAST(entity_type AS TEXT), CAST(entity_id AS TEXT), CAST(count AS TEXT)
+                 FROM audit_attempts WHERE sequence > CAST(?1 AS INTEGER) ORDER BY sequence LIMIT ?2"
+            }
+            SideTable::AttemptsHead => {
+                "SELECT CAST(id AS TEXT), CAST(sequence AS TEXT) FROM audit_head
+                 WHERE id > CAST(?1 AS INTEGER) ORDER BY id LIMIT ?2"
+            }
         };
         let rows = sqlx::query(statement)
             .bind(after)

@@ -1,8 +1,8 @@
 //! An attempt to record a batch, and what is known of one that failed.
 
 use super::CommandError;
-use super::batch::Answer;
 use super::known::KnownStream;
+use super::proposal::Answer;
 use crate::store::witness::Mark;
 use crate::store::{Position, StoreError};
 use std::sync::Arc;

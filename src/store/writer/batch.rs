@@ -1,110 +1,27 @@
 //! One batch: commands decided in order against the streams that the transaction loaded.
 
 use super::CommandError;
+use super::answers::Answers;
 use super::condition::VersionCondition;
 use super::known::{KnownStream, LongStreams};
 use super::prepared::{Content, Prepared};
+use super::proposal::{Answer, Decision, Receipt};
 use crate::clock::SharedClock;
-use crate::keyring::{DataKey, Details, Keyring, KeyringError, SealedDetails};
+use crate::keyring::{DataKey, Keyring, KeyringError, SealedDetails};
 use crate::merkle::entry::{ENTRY_VERSION, Entry, entry_hash, entry_time};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::store::{
-    BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, IdempotencyRecord, NewEvent, Position,
-    StoreError, StoredEvent, StreamSnapshot, WrappedKey, decode_event,
+    BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, NewEvent, Position, StoreError,
+    StoredEvent, StreamSnapshot, WrappedKey,
 };
-use archive_ledger_domain::{AGGREGATE_TYPE, Command, EntityKey, Event, EventMetadata, Rejection, State};
+use archive_ledger_domain::{AGGREGATE_TYPE, Event, Rejection, State};
 use archive_ledger_projections::{Changes, Recorded};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// What a command came to.
-pub type Answer = Result<Receipt, CommandError>;
-
-/// A command on its way to the log, with everything that the writer needs to record it.
-#[derive(Debug, Clone)]
-pub struct Proposal {
-    /// The entity.
-    pub key: EntityKey,
-    /// What is to be recorded.
-    pub decision: Decision,
-    /// What is sealed beside the first event.
-    pub details: Details,
-    /// Who and what stands behind it.
-    pub metadata: EventMetadata,
-    /// The command's id.
-    pub command_id: Uuid,
-    /// Which version the entity must have.
-    pub expected_version: Option<VersionCondition>,
-    /// Makes the command safe to send again.
-    pub idempotency: Option<Idempotency>,
-    /// A callback that waits for the purge that the command asks for.
-    pub target: Option<NewTarget>,
-}
-
-/// What is to be recorded.
-#[derive(Debug, Clone)]
-pub enum Decision {
-    /// What the aggregate makes of a command.
-    Command(Command),
-    /// Events that were decided elsewhere, against `expected_version`.
-    Events(Vec<Event>),
-}
-
-/// An idempotency key: both hashes are keyed by the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Idempotency {
-    /// The key, bound to the actor.
-    pub key: Hash,
-    /// The request.
-    pub request: Hash,
-}
-
-/// A callback target that is written if the command is accepted.
-#[derive(Debug, Clone)]
-pub struct NewTarget {
-    /// A keyed hash of the URL.
-    pub url_hash: Hash,
-    /// The URL, sealed under the service's own key.
-    pub url_sealed: Vec<u8>,
-    /// Its host and port.
-    pub host: String,
-    /// Whether it comes with the registration.
-    pub registered: bool,
-}
-
-/// What was recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The position of the last event; absent when the command changed nothing.
-    pub position: Option<Position>,
-    /// The id of the first event; absent when the command changed nothing.
-    pub event_id: Option<Uuid>,
-    /// The entity's version now.
-    pub version: u64,
-    /// The entity's state now.
-    pub state: State,
-    /// When it was recorded.
-    pub recorded_at: DateTime<Utc>,
-    /// The deletion that stands, or stood until it was purged.
-    pub deletion_id: Option<Uuid>,
-    /// When the platform deleted the entity.
-    pub deleted_at: Option<DateTime<Utc>>,
-    /// The latest purge.
-    pub purge_id: Option<Uuid>,
-}
-
-/// A remembered answer. A refusal is remembered too: the same request gets the same answer.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Remembered {
-    Recorded(Receipt),
-    Refused(Rejection),
-}
 
 /// What a batch needs, each once.
 pub fn needs(commands: &[Prepared], known: &LongStreams) -> BatchNeeds {
@@ -130,7 +47,11 @@ struct Stream {
     fenced: bool,
     /// Whether this batch sealed something for it.
     sealed_here: bool,
+    /// Why nothing can be decided on it.
+    unreadable: Option<Arc<StoreError>>,
 }
+
+const LOAD: &str = "load the batch";
 
 /// A batch under way.
 pub struct Batch<'a> {
@@ -139,7 +60,7 @@ pub struct Batch<'a> {
     now: DateTime<Utc>,
     frontier: Frontier,
     streams: BTreeMap<String, Stream>,
-    answers: BTreeMap<Hash, (Hash, Answer)>,
+    answers: Answers,
     write: BatchWrite,
 }
 
@@ -147,7 +68,7 @@ impl<'a> Batch<'a> {
     /// Starts from what the transaction found of the streams that were asked for, and from what was known of them.
     ///
     /// # Errors
-    /// [`StoreError::Inconsistent`] when what is stored contradicts itself.
+    /// [`StoreError::Inconsistent`] when the head contradicts itself.
     pub fn new<'i>(
         asked: impl IntoIterator<Item = &'i String>,
         known: &LongStreams,
@@ -155,7 +76,7 @@ impl<'a> Batch<'a> {
         keyring: &'a Keyring,
         clock: &'a SharedClock,
     ) -> Result<Self, StoreError> {
-        let operation = "load the batch";
+        let operation = LOAD;
         let head = snapshot.head;
         let mut found = snapshot.streams;
         let frontier = Frontier::new(head.position, head.frontier.clone())
@@ -171,19 +92,10 @@ impl<'a> Batch<'a> {
         let now = head.recorded_at.map_or(now, |last| last.max(now));
         let mut streams = BTreeMap::new();
         for id in asked {
-            let loaded = Stream::load(known.get(id).cloned(), found.remove(id).unwrap_or_default())?;
+            let loaded = Stream::load(known.get(id).cloned(), found.remove(id).unwrap_or_default());
             streams.insert(id.clone(), loaded);
         }
-        let mut answers = BTreeMap::new();
-        for record in snapshot.answers {
-            let remembered = serde_json::from_value(record.answer)
-                .map_err(|error| StoreError::inconsistent(operation, format!("a stored answer: {error}")))?;
-            let answer = match remembered {
-                Remembered::Recorded(receipt) => Ok(receipt),
-                Remembered::Refused(rejection) => Err(CommandError::Rejected(rejection)),
-            };
-            answers.insert(record.key, (record.request, answer));
-        }
+        let answers = Answers::load(snapshot.answers);
         let write = BatchWrite {
             head,
             events: Vec::new(),
@@ -211,35 +123,22 @@ impl<'a> Batch<'a> {
         let Some(idempotency) = command.proposal.idempotency else {
             return self.decide_new(command);
         };
-        if let Some((request, answer)) = self.answers.get(&idempotency.key) {
-            if *request != idempotency.request {
-                return Err(CommandError::IdempotencyKeyReused);
-            }
-            return answer.clone();
+        if let Some(answer) = self.answers.given(idempotency) {
+            return answer;
         }
         let answer = self.decide_new(command);
-        let remembered = match &answer {
-            Ok(receipt) => Remembered::Recorded(receipt.clone()),
-            Err(CommandError::Rejected(rejection)) => Remembered::Refused(rejection.clone()),
-            // Everything else may turn out differently next time.
-            Err(_) => return answer,
-        };
-        if let Ok(value) = serde_json::to_value(&remembered) {
-            self.write.answers.push(IdempotencyRecord {
-                key: idempotency.key,
-                request: idempotency.request,
-                answer: value,
-                recorded_at: self.now,
-            });
-            self.answers
-                .insert(idempotency.key, (idempotency.request, answer.clone()));
-        }
+        self.write
+            .answers
+            .extend(self.answers.remember(idempotency, &answer, self.now));
         answer
     }
 
     fn decide_new(&mut self, command: &Prepared) -> Answer {
         let (proposal, stream_id, first_id) = (&command.proposal, &command.stream_id, command.first_id);
         let stream = self.streams.entry(stream_id.clone()).or_default();
+        if let Some(error) = &stream.unreadable {
+            return Err(CommandError::Store(Arc::clone(error)));
+        }
         let decided = match &proposal.decision {
             Decision::Command(command) => stream.known.entity.decide(command.clone()),
             Decision::Events(events) => Ok(events.clone()),
@@ -388,7 +287,7 @@ impl<'a> Batch<'a> {
         let long = self
             .streams
             .into_iter()
-            .filter(|(_, stream)| LongStreams::wants(&stream.known))
+            .filter(|(_, stream)| stream.unreadable.is_none() && LongStreams::wants(&stream.known))
             .map(|(id, stream)| (id, stream.known))
             .collect();
         Some((self.write, long))
@@ -396,23 +295,20 @@ impl<'a> Batch<'a> {
 }
 
 impl Stream {
-    fn load(known: Option<KnownStream>, found: StreamSnapshot) -> Result<Self, StoreError> {
-        let mut known = known.unwrap_or_default();
-        for event in found.events {
-            known.version += 1;
-            if u64::try_from(event.sequence).ok() != Some(known.version) {
-                return Err(StoreError::inconsistent("load the batch", "a stream has a gap"));
-            }
-            known.entity.apply(decode_event(event)?);
-        }
-        known.last_leaf = found.last_leaf.or(known.last_leaf);
-        Ok(Self {
-            known,
+    fn load(known: Option<KnownStream>, found: StreamSnapshot) -> Self {
+        let mut stream = Self {
+            known: known.unwrap_or_default(),
             wrapped: found.key,
-            key: None,
             fenced: found.fenced,
-            sealed_here: false,
-        })
+            ..Self::default()
+        };
+        let replayed = match found.unreadable {
+            Some(reason) => Err(StoreError::inconsistent(LOAD, reason)),
+            None => stream.known.replay(found.events),
+        };
+        stream.unreadable = replayed.err().map(Arc::new);
+        stream.known.last_leaf = found.last_leaf.or(stream.known.last_leaf);
+        stream
     }
 
     /// Seals the proposal's details for its first event, under the stream's key or a fresh one.

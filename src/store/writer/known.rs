@@ -3,8 +3,10 @@
 //! Only what events say is remembered, by version: later events are always loaded, whoever wrote them, so a memory can be
 //! old and is never wrong. Keys are not remembered.
 
-use crate::store::Hash;
+use crate::store::{Hash, StoreError, decode_event};
 use archive_ledger_domain::ArchivedEntity;
+use cqrs_es::Aggregate as _;
+use cqrs_es::persist::SerializedEvent;
 use std::collections::HashMap;
 
 /// Streams of fewer events are not worth remembering: most entities have two or three.
@@ -22,6 +24,23 @@ pub struct KnownStream {
     pub version: u64,
     /// The leaf hash of the last one.
     pub last_leaf: Option<Hash>,
+}
+
+impl KnownStream {
+    /// Goes on with what follows.
+    ///
+    /// # Errors
+    /// [`StoreError::Inconsistent`] when an event is missing or is none; the stream is of no use then.
+    pub fn replay(&mut self, events: Vec<SerializedEvent>) -> Result<(), StoreError> {
+        for event in events {
+            self.version += 1;
+            if u64::try_from(event.sequence).ok() != Some(self.version) {
+                return Err(StoreError::inconsistent("load the batch", "a stream has a gap"));
+            }
+            self.entity.apply(decode_event(event)?);
+        }
+        Ok(())
+    }
 }
 
 /// The long streams that were committed to lately.

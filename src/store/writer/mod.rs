@@ -16,6 +16,7 @@
 //!   nothing to record, until it can: it heals without anybody's command.
 //! - A database that proves to be another one than this process knows ([`super::witness`]) gets nothing any more.
 
+mod answers;
 mod attempt;
 mod batch;
 mod condition;
@@ -23,12 +24,14 @@ mod error;
 mod health;
 mod known;
 mod prepared;
+mod proposal;
 mod queue;
 
-pub use batch::{Decision, Idempotency, NewTarget, Proposal, Receipt};
+pub use answers::remembered;
 pub use condition::{VersionCondition, Versions};
 pub use error::CommandError;
 pub use health::{Failing, WriterHealth};
+pub use proposal::{Decision, Idempotency, NewTarget, Proposal, Receipt};
 pub use queue::WriterHandle;
 
 use super::witness::Mark;
@@ -37,10 +40,11 @@ use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::telemetry;
 use attempt::{Attempted, Failure};
-use batch::{Answer, Batch};
+use batch::Batch;
 use futures::FutureExt as _;
 use known::LongStreams;
 use prepared::Prepared;
+use proposal::Answer;
 use queue::Queued;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

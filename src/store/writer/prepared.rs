@@ -4,7 +4,7 @@
 //! pseudonyms need nothing that the transaction knows, save for one guess: that the entity is new. A command that finds
 //! another entity than guessed costs the writer what was guessed in vain, and comes to the same.
 
-use super::batch::{Decision, Proposal};
+use super::proposal::{Decision, Proposal};
 use crate::clock::SharedClock;
 use crate::keyring::{DataKey, Keyring, SealedDetails, random};
 use crate::merkle::entry::{Payload, payload_commitment};

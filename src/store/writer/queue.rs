@@ -1,9 +1,9 @@
 //! The way to the writer: a queue of bounded length in which nobody waits for ever.
 
-use super::batch::{Answer, Proposal, Receipt};
 use super::error::CommandError;
 use super::health::WriterHealth;
 use super::prepared::Prepared;
+use super::proposal::{Answer, Proposal, Receipt};
 use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::memory_budget::{self, Taken};

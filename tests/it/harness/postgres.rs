@@ -25,6 +25,8 @@ pub struct Postgres {
     port: u16,
     /// The account that runs it, if not the one that runs the tests.
     account: Option<Account>,
+    /// Settings beyond the usual ones.
+    settings: Vec<String>,
     databases: AtomicU32,
 }
 
@@ -43,6 +45,15 @@ impl Postgres {
 
     /// The same, with all that it writes below this directory.
     pub async fn start_in(parent: &Path) -> Self {
+        Self::prepared(parent, |_, _| Vec::new()).await
+    }
+
+    /// A server of the caller's own that is `prepare`d in its directory, with the settings that this returns. What it makes there
+    /// can be handed to the server's account.
+    pub async fn prepared(
+        parent: &Path,
+        prepare: impl FnOnce(&Path, Option<&Account>) -> Vec<String>,
+    ) -> Self {
         init();
         let home = tempfile::Builder::new()
             .prefix("archive-ledger-postgres-")
@@ -58,10 +69,12 @@ impl Postgres {
             port: free_port(),
             account,
             process: Mutex::new(None),
+            settings: Vec::new(),
             databases: AtomicU32::new(0),
             home,
         };
         server.init_database();
+        server.settings = prepare(server.home.path(), server.account.as_ref());
         while !server.run().await {
             server.port = free_port();
         }
@@ -200,6 +213,8 @@ impl Postgres {
         args.extend(
             settings
                 .into_iter()
+                .map(ToOwned::to_owned)
+                .chain(self.settings.iter().cloned())
                 .flat_map(|setting| ["-c".into(), setting.into()]),
         );
         let log = self.log();

@@ -3,17 +3,21 @@
 use super::super::read::hash;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::session::Session;
-use crate::store::{BatchNeeds, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey};
+use crate::store::{
+    BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey,
+};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use cqrs_es::persist::SerializedEvent;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Streams, keys and answers, each in one query and only where there is something to ask for.
+/// Streams, keys and answers, each in one query and only where there is something to ask for. A row that cannot be read
+/// concerns its stream or its idempotency key alone.
 pub(super) async fn load(
     connection: &mut Session,
     needs: &BatchNeeds,
-) -> Result<(BTreeMap<String, StreamSnapshot>, Vec<IdempotencyRecord>), StoreError> {
+) -> Result<(BTreeMap<String, StreamSnapshot>, FoundAnswers), StoreError> {
     let mut found = load_events(connection, &needs.streams).await?;
     // A stream that nothing is known of and nothing was found of has no key and no fence.
     let sealing: Vec<&str> = needs
@@ -26,7 +30,7 @@ pub(super) async fn load(
         load_keys(connection, &sealing, &mut found).await?;
     }
     let answers = if needs.answers.is_empty() {
-        Vec::new()
+        FoundAnswers::default()
     } else {
         load_answers(connection, &needs.answers).await?
     };
@@ -61,23 +65,33 @@ async fn load_events(
     let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
     for row in rows {
         let aggregate_id: String = row.read(operation, "aggregate_id")?;
-        let sequence: i64 = row.read(operation, "sequence")?;
-        let sequence = usize::try_from(sequence)
-            .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
-        let event = SerializedEvent::new(
-            aggregate_id.clone(),
-            sequence,
-            AGGREGATE_TYPE.to_owned(),
-            row.read(operation, "event_type")?,
-            row.read(operation, "event_version")?,
-            row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
-            serde_json::Value::Null,
-        );
-        let stream = found.entry(aggregate_id).or_default();
-        stream.last_leaf = Some(hash(operation, row.read(operation, "leaf")?)?);
-        stream.events.push(event);
+        let stream = found.entry(aggregate_id.clone()).or_default();
+        match event(&row, aggregate_id) {
+            Ok((event, leaf)) => {
+                stream.last_leaf = Some(leaf);
+                stream.events.push(event);
+            }
+            Err(error) => stream.cannot_be_read(&error),
+        }
     }
     Ok(found)
+}
+
+fn event(row: &PgRow, aggregate_id: String) -> Result<(SerializedEvent, Hash), StoreError> {
+    let operation = "load the streams";
+    let sequence: i64 = row.read(operation, "sequence")?;
+    let sequence = usize::try_from(sequence)
+        .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
+    let event = SerializedEvent::new(
+        aggregate_id,
+        sequence,
+        AGGREGATE_TYPE.to_owned(),
+        row.read(operation, "event_type")?,
+        row.read(operation, "event_version")?,
+        row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
+        serde_json::Value::Null,
+    );
+    Ok((event, hash(operation, row.read(operation, "leaf")?)?))
 }
 
 async fn load_keys(
@@ -102,38 +116,48 @@ async fn load_keys(
             .or_default();
         if row.read("load the keys", "fenced")? {
             stream.fenced = true;
-        } else {
-            stream.key = Some(WrappedKey {
-                key_id: row.read("load the keys", "key_id")?,
-                kek_id: row.read("load the keys", "kek_id")?,
-                wrapped: row.read("load the keys", "wrapped")?,
-            });
+            continue;
+        }
+        match wrapped_key(&row) {
+            Ok(key) => stream.key = Some(key),
+            Err(error) => stream.cannot_be_read(&error),
         }
     }
     Ok(())
 }
 
-async fn load_answers(
-    connection: &mut Session,
-    keys: &BTreeSet<Hash>,
-) -> Result<Vec<IdempotencyRecord>, StoreError> {
+fn wrapped_key(row: &PgRow) -> Result<WrappedKey, StoreError> {
+    let operation = "load the keys";
+    Ok(WrappedKey {
+        key_id: row.read(operation, "key_id")?,
+        kek_id: row.read(operation, "kek_id")?,
+        wrapped: row.read(operation, "wrapped")?,
+    })
+}
+
+async fn load_answers(connection: &mut Session, keys: &BTreeSet<Hash>) -> Result<FoundAnswers, StoreError> {
+    let operation = "load the answers";
     let keys: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
     let rows =
         sqlx::query("SELECT key, request, answer, recorded_at FROM idempotency_answers WHERE key = ANY ($1)")
             .bind(&keys)
             .fetch_all(connection)
             .await
-            .map_err(StoreError::database("load the answers"))?;
-    rows.iter()
-        .map(|row| {
-            Ok(IdempotencyRecord {
-                key: hash("load the answers", row.read("load the answers", "key")?)?,
-                request: hash("load the answers", row.read("load the answers", "request")?)?,
-                answer: row
-                    .read::<Json<serde_json::Value>>("load the answers", "answer")?
-                    .0,
-                recorded_at: row.read("load the answers", "recorded_at")?,
-            })
-        })
-        .collect()
+            .map_err(StoreError::database(operation))?;
+    let mut found = FoundAnswers::default();
+    for row in rows {
+        let key = hash(operation, row.read(operation, "key")?)?;
+        found.add(key, answer(&row, key));
+    }
+    Ok(found)
+}
+
+fn answer(row: &PgRow, key: Hash) -> Result<IdempotencyRecord, StoreError> {
+    let operation = "load the answers";
+    Ok(IdempotencyRecord {
+        key,
+        request: hash(operation, row.read(operation, "request")?)?,
+        answer: row.read::<Json<serde_json::Value>>(operation, "answer")?.0,
+        recorded_at: row.read(operation, "recorded_at")?,
+    })
 }

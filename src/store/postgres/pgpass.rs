@@ -1,0 +1,198 @@
+//! The password file, read as libpq reads it: `host:port:database:user:password`, where `*` stands for anything and a backslash
+//! takes its meaning from a colon or a backslash.
+
+use crate::small_files;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The largest password file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Where sockets are when nobody says otherwise: a password for `localhost` is for these as well.
+const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+
+/// Whose password is looked for.
+pub(super) struct Sought<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) database: &'a str,
+    pub(super) user: &'a str,
+}
+
+/// The password of the file that the URL names, or `PGPASSFILE`, or else of `~/.pgpass`. No file is no password.
+///
+/// # Errors
+/// A file that was named and cannot be used: what is wrong with it.
+pub(super) fn find(named: Option<PathBuf>, sought: &Sought<'_>) -> Result<Option<String>, String> {
+    let named = named.or_else(|| std::env::var_os("PGPASSFILE").map(PathBuf::from));
+    let usual = || std::env::home_dir().map(|home| home.join(".pgpass"));
+    let is_named = named.is_some();
+    let Some(path) = named.or_else(usual) else {
+        return Ok(None);
+    };
+    match read(&path) {
+        Ok(content) => Ok(content.and_then(|content| password(&content, sought))),
+        Err(error) if is_named => Err(error),
+        Err(error) => {
+            tracing::warn!("{error}: it is left out of account");
+            Ok(None)
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, String> {
+    let told = |what: &str| format!("the password file {}: {what}", path.display());
+    let file = match small_files::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(told(&error.to_string())),
+    };
+    let mode = file.metadata().map_err(|error| told(&error.to_string()))?;
+    let mode = mode.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(told(&format!(
+            "it is open to others (mode {mode:04o}): chmod 600 it"
+        )));
+    }
+    let bytes = small_files::rest(file, LARGEST).map_err(|error| told(&error.to_string()))?;
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| told("it is not UTF-8"))
+}
+
+/// The password of the first line that fits.
+fn password(content: &str, sought: &Sought<'_>) -> Option<String> {
+    let port = sought.port.to_string();
+    content.lines().find_map(|line| {
+        if line.starts_with('#') {
+            return None;
+        }
+        let mut fields = fields(line);
+        let mut next = || fields.next();
+        let (host, at, database, user) = (next()?, next()?, next()?, next()?);
+        let local = SOCKETS.contains(&sought.host) && host.is("localhost");
+        let fits = (local || host.is(sought.host))
+            && at.is(&port)
+            && database.is(sought.database)
+            && user.is(sought.user);
+        // Without a password in it a line says nothing, not that it is empty.
+        fits.then(|| next())
+            .flatten()
+            .map(|field| field.text)
+            .filter(|text| !text.is_empty())
+    })
+}
+
+struct Field {
+    text: String,
+    any: bool,
+}
+
+impl Field {
+    fn is(&self, text: &str) -> bool {
+        self.any || self.text == text
+    }
+}
+
+/// The fields of a line.
+fn fields(line: &str) -> impl Iterator<Item = Field> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest.take()?;
+        let mut text = String::new();
+        let mut characters = line.char_indices();
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '\\' => text.extend(characters.next().map_or(Some('\\'), |(_, escaped)| Some(escaped))),
+                ':' => {
+                    rest = line.get(at + 1..);
+                    let any = line.get(..at) == Some("*");
+                    return Some(Field { text, any });
+                }
+                other => text.push(other),
+            }
+        }
+        Some(Field {
+            any: line == "*",
+            text,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_fits_gives_its_password_as_it_is_meant() {
+        let file = "# h:1:d:u:comment\n\
+                    other:1:d:u:no\n\
+                    h:2:d:u:no\n\
+                    h:1:d\\:e:u:colon\\:in\\\\it:ignored\n\
+                    h:1:d:u:plain \u{20ac} \n\
+                    h:1:d:u:second\n\
+                    \\*:1:d:star:no\n\
+                    *:*:*:anybody:wild\\*\n\
+                    localhost:1:d:socket:local\n\
+                    /run/x:1:d:socket:folder\n\
+                    h:1:d:empty:\n\
+                    h:1:d:tail:back\\\n\
+                    h:1:d:short\n\
+                    h:1:d\\:u:u:no\r\n";
+        for (host, database, user, expected) in [
+            ("h", "d", "u", Some("plain \u{20ac} ")),
+            ("h", "d:e", "u", Some("colon:in\\it")),
+            ("x", "y", "anybody", Some("wild*")),
+            ("h", "d", "star", None),
+            ("/tmp", "d", "socket", Some("local")),
+            ("/run/x", "d", "socket", Some("folder")),
+            ("h", "d", "empty", None),
+            ("h", "d", "tail", Some("back\\")),
+            ("h", "d", "short", None),
+            ("h", "d", "nobody", None),
+        ] {
+            let sought = Sought {
+                host,
+                port: 1,
+                database,
+                user,
+            };
+            assert_eq!(
+                password(file, &sought).as_deref(),
+                expected,
+                "{host} {database} {user}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_where_it_was_named_and_an_absent_one_is_no_password() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("passwords");
+        let sought = Sought {
+            host: "h",
+            port: 1,
+            database: "d",
+            user: "u",
+        };
+        assert_eq!(find(Some(path.clone()), &sought), Ok(None));
+        std::fs::write(&path, "h:1:d:u:word\n").unwrap();
+        for (mode, fits) in [
+            (0o644, false),
+            (0o640, false),
+            (0o602, false),
+            (0o600, true),
+            (0o400, true),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let found = find(Some(path.clone()), &sought);
+            assert_eq!(found.is_ok(), fits, "{mode:o}: {found:?}");
+        }
+        let error = find(Some(home.path().to_owned()), &sought).unwrap_err();
+        assert!(
+            error.contains("directory") && error.contains("password file"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! What a batch has to know before it is decided.
+
+use super::super::file::LedgerFile;
+use super::super::read::{hash, wrapped_key};
+use super::super::time;
+use super::{chunks, read_head};
+use crate::store::columns::Columns as _;
+use crate::store::{
+    BatchNeeds, BatchSnapshot, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,
+};
+use archive_ledger_domain::AGGREGATE_TYPE;
+use cqrs_es::persist::SerializedEvent;
+use sqlx::sqlite::SqliteRow;
+use sqlx::types::Json;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Head, streams, keys and answers. A row that cannot be read concerns its stream or its idempotency key alone.
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    file: &LedgerFile,
+    needs: &BatchNeeds,
+) -> Result<BatchSnapshot, StoreError> {
+    let head = read_head(connection, file).await?;
+    let mut found = load_events(connection, &needs.streams).await?;
+    // A stream that nothing is known of and nothing was found of has no key and no fence.
+    let sealing: Vec<&String> = needs
+        .sealing
+        .iter()
+        .filter(|id| found.contains_key(*id) || needs.streams.get(*id).is_some_and(|version| *version > 0))
+        .collect();
+    if !sealing.is_empty() {
+        load_keys(connection, &sealing, &mut found).await?;
+    }
+    let answers = if needs.answers.is_empty() {
+        FoundAnswers::default()
+    } else {
+        load_answers(connection, &needs.answers).await?
+    };
+    Ok(BatchSnapshot {
+        head,
+        streams: found,
+        answers,
+    })
+}
+
+async fn load_events(
+    connection: &mut SqliteConnection,
+    streams: &BTreeMap<String, u64>,
+) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
+    let operation = "load the streams";
+    let rows = sqlx::query(
+        "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
+         FROM json_each(?2) AS asked
+         CROSS JOIN events ON aggregate_type = ?1 AND aggregate_id = asked.key AND sequence > asked.value
+         ORDER BY aggregate_id, sequence",
+    )
+    .bind(AGGREGATE_TYPE)
+    .bind(Json(streams))
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
+    for row in rows {
+        let aggregate_id: String = row.read(operation, "aggregate_id")?;
+        let stream = found.entry(aggregate_id.clone()).or_default();
+        match event(&row, aggregate_id) {
+            Ok((event, leaf)) => {
+                stream.last_leaf = Some(leaf);
+                stream.events.push(event);
+            }
+            Err(error) => stream.cannot_be_read(&error),
+        }
+    }
+    Ok(found)
+}
+
+fn event(row: &SqliteRow, aggregate_id: String) -> Result<(SerializedEvent, Hash), StoreError> {
+    let operation = "load the streams";
+    let sequence: i64 = row.read(operation, "sequence")?;
+    let sequence = usize::try_from(sequence)
+        .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
+    let event = SerializedEvent::new(
+        aggregate_id,
+        sequence,
+        AGGREGATE_TYPE.to_owned(),
+        row.read(operation, "event_type")?,
+        row.read(operation, "event_version")?,
+        row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
+        serde_json::Value::Null,
+    );
+    Ok((event, hash(operation, row.read(operation, "leaf")?)?))
+}
+
+async fn load_keys(
+    connection: &mut SqliteConnection,
+    ids: &[&String],
+    found: &mut BTreeMap<String, StreamSnapshot>,
+) -> Result<(), StoreError> {
+    let operation = "load the keys";
+    let rows = sqlx::query(
+        "SELECT aggregate_id, key_id, kek_id, wrapped, 0 AS fenced
+         FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))
+         UNION ALL
+         SELECT aggregate_id, NULL, NULL, NULL, 1
+         FROM erasures WHERE aggregate_id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(Json(ids))
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    for row in rows {
+        let stream = found.entry(row.read(operation, "aggregate_id")?).or_default();
+        if row.read::<bool>(operation, "fenced")? {
+            stream.fenced = true;
+        } else {
+            stream.key = wrapped_key(&row);
+        }
+    }
+    Ok(())
+}
+
+async fn load_answers(
+    connection: &mut SqliteConnection,
+    keys: &BTreeSet<Hash>,
+) -> Result<FoundAnswers, StoreError> {
+    let operation = "load the answers";
+    let keys: Vec<&Hash> = keys.iter().collect();
+    let mut found = FoundAnswers::default();
+    for chunk in chunks(&keys) {
+        let mut select: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
+            "SELECT key, request, answer, recorded_at FROM idempotency_answers WHERE key IN (",
+        );
+        let mut asked = select.separated(", ");
+        for key in chunk {
+            asked.push_bind(&key[..]);
+        }
+        asked.push_unseparated(")");
+        let rows = select
+            .build()
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StoreError::database(operation))?;
+        for row in rows {
+            let key = hash(operation, row.read(operation, "key")?)?;
+            found.add(key, answer(&row, key));
+        }
+    }
+    Ok(found)
+}
+
+fn answer(row: &SqliteRow, key: Hash) -> Result<IdempotencyRecord, StoreError> {
+    let operation = "load the answers";
+    Ok(IdempotencyRecord {
+        key,
+        request: hash(operation, row.read(operation, "request")?)?,
+        answer: row.read::<Json<serde_json::Value>>(operation, "answer")?.0,
+        recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
+    })
+}
