@@ -102,7 +102,7 @@ mod tests {
 
     /// How far the clock is ahead of the machine's, in whole seconds.
     fn ahead(clock: &DatabaseClock) -> i64 {
-        ((clock.now() - SystemClock.now()).num_milliseconds() as f64 / 1_000.0).round() as i64
+        ((clock.now() - SystemClock.now()).num_milliseconds() + 500).div_euclid(1_000)
     }
 
     #[test]
