@@ -55,6 +55,9 @@ pub const RELAY_LEADER: &str = "archive_ledger_relay_leader";
 pub const RELAY_RESUMES_TOTAL: &str = "archive_ledger_relay_resumes_total";
 /// Counter: events that a consumer has taken, by `consumer` and `via` (`nats`, `log`, `redrive`).
 pub const BUS_HANDLED_TOTAL: &str = "archive_ledger_bus_handled_total";
+/// Gauge: positions of the log that a consumer which reads the log has not come to yet, by `consumer` and `via` (`log`; `redrive`, which
+/// stays half a minute behind on purpose).
+pub const CONSUMER_LAG_POSITIONS: &str = "archive_ledger_consumer_lag_positions";
 /// Counter: events and messages that a consumer could not take and set aside, by `consumer`.
 pub const BUS_PARKED_TOTAL: &str = "archive_ledger_bus_parked_total";
 /// Gauge: cleanup jobs by `state`: `due` (now or later), `running`, `failed` (until the purge is asked for again).
@@ -241,6 +244,10 @@ fn describe() {
     describe_counter!(
         BUS_HANDLED_TOTAL,
         "Events that a consumer has taken, by consumer and way"
+    );
+    describe_gauge!(
+        CONSUMER_LAG_POSITIONS,
+        "Positions that a consumer of the log has not come to yet"
     );
     describe_counter!(BUS_PARKED_TOTAL, "Events and messages that a consumer set aside");
     describe_gauge!(CLEANUP_JOBS, "Cleanup jobs by state");

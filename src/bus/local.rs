@@ -165,6 +165,7 @@ impl LogConsumer {
             // The head comes first: of what stands at or below it, `log_after` misses nothing.
             let head = self.log.reads.head().await?;
             let position = head.position;
+            self.show_lag(position);
             let cutoff = self.cutoff();
             let horizon = self.horizon(head, cutoff);
             if position <= self.position {
@@ -190,6 +191,7 @@ impl LogConsumer {
             if exhausted {
                 self.position = self.position.max(horizon);
             }
+            self.show_lag(position);
             if !due.is_empty() || self.saved_at.elapsed() >= IDLE_CURSOR_LAG {
                 self.save().await?;
             }
@@ -197,6 +199,13 @@ impl LogConsumer {
                 return Ok(());
             }
         }
+    }
+
+    fn show_lag(&self, head: Position) {
+        let lag = head.saturating_sub(self.position);
+        let consumer = self.handler.name();
+        metrics::gauge!(telemetry::CONSUMER_LAG_POSITIONS, "consumer" => consumer, "via" => self.via)
+            .set(lag as f64);
     }
 
     /// What was recorded after this is too young; `None` when nothing is.

@@ -435,6 +435,23 @@ async fn a_stream_that_takes_nothing_more_is_told_everywhere_and_callbacks_are_s
     })
     .await;
     assert!(metric(&server, "archive_ledger_relay_lag_positions").await >= 5.0);
+    // The sweeps over the log have come to its end without the bus.
+    for consumer in ["callbacks", "storage-cleanup"] {
+        let shown =
+            format!("archive_ledger_consumer_lag_positions{{consumer=\"{consumer}\",via=\"redrive\"}} 0");
+        eventually("the sweep is at the log's end", SOON, || async {
+            let metrics = server
+                .get("/metrics", "none")
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+            metrics.lines().any(|line| line == shown).then_some(())
+        })
+        .await;
+    }
     let told = server.log();
     let told: Vec<&str> = told
         .lines()
