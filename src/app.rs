@@ -7,6 +7,7 @@ mod descriptors;
 mod keyring;
 mod ledger;
 mod ledger_id;
+mod only_serve;
 mod roots;
 mod serve;
 mod shared_setup;
@@ -22,6 +23,7 @@ pub use backend::Store;
 pub use clock_watch::accept_clock;
 pub use keyring::existing_keyring;
 pub use ledger::{export_source, fork, fork_from_nothing, losses, sign_what_is_committed, verifier_key};
+pub use only_serve::find_keys;
 pub use serve::{ServeError, serve};
 pub use start::{Opened, open};
 pub use start_error::StartError;
@@ -50,8 +52,11 @@ pub async fn existing(config: &Config) -> Result<Store, StartError> {
     Ok(store)
 }
 
-/// Connects to a database that exists.
-async fn found(config: &Config) -> Result<Store, StartError> {
+/// That there is a database; for one on a server, connecting tells.
+///
+/// # Errors
+/// [`StartError`], naming the file that was looked for.
+pub(crate) fn is_there(config: &Config) -> Result<(), StartError> {
     if let Database::Sqlite { path } = &config.database
         && !path.exists()
     {
@@ -60,6 +65,12 @@ async fn found(config: &Config) -> Result<Store, StartError> {
             format!("{} does not exist: there is no ledger", path.display()),
         ));
     }
+    Ok(())
+}
+
+/// Connects to a database that exists.
+async fn found(config: &Config) -> Result<Store, StartError> {
+    is_there(config)?;
     backend::connect(config).await
 }
 

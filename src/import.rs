@@ -150,6 +150,7 @@ pub async fn run(
 ) -> Result<Report, ImportError> {
     let started = Instant::now();
     let (source, bytes) = open(options.source)?;
+    app::find_keys(config)?;
     let opened = app::open(config).await?;
     observer.begins(bytes);
     let outcome = import(&opened, source, &options.actor, observer, started).await;

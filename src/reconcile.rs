@@ -81,6 +81,7 @@ pub type Tell<'a> = &'a mut (dyn FnMut(&Finding) -> io::Result<()> + Send);
 /// # Errors
 /// [`ReconcileError`]; what was told until then stands.
 pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Summary, ReconcileError> {
+    app::is_there(config)?;
     // Deleting beside a running service would race with what it accepts: its process keeps the lock.
     let _lock = if options.fix { app::lock(config)? } else { None };
     let store = app::existing(config).await?;

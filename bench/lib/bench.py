@@ -180,7 +180,9 @@ class Bench:
         self.filled_ledgers[label] = None
         data = f"{self.home}/filled-{label}"
         url = self.postgres.create("filled") if label == "PostgreSQL" else None
-        filled = Filled(label, data, url, self.token(data))
+        # Only the service makes keys.
+        with self.ledger(data, url):
+            filled = Filled(label, data, url, self.token(data))
         more = ["--database-url", filled.url] if filled.url else []
         _, seconds, filled.memory_mib = self.command("import", self.lines(), "--data-dir", filled.data, *more)
         filled.rate, filled.entities = self.scale / seconds, self.scale

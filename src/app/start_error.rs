@@ -8,6 +8,7 @@ use crate::proofs::ProofError;
 use crate::secret_files::SecretFileError;
 use crate::store::StoreError;
 use std::io;
+use std::path::PathBuf;
 
 /// Why the service does not start. Each names the option that sets it right.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,18 @@ pub enum StartError {
         path: String,
         /// What the ledger remembers.
         expected: String,
+    },
+    /// A key is missing, where only the service makes keys.
+    #[error(
+        "{option}: there is no key {}: the service makes it when it first starts; run this in the folder that it was started \
+         in, or name its --data-dir",
+        path.display()
+    )]
+    NoKey {
+        /// The option that names the file.
+        option: &'static str,
+        /// The file that was looked for.
+        path: PathBuf,
     },
     /// The ledger was never signed: it has no key yet.
     #[error("{option}: the ledger has no key yet: the service makes it when it first starts")]

@@ -17,6 +17,8 @@ Each line is one JSON object: the body of the soft-delete route and the entity's
    \"deleted_at\":\"2026-01-02T03:04:05Z\"}
 Only entity_type, id and name must be there. Blank lines are skipped; a line has at most 1 MiB.
 
+The keys must be there: the service makes them when it first starts.
+
 Exit codes: 0 every line is in the ledger, 1 lines were rejected or the import broke off, 2 an option, the
 file or the database is at fault.";
 

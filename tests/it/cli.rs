@@ -146,6 +146,122 @@ async fn what_looks_at_a_ledger_makes_no_key_where_there_is_none() {
     assert!(!home.path().join("data/ledger.key").exists());
 }
 
+/// Everything below a directory.
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        found.push(path.display().to_string());
+        if path.is_dir() {
+            found.extend(files(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn only_serve_makes_keys_and_what_misses_one_says_which_file_it_looked_for() {
+    // What needs a key names it; what needs a ledger says that there is none. `migrate` makes a database, and no key.
+    for (args, code, said) in [
+        (
+            "import lines",
+            2,
+            "--keyring-file: there is no key {base}/data/keyring.json",
+        ),
+        (
+            "import lines --data-dir d",
+            2,
+            "--keyring-file: there is no key {base}/d/keyring.json",
+        ),
+        (
+            "import lines --keyring-file k/r",
+            2,
+            "--keyring-file: there is no key {base}/k/r",
+        ),
+        (
+            "import -",
+            2,
+            "--keyring-file: there is no key {base}/data/keyring.json",
+        ),
+        (
+            "token --role admin",
+            2,
+            "--jwt-secret-file: there is no key {base}/data/jwt-secret",
+        ),
+        ("rebuild", 2, "data/ledger.db does not exist"),
+        ("rebuild --check", 2, "data/ledger.db does not exist"),
+        (
+            "reconcile --storage-root file:///tmp",
+            2,
+            "data/ledger.db does not exist",
+        ),
+        (
+            "reconcile --fix --storage-root file:///tmp",
+            2,
+            "data/ledger.db does not exist",
+        ),
+        ("export --dir o", 2, "data/ledger.db does not exist"),
+        ("export --format ndjson", 2, "data/ledger.db does not exist"),
+        (
+            "export --format ndjson --details",
+            2,
+            "data/ledger.db does not exist",
+        ),
+        ("ledger vkey", 2, "data/ledger.db does not exist"),
+        ("ledger fork --reason r", 2, "data/ledger.db does not exist"),
+        (
+            "ledger accept-clock --reason r",
+            2,
+            "data/ledger.db does not exist",
+        ),
+        (
+            "verify --data-dir data --vkey example.org/ledger+0a0b0c0d+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            4,
+            "",
+        ),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let base = home.path().canonicalize().unwrap();
+        std::fs::write(base.join("lines"), "").unwrap();
+        let output = run(args, &base).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args}: {error}");
+        let said = said.replace("{base}", base.to_str().unwrap());
+        assert!(
+            error.starts_with("archive-ledger: ") && error.contains(&said),
+            "{args}: {error}"
+        );
+        assert_eq!(error.matches('\n').count(), 1, "{args}: {error}");
+        assert_eq!(files(&base), [base.join("lines").display().to_string()], "{args}");
+    }
+    // Where there is a database and no key, as after `migrate`, and where one of two keys is missing.
+    let home = tempfile::tempdir().unwrap();
+    let base = home.path().canonicalize().unwrap();
+    std::fs::write(base.join("lines"), "").unwrap();
+    printed("migrate", &base).await;
+    for keys in [&[][..], &["keyring.json"]] {
+        for key in keys {
+            std::fs::write(base.join("data").join(key), "a key").unwrap();
+        }
+        let missing = if keys.is_empty() {
+            "keyring.json"
+        } else {
+            "ledger.key"
+        };
+        let output = run("import lines", &base).await;
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(
+            error.contains(&format!("there is no key {}/data/{missing}: ", base.display())),
+            "{error}"
+        );
+        let left = files(&base.join("data"));
+        let keys_left = left.iter().filter(|file| !file.contains("ledger.db")).count();
+        assert_eq!(keys_left, keys.len(), "{left:?}");
+    }
+}
+
 #[tokio::test]
 async fn whatever_is_wrong_with_an_option_is_told_in_one_line_with_exit_code_2() {
     let home = tempfile::tempdir().unwrap();

@@ -44,6 +44,13 @@ fn file(place: &Place, content: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
+/// A place where the service has made its keys.
+async fn served(backend: Backend) -> Place {
+    let place = Place::new(backend).await;
+    place.open().await.close().await.unwrap();
+    place
+}
+
 async fn import(place: &Place, content: impl AsRef<[u8]>) -> Output {
     let path = file(place, content);
     place
@@ -76,7 +83,7 @@ async fn counted(place: &Place) -> Vec<String> {
 
 on_both_backends! {
     async fn twenty_thousand_lines_are_recorded_once_however_often_they_are_imported(backend: Backend) {
-        let place = Place::new(backend).await;
+        let place = served(backend).await;
         let content = lines(0..20_000);
         let (code, first) = told(&import(&place, &content).await);
         assert_eq!(code, 0, "{first}");
@@ -92,7 +99,7 @@ on_both_backends! {
     }
 
     async fn a_bad_line_is_told_by_its_number_and_stops_nothing(backend: Backend) {
-        let place = Place::new(backend).await;
+        let place = served(backend).await;
         let id = Uuid::from_u128(1);
         let mut content = b"\xef\xbb\xbf".to_vec();
         let mut add = |line: &[u8]| {
@@ -131,7 +138,7 @@ on_both_backends! {
     }
 
     async fn what_is_archived_already_is_no_error_and_what_was_purged_is(backend: Backend) {
-        let place = Place::new(backend).await;
+        let place = served(backend).await;
         let opened = place.open().await;
         // As line 4, line 7 and line 10 will have them.
         for number in [4, 7, 10] {
@@ -159,8 +166,7 @@ on_both_backends! {
 
     async fn an_import_that_is_killed_is_run_again_and_goes_on(backend: Backend) {
         const LINES: u64 = 6_000;
-        let place = Place::new(backend).await;
-        place.open().await.close().await.unwrap();
+        let place = served(backend).await;
         let path = file(&place, lines(0..u128::from(LINES)));
         let mut killed = 0;
         for target in [1, 2_000] {
@@ -189,7 +195,7 @@ on_both_backends! {
     }
 
     async fn lines_are_read_from_standard_input(backend: Backend) {
-        let place = Place::new(backend).await;
+        let place = served(backend).await;
         let mut child = clean_command(BINARY)
             .args(["import", "-"])
             .envs(place.env().iter().cloned())
