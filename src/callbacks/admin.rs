@@ -5,8 +5,10 @@ use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::store::StoreError;
 use crate::store::callbacks::{
-    AttemptRow, CallbackStore, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, Replay,
+    AttemptRow, CallbackStore, Circuit, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, Replay,
+    endpoint_of,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -21,6 +23,8 @@ const REPLAY_PART: u32 = 500;
 pub struct DeliveryView {
     /// The delivery.
     pub row: DeliveryRow,
+    /// The open circuit that keeps it waiting.
+    pub circuit: Option<Circuit>,
     /// Where it goes, with everything but scheme, host and path left out; `None` when it cannot be opened any more.
     pub url: Option<String>,
     /// Its attempts, oldest first.
@@ -67,7 +71,7 @@ impl CallbackAdmin {
         }
     }
 
-    /// A page of deliveries, newest first.
+    /// A page of deliveries, newest first, and for each the open circuit that keeps it waiting.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -76,8 +80,24 @@ impl CallbackAdmin {
         filter: &DeliveryFilter,
         after: Option<DeliveryCursor>,
         limit: u32,
-    ) -> Result<DeliveryPage, StoreError> {
-        self.store.deliveries(filter, after, limit).await
+    ) -> Result<(DeliveryPage, Vec<Option<Circuit>>), StoreError> {
+        let page = self.store.deliveries(filter, after, limit).await?;
+        let circuits = self.circuits(&page.rows).await?;
+        Ok((page, circuits))
+    }
+
+    /// Of the circuits of a receiver and its endpoint, the one that stays open longer.
+    async fn circuits(&self, rows: &[DeliveryRow]) -> Result<Vec<Option<Circuit>>, StoreError> {
+        let keys = |row: &DeliveryRow| [row.receiver.clone(), endpoint_of(&row.receiver).to_owned()];
+        let wanted: BTreeSet<String> = rows.iter().flat_map(keys).collect();
+        let wanted: Vec<String> = wanted.into_iter().collect();
+        let open = self.store.circuits_of(&wanted).await?;
+        let of = |row: &DeliveryRow| {
+            let keys = keys(row);
+            let of_row = open.iter().filter(|circuit| keys.contains(&circuit.key));
+            of_row.max_by_key(|circuit| circuit.open_until).cloned()
+        };
+        Ok(rows.iter().map(of).collect())
     }
 
     /// One delivery.
@@ -89,7 +109,21 @@ impl CallbackAdmin {
             return Ok(None);
         };
         let url = open_url(&self.keyring, &row.key, &row.url_sealed).map(|url| url.to_string());
-        Ok(Some(DeliveryView { row, url, attempts }))
+        let circuit = self.circuits(std::slice::from_ref(&row)).await?.pop().flatten();
+        Ok(Some(DeliveryView {
+            row,
+            circuit,
+            url,
+            attempts,
+        }))
+    }
+
+    /// One delivery without what was tried.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find(&self, delivery_id: Uuid) -> Result<Option<DeliveryRow>, StoreError> {
+        Ok(self.store.delivery(delivery_id).await?.map(|(row, _)| row))
     }
 
     /// Makes a delivery due now, delivered or dead ones too; its schedule begins anew.

@@ -2,7 +2,7 @@
 
 use super::body::callback_body;
 use super::client::{Attempt, CallbackClient};
-use super::outcome::AttemptOutcome;
+use super::outcome::{AttemptOutcome, Evidence};
 use super::schedule::{Next, Schedule};
 use super::target::{CallbackUrl, callback_context};
 use crate::clock::SharedClock;
@@ -29,10 +29,10 @@ pub(super) struct Sender {
 /// What came of a claimed delivery.
 #[derive(Debug)]
 pub(super) enum Sent {
-    /// An attempt was made: what to record, and the time to the answer when one came.
+    /// An attempt was made: what to record, and what circuits learn from it.
     Made {
         record: Box<AttemptRecord>,
-        answered: Option<Duration>,
+        evidence: Evidence,
     },
     /// It cannot be attempted at all, by nobody's fault out there.
     Unsendable(Box<AttemptRecord>),
@@ -87,10 +87,11 @@ impl Sender {
             at,
         };
         let outcome = self.client.attempt(&attempt).await;
+        let evidence = outcome.evidence(self.client.connects_first());
         let record = self.judge(delivery, outcome);
         report(delivery, &record);
         Sent::Made {
-            answered: record.status.map(|_| record.duration),
+            evidence,
             record: Box::new(record),
         }
     }

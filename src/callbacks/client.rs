@@ -8,7 +8,12 @@
 //!
 //! The resolver hears a name and no port. Exemptions for one port therefore have a client (pool and resolver) of their
 //! own for each such port, and the client for all other ports does not know those exemptions.
+//!
+//! # A pooled connection that was closed meanwhile
+//! costs no attempt: the request is made again at once, on a connection of its own ([`fresh`]). The receiver may have read the
+//! first one all the same; it tells repetitions by the delivery's id, as ever.
 
+use super::fresh::{self, Telling};
 use super::outcome::{AttemptOutcome, Failure, parse_retry_after};
 use super::proxy::ProxySettings;
 use super::resolve::{Lookup, PinnedResolver, ResolveError};
@@ -93,8 +98,15 @@ pub struct CallbackClient {
     policy: Arc<CallbackPolicy>,
     secrets: SigningSecrets,
     options: ClientOptions,
-    any_port: reqwest::Client,
-    by_port: HashMap<u16, reqwest::Client>,
+    any_port: Clients,
+    by_port: HashMap<u16, Clients>,
+}
+
+/// The same client twice: one that keeps connections, and one that never does.
+#[derive(Debug)]
+struct Clients {
+    pooled: reqwest::Client,
+    fresh: reqwest::Client,
 }
 
 impl CallbackClient {
@@ -109,7 +121,13 @@ impl CallbackClient {
         lookup: &Arc<dyn Lookup>,
     ) -> Result<Self, ClientError> {
         let policy = Arc::new(policy);
-        let client = |port| build(&policy, port, &options, lookup).map_err(ClientError);
+        let client = |port| -> Result<Clients, ClientError> {
+            let build = |idle| build(&policy, port, &options, idle, lookup).map_err(ClientError);
+            Ok(Clients {
+                pooled: build(options.idle_per_receiver)?,
+                fresh: build(0)?,
+            })
+        };
         let any_port = client(None)?;
         let by_port = policy
             .exempt_ports()
@@ -138,6 +156,12 @@ impl CallbackClient {
         self.options.exchange_timeout
     }
 
+    /// Whether an exchange that ran out of time had a connection: it has more time than looking up and connecting.
+    #[must_use]
+    pub fn connects_first(&self) -> bool {
+        self.options.exchange_timeout > self.options.dns_timeout + self.options.connect_timeout
+    }
+
     /// Makes one POST and reports what came of it; never fails otherwise, and never takes longer than
     /// [`ClientOptions::exchange_timeout`].
     pub async fn attempt(&self, attempt: &Attempt) -> AttemptOutcome {
@@ -146,19 +170,27 @@ impl CallbackClient {
         if self.policy.check_target(&attempt.url).is_err() {
             return AttemptOutcome::failed(Failure::AddressRefused, started.elapsed());
         }
-        match timeout_at(deadline, self.request(attempt).send()).await {
+        let clients = self.by_port.get(&attempt.url.port()).unwrap_or(&self.any_port);
+        let exchange = async {
+            let (first, connected) = fresh::watch(self.request(&clients.pooled, attempt).send()).await;
+            match first {
+                Err(error) if !connected && is_of_the_connection(classify(&error)) => {
+                    self.request(&clients.fresh, attempt).send().await
+                }
+                first => first,
+            }
+        };
+        match timeout_at(deadline, exchange).await {
             Err(_) => AttemptOutcome::failed(Failure::ResponseTimeout, started.elapsed()),
             Ok(Err(error)) => AttemptOutcome::failed(classify(&error), started.elapsed()),
             Ok(Ok(response)) => self.read(response, attempt, started, deadline).await,
         }
     }
 
-    fn request(&self, attempt: &Attempt) -> reqwest::RequestBuilder {
+    fn request(&self, client: &reqwest::Client, attempt: &Attempt) -> reqwest::RequestBuilder {
         let id = attempt.id.to_string();
         let signed = self.secrets.sign(&id, attempt.at, &attempt.body);
-        self.by_port
-            .get(&attempt.url.port())
-            .unwrap_or(&self.any_port)
+        client
             .post(attempt.url.url().clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
@@ -223,6 +255,7 @@ fn build(
     policy: &Arc<CallbackPolicy>,
     port: Option<u16>,
     options: &ClientOptions,
+    idle: usize,
     lookup: &Arc<dyn Lookup>,
 ) -> reqwest::Result<reqwest::Client> {
     let proxies = options.proxy.clone().unwrap_or_default();
@@ -250,7 +283,8 @@ fn build(
             .http1_only()
             // reqwest counts the lookup in.
             .connect_timeout(options.dns_timeout + options.connect_timeout)
-            .pool_max_idle_per_host(options.idle_per_receiver)
+            .pool_max_idle_per_host(idle)
+            .connector_layer(Telling)
             .pool_idle_timeout(options.idle_timeout);
         let skip = proxies
             .no_proxy
@@ -272,6 +306,11 @@ fn build(
             .collect::<Result<Vec<_>, _>>()?;
         builder()?.tls_certs_only(roots).build()
     })
+}
+
+/// Whether a failure may be that of a connection that was closed while it stood idle.
+const fn is_of_the_connection(failure: Failure) -> bool {
+    matches!(failure, Failure::ConnectionClosed | Failure::RequestFailed)
 }
 
 /// The class of an error that came before any status. The error's own text names the URL and goes no further.

@@ -3,8 +3,11 @@
 pub mod admin;
 mod attempt;
 pub mod body;
+mod breaker;
 pub mod client;
 pub mod consumer;
+mod fresh;
+pub mod options;
 pub mod outcome;
 pub mod proxy;
 pub mod ranges;
@@ -15,4 +18,5 @@ pub mod sign;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+mod turns;
 pub mod worker;

@@ -57,6 +57,20 @@ impl Failure {
     }
 }
 
+/// What an attempt says of its URL and of the endpoint that the URL shares with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// A status line came after so long, whatever it says.
+    Answered(Duration),
+    /// None came, and nothing else than this URL is known to be at fault.
+    Failed {
+        /// A connection was made: the endpoint can be reached.
+        reached: bool,
+    },
+    /// No connection came about: no other URL there can do better.
+    Unreachable,
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -100,10 +114,31 @@ impl AttemptOutcome {
         self.status.is_some_and(|status| (200..300).contains(&status))
     }
 
-    /// No status line came: the receiver or the way to it is down, which is what a circuit breaker counts.
+    /// What circuits learn from it. `connects_first`: whoever ran out of time for the answer had been connected.
     #[must_use]
-    pub const fn is_transport_failure(&self) -> bool {
-        self.status.is_none()
+    pub const fn evidence(&self, connects_first: bool) -> Evidence {
+        if self.status.is_some() {
+            return Evidence::Answered(self.duration);
+        }
+        match self.error {
+            Some(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::ConnectFailed) => {
+                Evidence::Unreachable
+            }
+            Some(Failure::ResponseTimeout) => Evidence::Failed {
+                reached: connects_first,
+            },
+            Some(
+                Failure::TlsFailed
+                | Failure::ConnectionClosed
+                | Failure::InvalidResponse
+                | Failure::BodyTimeout
+                | Failure::BodyFailed,
+            ) => Evidence::Failed { reached: true },
+            Some(
+                Failure::DnsFailed | Failure::DnsTimeout | Failure::AddressRefused | Failure::RequestFailed,
+            )
+            | None => Evidence::Failed { reached: false },
+        }
     }
 }
 
@@ -159,9 +194,32 @@ mod tests {
                 ..AttemptOutcome::failed(Failure::BodyFailed, Duration::ZERO)
             };
             assert_eq!(outcome.is_success(), (200..=299).contains(&status), "{status}");
-            assert!(!outcome.is_transport_failure());
+            assert_eq!(outcome.evidence(true), Evidence::Answered(Duration::ZERO));
         }
         assert!(!AttemptOutcome::failed(Failure::DnsFailed, Duration::ZERO).is_success());
-        assert!(AttemptOutcome::failed(Failure::DnsFailed, Duration::ZERO).is_transport_failure());
+    }
+
+    #[test]
+    fn only_what_keeps_every_url_from_its_endpoint_speaks_against_the_endpoint() {
+        let reached = Evidence::Failed { reached: true };
+        let no_news = Evidence::Failed { reached: false };
+        for (failure, evidence) in [
+            (Failure::DnsFailed, no_news),
+            (Failure::DnsTimeout, no_news),
+            (Failure::AddressRefused, no_news),
+            (Failure::ConnectRefused, Evidence::Unreachable),
+            (Failure::ConnectTimeout, Evidence::Unreachable),
+            (Failure::ConnectFailed, Evidence::Unreachable),
+            (Failure::TlsFailed, reached),
+            (Failure::ResponseTimeout, reached),
+            (Failure::ConnectionClosed, reached),
+            (Failure::InvalidResponse, reached),
+            (Failure::RequestFailed, no_news),
+        ] {
+            let outcome = AttemptOutcome::failed(failure, Duration::ZERO);
+            assert_eq!(outcome.evidence(true), evidence, "{failure}");
+        }
+        let too_short = AttemptOutcome::failed(Failure::ResponseTimeout, Duration::ZERO);
+        assert_eq!(too_short.evidence(false), no_news);
     }
 }

@@ -1,56 +1,38 @@
 //! What the worker knows of receivers: how many attempts each may have at once, and whose circuit is open.
 //!
-//! | receiver | attempts at once |
+//! A **receiver** is one URL; many share an **endpoint**: scheme, host and port. What an attempt came to speaks of one or both:
+//!
+//! | an attempt ended | its receiver | its endpoint |
+//! |---|---|---|
+//! | with a status line, whatever it says | answers | can be reached |
+//! | without one, though a connection was made (silence, a handshake that failed, no HTTP) | failed | can be reached |
+//! | without one, before a connection was tried (no address, a refused address) | failed | no news |
+//! | without a connection | no news | failed |
+//!
+//! So whatever one tenant's URL does, the circuit of another URL stays closed; and where nobody can be reached, one attempt
+//! finds out for all.
+//!
+//! | | attempts at once |
 //! |---|---|
-//! | not known yet, or silent the last time | 1 |
-//! | answered the last time, whatever it said | [`ReceiverLimits::per_receiver`] |
-//! | silent [`ReceiverLimits::failures`] times in a row, or half the time ([`ReceiverLimits::sample`]) | none for a while, then one probe, the while doubling |
+//! | a receiver that is not known yet, or failed the last time | 1 |
+//! | one that answered the last time | [`ReceiverLimits::per_receiver`] |
+//! | receivers of one endpoint that are not known to answer promptly | [`ReceiverLimits::per_endpoint`], as long as they are not stalled |
+//! | whose circuit is open: failed [`ReceiverLimits::failures`] times in a row, or half the time ([`ReceiverLimits::sample`]) | none for a while, then one probe, the while doubling |
 //!
 //! Starting with one attempt keeps a thousand receivers that never answer from filling every slot at once.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use std::collections::{HashMap, VecDeque};
+use super::breaker::Breaker;
+pub use super::options::ReceiverLimits;
+use super::outcome::Evidence;
+use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, Lane, endpoint_of};
+use chrono::{DateTime, Utc};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// Limits for each receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiverLimits {
-    /// Attempts at once to one that answers.
-    pub per_receiver: u32,
-    /// Failures to answer in a row that open its circuit.
-    pub failures: u32,
-    /// When so many attempts have ended within `window` and half of them or more in silence, that opens it as well: a
-    /// receiver that answers every other time never fails often in a row.
-    pub sample: usize,
-    /// How far back `sample` looks.
-    pub window: Duration,
-    /// How long the circuit stays open at first; doubles with each probe that fails.
-    pub open_first: Duration,
-    /// The longest that it stays open.
-    pub open_longest: Duration,
-    /// An answer within this time makes a receiver prompt.
-    pub patience: Duration,
-}
-
-impl Default for ReceiverLimits {
-    fn default() -> Self {
-        Self {
-            per_receiver: 8,
-            failures: 5,
-            sample: 20,
-            window: Duration::from_secs(60),
-            open_first: Duration::from_secs(30),
-            open_longest: Duration::from_secs(600),
-            patience: Duration::from_millis(500),
-        }
-    }
-}
-
-/// Receivers that are forgotten first when there are more: those that answer and have nothing under way.
+/// Receivers that are forgotten first when there are more: those with nothing under way and no open circuit.
 const REMEMBERED: usize = 10_000;
-
-/// How many attempts are remembered of a receiver at the most: a busy one's last moments are sample enough.
-const SAMPLES_KEPT: usize = 100;
+/// Probes of an endpoint that may be stalled: their connections are made, or nobody answers there.
+const STALLED_PROBES: u32 = 4;
 
 #[derive(Debug, Default)]
 struct Receiver {
@@ -59,32 +41,30 @@ struct Receiver {
     answers: bool,
     /// It did so within the patience.
     prompt: bool,
-    /// Failures to answer in a row.
-    failures: u32,
-    /// How often in a row its circuit was opened.
-    opened: u32,
-    open_until: Option<DateTime<Utc>>,
-    /// The attempt under way is the probe of an open circuit.
-    probing: bool,
-    /// Attempts that ended lately, oldest first: when, and whether in silence.
-    recent: VecDeque<(DateTime<Utc>, bool)>,
+    /// It did not answer the last time.
+    failed: bool,
+    breaker: Breaker,
 }
 
-impl Receiver {
-    /// Takes note of an attempt, and says whether half of the sample or more were silent.
-    fn is_flaky(&mut self, limits: &ReceiverLimits, silent: bool, now: DateTime<Utc>) -> bool {
-        let oldest = TimeDelta::from_std(limits.window)
-            .ok()
-            .and_then(|window| now.checked_sub_signed(window));
-        self.recent.push_back((now, silent));
-        while self.recent.len() > SAMPLES_KEPT.max(limits.sample)
-            || self.recent.front().is_some_and(|(at, _)| Some(*at) < oldest)
-        {
-            self.recent.pop_front();
-        }
-        let failed = self.recent.iter().filter(|(_, silent)| *silent).count();
-        self.recent.len() >= limits.sample && failed * 2 >= self.recent.len()
-    }
+/// Attempts under way at an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// To receivers that are not prompt, and not stalled yet.
+    pub waiting: u32,
+    /// Stalled.
+    pub stalled: u32,
+}
+
+/// The attempts under way, by endpoint.
+pub type BusyEndpoints<'a> = HashMap<&'a str, Busy>;
+
+/// A circuit that was opened just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedCircuit {
+    /// The receiver or endpoint that it stands for.
+    pub key: String,
+    /// How long it stays open.
+    pub pause: Duration,
 }
 
 /// The receivers that the worker knows.
@@ -92,6 +72,10 @@ impl Receiver {
 pub struct Receivers {
     limits: ReceiverLimits,
     known: HashMap<String, Receiver>,
+    /// Endpoints that could not be reached lately.
+    endpoints: HashMap<String, Breaker>,
+    /// What other instances do not know yet.
+    changes: Vec<CircuitChange>,
 }
 
 impl Receivers {
@@ -101,271 +85,263 @@ impl Receivers {
         Self {
             limits,
             known: HashMap::new(),
+            endpoints: HashMap::new(),
+            changes: Vec::new(),
         }
-    }
-
-    /// Whether the receiver answered promptly the last time.
-    #[must_use]
-    pub fn is_prompt(&self, host: &str) -> bool {
-        self.known.get(host).is_some_and(|receiver| receiver.prompt)
     }
 
     /// How many circuits are open.
     #[must_use]
     pub fn open_circuits(&self) -> usize {
-        let open = |receiver: &&Receiver| receiver.open_until.is_some();
-        self.known.values().filter(open).count()
+        let receivers = self.known.values().map(|receiver| &receiver.breaker);
+        let all = receivers.chain(self.endpoints.values());
+        all.filter(|breaker| breaker.is_open()).count()
+    }
+
+    /// Whether the receiver answered promptly the last time, and nothing speaks against its endpoint since.
+    #[must_use]
+    pub fn is_prompt(&self, receiver: &str) -> bool {
+        self.known
+            .get(receiver)
+            .is_some_and(|known| known.prompt && !known.breaker.is_open())
+            && !self
+                .endpoints
+                .get(endpoint_of(receiver))
+                .is_some_and(Breaker::is_open)
     }
 
     /// How many more attempts each prompt receiver may have now, those with none left out.
     #[must_use]
     pub fn prompt_rooms(&self, now: DateTime<Utc>) -> Vec<(String, u32)> {
-        self.rooms(now, |receiver| receiver.prompt)
+        self.known
+            .iter()
+            .filter(|(key, _)| self.is_prompt(key))
+            .map(|(key, receiver)| (key.clone(), self.room(receiver, now)))
             .filter(|(_, room)| *room > 0)
             .collect()
     }
 
-    /// The same for every other receiver that is known, and 0 for the prompt ones. Unknown ones may have one.
+    /// The same for every other receiver that may have more or less than one, and 0 for the prompt ones. All others may have one.
     #[must_use]
-    pub fn other_rooms(&self, now: DateTime<Utc>) -> Vec<(String, u32)> {
-        self.rooms(now, |_| true)
-            .map(|(host, room)| {
-                let room = if self.is_prompt(&host) { 0 } else { room };
-                (host, room)
+    pub fn other_rooms(&self, now: DateTime<Utc>, busy: &BusyEndpoints<'_>) -> Vec<(String, u32)> {
+        let crowded = |key: &str| {
+            busy.get(endpoint_of(key))
+                .is_some_and(|busy| busy.stalled >= self.limits.stalled_per_endpoint / 2)
+        };
+        self.known
+            .iter()
+            .map(|(key, receiver)| {
+                let waits = self.is_prompt(key) || (receiver.failed && crowded(key));
+                let room = if waits { 0 } else { self.room(receiver, now) };
+                (key.clone(), room)
+            })
+            .filter(|(_, room)| *room != 1)
+            .collect()
+    }
+
+    /// How many more attempts of a lane all receivers of an endpoint may have that are not prompt, where it is not
+    /// [`Self::per_endpoint`].
+    #[must_use]
+    pub fn endpoint_rooms(
+        &self,
+        now: DateTime<Utc>,
+        lane: Lane,
+        busy: &BusyEndpoints<'_>,
+    ) -> Vec<(String, u32)> {
+        let mut endpoints: HashSet<&str> = busy.keys().copied().collect();
+        let open = self.endpoints.iter().filter(|(_, breaker)| breaker.is_open());
+        endpoints.extend(open.map(|(endpoint, _)| endpoint.as_str()));
+        let stalled_limit = match lane {
+            Lane::First => self.limits.stalled_per_endpoint,
+            Lane::Retry => self.limits.stalled_per_endpoint / 2,
+        };
+        endpoints
+            .into_iter()
+            .map(|endpoint| {
+                let Busy { waiting, stalled } = busy.get(endpoint).copied().unwrap_or_default();
+                let (at_once, stalled_limit) = match self.endpoints.get(endpoint) {
+                    Some(breaker) if breaker.is_shut_off(now) => (0, 0),
+                    Some(breaker) if breaker.is_open() => (1, STALLED_PROBES),
+                    Some(_) | None => (self.per_endpoint(lane), stalled_limit),
+                };
+                let room = if stalled >= stalled_limit {
+                    0
+                } else {
+                    at_once.saturating_sub(waiting)
+                };
+                (endpoint.to_owned(), room)
             })
             .collect()
     }
 
-    fn rooms(
-        &self,
-        now: DateTime<Utc>,
-        wanted: impl Fn(&Receiver) -> bool,
-    ) -> impl Iterator<Item = (String, u32)> {
-        self.known
-            .iter()
-            .filter(move |(_, receiver)| wanted(receiver))
-            .map(move |(host, receiver)| (host.clone(), self.room(receiver, now)))
+    /// How many attempts of a lane at once all receivers of an endpoint may have that are not prompt.
+    #[must_use]
+    pub fn per_endpoint(&self, lane: Lane) -> u32 {
+        match lane {
+            Lane::First => self.limits.per_endpoint,
+            Lane::Retry => (self.limits.per_endpoint / 2).max(1),
+        }
     }
 
     fn room(&self, receiver: &Receiver, now: DateTime<Utc>) -> u32 {
-        let at_once = match receiver.open_until {
-            Some(until) if until > now => 0,
-            Some(_) => 1,
-            None if receiver.answers => self.limits.per_receiver,
-            None => 1,
+        let at_once = if receiver.breaker.is_shut_off(now) {
+            0
+        } else if receiver.answers && !receiver.breaker.is_open() {
+            self.limits.per_receiver
+        } else {
+            1
         };
         at_once.saturating_sub(receiver.in_flight)
     }
 
     /// An attempt begins.
-    pub fn started(&mut self, host: &str) {
-        let receiver = self.known.entry(host.to_owned()).or_default();
-        receiver.in_flight += 1;
-        receiver.probing = receiver.open_until.is_some();
+    pub fn started(&mut self, receiver: &str, now: DateTime<Utc>) {
+        if let Some(breaker) = self.endpoints.get_mut(endpoint_of(receiver)) {
+            breaker.started(now);
+        }
+        let known = self.known.entry(receiver.to_owned()).or_default();
+        known.in_flight += 1;
+        known.breaker.started(now);
     }
 
     /// An attempt has ended that was not made after all: nothing is learned from it.
-    pub fn released(&mut self, host: &str) {
-        if let Some(receiver) = self.known.get_mut(host) {
-            receiver.in_flight = receiver.in_flight.saturating_sub(1);
-            receiver.probing = false;
+    pub fn released(&mut self, receiver: &str) {
+        if let Some(known) = self.known.get_mut(receiver) {
+            known.in_flight = known.in_flight.saturating_sub(1);
+            known.breaker.released();
+        }
+        if let Some(breaker) = self.endpoints.get_mut(endpoint_of(receiver)) {
+            breaker.released();
         }
     }
 
-    /// An attempt has ended: after `answered` when a status line came, else in silence.
+    /// An attempt has ended.
     ///
-    /// Returns how long the circuit stays open when this attempt opened it.
+    /// Returns the circuit that this attempt opened, if it did.
     pub fn finished(
         &mut self,
-        host: &str,
-        answered: Option<Duration>,
+        receiver: &str,
+        evidence: Evidence,
         now: DateTime<Utc>,
-    ) -> Option<Duration> {
-        let receiver = self.known.entry(host.to_owned()).or_default();
-        receiver.in_flight = receiver.in_flight.saturating_sub(1);
-        let flaky = receiver.is_flaky(&self.limits, answered.is_none(), now);
-        if let Some(duration) = answered {
-            let mut recent = std::mem::take(&mut receiver.recent);
-            if receiver.open_until.is_some() {
-                // A circuit that closes begins anew: what opened it does not open it again.
-                recent.clear();
+    ) -> Option<OpenedCircuit> {
+        self.forget_some();
+        let endpoint = endpoint_of(receiver);
+        let known = self.known.entry(receiver.to_owned()).or_default();
+        known.in_flight = known.in_flight.saturating_sub(1);
+        known.answers = matches!(evidence, Evidence::Answered(_));
+        known.prompt = matches!(evidence, Evidence::Answered(within) if within <= self.limits.patience);
+        known.failed = !known.answers;
+        let (opened, breaker, key) = match evidence {
+            Evidence::Answered(_) => {
+                if known.breaker.succeeded(&self.limits, now) {
+                    self.changes.push(CircuitChange::Closed(receiver.to_owned()));
+                }
+                self.reached(endpoint, now);
+                return None;
             }
-            *receiver = Receiver {
-                in_flight: receiver.in_flight,
-                answers: true,
-                prompt: duration <= self.limits.patience,
-                recent,
-                ..Receiver::default()
-            };
-            self.forget_some();
-            return None;
+            Evidence::Failed { reached } => {
+                let opened = known.breaker.failed(&self.limits, now);
+                if reached {
+                    self.reached(endpoint, now);
+                } else if let Some(breaker) = self.endpoints.get_mut(endpoint) {
+                    breaker.released();
+                }
+                (
+                    opened,
+                    self.known.get(receiver).map(|known| &known.breaker),
+                    receiver,
+                )
+            }
+            Evidence::Unreachable => {
+                known.breaker.released();
+                let breaker = self.endpoints.entry(endpoint.to_owned()).or_default();
+                let opened = breaker.failed(&self.limits, now);
+                (opened, self.endpoints.get(endpoint), endpoint)
+            }
+        };
+        let pause = opened?;
+        let circuit = breaker.and_then(|breaker| breaker.circuit(key))?;
+        self.changes.push(CircuitChange::Opened(circuit));
+        Some(OpenedCircuit {
+            key: key.to_owned(),
+            pause,
+        })
+    }
+
+    /// A connection to an endpoint was made.
+    fn reached(&mut self, endpoint: &str, now: DateTime<Utc>) {
+        // Only those are remembered that could not be reached lately.
+        if let Some(breaker) = self.endpoints.get_mut(endpoint)
+            && breaker.succeeded(&self.limits, now)
+        {
+            self.changes.push(CircuitChange::Closed(endpoint.to_owned()));
         }
-        receiver.answers = false;
-        receiver.prompt = false;
-        receiver.failures = receiver.failures.saturating_add(1);
-        let open = receiver.open_until.is_some();
-        // What was under way when the circuit opened is no news.
-        if (open && !receiver.probing) || (!open && !flaky && receiver.failures < self.limits.failures) {
-            return None;
+    }
+
+    /// What happened to circuits that other instances do not know yet.
+    #[must_use]
+    pub fn changes(&self) -> &[CircuitChange] {
+        &self.changes
+    }
+
+    /// Other instances know all [`Self::changes`] by now.
+    pub fn told(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            if let CircuitChange::Opened(circuit) = change
+                && let Some(breaker) = self.breaker(&circuit.key)
+            {
+                breaker.is_shared();
+            }
         }
-        let pause = self
-            .limits
-            .open_first
-            .saturating_mul(2_u32.saturating_pow(receiver.opened))
-            .min(self.limits.open_longest);
-        receiver.opened = receiver.opened.saturating_add(1);
-        receiver.probing = false;
-        receiver.recent.clear();
-        receiver.open_until = TimeDelta::from_std(pause)
-            .ok()
-            .and_then(|pause| now.checked_add_signed(pause));
-        Some(pause)
+    }
+
+    /// Takes over the circuits that all instances know, after they were [told](Self::told) this one's changes.
+    pub fn adopt(&mut self, circuits: &[Circuit]) {
+        if circuits.len() < CIRCUITS_MAX {
+            let open: HashSet<&str> = circuits.iter().map(|circuit| circuit.key.as_str()).collect();
+            let receivers = self.known.iter_mut();
+            let all = receivers
+                .map(|(key, receiver)| (key, &mut receiver.breaker))
+                .chain(self.endpoints.iter_mut());
+            for (key, breaker) in all {
+                if !open.contains(key.as_str()) {
+                    breaker.close_if_shared();
+                }
+            }
+        }
+        for circuit in circuits {
+            if circuit.is_of_endpoint() {
+                self.endpoints
+                    .entry(circuit.key.clone())
+                    .or_default()
+                    .adopt(circuit);
+            } else {
+                self.known
+                    .entry(circuit.key.clone())
+                    .or_default()
+                    .breaker
+                    .adopt(circuit);
+            }
+        }
+    }
+
+    fn breaker(&mut self, key: &str) -> Option<&mut Breaker> {
+        match self.known.get_mut(key) {
+            Some(receiver) => Some(&mut receiver.breaker),
+            None => self.endpoints.get_mut(key),
+        }
     }
 
     fn forget_some(&mut self) {
         if self.known.len() > REMEMBERED {
             self.known
-                .retain(|_, receiver| receiver.in_flight > 0 || receiver.failures > 0);
+                .retain(|_, receiver| receiver.in_flight > 0 || receiver.breaker.is_open());
+        }
+        if self.endpoints.len() > REMEMBERED {
+            self.endpoints.retain(|_, breaker| breaker.is_open());
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOST: &str = "a:80";
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
-    }
-
-    fn room(receivers: &Receivers, now: DateTime<Utc>) -> u32 {
-        let rooms = receivers.prompt_rooms(now).into_iter();
-        rooms
-            .chain(receivers.other_rooms(now))
-            .map(|(_, room)| room)
-            .max()
-            .unwrap()
-    }
-
-    fn attempt(receivers: &mut Receivers, answered: Option<u64>, now: DateTime<Utc>) -> Option<Duration> {
-        receivers.started(HOST);
-        receivers.finished(HOST, answered.map(Duration::from_millis), now)
-    }
-
-    #[test]
-    fn a_receiver_gets_one_attempt_until_it_answers_and_eight_then() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        assert_eq!(receivers.other_rooms(at(0)), []);
-        receivers.started(HOST);
-        assert_eq!(room(&receivers, at(0)), 0);
-        receivers.finished(HOST, Some(Duration::from_millis(3)), at(0));
-        assert_eq!(receivers.prompt_rooms(at(0)), [(HOST.to_owned(), 8)]);
-        assert_eq!(receivers.other_rooms(at(0)), [(HOST.to_owned(), 0)]);
-        receivers.started(HOST);
-        receivers.started(HOST);
-        assert_eq!(room(&receivers, at(0)), 6);
-    }
-
-    #[test]
-    fn a_slow_answer_makes_a_receiver_slow_but_not_silent() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        attempt(&mut receivers, Some(9_000), at(0));
-        assert_eq!(receivers.prompt_rooms(at(0)), []);
-        assert_eq!(receivers.other_rooms(at(0)), [(HOST.to_owned(), 8)]);
-    }
-
-    #[test]
-    fn five_silent_attempts_open_the_circuit_and_one_probe_at_a_time_tries_it_later() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        for _ in 0..4 {
-            assert_eq!(attempt(&mut receivers, None, at(0)), None);
-            assert_eq!(room(&receivers, at(0)), 1);
-        }
-        let mut now = 0;
-        for pause in [30, 60, 120, 240, 480, 600, 600] {
-            assert_eq!(
-                attempt(&mut receivers, None, at(now)),
-                Some(Duration::from_secs(pause.try_into().unwrap()))
-            );
-            assert_eq!(room(&receivers, at(now + pause - 1)), 0);
-            now += pause;
-            assert_eq!(room(&receivers, at(now)), 1);
-        }
-        receivers.started(HOST);
-        assert_eq!(room(&receivers, at(now)), 0, "the probe is under way");
-        receivers.finished(HOST, Some(Duration::ZERO), at(now));
-        assert_eq!(room(&receivers, at(now)), 8);
-        assert_eq!(receivers.open_circuits(), 0);
-    }
-
-    #[test]
-    fn what_fails_together_opens_a_circuit_once() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        attempt(&mut receivers, Some(1), at(0));
-        for _ in 0..8 {
-            receivers.started(HOST);
-        }
-        let opened: Vec<_> = (0..8)
-            .filter_map(|_| receivers.finished(HOST, None, at(1)))
-            .collect();
-        assert_eq!(opened, [Duration::from_secs(30)]);
-    }
-
-    #[test]
-    fn an_answer_of_any_status_between_failures_keeps_the_circuit_closed_for_nineteen_attempts() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        for number in 0..19 {
-            let answered = (number % 5 == 4).then_some(1);
-            assert_eq!(attempt(&mut receivers, answered, at(0)), None);
-        }
-        assert_eq!(
-            attempt(&mut receivers, None, at(0)),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(room(&receivers, at(29)), 0);
-        // The probe that answers forgets what opened the circuit.
-        assert_eq!(attempt(&mut receivers, Some(1), at(30)), None);
-        for _ in 0..4 {
-            assert_eq!(attempt(&mut receivers, None, at(30)), None);
-        }
-    }
-
-    #[test]
-    fn half_of_twenty_attempts_in_a_minute_open_the_circuit() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        let alternating = |number: i64| (number % 2 == 0).then_some(1);
-        for number in 0..19 {
-            assert_eq!(attempt(&mut receivers, alternating(number), at(number)), None);
-        }
-        assert_eq!(
-            attempt(&mut receivers, alternating(19), at(19)),
-            Some(Duration::from_secs(30))
-        );
-    }
-
-    #[test]
-    fn fewer_than_half_or_fewer_than_twenty_in_a_minute_do_not() {
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        for number in 0..500 {
-            // Two of five are silent.
-            assert_eq!(
-                attempt(&mut receivers, (number % 5 > 1).then_some(1), at(0)),
-                None
-            );
-        }
-        let mut receivers = Receivers::new(ReceiverLimits::default());
-        for number in 0..500 {
-            // Every other one is, and nineteen come in a minute.
-            assert_eq!(
-                attempt(
-                    &mut receivers,
-                    (number % 2 == 0).then_some(1),
-                    at(number * 60 / 18)
-                ),
-                None
-            );
-        }
-    }
-}
+mod tests;

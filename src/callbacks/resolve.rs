@@ -4,15 +4,18 @@
 //! answers, so there is no second lookup that could answer otherwise (DNS rebinding). It does not ask about literal
 //! addresses (hyper-util skips the resolver for them): [`super::client`] checks those itself.
 
+mod system;
+
+pub use system::SystemLookup;
+
 use super::target::{CallbackPolicy, TargetRefusal};
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Turns a host name into addresses.
 #[async_trait]
@@ -22,44 +25,6 @@ pub trait Lookup: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The name does not exist or the resolver failed.
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
-}
-
-/// How many lookups may hold a thread at once: half of tokio's blocking threads, so that name servers that never answer
-/// cannot take them all from files and databases.
-const LOOKUPS_AT_ONCE: usize = 256;
-
-/// The machine's own resolver (`getaddrinfo`: hosts file, resolv.conf, search domains).
-#[derive(Debug)]
-pub struct SystemLookup {
-    slots: Arc<Semaphore>,
-}
-
-impl Default for SystemLookup {
-    fn default() -> Self {
-        Self {
-            slots: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
-        }
-    }
-}
-
-#[async_trait]
-impl Lookup for SystemLookup {
-    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
-        let host = host.to_owned();
-        tokio::task::spawn_blocking(move || {
-            // The slot goes with the thread: a caller that gives up does not end a blocked getaddrinfo.
-            let _slot = slot;
-            (host.as_str(), 0)
-                .to_socket_addrs()
-                .map(|found| found.map(|socket| socket.ip()).collect())
-        })
-        .await
-        .map_err(io::Error::other)?
-    }
 }
 
 /// Why a name led to no connection. No variant's text holds the name.
@@ -271,11 +236,5 @@ mod tests {
             Err(ResolveError::Timeout)
         ));
         assert!(started.elapsed() < Duration::from_secs(3));
-    }
-
-    #[tokio::test]
-    async fn the_machines_resolver_knows_localhost() {
-        let found = SystemLookup::default().lookup("localhost").await.unwrap();
-        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
     }
 }

@@ -43,6 +43,11 @@ pub enum TargetRefusal {
     /// Port 0.
     #[error("the URL's port must not be 0")]
     Port,
+    /// A host name that no resolver can look up: an empty label, one of over 63 characters, or over 253 in all.
+    #[error(
+        "the URL's host is not a host name: a label is empty or longer than 63 characters, or the name is longer than 253"
+    )]
+    HostName,
     /// A name of this machine, such as `localhost`.
     #[error("the URL names this machine")]
     LocalName,
@@ -76,10 +81,18 @@ impl CallbackUrl {
         self.0.port_or_known_default().unwrap_or_default()
     }
 
-    /// `host:port`, the receiver that limits and breakers count by. Safe to log.
+    /// `host:port`. Safe to log.
     #[must_use]
-    pub fn receiver(&self) -> String {
+    pub fn authority(&self) -> String {
         format!("{}:{}", self.host().trim_end_matches('.'), self.port())
+    }
+
+    /// This URL as limits and circuits count it: `<scheme>://<host>:<port>#<digits>`, where the digits stand for the whole
+    /// URL by its keyed hash. Safe to log.
+    #[must_use]
+    pub fn receiver(&self, hash: &[u8]) -> String {
+        let digits = hex::encode(hash.get(..8).unwrap_or(hash));
+        format!("{}://{}#{digits}", self.0.scheme(), self.authority())
     }
 
     pub(super) const fn url(&self) -> &Url {
@@ -103,7 +116,7 @@ impl fmt::Display for CallbackUrl {
             f,
             "{}://{}{}{query}",
             self.0.scheme(),
-            self.receiver(),
+            self.authority(),
             self.0.path()
         )
     }
@@ -273,6 +286,10 @@ impl CallbackPolicy {
     /// The first rule that `text` breaks; an address or a local name only when no exemption covers it.
     pub fn check_url(&self, text: &str) -> Result<CallbackUrl, TargetRefusal> {
         let url: CallbackUrl = text.parse()?;
+        // Not a rule for URLs that were accepted before: they go on to be tried, and shown.
+        if url.literal().is_none() && !is_host_name(url.host()) {
+            return Err(TargetRefusal::HostName);
+        }
         self.check_target(&url)?;
         Ok(url)
     }
@@ -335,6 +352,12 @@ impl CallbackPolicy {
 /// Whether an exemption that is limited to `only` covers `port`.
 fn covers(only: Option<u16>, port: Option<u16>) -> bool {
     only.is_none() || only == port
+}
+
+/// Whether DNS could hold `host` (RFC 1035, 2.3.4). The dot of a fully qualified name may stand at its end.
+fn is_host_name(host: &str) -> bool {
+    let name = canonical_name(host);
+    name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()))
 }
 
 /// `host` without the dot of a fully qualified name.

@@ -9,32 +9,32 @@
 //! ```
 //!
 //! # Who gets a turn
-//! An attempt takes a turn for as long as it may still be answered promptly; after [`ReceiverLimits::patience`] it counts
+//! An attempt takes a turn for as long as it may still be answered promptly; after [`super::options::ReceiverLimits::patience`] it counts
 //! as stalled, which takes memory but no turn. Of the turns, retries get half at the most, and so do receivers that are
 //! not known to answer promptly. So neither a backlog nor any number of silent receivers stands before a new callback to
-//! a receiver that answers. Stalled attempts are bounded too: when there are too many, only prompt receivers are tried.
+//! a receiver that answers. Stalled attempts are bounded too, in all and for each endpoint: when there are too many, only prompt
+//! receivers are tried. What an operator replays goes out whatever a circuit says, and closes it when it arrives.
 //!
 //! # At least once
 //! A delivery is leased for the attempt's longest time and a margin, and an attempt that begins too late for its lease is
 //! not made. So the same delivery is under way twice only if the clocks of two instances differ by more than the margin.
 
-use super::attempt::{Sender, Sent};
+use super::attempt::Sender;
 use super::client::CallbackClient;
-use super::receivers::{ReceiverLimits, Receivers};
+pub use super::options::WorkerOptions;
 use super::schedule::Schedule;
+use super::turns::Turns;
 use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::store::StoreError;
-use crate::store::callbacks::{AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, Lane};
+use crate::store::callbacks::{AttemptRecord, CallbackStore, ClaimRequest, Lane};
 use crate::task_states::{self, TaskFailure};
 use crate::telemetry;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::gauge;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -45,43 +45,14 @@ const RECORDING: &str = "recording";
 const PACE: Duration = Duration::from_millis(5);
 /// How soon to look again when turns were short.
 const SHORT_OF_TURNS: Duration = Duration::from_millis(100);
+/// The most replayed deliveries that one round sends past open circuits.
+const PROBES: usize = 16;
+/// Open circuits that nobody has probed for so long are forgotten: nothing is due there any more.
+const CIRCUITS_KEPT: TimeDelta = TimeDelta::hours(1);
 /// The most outcomes that one transaction records.
 const RECORD_BATCH: usize = 500;
 /// Pauses after a failure of the store: doubling between these.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// Bounds of the worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerOptions {
-    /// Turns: attempts at once that may still be answered promptly.
-    pub concurrency: usize,
-    /// Stalled attempts beyond which only prompt receivers are tried.
-    pub stalled: usize,
-    /// Limits for each receiver.
-    pub receivers: ReceiverLimits,
-    /// How often to look for what other instances created or left behind.
-    pub poll: Duration,
-    /// What a lease is longer than the longest attempt.
-    pub lease_margin: Duration,
-    /// How long attempts under way may take at shutdown.
-    pub grace: Duration,
-    /// How often the gauges are measured.
-    pub gauges: Duration,
-}
-
-impl Default for WorkerOptions {
-    fn default() -> Self {
-        Self {
-            concurrency: 256,
-            stalled: 1_024,
-            receivers: ReceiverLimits::default(),
-            poll: Duration::from_secs(1),
-            lease_margin: Duration::from_secs(15),
-            grace: Duration::from_secs(30),
-            gauges: Duration::from_secs(15),
-        }
-    }
-}
 
 /// What the worker is made of.
 #[derive(Clone)]
@@ -210,6 +181,30 @@ impl CallbackWorker {
         while let Some(ended) = turns.attempts.join_next_with_id().await {
             turns.settle(ended, self.sender.clock.now());
         }
+        if let Err(error) = self.share_circuits(&mut turns).await {
+            // Whoever comes next finds out for itself.
+            tracing::debug!(
+                error = telemetry::chain(&error),
+                "circuits were not shared at shutdown"
+            );
+        }
+        Ok(())
+    }
+
+    /// Tells other instances of circuits, and hears of theirs.
+    async fn share_circuits(&self, turns: &mut Turns) -> Result<(), StoreError> {
+        let receivers = &mut turns.receivers;
+        if !receivers.changes().is_empty() {
+            self.store.change_circuits(receivers.changes()).await?;
+            receivers.told();
+        }
+        if turns
+            .heard
+            .is_none_or(|heard| heard.elapsed() >= self.options.poll)
+        {
+            receivers.adopt(&self.store.circuits().await?);
+            turns.heard = Some(Instant::now());
+        }
         Ok(())
     }
 
@@ -219,8 +214,12 @@ impl CallbackWorker {
         turns: &mut Turns,
         results: &mpsc::Sender<AttemptRecord>,
     ) -> Result<Duration, StoreError> {
+        self.share_circuits(turns).await?;
         let due = self.store.next_due().await?;
         let mut pause = self.options.poll;
+        if due.probe.is_some_and(|at| at <= self.sender.clock.now()) {
+            pause = pause.min(self.probe(turns, results).await?);
+        }
         for lane in Lane::ALL {
             let now = self.sender.clock.now();
             match due.of(lane) {
@@ -238,6 +237,46 @@ impl CallbackWorker {
         Ok(pause)
     }
 
+    /// Claims and starts what was replayed, whosoever it goes to.
+    async fn probe(
+        &self,
+        turns: &mut Turns,
+        results: &mpsc::Sender<AttemptRecord>,
+    ) -> Result<Duration, StoreError> {
+        let room = (self.options.concurrency + self.options.stalled).saturating_sub(turns.under_way());
+        let limit = room.min(PROBES);
+        if limit == 0 {
+            return Ok(SHORT_OF_TURNS);
+        }
+        let (now, lease_until) = self.lease();
+        let lane = Lane::Retry;
+        let request = ClaimRequest {
+            lane,
+            now,
+            lease_until,
+            token: self.sender.clock.new_id(),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            rooms: &[],
+            others: 1,
+            endpoints: &[],
+            per_endpoint: 1,
+            after: "",
+        };
+        let claimed = self.store.claim_probes(&request).await?;
+        let full = claimed.len() >= limit;
+        for delivery in claimed {
+            turns.start(&self.sender, delivery, lease_until, lane, false, results.clone());
+        }
+        Ok(if full { Duration::ZERO } else { self.options.poll })
+    }
+
+    /// The time now, and when a lease ends that begins now.
+    fn lease(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        let now = self.sender.clock.now();
+        let lease = self.sender.client.exchange_timeout() + self.options.lease_margin;
+        (now, now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX))
+    }
+
     /// Claims and starts attempts of one lane, to prompt receivers or to the others.
     async fn claim(
         &self,
@@ -246,11 +285,15 @@ impl CallbackWorker {
         prompt: bool,
         results: &mpsc::Sender<AttemptRecord>,
     ) -> Result<Duration, StoreError> {
-        let now = self.sender.clock.now();
-        let rooms = if prompt {
-            turns.receivers.prompt_rooms(now)
+        let (now, lease_until) = self.lease();
+        let (rooms, endpoints) = if prompt {
+            (turns.receivers.prompt_rooms(now), Vec::new())
         } else {
-            turns.receivers.other_rooms(now)
+            let busy = turns.busy();
+            (
+                turns.receivers.other_rooms(now, &busy),
+                turns.receivers.endpoint_rooms(now, lane, &busy),
+            )
         };
         if prompt && rooms.is_empty() {
             return Ok(self.options.poll);
@@ -261,8 +304,6 @@ impl CallbackWorker {
         }
         let after = turns.after.entry((lane, prompt)).or_default();
         let began_after = std::mem::take(after);
-        let lease = self.sender.client.exchange_timeout() + self.options.lease_margin;
-        let lease_until = now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX);
         let request = ClaimRequest {
             lane,
             now,
@@ -275,13 +316,15 @@ impl CallbackWorker {
                 rooms
             },
             others: u32::from(!prompt),
+            endpoints: &endpoints,
+            per_endpoint: turns.receivers.per_endpoint(lane),
             after: if prompt { "" } else { &began_after },
         };
         let claimed = self.store.claim(&request).await?;
         let full = claimed.len() >= limit;
         if full && let Some(last) = claimed.last() {
             // The next claim goes on where this one had to stop, so that the first in the alphabet are not the only ones.
-            last.host.clone_into(after);
+            last.receiver.clone_into(after);
         }
         // A walk that began in the middle has not seen the receivers before it.
         let again = full || !(prompt || began_after.is_empty());
@@ -323,6 +366,8 @@ impl CallbackWorker {
                 gauge!(telemetry::CALLBACK_DELIVERIES, "state" => "due").set(stats.due as f64);
                 gauge!(telemetry::CALLBACK_DELIVERIES, "state" => "dead").set(stats.dead as f64);
                 gauge!(telemetry::CALLBACK_OLDEST_DUE_SECONDS).set(waiting.unwrap_or_default().as_secs_f64());
+                // Whatever it fails for shows in the claims as well.
+                drop(self.store.forget_circuits(now - CIRCUITS_KEPT).await);
             }
             tokio::select! {
                 () = cancel.cancelled() => {}
@@ -336,122 +381,7 @@ impl CallbackWorker {
 /// The receivers in alphabetical order, beginning with the first that follows `after`.
 fn rotated(mut rooms: Vec<(String, u32)>, after: &str) -> Vec<(String, u32)> {
     rooms.sort_unstable();
-    let split = rooms.partition_point(|(host, _)| host.as_str() <= after);
+    let split = rooms.partition_point(|(receiver, _)| receiver.as_str() <= after);
     rooms.rotate_left(split);
     rooms
-}
-
-/// An attempt under way.
-#[derive(Debug)]
-struct Flight {
-    host: String,
-    began: Instant,
-    lane: Lane,
-    prompt: bool,
-}
-
-/// The attempts under way, and who gets the next turns.
-#[derive(Debug)]
-struct Turns {
-    options: WorkerOptions,
-    receivers: Receivers,
-    attempts: JoinSet<Option<Option<Duration>>>,
-    flights: HashMap<Id, Flight>,
-    /// Where the next claim of a lane goes on: the receiver that the last one had to stop at.
-    after: HashMap<(Lane, bool), String>,
-}
-
-impl Turns {
-    fn new(options: WorkerOptions) -> Self {
-        Self {
-            receivers: Receivers::new(options.receivers.clone()),
-            options,
-            attempts: JoinSet::new(),
-            flights: HashMap::new(),
-            after: HashMap::new(),
-        }
-    }
-
-    /// How many attempts of a lane may begin now, to prompt receivers or to the others.
-    fn free(&self, lane: Lane, prompt: bool) -> usize {
-        let half = (self.options.concurrency / 2).max(1);
-        let (mut all, mut of_lane, mut of_kind) = (0_usize, 0_usize, 0_usize);
-        for flight in self.flights.values() {
-            if flight.began.elapsed() < self.options.receivers.patience {
-                all += 1;
-                of_lane += usize::from(flight.lane == lane);
-                of_kind += usize::from(flight.prompt == prompt);
-            }
-        }
-        let stalled = self.flights.len() - all;
-        let mut free = self.options.concurrency.saturating_sub(all);
-        free = free.min((self.options.concurrency + self.options.stalled).saturating_sub(self.flights.len()));
-        free = match lane {
-            Lane::First => free,
-            Lane::Retry => free.min(half.saturating_sub(of_lane)),
-        };
-        if prompt {
-            free
-        } else if stalled >= self.options.stalled {
-            0
-        } else {
-            free.min(half.saturating_sub(of_kind))
-        }
-    }
-
-    fn start(
-        &mut self,
-        sender: &Arc<Sender>,
-        delivery: ClaimedDelivery,
-        lease_until: DateTime<Utc>,
-        lane: Lane,
-        prompt: bool,
-        results: mpsc::Sender<AttemptRecord>,
-    ) {
-        self.receivers.started(&delivery.host);
-        let flight = Flight {
-            host: delivery.host.clone(),
-            began: Instant::now(),
-            lane,
-            prompt,
-        };
-        let sender = Arc::clone(sender);
-        let task = self.attempts.spawn(async move {
-            let (record, answered) = match sender.send(&delivery, lease_until).await {
-                Sent::Made { record, answered } => (record, Some(answered)),
-                Sent::Unsendable(record) => (record, None),
-                Sent::TooLate => return None,
-            };
-            // The recorder ends only with the worker.
-            let _ = results.send(*record).await;
-            answered
-        });
-        self.flights.insert(task.id(), flight);
-    }
-
-    /// Takes note of an attempt that has ended.
-    fn settle(&mut self, ended: Result<(Id, Option<Option<Duration>>), JoinError>, now: DateTime<Utc>) {
-        let (id, answered) = match ended {
-            Ok((id, answered)) => (id, answered),
-            Err(error) => {
-                tracing::error!(%error, "a callback attempt panicked; it is made again when its lease ends");
-                (error.id(), None)
-            }
-        };
-        let Some(flight) = self.flights.remove(&id) else {
-            return;
-        };
-        let Some(answered) = answered else {
-            self.receivers.released(&flight.host);
-            return;
-        };
-        if let Some(pause) = self.receivers.finished(&flight.host, answered, now) {
-            tracing::warn!(
-                callback.receiver = flight.host,
-                "{} does not answer: no callbacks to it for {} s",
-                flight.host,
-                pause.as_secs(),
-            );
-        }
-    }
 }

@@ -3,8 +3,8 @@
 pub mod feed;
 
 use super::caller::{Head, SharedApi};
+use super::cursor::{of_this_ledger, read_numbered};
 use super::error::ApiError;
-use super::page::{of_this_ledger, read_numbered};
 use super::rights::Right;
 use crate::bus::cloud_event::Source;
 use crate::ledger::LedgerError;

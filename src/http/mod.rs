@@ -12,6 +12,7 @@ pub mod body;
 pub mod callbacks;
 pub mod caller;
 pub mod conditions;
+pub mod cursor;
 pub mod envelope;
 pub mod error;
 pub mod events;

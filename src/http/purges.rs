@@ -3,15 +3,15 @@
 use super::attempts::Trail;
 use super::body::{EmptyBody, Text};
 use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
+use super::cursor::CursorCodec;
 use super::error::ApiError;
 use super::ocore::{entity_tag, timestamp};
-use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer, numbered, of_this_ledger, read_numbered};
+use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use super::refusal::refused;
 use super::rights::Right;
 use super::sharing::{Sharer, in_the_way};
 use crate::cleanup::purges::{PurgeFilter, Retried, RetryError};
 use crate::ledger::LedgerError;
-use crate::numbering::Numbering;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
 use archive_ledger_domain::{Action, State};
 use axum::Json;
@@ -183,8 +183,11 @@ const FILTERS: [(&str, PurgeFilter); 3] = [
     ("all", PurgeFilter::All),
 ];
 
+/// What its cursors are given out for.
+const CURSORS: &str = "purges";
+
 /// Which purges, after which position, how many.
-fn query(text: Option<&str>, numbering: &Numbering) -> Result<(PurgeFilter, u64, u32), ApiError> {
+fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64, u32), ApiError> {
     let (mut state, mut limit, mut cursor) = (None, None, None);
     for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
         let (key, slot) = match &*name {
@@ -210,13 +213,7 @@ fn query(text: Option<&str>, numbering: &Numbering) -> Result<(PurgeFilter, u64,
     };
     let after = match cursor {
         None => 0,
-        Some(text) => {
-            let read = read_numbered(&text);
-            let (ledger, position) =
-                read.ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
-            of_this_ledger(numbering, "cursor", ledger, Some(position))?;
-            position
-        }
+        Some(text) => cursors.open_place(CURSORS, &text, |position| Some(*position))?,
     };
     let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
         0 => DEFAULT_LIMIT,
@@ -251,8 +248,7 @@ pub async fn list(
     request: Request,
 ) -> Result<Json<Page>, ApiError> {
     api.admit(Head::of(&request), Right::ArchivedRead).await?;
-    let numbering = api.cursors.numbering();
-    let (filter, after, limit) = query(request.uri().query(), numbering)?;
+    let (filter, after, limit) = query(request.uri().query(), &api.cursors)?;
     let mut purges = api
         .purges
         .list(filter, after, limit + 1)
@@ -264,7 +260,7 @@ pub async fn list(
     let next_cursor = purges
         .last()
         .filter(|_| has_more)
-        .map(|purge| numbered(numbering.current(), purge.position));
+        .map(|purge| api.cursors.seal_place(CURSORS, purge.position));
     let now = api.ledger.clock().now();
     let mut items = Vec::with_capacity(purges.len());
     for purge in purges {
@@ -429,17 +425,17 @@ pub async fn force(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numbering::Numbering;
 
     #[test]
     fn the_query_has_defaults_and_refuses_what_it_does_not_know() {
-        assert_eq!(
-            query(None, &Numbering::default()).unwrap(),
-            (PurgeFilter::All, 0, 20)
-        );
+        let cursors = CursorCodec::new(b"a secret", Numbering::default());
+        assert_eq!(query(None, &cursors).unwrap(), (PurgeFilter::All, 0, 20));
+        let cursor = cursors.seal_place(CURSORS, 41);
         assert_eq!(
             query(
-                Some("state=failed&limit=7&cursor=1-41&else=x"),
-                &Numbering::default()
+                Some(&format!("state=failed&limit=7&cursor={cursor}&else=x")),
+                &cursors
             )
             .unwrap(),
             (PurgeFilter::Failed, 41, 7)
@@ -452,10 +448,10 @@ mod tests {
             "cursor=-1",
             "cursor=x",
             "cursor=41",
-            "cursor=2-41",
+            "cursor=1-41",
             "limit=1&limit=2",
         ] {
-            assert!(query(Some(wrong), &Numbering::default()).is_err(), "{wrong}");
+            assert!(query(Some(wrong), &cursors).is_err(), "{wrong}");
         }
     }
 }

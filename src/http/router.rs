@@ -81,10 +81,16 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             post(onedata::delete::handler),
         );
     let deliveries = Router::new()
-        .route("/api/admin/callbacks", get(callbacks::list))
-        .route("/api/admin/callbacks/replay", post(callbacks::replay_matching))
-        .route("/api/admin/callbacks/{id}", get(callbacks::get))
-        .route("/api/admin/callbacks/{id}/replay", post(callbacks::replay));
+        .route("/api/admin/callbacks", get(callbacks::list::handler))
+        .route(
+            "/api/admin/callbacks/replay",
+            post(callbacks::replay_matching::handler),
+        )
+        .route("/api/admin/callbacks/{id}", get(callbacks::get::handler))
+        .route(
+            "/api/admin/callbacks/{id}/replay",
+            post(callbacks::replay::handler),
+        );
     let operation = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

@@ -252,12 +252,14 @@ impl Ledger {
         let Some(url) = url else { return Ok(None) };
         let url = self.callbacks.check_url(url).map_err(LedgerError::Callback)?;
         let stream_id = key.stream_id();
+        let url_hash = self.keyring.keyed_hash("callback-url", url.expose().as_bytes());
         Ok(Some(NewTarget {
-            url_hash: self.keyring.keyed_hash("callback-url", url.expose().as_bytes()),
+            receiver: url.receiver(&url_hash),
+            url_hash,
             url_sealed: self
                 .keyring
                 .seal_for_service(&callback_context(&stream_id), url.expose().as_bytes())?,
-            host: url.receiver(),
+            host: url.authority(),
             registered,
         }))
     }

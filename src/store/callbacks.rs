@@ -10,8 +10,10 @@
 //! due or dead, of a purge that failed ──the entity is purged, the same target is told──▶ superseded
 //! ```
 
+mod circuits;
 mod plan;
 
+pub use circuits::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore, endpoint_of};
 pub(super) use plan::{TargetRow, plan, streams};
 
 use super::{Position, StoreError};
@@ -118,6 +120,8 @@ pub struct NextDue {
     pub first: Option<DateTime<Utc>>,
     /// Of the others.
     pub retry: Option<DateTime<Utc>>,
+    /// Of those that an operator replayed and nobody has attempted since, which are among the others too.
+    pub probe: Option<DateTime<Utc>>,
 }
 
 impl NextDue {
@@ -149,6 +153,10 @@ pub struct ClaimRequest<'a> {
     /// At most so many of every receiver that `rooms` does not name. When 0, only the named ones are looked at, in the
     /// order given.
     pub others: u32,
+    /// When `others` is not 0, at most so many of all receivers at each of these endpoints; 0 leaves one out.
+    pub endpoints: &'a [(String, u32)],
+    /// The same for every endpoint that `endpoints` does not name.
+    pub per_endpoint: u32,
     /// When `others` is not 0, only receivers that follow this one, in byte order.
     pub after: &'a str,
 }
@@ -166,7 +174,9 @@ pub struct ClaimedDelivery {
     pub step: u32,
     /// The entity.
     pub key: EntityKey,
-    /// The receiver, `host:port`.
+    /// The receiver: one URL, behind its endpoint.
+    pub receiver: String,
+    /// Its `host:port`.
     pub host: String,
     /// The URL, sealed for the service and bound to the entity.
     pub url_sealed: Vec<u8>,
@@ -280,7 +290,9 @@ pub struct DeliveryRow {
     pub position: Position,
     /// The entity.
     pub key: EntityKey,
-    /// The receiver, `host:port`.
+    /// The receiver: one URL, behind its endpoint.
+    pub receiver: String,
+    /// Its `host:port`.
     pub host: String,
     /// The URL, sealed for the service and bound to the entity.
     pub url_sealed: Vec<u8>,
@@ -431,12 +443,12 @@ pub trait CallbackLog: Send + Sync {
     async fn delivery(&self, delivery_id: Uuid)
     -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError>;
 
-    /// Makes a delivery due at `now`, whatever its state, unless an attempt is under way. Its id stays, its schedule begins
-    /// anew.
+    /// Makes a delivery due at `now`, whatever its state, unless an attempt is under way, and a probe: see
+    /// [`CallbackStore::claim_probes`]. Its id stays, its schedule begins anew.
     async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError>;
 
     /// Does the same to the next deliveries, newest first, that match and are not `due`; `limit` at the most, all after
-    /// `after`.
+    /// `after`. One of each receiver becomes a probe.
     async fn replay_matching(
         &self,
         filter: &DeliveryFilter,
@@ -448,7 +460,7 @@ pub trait CallbackLog: Send + Sync {
 
 /// What callbacks are owed, and what became of them.
 #[async_trait]
-pub trait CallbackStore: CallbackLog {
+pub trait CallbackStore: CallbackLog + CircuitStore {
     /// Creates the deliveries that follow from outcomes, in one transaction: one for each target that a purge request of the
     /// entity named, or, when none did, for each that came with its registration. Telling an outcome twice changes
     /// nothing. Returns how many were created; ids and times come from `clock`.
@@ -475,6 +487,10 @@ pub trait CallbackStore: CallbackLog {
     /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `rooms`, else in byte
     /// order from `after` on.
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError>;
+
+    /// Claims probes that are due, the one that waits longest first, whosoever they go to: of the request, its receivers and
+    /// endpoints do not count.
+    async fn claim_probes(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError>;
 
     /// Records attempts. A delivery changes only while the record's lease is its lease; the log entry is completed in
     /// any case. Returns how many deliveries changed.

@@ -142,8 +142,10 @@ pub struct CallbackTarget {
     pub url_hash: Hash,
     /// The URL, sealed under the service's own key (the entity's is gone when it is needed).
     pub url_sealed: Vec<u8>,
-    /// The URL's host and port, for filters and isolation.
+    /// The URL's host and port, for filters.
     pub host: String,
+    /// The URL as limits and circuits count it, behind its endpoint.
+    pub receiver: String,
     /// The data set that the callback names.
     pub dataset_id: Option<String>,
     /// Whether it came with the registration: it is called only when no purge request named one.

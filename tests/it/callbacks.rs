@@ -1,5 +1,7 @@
 //! Callbacks: what is owed to whom, delivered at least once, isolated receivers, replay. Every scenario on both stores.
 
+mod circuits;
+mod claims;
 mod deliveries;
 mod rig;
 mod service;

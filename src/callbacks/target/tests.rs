@@ -1,6 +1,8 @@
 use super::*;
 use std::net::Ipv4Addr;
 
+mod host_names;
+
 /// One or more addresses of every refused IPv4 range, edges included.
 const FORBIDDEN_V4: [&str; 40] = [
     "0.0.0.0",
@@ -379,7 +381,11 @@ fn neither_debug_nor_display_shows_the_query() {
         .unwrap();
     assert_eq!(url.to_string(), "https://h.example:444/p?…");
     assert_eq!(format!("{url:?}"), "CallbackUrl(https://h.example:444/p?…)");
-    assert_eq!(url.receiver(), "h.example:444");
+    assert_eq!(url.authority(), "h.example:444");
+    assert_eq!(
+        url.receiver(&[0xab; 32]),
+        "https://h.example:444#abababababababab"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Where a walk through the audit goes on: bound to its filters, its order and its snapshot.
 
+use crate::http::cursor::{CursorCodec, of_this_ledger};
 use crate::http::error::ApiError;
-use crate::http::page::{CursorCodec, of_this_ledger};
 use crate::merkle::sha256;
 use crate::numbering::Numbering;
 use crate::store::audit::{AuditFilter, AuditPlace, AuditSnapshot, Order};

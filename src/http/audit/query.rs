@@ -1,12 +1,13 @@
 //! What a request asks of the audit. An unknown parameter is an error: a misspelt filter would give everything.
 
 use crate::http::caller::entity_type;
+use crate::http::cursor::is_storable;
 use crate::http::error::ApiError;
 use crate::http::page::integer;
 use crate::store::Position;
 use crate::store::audit::{AuditAction, AuditFilter, Order, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType};
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -208,7 +209,7 @@ fn read_time(key: &'static str, value: &str) -> Result<(DateTime<Utc>, bool), Ap
             let between = time.timestamp_subsec_nanos() % 1_000 != 0;
             Some((DateTime::from_timestamp_micros(time.timestamp_micros())?, between))
         })
-        .filter(|(time, _)| (1..=9999).contains(&time.year()))
+        .filter(|(time, _)| is_storable(*time))
         .ok_or_else(|| ApiError::bad_data(key, "must be a time as in RFC 3339"))
 }
 

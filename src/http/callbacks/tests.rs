@@ -1,26 +1,31 @@
+use super::list::query;
+use super::replay_matching::bulk;
 use super::*;
+use crate::http::body::Fields;
+use crate::numbering::Numbering;
 use serde_json::json;
 
 const ID: &str = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
 
+fn cursors() -> CursorCodec {
+    CursorCodec::new(b"a secret", Numbering::default())
+}
+
 fn bulk_of(body: serde_json::Value) -> Result<(DeliveryFilter, Option<DeliveryCursor>, bool), ApiError> {
-    bulk(
-        Fields::new(body.as_object().unwrap().clone()),
-        &Numbering::default(),
-    )
+    bulk(Fields::new(body.as_object().unwrap().clone()), &cursors())
 }
 
 #[test]
 fn the_query_names_filters_and_refuses_what_is_none() {
     assert_eq!(
-        query(None, &Numbering::default()).unwrap(),
+        query(None, &cursors()).unwrap(),
         (DeliveryFilter::default(), None, 20)
     );
     let text = format!(
         "state=dead&host=a.example:443&entity_type=backups&entity_id={ID}&from=2026-01-01T00:00:00Z\
          &until=2026-01-02T00:00:00%2B01:00&limit=7&else=x"
     );
-    let (filter, after, limit) = query(Some(&text), &Numbering::default()).unwrap();
+    let (filter, after, limit) = query(Some(&text), &cursors()).unwrap();
     assert_eq!((after, limit), (None, 7));
     assert_eq!(filter.state, Some(DeliveryState::Dead));
     assert_eq!(filter.host.as_deref(), Some("a.example:443"));
@@ -41,9 +46,10 @@ fn the_query_names_filters_and_refuses_what_is_none() {
         "cursor=x",
         "cursor=1.x",
         "cursor=9999999999999999999.497f6eca627649939bfeb53cbbbba6f0",
+        "cursor=1.1750762637248123.497f6eca627649939bfeb53cbbbba6f0",
         "state=due&state=due",
     ] {
-        assert!(query(Some(wrong), &Numbering::default()).is_err(), "{wrong}");
+        assert!(query(Some(wrong), &cursors()).is_err(), "{wrong}");
     }
 }
 
@@ -54,11 +60,7 @@ fn a_cursor_comes_back_as_it_was_given_out() {
         Uuid::try_parse(ID).unwrap(),
     );
     assert_eq!(
-        read_cursor(
-            &Numbering::default(),
-            Some(&write_cursor(&Numbering::default(), cursor))
-        )
-        .unwrap(),
+        read_cursor(&cursors(), Some(&write_cursor(&cursors(), cursor))).unwrap(),
         Some(cursor)
     );
 }

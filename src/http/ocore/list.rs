@@ -2,8 +2,9 @@
 
 use super::Item;
 use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
+use crate::http::cursor::ListCursor;
 use crate::http::error::ApiError;
-use crate::http::page::{ListCursor, PageQuery, Start};
+use crate::http::page::{PageQuery, Start};
 use crate::http::rights::Right;
 use crate::store::ListPage;
 use axum::Json;

@@ -15,6 +15,7 @@ pub(in crate::store) struct TargetRow {
     pub(in crate::store) target_id: Uuid,
     pub(in crate::store) aggregate_id: String,
     pub(in crate::store) host: String,
+    pub(in crate::store) receiver: String,
     pub(in crate::store) url_sealed: Vec<u8>,
     pub(in crate::store) dataset_id: Option<String>,
     pub(in crate::store) registered: bool,

@@ -104,7 +104,7 @@ impl CallbackLog for PostgresStore {
         let replayed = sqlx::query(
             "UPDATE callback_deliveries
              SET state = 'due', retry = true, gone = false, attempts_before = attempts, first_due_at = $2,
-                 next_attempt_at = $2, lease_token = NULL, finished_at = NULL
+                 next_attempt_at = $2, lease_token = NULL, finished_at = NULL, probe = true
              WHERE delivery_id = $1 AND (lease_token IS NULL OR next_attempt_at <= $2)",
         )
         .bind(delivery_id)
@@ -135,14 +135,16 @@ impl CallbackLog for PostgresStore {
         let sql = concat!(
             "WITH picked AS (",
             list_sql!(
-                "SELECT delivery_id",
+                "SELECT delivery_id, receiver",
                 "AND state <> 'due' AND ($6::timestamptz IS NULL OR (created_at, delivery_id) < ($6, $7::uuid))
                  ORDER BY created_at DESC, delivery_id DESC LIMIT $8 FOR UPDATE"
             ),
-            ")
+            "),
+             probes AS (SELECT DISTINCT ON (receiver) delivery_id FROM picked ORDER BY receiver, delivery_id)
              UPDATE callback_deliveries d
              SET state = 'due', retry = true, gone = false, attempts_before = attempts, first_due_at = $9,
-                 next_attempt_at = $9, lease_token = NULL, finished_at = NULL
+                 next_attempt_at = $9, lease_token = NULL, finished_at = NULL,
+                 probe = d.delivery_id IN (SELECT delivery_id FROM probes)
              FROM picked WHERE d.delivery_id = picked.delivery_id
              RETURNING d.created_at, d.delivery_id"
         );
@@ -187,6 +189,7 @@ fn delivery_row(operation: &'static str, row: &PgRow) -> Result<DeliveryRow, Sto
         event_id: row.read(operation, "event_id")?,
         position: non_negative(operation, row.read(operation, "position")?)?,
         key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        receiver: row.read(operation, "receiver")?,
         host: row.read(operation, "host")?,
         url_sealed: row.read(operation, "url_sealed")?,
         dataset_id: row.read(operation, "dataset_id")?,

@@ -14,6 +14,7 @@ use crate::store::columns::Columns as _;
 use crate::store::postgres::session::Session;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -29,7 +30,8 @@ impl CallbackStore for PostgresStore {
         let failed = StoreError::database;
         let mut tx = self.deliveries.begin().await.map_err(failed(operation))?;
         let rows = sqlx::query(
-            "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
+            "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at,
+                    coalesce(receiver, host || '#' || left(encode(url_hash, 'hex'), 16)) AS receiver
              FROM callback_targets WHERE aggregate_id = ANY ($1)
              ORDER BY aggregate_id, target_id
              -- Of two consumers that tell of one entity, the second sees what the first created.
@@ -46,6 +48,7 @@ impl CallbackStore for PostgresStore {
                     target_id: row.read(operation, "target_id")?,
                     aggregate_id: row.read(operation, "aggregate_id")?,
                     host: row.read(operation, "host")?,
+                    receiver: row.read(operation, "receiver")?,
                     url_sealed: row.read(operation, "url_sealed")?,
                     dataset_id: row.read(operation, "dataset_id")?,
                     registered: row.read(operation, "registered")?,
@@ -63,6 +66,7 @@ impl CallbackStore for PostgresStore {
         let errors: Vec<Option<&str>> = planned.iter().map(|new| new.outcome.error.as_deref()).collect();
         let finals: Vec<bool> = planned.iter().map(|new| new.outcome.over).collect();
         let targets: Vec<Uuid> = planned.iter().map(|new| new.target.target_id).collect();
+        let receivers: Vec<&str> = planned.iter().map(|new| new.target.receiver.as_str()).collect();
         let told = streams(outcomes);
         // A failure may have been told before, or is told here: the look at those before is part of the statement, and sees
         // what stood when it began.
@@ -70,11 +74,12 @@ impl CallbackStore for PostgresStore {
             "WITH inserted AS (
                  INSERT INTO callback_deliveries
                      (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error, state,
-                      retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final)
+                      retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final,
+                      receiver)
                  SELECT new.delivery_id, new.event_id, t.target_id, new.position, t.aggregate_id, t.host, t.url_sealed,
-                        t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6, new.is_final
-                 FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $7::boolean[])
-                      AS new (delivery_id, event_id, position, error, target_id, is_final)
+                        t.dataset_id, new.error, 'due', false, false, 0, 0, $6, $6, $6, new.is_final, new.receiver
+                 FROM UNNEST ($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $7::boolean[], $9::text[])
+                      AS new (delivery_id, event_id, position, error, target_id, is_final, receiver)
                  JOIN callback_targets t ON t.target_id = new.target_id
                  -- Two consumers that hear of the same events wait for each other in one order.
                  ORDER BY new.event_id, t.target_id
@@ -93,6 +98,7 @@ impl CallbackStore for PostgresStore {
         .bind(clock.now())
         .bind(&finals)
         .bind(&told)
+        .bind(receivers)
         .fetch_one(&mut *tx)
         .await
         .map_err(failed(operation))?;
@@ -106,7 +112,8 @@ impl CallbackStore for PostgresStore {
     async fn next_due(&self) -> Result<NextDue, StoreError> {
         let row = sqlx::query(
             "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND NOT retry) AS first,
-                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry) AS retry",
+                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry) AS retry,
+                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND probe) AS probe",
         )
         .fetch_one(&self.deliveries)
         .await
@@ -114,6 +121,7 @@ impl CallbackStore for PostgresStore {
         Ok(NextDue {
             first: row.read("look for due callbacks", "first")?,
             retry: row.read("look for due callbacks", "retry")?,
+            probe: row.read("look for due callbacks", "probe")?,
         })
     }
 
@@ -122,40 +130,63 @@ impl CallbackStore for PostgresStore {
         let rooms = request
             .rooms
             .iter()
-            .map(|(host, room)| (host.as_str(), i64::from(*room)));
+            .map(|(receiver, room)| (receiver.as_str(), i64::from(*room)));
         // Named receivers are visited as a list, or looked up on a walk to every receiver.
         let (named, lookup): ((Vec<&str>, Vec<i64>), BTreeMap<&str, i64>) = if request.others == 0 {
             (rooms.unzip(), BTreeMap::new())
         } else {
             (Default::default(), rooms.collect())
         };
-        // One statement, so one transaction and one round trip. The walk finds the next receiver by one step in the
-        // index (retry, host, next_attempt_at), and the limit ends it early: nothing is read of receivers not reached
-        // and of deliveries not taken. What another instance is just claiming is skipped, not waited for.
+        let endpoints: BTreeMap<&str, i64> = request
+            .endpoints
+            .iter()
+            .map(|(endpoint, room)| (endpoint.as_str(), i64::from(*room)))
+            .collect();
+        // One statement, so one transaction and one round trip. The walk finds the next receiver and its earliest delivery by one
+        // step in the index (retry, receiver, next_attempt_at), and the limit ends it early: nothing is read of receivers not
+        // reached and of deliveries not taken. Where an endpoint has no room left the next step goes to the endpoint after it:
+        // '$' follows '#', which parts endpoint and URL. What another instance is just claiming is skipped, not waited for.
         let rows = sqlx::query(
-            "WITH RECURSIVE walk (host, turn) AS (
-                 (SELECT host, 1::bigint FROM callback_deliveries
-                  WHERE state = 'due' AND retry = $3 AND host > $4 AND $5 > 0
-                  ORDER BY host LIMIT 1)
+            "WITH RECURSIVE walk (receiver, endpoint, room, room_left, turn) AS (
+                 (SELECT found.receiver, split_part(found.receiver, '#', 1),
+                         least(found.room, found.endpoint_room),
+                         found.endpoint_room - least(found.room, found.endpoint_room), 1::bigint
+                  FROM (SELECT d.receiver,
+                               CASE WHEN d.next_attempt_at <= $6 THEN coalesce(($10::jsonb ->> d.receiver)::bigint, $5)
+                                    ELSE 0 END AS room,
+                               coalesce(($11::jsonb ->> split_part(d.receiver, '#', 1))::bigint, $12) AS endpoint_room
+                        FROM callback_deliveries d
+                        WHERE d.state = 'due' AND d.retry = $3 AND d.receiver > $4 AND $5 > 0
+                        ORDER BY d.receiver, d.next_attempt_at LIMIT 1) found)
                  UNION ALL
-                 SELECT (SELECT d.host FROM callback_deliveries d
-                         WHERE d.state = 'due' AND d.retry = $3 AND d.host > walk.host
-                         ORDER BY d.host LIMIT 1), walk.turn + 1
-                 FROM walk WHERE walk.host IS NOT NULL
+                 SELECT found.receiver, found.endpoint, least(found.room, found.endpoint_room),
+                        found.endpoint_room - least(found.room, found.endpoint_room), walk.turn + 1
+                 FROM walk
+                 CROSS JOIN LATERAL (
+                     SELECT d.receiver, split_part(d.receiver, '#', 1) AS endpoint,
+                            CASE WHEN d.next_attempt_at <= $6 THEN coalesce(($10::jsonb ->> d.receiver)::bigint, $5)
+                                 ELSE 0 END AS room,
+                            CASE WHEN split_part(d.receiver, '#', 1) = walk.endpoint THEN walk.room_left
+                                 ELSE coalesce(($11::jsonb ->> split_part(d.receiver, '#', 1))::bigint, $12)
+                            END AS endpoint_room
+                     FROM callback_deliveries d
+                     WHERE d.state = 'due' AND d.retry = $3
+                       AND d.receiver > CASE WHEN walk.room_left > 0 THEN walk.receiver ELSE walk.endpoint || '$' END
+                     ORDER BY d.receiver, d.next_attempt_at LIMIT 1
+                 ) found
              ),
-             receivers (host, room, turn) AS (
-                 SELECT walk.host, coalesce(($10::jsonb ->> walk.host)::bigint, $5), walk.turn
-                 FROM walk WHERE walk.host IS NOT NULL
+             receivers (receiver, room, turn) AS (
+                 SELECT receiver, room, turn FROM walk WHERE room > 0
                  UNION ALL
-                 SELECT host, room, turn
-                 FROM UNNEST ($1::text[], $2::bigint[]) WITH ORDINALITY AS named (host, room, turn) WHERE room > 0
+                 SELECT receiver, room, turn
+                 FROM UNNEST ($1::text[], $2::bigint[]) WITH ORDINALITY AS named (receiver, room, turn) WHERE room > 0
              ),
              picked AS MATERIALIZED (
                  SELECT due.delivery_id, receivers.turn, due.next_attempt_at
                  FROM receivers
                  CROSS JOIN LATERAL (
                      SELECT d.delivery_id, d.next_attempt_at FROM callback_deliveries d
-                     WHERE d.state = 'due' AND d.retry = $3 AND d.host = receivers.host AND d.next_attempt_at <= $6
+                     WHERE d.state = 'due' AND d.retry = $3 AND d.receiver = receivers.receiver AND d.next_attempt_at <= $6
                      ORDER BY d.next_attempt_at
                      LIMIT receivers.room
                      FOR UPDATE SKIP LOCKED
@@ -164,9 +195,9 @@ impl CallbackStore for PostgresStore {
              ),
              claimed AS (
                  UPDATE callback_deliveries d
-                 SET retry = true, attempts = attempts + 1, lease_token = $8, next_attempt_at = $9
+                 SET retry = true, probe = false, attempts = attempts + 1, lease_token = $8, next_attempt_at = $9
                  FROM picked WHERE d.delivery_id = picked.delivery_id
-                 RETURNING d.delivery_id, d.attempts, d.attempts_before, d.aggregate_id, d.host, d.url_sealed,
+                 RETURNING d.delivery_id, d.attempts, d.attempts_before, d.aggregate_id, d.receiver, d.host, d.url_sealed,
                            d.dataset_id, d.error, d.first_due_at, picked.turn, picked.next_attempt_at AS due_at
              ),
              logged AS (
@@ -185,27 +216,44 @@ impl CallbackStore for PostgresStore {
         .bind(request.token)
         .bind(request.lease_until)
         .bind(Json(lookup))
+        .bind(Json(endpoints))
+        .bind(i64::from(request.per_endpoint))
         .fetch_all(&self.deliveries)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                let attempt = count(operation, row.read(operation, "attempts")?)?;
-                let before = count(operation, row.read(operation, "attempts_before")?)?;
-                Ok(ClaimedDelivery {
-                    delivery_id: row.read(operation, "delivery_id")?,
-                    token: request.token,
-                    attempt,
-                    step: attempt.saturating_sub(before),
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    host: row.read(operation, "host")?,
-                    url_sealed: row.read(operation, "url_sealed")?,
-                    dataset_id: row.read(operation, "dataset_id")?,
-                    error: row.read(operation, "error")?,
-                    first_due_at: row.read(operation, "first_due_at")?,
-                })
-            })
-            .collect()
+        rows.iter().map(|row| claimed(operation, request, row)).collect()
+    }
+
+    async fn claim_probes(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let operation = "claim replayed callback deliveries";
+        let rows = sqlx::query(
+            "WITH picked AS MATERIALIZED (
+                 SELECT delivery_id FROM callback_deliveries
+                 WHERE state = 'due' AND probe AND next_attempt_at <= $1
+                 ORDER BY next_attempt_at LIMIT $2
+                 FOR UPDATE SKIP LOCKED
+             ),
+             claimed AS (
+                 UPDATE callback_deliveries d
+                 SET retry = true, probe = false, attempts = attempts + 1, lease_token = $3, next_attempt_at = $4
+                 FROM picked WHERE d.delivery_id = picked.delivery_id
+                 RETURNING d.delivery_id, d.attempts, d.attempts_before, d.aggregate_id, d.receiver, d.host, d.url_sealed,
+                           d.dataset_id, d.error, d.first_due_at
+             ),
+             logged AS (
+                 INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
+                 SELECT delivery_id, attempts, $1, 'unknown', false FROM claimed
+             )
+             SELECT * FROM claimed",
+        )
+        .bind(request.now)
+        .bind(i64::from(request.limit))
+        .bind(request.token)
+        .bind(request.lease_until)
+        .fetch_all(&self.deliveries)
+        .await
+        .map_err(StoreError::database(operation))?;
+        rows.iter().map(|row| claimed(operation, request, row)).collect()
     }
 
     async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError> {
@@ -273,6 +321,28 @@ impl CallbackStore for PostgresStore {
             oldest_due: row.read(operation, "oldest_due")?,
         })
     }
+}
+
+fn claimed(
+    operation: &'static str,
+    request: &ClaimRequest<'_>,
+    row: &PgRow,
+) -> Result<ClaimedDelivery, StoreError> {
+    let attempt = count(operation, row.read(operation, "attempts")?)?;
+    let before = count(operation, row.read(operation, "attempts_before")?)?;
+    Ok(ClaimedDelivery {
+        delivery_id: row.read(operation, "delivery_id")?,
+        token: request.token,
+        attempt,
+        step: attempt.saturating_sub(before),
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        receiver: row.read(operation, "receiver")?,
+        host: row.read(operation, "host")?,
+        url_sealed: row.read(operation, "url_sealed")?,
+        dataset_id: row.read(operation, "dataset_id")?,
+        error: row.read(operation, "error")?,
+        first_due_at: row.read(operation, "first_due_at")?,
+    })
 }
 
 /// Records, column by column, as `UNNEST` takes them.

@@ -3,6 +3,7 @@
 pub mod append;
 pub mod audit;
 mod audit_attempts;
+pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
 pub mod claims;

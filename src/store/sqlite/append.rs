@@ -286,8 +286,8 @@ async fn write_all(
     for target in &write.targets {
         sqlx::query(
             "INSERT INTO callback_targets
-                 (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, registered, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, registered, created_at, receiver)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (aggregate_id, url_hash) DO UPDATE
              SET registered = callback_targets.registered AND excluded.registered",
         )
@@ -299,6 +299,7 @@ async fn write_all(
         .bind(&target.dataset_id)
         .bind(target.registered)
         .bind(micros(target.created_at))
+        .bind(&target.receiver)
         .execute(&mut *connection)
         .await
         .map_err(StoreError::database("insert a callback target"))?;

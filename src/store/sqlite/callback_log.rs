@@ -103,7 +103,7 @@ impl CallbackLog for SqliteStore {
         let replayed = sqlx::query(
             "UPDATE callback_deliveries
              SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?2,
-                 next_attempt_at = ?2, lease_token = NULL, finished_at = NULL
+                 next_attempt_at = ?2, lease_token = NULL, finished_at = NULL, probe = 1
              WHERE delivery_id = ?1 AND (lease_token IS NULL OR next_attempt_at <= ?2)",
         )
         .bind(delivery_id.to_string())
@@ -132,16 +132,19 @@ impl CallbackLog for SqliteStore {
     ) -> Result<ReplayedPart, StoreError> {
         let operation = "replay callback deliveries";
         let sql = concat!(
-            "UPDATE callback_deliveries
-             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?9,
-                 next_attempt_at = ?9, lease_token = NULL, finished_at = NULL
-             WHERE delivery_id IN (",
+            "WITH picked AS MATERIALIZED (",
             list_sql!(
-                "SELECT delivery_id",
+                "SELECT delivery_id, receiver",
                 "AND state <> 'due' AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
                  ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
             ),
-            ") RETURNING created_at, delivery_id"
+            ")
+             UPDATE callback_deliveries
+             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?9,
+                 next_attempt_at = ?9, lease_token = NULL, finished_at = NULL, probe = probes.is_one
+             FROM (SELECT delivery_id, delivery_id = min(delivery_id) OVER (PARTITION BY receiver) AS is_one FROM picked) probes
+             WHERE callback_deliveries.delivery_id = probes.delivery_id
+             RETURNING created_at, callback_deliveries.delivery_id"
         );
         let mut connection = self.writing().await;
         let rows = filtered(sql, filter)
@@ -184,6 +187,7 @@ fn delivery_row(operation: &'static str, row: &SqliteRow) -> Result<DeliveryRow,
         event_id: uuid(operation, row.read(operation, "event_id")?)?,
         position: non_negative(operation, row.read(operation, "position")?)?,
         key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        receiver: row.read(operation, "receiver")?,
         host: row.read(operation, "host")?,
         url_sealed: row.read(operation, "url_sealed")?,
         dataset_id: row.read(operation, "dataset_id")?,

@@ -3,7 +3,7 @@
 use super::super::StoreError;
 use super::super::callbacks::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
-    PurgeOutcome, TargetRow, plan, streams,
+    PurgeOutcome, TargetRow, endpoint_of, plan, streams,
 };
 use super::append::signed;
 use super::callback_log::{count, optional_time};
@@ -12,9 +12,10 @@ use super::{SqliteStore, micros, time, uuid};
 use crate::clock::Clock;
 use crate::store::columns::Columns as _;
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
+use futures::TryStreamExt as _;
 use sqlx::types::Json;
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
+use std::collections::HashMap;
 
 #[async_trait]
 impl CallbackStore for SqliteStore {
@@ -26,7 +27,8 @@ impl CallbackStore for SqliteStore {
         let operation = "create callback deliveries";
         let failed = StoreError::database;
         let rows = sqlx::query(
-            "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at
+            "SELECT target_id, aggregate_id, host, url_sealed, dataset_id, registered, created_at,
+                    coalesce(receiver, host || '#' || lower(substr(hex(url_hash), 1, 16))) AS receiver
              FROM callback_targets WHERE aggregate_id IN (SELECT value FROM json_each(?1))
              ORDER BY aggregate_id, target_id",
         )
@@ -41,6 +43,7 @@ impl CallbackStore for SqliteStore {
                     target_id: uuid(operation, row.read(operation, "target_id")?)?,
                     aggregate_id: row.read(operation, "aggregate_id")?,
                     host: row.read(operation, "host")?,
+                    receiver: row.read(operation, "receiver")?,
                     url_sealed: row.read(operation, "url_sealed")?,
                     dataset_id: row.read(operation, "dataset_id")?,
                     registered: row.read(operation, "registered")?,
@@ -60,8 +63,9 @@ impl CallbackStore for SqliteStore {
             created += sqlx::query(
                 "INSERT INTO callback_deliveries
                      (delivery_id, event_id, target_id, position, aggregate_id, host, url_sealed, dataset_id, error,
-                      state, retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'due', 0, 0, 0, 0, ?10, ?10, ?10, ?11)
+                      state, retry, gone, attempts, attempts_before, created_at, first_due_at, next_attempt_at, final,
+                      receiver)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'due', 0, 0, 0, 0, ?10, ?10, ?10, ?11, ?12)
                  ON CONFLICT (event_id, target_id) DO NOTHING",
             )
             .bind(new.delivery_id.to_string())
@@ -75,6 +79,7 @@ impl CallbackStore for SqliteStore {
             .bind(&new.outcome.error)
             .bind(now)
             .bind(new.outcome.over)
+            .bind(&new.target.receiver)
             .execute(&mut *tx)
             .await
             .map_err(failed(operation))?
@@ -89,7 +94,8 @@ impl CallbackStore for SqliteStore {
         let operation = "look for due callbacks";
         let row = sqlx::query(
             "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 0) AS first,
-                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 1) AS retry",
+                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 1) AS retry,
+                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND probe = 1) AS probe",
         )
         .fetch_one(&self.reads)
         .await
@@ -97,6 +103,7 @@ impl CallbackStore for SqliteStore {
         Ok(NextDue {
             first: optional_time(operation, row.read(operation, "first")?)?,
             retry: optional_time(operation, row.read(operation, "retry")?)?,
+            probe: optional_time(operation, row.read(operation, "probe")?)?,
         })
     }
 
@@ -104,58 +111,22 @@ impl CallbackStore for SqliteStore {
         let operation = "claim callback deliveries";
         // Looked for beside the writer, who is not kept waiting by it; what changed meanwhile is not claimed below.
         let candidates = self.candidates(request).await?;
-        if candidates.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut connection = self.writing().await;
-        let mut tx = connection
-            .begin()
-            .await
-            .map_err(StoreError::database(operation))?;
-        let mut claimed = Vec::with_capacity(candidates.len());
-        for delivery_id in candidates {
-            let row = sqlx::query(
-                "UPDATE callback_deliveries
-                 SET retry = 1, attempts = attempts + 1, lease_token = ?2, next_attempt_at = ?3
-                 WHERE delivery_id = ?1 AND state = 'due' AND retry = ?4 AND next_attempt_at <= ?5
-                 RETURNING attempts, attempts_before, aggregate_id, host, url_sealed, dataset_id, error, first_due_at",
-            )
-            .bind(&delivery_id)
-            .bind(request.token.to_string())
-            .bind(micros(request.lease_until))
-            .bind(request.lane.is_retry())
-            .bind(micros(request.now))
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            let Some(row) = row else { continue };
-            let attempt = count(operation, row.read(operation, "attempts")?)?;
-            let before = count(operation, row.read(operation, "attempts_before")?)?;
-            sqlx::query(
-                "INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
-                 VALUES (?1, ?2, ?3, 'unknown', 0)",
-            )
-            .bind(&delivery_id)
-            .bind(attempt)
-            .bind(micros(request.now))
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            claimed.push(ClaimedDelivery {
-                delivery_id: uuid(operation, &delivery_id)?,
-                token: request.token,
-                attempt,
-                step: attempt.saturating_sub(before),
-                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                host: row.read(operation, "host")?,
-                url_sealed: row.read(operation, "url_sealed")?,
-                dataset_id: row.read(operation, "dataset_id")?,
-                error: row.read(operation, "error")?,
-                first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
-            });
-        }
-        tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(claimed)
+        self.lease(operation, request, candidates).await
+    }
+
+    async fn claim_probes(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let operation = "claim replayed callback deliveries";
+        let probes: Vec<String> = sqlx::query_scalar(
+            "SELECT delivery_id FROM callback_deliveries
+             WHERE state = 'due' AND probe = 1 AND next_attempt_at <= ?1
+             ORDER BY next_attempt_at LIMIT ?2",
+        )
+        .bind(micros(request.now))
+        .bind(i64::from(request.limit))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        self.lease(operation, request, probes).await
     }
 
     async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError> {
@@ -272,6 +243,68 @@ async fn supersede(
 }
 
 impl SqliteStore {
+    /// Leases these deliveries as far as they are still due.
+    async fn lease(
+        &self,
+        operation: &'static str,
+        request: &ClaimRequest<'_>,
+        candidates: Vec<String>,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.writing().await;
+        let mut tx = connection
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let mut claimed = Vec::with_capacity(candidates.len());
+        for delivery_id in candidates {
+            let row = sqlx::query(
+                "UPDATE callback_deliveries
+                 SET retry = 1, probe = 0, attempts = attempts + 1, lease_token = ?2, next_attempt_at = ?3
+                 WHERE delivery_id = ?1 AND state = 'due' AND retry = ?4 AND next_attempt_at <= ?5
+                 RETURNING attempts, attempts_before, aggregate_id, receiver, host, url_sealed, dataset_id, error, first_due_at",
+            )
+            .bind(&delivery_id)
+            .bind(request.token.to_string())
+            .bind(micros(request.lease_until))
+            .bind(request.lane.is_retry())
+            .bind(micros(request.now))
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            let Some(row) = row else { continue };
+            let attempt = count(operation, row.read(operation, "attempts")?)?;
+            let before = count(operation, row.read(operation, "attempts_before")?)?;
+            sqlx::query(
+                "INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
+                 VALUES (?1, ?2, ?3, 'unknown', 0)",
+            )
+            .bind(&delivery_id)
+            .bind(attempt)
+            .bind(micros(request.now))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+            claimed.push(ClaimedDelivery {
+                delivery_id: uuid(operation, &delivery_id)?,
+                token: request.token,
+                attempt,
+                step: attempt.saturating_sub(before),
+                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+                receiver: row.read(operation, "receiver")?,
+                host: row.read(operation, "host")?,
+                url_sealed: row.read(operation, "url_sealed")?,
+                dataset_id: row.read(operation, "dataset_id")?,
+                error: row.read(operation, "error")?,
+                first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
+            });
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(claimed)
+    }
+
     /// The ids of deliveries that a claim may take, in the claim's order.
     async fn candidates(&self, request: &ClaimRequest<'_>) -> Result<Vec<String>, StoreError> {
         let operation = "look for due callbacks";
@@ -281,45 +314,13 @@ impl SqliteStore {
             .begin()
             .await
             .map_err(StoreError::database(operation))?;
-        let receivers: Vec<(String, i64)> = if request.others == 0 {
-            request
-                .rooms
-                .iter()
-                .map(|(host, room)| (host.clone(), i64::from(*room)))
-                .collect()
+        let receivers: Vec<(String, u32)> = if request.others == 0 {
+            request.rooms.to_vec()
         } else {
-            // The walk finds the next receiver by one step in the index (retry, host, next_attempt_at), and another step
-            // tells whether anything is due for it. It ends when enough receivers are found to fill the claim.
-            sqlx::query(
-                "WITH RECURSIVE walk (host) AS (
-                     SELECT (SELECT host FROM callback_deliveries
-                             WHERE state = 'due' AND retry = ?1 AND host > ?2 ORDER BY host LIMIT 1)
-                     UNION ALL
-                     SELECT (SELECT d.host FROM callback_deliveries d
-                             WHERE d.state = 'due' AND d.retry = ?1 AND d.host > walk.host ORDER BY d.host LIMIT 1)
-                     FROM walk WHERE walk.host IS NOT NULL
-                 )
-                 SELECT walk.host, coalesce(known.room, ?4) AS room
-                 FROM walk LEFT JOIN (SELECT value ->> 0 AS host, value ->> 1 AS room FROM json_each(?3)) known
-                      ON known.host = walk.host
-                 WHERE walk.host IS NOT NULL AND coalesce(known.room, ?4) > 0
-                   AND (SELECT min(d.next_attempt_at) FROM callback_deliveries d
-                        WHERE d.state = 'due' AND d.retry = ?1 AND d.host = walk.host) <= ?5
-                 LIMIT ?6",
-            )
-            .bind(request.lane.is_retry())
-            .bind(request.after)
-            .bind(Json(request.rooms))
-            .bind(i64::from(request.others))
-            .bind(now)
-            .bind(i64::from(request.limit))
-            .try_map(|row: SqliteRow| Ok((row.try_get("host")?, row.try_get("room")?)))
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?
+            due_receivers(&mut tx, operation, request).await?
         };
         let mut found: Vec<String> = Vec::new();
-        for (host, room) in receivers {
+        for (receiver, room) in receivers {
             let left =
                 i64::from(request.limit).saturating_sub(i64::try_from(found.len()).unwrap_or(i64::MAX));
             if left <= 0 {
@@ -327,13 +328,13 @@ impl SqliteStore {
             }
             let due: Vec<String> = sqlx::query_scalar(
                 "SELECT delivery_id FROM callback_deliveries
-                 WHERE state = 'due' AND retry = ?1 AND host = ?2 AND next_attempt_at <= ?3
+                 WHERE state = 'due' AND retry = ?1 AND receiver = ?2 AND next_attempt_at <= ?3
                  ORDER BY next_attempt_at LIMIT ?4",
             )
             .bind(request.lane.is_retry())
-            .bind(host)
+            .bind(receiver)
             .bind(now)
-            .bind(room.min(left))
+            .bind(i64::from(room).min(left))
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
@@ -342,4 +343,69 @@ impl SqliteStore {
         tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(found)
     }
+}
+
+/// The receivers that something is due for, and how many deliveries each may have: enough to fill the claim.
+async fn due_receivers(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<(String, u32)>, StoreError> {
+    let rooms: HashMap<&str, u32> = request
+        .rooms
+        .iter()
+        .map(|(receiver, room)| (receiver.as_str(), *room))
+        .collect();
+    let mut endpoints: HashMap<String, u32> = request.endpoints.iter().cloned().collect();
+    let closed: Vec<&str> = request
+        .endpoints
+        .iter()
+        .filter(|(_, room)| *room == 0)
+        .map(|(endpoint, _)| endpoint.as_str())
+        .collect();
+    // The walk finds the next receiver and its earliest delivery by one step in the index (retry, receiver, next_attempt_at).
+    // Where an endpoint has no room the next step goes to the endpoint after it: '$' follows '#', which parts endpoint and URL.
+    let mut walk = sqlx::query(
+        "WITH RECURSIVE walk (receiver, endpoint, next_attempt_at) AS (
+             SELECT d.receiver, substr(d.receiver, 1, instr(d.receiver || '#', '#') - 1), d.next_attempt_at
+             FROM callback_deliveries d
+             WHERE d.rowid = (SELECT n.rowid FROM callback_deliveries n
+                              WHERE n.state = 'due' AND n.retry = ?1 AND n.receiver > ?2
+                              ORDER BY n.receiver, n.next_attempt_at LIMIT 1)
+             UNION ALL
+             SELECT d.receiver, substr(d.receiver, 1, instr(d.receiver || '#', '#') - 1), d.next_attempt_at
+             FROM walk JOIN callback_deliveries d
+                  ON d.rowid = (SELECT n.rowid FROM callback_deliveries n
+                                WHERE n.state = 'due' AND n.retry = ?1
+                                  AND n.receiver > CASE WHEN walk.endpoint IN (SELECT value FROM json_each(?3))
+                                                        THEN walk.endpoint || '$' ELSE walk.receiver END
+                                ORDER BY n.receiver, n.next_attempt_at LIMIT 1)
+         )
+         SELECT receiver FROM walk WHERE next_attempt_at <= ?4",
+    )
+    .bind(request.lane.is_retry())
+    .bind(request.after)
+    .bind(Json(closed))
+    .bind(micros(request.now))
+    .fetch(connection);
+    let (mut found, mut rooms_found) = (Vec::new(), 0);
+    while rooms_found < request.limit
+        && let Some(row) = walk.try_next().await.map_err(StoreError::database(operation))?
+    {
+        let receiver: String = row.read(operation, "receiver")?;
+        let left = endpoints
+            .entry(endpoint_of(&receiver).to_owned())
+            .or_insert(request.per_endpoint);
+        let room = rooms
+            .get(receiver.as_str())
+            .copied()
+            .unwrap_or(request.others)
+            .min(*left);
+        if room > 0 {
+            *left -= room;
+            rooms_found = rooms_found.saturating_add(1);
+            found.push((receiver, room));
+        }
+    }
+    Ok(found)
 }

@@ -197,6 +197,7 @@ impl<'a> Batch<'a> {
                 url_hash: target.url_hash,
                 url_sealed: target.url_sealed.clone(),
                 host: target.host.clone(),
+                receiver: target.receiver.clone(),
                 dataset_id,
                 registered: target.registered,
                 created_at: self.now,

@@ -60,6 +60,8 @@ pub struct NewTarget {
     pub url_sealed: Vec<u8>,
     /// Its host and port.
     pub host: String,
+    /// The URL as limits and circuits count it, behind its endpoint.
+    pub receiver: String,
     /// Whether it comes with the registration.
     pub registered: bool,
 }

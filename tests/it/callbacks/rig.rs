@@ -253,7 +253,7 @@ impl Rig {
         self.wake.notify_one();
     }
 
-    /// Claims as a worker that knows these receivers does.
+    /// Claims as a worker that knows the receivers at these hosts does, each host having one.
     pub async fn claim(
         &self,
         lane: Lane,
@@ -261,6 +261,33 @@ impl Rig {
         rooms: &[(String, u32)],
         others: u32,
     ) -> Vec<ClaimedDelivery> {
+        self.claim_of(lane, limit, rooms, others, &[]).await
+    }
+
+    /// The same, as a worker that knows these endpoints too.
+    pub async fn claim_of(
+        &self,
+        lane: Lane,
+        limit: u32,
+        rooms: &[(String, u32)],
+        others: u32,
+        endpoints: &[(String, u32)],
+    ) -> Vec<ClaimedDelivery> {
+        let all = if rooms.is_empty() {
+            Vec::new()
+        } else {
+            self.all().await
+        };
+        let rooms: Vec<(String, u32)> = rooms
+            .iter()
+            .map(|(host, room)| {
+                let row = all.iter().find(|row| row.host == *host);
+                (
+                    row.map_or_else(|| host.clone(), |row| row.receiver.clone()),
+                    *room,
+                )
+            })
+            .collect();
         let now = self.clock.now();
         let request = ClaimRequest {
             lane,
@@ -268,8 +295,10 @@ impl Rig {
             lease_until: now + TimeDelta::seconds(35),
             token: self.clock.new_id(),
             limit,
-            rooms,
+            rooms: &rooms,
             others,
+            endpoints,
+            per_endpoint: 1_000_000,
             after: "",
         };
         self.store.claim(&request).await.unwrap()

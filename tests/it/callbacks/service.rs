@@ -122,6 +122,47 @@ on_both_backends! {
         assert!(!server.log().contains("very-secret"), "the query is in the log");
     }
 
+    async fn a_listing_shows_the_circuit_and_a_replay_waits_for_none(backend: Backend) {
+        let receiver = Receiver::start().await;
+        let refused = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let server = Server::builder(backend).callbacks_to_loopback().start().await;
+        let (owner, _) = tokens(&server).await;
+        delete_archive(&server, &owner, "healthy", &receiver.url("/")).await;
+        for number in 0..6 {
+            delete_archive(&server, &owner, &format!("arch-{number}"), &format!("http://{refused}/{number}")).await;
+        }
+        let item = eventually("the circuit is open", SOON, || async {
+            let page = get(&server, &owner, &format!("{CALLBACKS}?host={refused}")).await;
+            let items = page["items"].as_array().unwrap();
+            items.iter().find(|item| item["circuit"]["state"] == "open").cloned()
+        })
+        .await;
+        assert_eq!(item["circuit"]["scope"], "endpoint");
+        let time = |name: &str| item["circuit"][name].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        assert!((time("next_probe_at") - time("since")).num_seconds() >= 30, "{item}");
+        let path = format!("{CALLBACKS}/{}", item["id"].as_str().unwrap());
+        assert_eq!(get(&server, &owner, &path).await["circuit"]["since"], item["circuit"]["since"]);
+        let other = until(&server, &owner, "delivered").await;
+        let closed = json!({"state": "closed", "scope": null, "since": null, "next_probe_at": null});
+        assert_eq!(other["circuit"], closed);
+
+        let before = eventually("nothing is under way", SOON, || async {
+            let shown = get(&server, &owner, &path).await;
+            (shown["under_way"] == false).then(|| shown["attempt_count"].as_u64().unwrap())
+        })
+        .await;
+        let answer = server.request(Method::POST, &format!("{path}/replay"), &owner).send().await.unwrap();
+        assert_eq!(answer.json::<Value>().await.unwrap()["replayed"], true);
+        let shown = eventually("the replay is attempted", SOON, || async {
+            Some(get(&server, &owner, &path).await).filter(|shown| shown["attempt_count"].as_u64().unwrap() > before)
+        })
+        .await;
+        assert_eq!(shown["circuit"]["next_probe_at"], item["circuit"]["next_probe_at"]);
+    }
+
     async fn a_callback_that_a_kill_cut_off_is_sent_again(backend: Backend) {
         let receiver = Receiver::answering([Answer::Hang]).await;
         let server = Server::builder(backend)

@@ -215,10 +215,21 @@ on_both_backends! {
         api.register(&archive, "theirs").await;
         let shown = api.get(&format!("{ARCHIVED}/users/{id}")).await.json(200);
         let purge_id = shown["purge_id"].as_str().unwrap().to_owned();
+        let told = new_id();
+        api.soft_delete("backups", &told).await;
+        let callback = json!({"deletedCallback": "http://127.0.0.1:9/told"});
+        answer(api.request("DELETE", &format!("{ARCHIVED}/backups/{told}/purge")).json(&callback)).await.json(200);
+        let delivery = eventually("a callback is owed", PATIENCE, || async {
+            let page = api.get("/api/admin/callbacks").await.json(200);
+            page["items"][0]["id"].as_str().map(str::to_owned)
+        })
+        .await;
         let spaces = ["space_manage_datasets", "space_remove_archives", "space_create_archives", "space_view_archives"];
         let nobody = api.token(Grant::default().subject("nobody").space("mine", &spaces));
         let users = ("users", id.clone());
         let archives = ("archives", archive.clone());
+        let backups = ("backups", told.clone());
+        let none = ("null", "null".to_owned());
         let upper = id.to_uppercase();
         let encoded: String = id.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let register = json!({"archiveId": other, "datasetId": "d", "spaceId": "theirs"});
@@ -235,6 +246,12 @@ on_both_backends! {
             ("POST", format!("{ARCHIVES}/{archive}/delete"), json!({}), "purge_requested", &archives),
             ("GET", format!("{ARCHIVES}/{archive}"), Value::Null, "read", &archives),
             ("POST", ARCHIVES.to_owned(), register, "registered", &("archives", other.clone())),
+            ("POST", format!("/api/admin/callbacks/{delivery}/replay"), json!({}), "callback_replay", &backups),
+            ("POST", format!("/api/admin/callbacks/{}/replay", delivery.to_uppercase()), json!({}), "callback_replay", &backups),
+            ("GET", format!("/api/admin/callbacks/{delivery}"), Value::Null, "read", &backups),
+            ("POST", format!("/api/admin/callbacks/{}/replay", new_id()), json!({}), "callback_replay", &none),
+            ("POST", "/api/admin/callbacks/replay".to_owned(), json!({"dry_run": true}), "callback_replay", &none),
+            ("GET", "/api/admin/callbacks".to_owned(), Value::Null, "read", &none),
         ];
         let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (method, path, body, action, (entity_type, entity_id)) in &attempts {

@@ -6,6 +6,7 @@
 mod audit;
 mod bad_input;
 mod connections;
+mod cursors;
 mod envelope;
 mod idempotency;
 mod issuers;

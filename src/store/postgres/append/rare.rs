@@ -52,9 +52,9 @@ async fn insert_targets(connection: &mut Session, targets: &[CallbackTarget]) ->
     }
     sqlx::query(
         "INSERT INTO callback_targets
-             (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, registered, created_at)
+             (target_id, aggregate_id, url_hash, url_sealed, host, dataset_id, registered, created_at, receiver)
          SELECT * FROM UNNEST ($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::boolean[],
-                               $8::timestamptz[])
+                               $8::timestamptz[], $9::text[])
          ON CONFLICT (aggregate_id, url_hash) DO UPDATE
          SET registered = callback_targets.registered AND excluded.registered",
     )
@@ -66,6 +66,7 @@ async fn insert_targets(connection: &mut Session, targets: &[CallbackTarget]) ->
     .bind(columns.dataset_id)
     .bind(columns.registered)
     .bind(columns.created_at)
+    .bind(columns.receiver)
     .execute(connection)
     .await
     .map_err(StoreError::database("insert callback targets"))?;
@@ -83,6 +84,7 @@ struct TargetColumns<'a> {
     dataset_id: Vec<Option<&'a str>>,
     registered: Vec<bool>,
     created_at: Vec<DateTime<Utc>>,
+    receiver: Vec<&'a str>,
 }
 
 impl<'a> TargetColumns<'a> {
@@ -95,6 +97,7 @@ impl<'a> TargetColumns<'a> {
         self.dataset_id.push(target.dataset_id.as_deref());
         self.registered.push(target.registered);
         self.created_at.push(target.created_at);
+        self.receiver.push(&target.receiver);
     }
 }
 

@@ -1,0 +1,37 @@
+//! Which entity a delivery is of, for the audit: its path does not say so.
+
+use crate::http::attempts::Trail;
+use crate::http::caller::{Api, Caller, Head, Segments, uuid};
+use crate::http::error::ApiError;
+use crate::http::rights::Right;
+use crate::ledger::LedgerError;
+use crate::store::callbacks::DeliveryRow;
+use axum::extract;
+use uuid::Uuid;
+
+/// Admits a caller to a delivery. The attempt of one that is refused is told of the entity too, which its path does not name.
+pub(super) async fn admit(api: &Api, head: Head, id: Option<Uuid>) -> Result<Caller, ApiError> {
+    let trail = head.trail();
+    let admitted = api.admit(head, Right::CallbacksManage).await;
+    if let (Err(ApiError::Forbidden), Some(id)) = (&admitted, id)
+        && let Err(error) = concerning(api, id, &trail).await
+    {
+        tracing::debug!(%error, "the entity of a refused attempt at a delivery cannot be looked up");
+    }
+    admitted
+}
+
+/// The delivery that a path names, if it names one.
+pub(super) fn named(path: &Segments<String>) -> Option<Uuid> {
+    let extract::Path(text) = path.as_ref().ok()?;
+    uuid(text, "id").ok()
+}
+
+/// The delivery, if there is one; the audit is told which entity it is of.
+pub(super) async fn concerning(api: &Api, id: Uuid, trail: &Trail) -> Result<Option<DeliveryRow>, ApiError> {
+    let found = api.callbacks.find(id).await.map_err(LedgerError::Store)?;
+    if let Some(delivery) = &found {
+        trail.concerns(&delivery.key);
+    }
+    Ok(found)
+}

@@ -1,0 +1,103 @@
+//! `GET /api/admin/callbacks/{id}`: one delivery with every attempt.
+
+use super::Delivery;
+use super::concerned::{admit, named};
+use crate::callbacks::admin::DeliveryView;
+use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::error::ApiError;
+use crate::http::ocore::timestamp;
+use crate::ledger::LedgerError;
+use crate::store::callbacks::AttemptRow;
+use axum::Json;
+use axum::extract::{Request, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it was begun, RFC 3339.
+    pub started_at: String,
+    /// `delivered`, `failed`, or `unknown`: under way, or cut off by the end of its instance.
+    pub outcome: &'static str,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// What went wrong, as a short class.
+    pub error: Option<String>,
+    /// The first 16 KiB of the answer; bytes that are no UTF-8 are replaced.
+    pub body: String,
+    /// Whether the answer was longer, or broke off.
+    pub body_truncated: bool,
+}
+
+impl Attempt {
+    fn new(row: AttemptRow) -> Self {
+        Self {
+            number: row.attempt,
+            started_at: timestamp(row.started_at),
+            outcome: row.outcome.as_str(),
+            duration_ms: row
+                .duration
+                .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+            status: row.status,
+            error: row.error,
+            body: String::from_utf8_lossy(&row.body).into_owned(),
+            body_truncated: row.body_truncated,
+        }
+    }
+}
+
+/// One delivery with everything that is known of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Detail {
+    /// The delivery.
+    #[serde(flatten)]
+    pub delivery: Delivery,
+    /// Where it goes: scheme, host and path; `?…` stands for a query. Null when it cannot be read any more.
+    pub url: Option<String>,
+    /// Every attempt, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One delivery with every attempt.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 503.
+#[utoipa::path(
+    get, path = "/api/admin/callbacks/{id}", operation_id = "getCallback", tag = "callbacks",
+    summary = "Show one delivery",
+    description = "One delivery with every attempt.",
+    params(("id" = Uuid, Path, description = "The delivery")),
+    responses(
+        (status = 200, description = "The delivery", body = Detail),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
+        (status = 404, description = "No such delivery"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    path: Segments<String>,
+    request: Request,
+) -> Result<Json<Detail>, ApiError> {
+    admit(&api, Head::of(&request), named(&path)).await?;
+    let found = api
+        .callbacks
+        .get(uuid(&segments(path)?, "id")?)
+        .await
+        .map_err(LedgerError::Store)?;
+    let DeliveryView {
+        row,
+        circuit,
+        url,
+        attempts,
+    } = found.ok_or(ApiError::NotFound)?;
+    Ok(Json(Detail {
+        delivery: Delivery::new(row, circuit, api.ledger.clock().now()),
+        url,
+        attempts: attempts.into_iter().map(Attempt::new).collect(),
+    }))
+}

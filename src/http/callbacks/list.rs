@@ -1,0 +1,115 @@
+//! `GET /api/admin/callbacks`: deliveries of callbacks, newest first.
+
+use super::{Delivery, FILTER_MAX, FilterText, read_cursor, write_cursor};
+use crate::http::body::Text;
+use crate::http::caller::{Head, SharedApi};
+use crate::http::cursor::CursorCodec;
+use crate::http::error::ApiError;
+use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use crate::http::rights::Right;
+use crate::ledger::LedgerError;
+use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState};
+use axum::Json;
+use axum::extract::{Request, State};
+use serde::Serialize;
+use std::borrow::Cow;
+use utoipa::ToSchema;
+
+/// A page of deliveries.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page {
+    /// The deliveries, newest first.
+    pub items: Vec<Delivery>,
+    /// Whether there are more behind this page.
+    pub has_more: bool,
+    /// What to give as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Which deliveries, after which, how many.
+pub(super) fn query(
+    text: Option<&str>,
+    cursors: &CursorCodec,
+) -> Result<(DeliveryFilter, Option<DeliveryCursor>, u32), ApiError> {
+    let mut filter = FilterText::default();
+    let (mut limit, mut cursor) = (None, None);
+    for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
+        let (key, slot) = match &*name {
+            "state" => ("state", &mut filter.state),
+            "host" => ("host", &mut filter.host),
+            "entity_type" => ("entity_type", &mut filter.entity_type),
+            "entity_id" => ("entity_id", &mut filter.entity_id),
+            "from" => ("from", &mut filter.from),
+            "until" => ("until", &mut filter.until),
+            "limit" => ("limit", &mut limit),
+            "cursor" => ("cursor", &mut cursor),
+            _ => continue,
+        };
+        let value = Text::new(1, FILTER_MAX).check(key, value.into_owned())?;
+        if slot.replace(value).is_some() {
+            return Err(ApiError::bad_data(key, "given more than once"));
+        }
+    }
+    let limit = match integer("limit", limit.map(Cow::Owned), i64::from(MAX_LIMIT))? {
+        0 => DEFAULT_LIMIT,
+        // In range, as just checked.
+        limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
+    };
+    let states = [
+        DeliveryState::Due,
+        DeliveryState::Delivered,
+        DeliveryState::Dead,
+        DeliveryState::Superseded,
+    ];
+    let after = read_cursor(cursors, cursor.as_deref())?;
+    Ok((filter.read(&states)?, after, limit))
+}
+
+/// Deliveries of callbacks, newest first.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/callbacks", operation_id = "listCallbacks", tag = "callbacks",
+    summary = "List callback deliveries",
+    description = "Deliveries of callbacks, newest first.",
+    params(
+        ("state" = Option<String>, Query, description = "due, delivered, dead or superseded"),
+        ("host" = Option<String>, Query, description = "The receiver, `host:port`"),
+        ("entity_type" = Option<String>, Query, description = "The entity's type, together with `entity_id`"),
+        ("entity_id" = Option<String>, Query, description = "The entity's id, together with `entity_type`"),
+        ("from" = Option<String>, Query, description = "Created at this time or later, RFC 3339"),
+        ("until" = Option<String>, Query, description = "Created before this time, RFC 3339"),
+        ("limit" = Option<i64>, Query, description = "Page size 1 to 100; 0 means 20"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page),
+        (status = 400, description = "A filter, limit or cursor that is none"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
+    )
+)]
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
+    api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    let (filter, after, limit) = query(request.uri().query(), &api.cursors)?;
+    let (page, circuits) = api
+        .callbacks
+        .list(&filter, after, limit)
+        .await
+        .map_err(LedgerError::Store)?;
+    let last = page.rows.last().map(DeliveryRow::cursor);
+    let now = api.ledger.clock().now();
+    Ok(Json(Page {
+        items: page
+            .rows
+            .into_iter()
+            .zip(circuits)
+            .map(|(row, circuit)| Delivery::new(row, circuit, now))
+            .collect(),
+        has_more: page.more,
+        next_cursor: last
+            .filter(|_| page.more)
+            .map(|last| write_cursor(&api.cursors, last)),
+    }))
+}

@@ -1,0 +1,130 @@
+//! `POST /api/admin/callbacks/replay`: every delivery that matches is sent again.
+
+use super::{FILTER_MAX, FilterText, read_cursor, write_cursor};
+use crate::callbacks::admin::BulkReplay;
+use crate::http::body::{EmptyBody, Fields, Text};
+use crate::http::caller::{Head, SharedApi};
+use crate::http::cursor::CursorCodec;
+use crate::http::error::ApiError;
+use crate::http::rights::Right;
+use crate::ledger::LedgerError;
+use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryState};
+use axum::Json;
+use axum::extract::{Request, State};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The states that a bulk replay may name.
+const REPLAYABLE: [DeliveryState; 2] = [DeliveryState::Dead, DeliveryState::Delivered];
+
+/// What a bulk replay came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BulkReplayed {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// How many deliveries are due anew, 10,000 at the most; in a dry run, how many match.
+    pub deliveries: u64,
+    /// What to give as `cursor` to go on; null when nothing is left.
+    pub next_cursor: Option<String>,
+}
+
+/// What a bulk replay is asked for.
+#[derive(Debug, ToSchema)]
+pub struct BulkRequest {
+    /// Count only. Must be given, so that nothing is sent by oversight.
+    pub dry_run: bool,
+    /// Which deliveries.
+    pub filter: Option<BulkFilter>,
+    /// `next_cursor` of the call before.
+    pub cursor: Option<String>,
+}
+
+/// Which deliveries a bulk replay concerns; what is absent does not matter, save for `state`.
+#[derive(Debug, ToSchema)]
+pub struct BulkFilter {
+    /// `dead` (the default) or `delivered`.
+    pub state: Option<String>,
+    /// The receiver, `host:port`.
+    pub host: Option<String>,
+    /// The entity's type, together with `entity_id`.
+    pub entity_type: Option<String>,
+    /// The entity's id, together with `entity_type`.
+    pub entity_id: Option<String>,
+    /// Created at this time or later, RFC 3339.
+    pub from: Option<String>,
+    /// Created before this time, RFC 3339.
+    pub until: Option<String>,
+}
+
+pub(super) fn bulk(
+    mut fields: Fields,
+    cursors: &CursorCodec,
+) -> Result<(DeliveryFilter, Option<DeliveryCursor>, bool), ApiError> {
+    let rule = Text::new(1, FILTER_MAX);
+    let dry_run = fields.take_bool("dry_run")?;
+    let cursor = fields.take_optional_string("cursor", rule)?;
+    let mut text = FilterText::default();
+    if let Some(mut filter) = fields.take_optional_fields("filter")? {
+        text = FilterText {
+            state: filter.take_optional_string("state", rule)?,
+            host: filter.take_optional_string("host", rule)?,
+            entity_type: filter.take_optional_string("entity_type", rule)?,
+            entity_id: filter.take_optional_string("entity_id", rule)?,
+            from: filter.take_optional_string("from", rule)?,
+            until: filter.take_optional_string("until", rule)?,
+        };
+        filter.finish_strict()?;
+    }
+    fields.finish_strict()?;
+    let mut filter = text.read(&REPLAYABLE)?;
+    filter.state = filter.state.or(Some(DeliveryState::Dead));
+    Ok((filter, read_cursor(cursors, cursor.as_deref())?, dry_run))
+}
+
+/// Makes every delivery due now that matches: dead ones, unless the filter names delivered ones.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503; calling again goes on where it stopped.
+#[utoipa::path(
+    post, path = "/api/admin/callbacks/replay", operation_id = "replayCallbacks", tag = "callbacks",
+    summary = "Replay deliveries by filter",
+    description = "Makes every delivery due now that matches: dead ones, unless the filter names delivered ones.",
+    request_body = BulkRequest,
+    responses(
+        (status = 200, description = "A dry run: how many match", body = BulkReplayed),
+        (status = 202, description = "They are due", body = BulkReplayed),
+        (status = 400, description = "A filter or cursor that is none, or no `dry_run`"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    request: Request,
+) -> Result<(StatusCode, Json<BulkReplayed>), ApiError> {
+    let caller = api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    let conditions = caller.conditions()?;
+    let fields = api.fields(request, EmptyBody::IsRefused).await?;
+    let (filter, after, dry_run) = bulk(fields, &api.cursors)?;
+    conditions.on_nothing()?;
+    let (status, done) = if dry_run {
+        let deliveries = api.callbacks.count(&filter).await.map_err(LedgerError::Store)?;
+        (
+            StatusCode::OK,
+            BulkReplay {
+                deliveries,
+                next: None,
+            },
+        )
+    } else {
+        let done = api.callbacks.replay_matching(&filter, after).await;
+        (StatusCode::ACCEPTED, done.map_err(LedgerError::Store)?)
+    };
+    let answer = BulkReplayed {
+        dry_run,
+        deliveries: done.deliveries,
+        next_cursor: done.next.map(|next| write_cursor(&api.cursors, next)),
+    };
+    Ok((status, Json(answer)))
+}

@@ -1,0 +1,243 @@
+//! Whose failure delays whom: nobody's delays another URL, and an operator's replay waits for no circuit.
+
+use super::on_both_stores;
+use super::rig::{Rig, SOON};
+use crate::harness::eventually;
+use archive_ledger::callbacks::worker::WorkerOptions;
+use archive_ledger::store::callbacks::{Circuit, DeliveryRow, DeliveryState, Replay};
+use chrono::TimeDelta;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// A healthy URL's delivery arrives within this time, whatever others do.
+const PROMPTLY: Duration = Duration::from_secs(5);
+
+on_both_stores! {
+    bad_urls_of_an_endpoint_do_not_delay_a_healthy_one,
+    a_replay_goes_out_through_an_open_circuit_and_closes_it,
+    a_circuit_outlives_its_worker_and_binds_every_instance,
+}
+
+/// A server that treats each path in its own way, and remembers what came to `/healthy…`.
+struct Mixed {
+    address: SocketAddr,
+    healthy: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Mixed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Mixed {
+    async fn start() -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn on(listener: TcpListener) -> Self {
+        let address = listener.local_addr().unwrap();
+        let healthy: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&healthy);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, Arc::clone(&seen)));
+            }
+        });
+        Self {
+            address,
+            healthy,
+            task,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn healthy(&self) -> usize {
+        self.healthy.lock().unwrap().len()
+    }
+}
+
+async fn serve(mut stream: TcpStream, healthy: Arc<Mutex<Vec<String>>>) {
+    let mut bytes = Vec::new();
+    loop {
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        // The greeting of a TLS client is no HTTP.
+        if bytes[0] == 0x16 {
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok();
+            return;
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if !text.ends_with('}') {
+            continue;
+        }
+        let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+        let answer: &[u8] = match path.split('?').next().unwrap_or_default() {
+            "/silent" => std::future::pending().await,
+            "/closing" => return,
+            "/garbage" => b"hello\r\n\r\n",
+            "/failing" => b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
+            "/missing" => b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n",
+            _ => {
+                healthy.lock().unwrap().push(path);
+                b"HTTP/1.1 204 No Content\r\n\r\n"
+            }
+        };
+        if stream.write_all(answer).await.is_err() {
+            return;
+        }
+        bytes.clear();
+    }
+}
+
+fn quick() -> WorkerOptions {
+    WorkerOptions {
+        poll: Duration::from_millis(20),
+        ..WorkerOptions::default()
+    }
+}
+
+async fn open_circuits(rig: &Rig, what: &str, enough: impl Fn(&[Circuit]) -> bool) -> Vec<Circuit> {
+    eventually(what, SOON, || async {
+        Some(rig.store.circuits().await.unwrap()).filter(|open| enough(open))
+    })
+    .await
+}
+
+fn made(all: &[DeliveryRow]) -> u32 {
+    all.iter().map(|row| row.attempts).sum()
+}
+
+async fn bad_urls_of_an_endpoint_do_not_delay_a_healthy_one(rig: Rig) {
+    let server = Mixed::start().await;
+    let plain = server.address;
+    // One URL with a backlog for each way to fail, and many URLs that each fail.
+    for path in ["/closing", "/garbage", "/failing", "/missing", "/silent"] {
+        rig.owe(&server.url(path), 30).await;
+    }
+    rig.owe(&format!("https://{plain}/"), 30).await;
+    rig.owe(&format!("http://never.invalid:{}/", plain.port()), 30)
+        .await;
+    for number in 0..60 {
+        rig.owe(&server.url(&format!("/silent?tenant={number}")), 2).await;
+        rig.owe(&server.url(&format!("/closing?tenant={number}")), 2)
+            .await;
+        rig.owe(&format!("https://{plain}/{number}"), 2).await;
+    }
+    let worker = rig.work(quick(), TIMEOUT);
+    let open = open_circuits(&rig, "bad URLs are left alone", |open| open.len() >= 3).await;
+    assert!(open.iter().all(|circuit| !circuit.is_of_endpoint()), "{open:?}");
+
+    let mut slowest = Duration::ZERO;
+    for number in 0..20 {
+        let (before, began) = (server.healthy(), Instant::now());
+        rig.owe(&server.url(&format!("/healthy?tenant={number}")), 1)
+            .await;
+        eventually("a healthy URL has its callback", SOON, || async {
+            (server.healthy() > before).then_some(())
+        })
+        .await;
+        slowest = slowest.max(began.elapsed());
+        // Time passes, and the bad ones fall due again and again.
+        rig.clock.advance(TimeDelta::seconds(40));
+    }
+    assert!(slowest < PROMPTLY, "{slowest:?}");
+    worker.kill().await;
+}
+
+async fn a_replay_goes_out_through_an_open_circuit_and_closes_it(rig: Rig) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let silent = Mixed::start().await;
+    drop(listener);
+    let refused = format!("http://{address}/healthy");
+    rig.owe(&refused, 12).await;
+    rig.owe(&silent.url("/closing"), 12).await;
+    let worker = rig.work(quick(), TIMEOUT);
+    let open = open_circuits(&rig, "both circuits are open", |open| open.len() == 2).await;
+    let scopes: Vec<bool> = open.iter().map(Circuit::is_of_endpoint).collect();
+    assert!(scopes.contains(&true) && scopes.contains(&false), "{open:?}");
+    let before = rig
+        .until("nothing is under way", |all| all.iter().all(|row| !row.leased))
+        .await;
+
+    // One that fails changes nothing.
+    let of_host = |host: &str| {
+        let row = before.iter().find(|row| row.host == host).unwrap();
+        row.delivery_id
+    };
+    let closing = of_host(&silent.address.to_string());
+    assert_eq!(rig.admin().replay(closing).await.unwrap(), Replay::Due);
+    rig.until("the replay was attempted", |all| {
+        made(all) == made(&before) + 1 && all.iter().all(|row| !row.leased)
+    })
+    .await;
+    assert_eq!(rig.store.circuits().await.unwrap(), open);
+
+    // One that arrives brings the others along.
+    let server = Mixed::on(TcpListener::bind(address).await.unwrap());
+    assert_eq!(
+        rig.admin().replay(of_host(&address.to_string())).await.unwrap(),
+        Replay::Due
+    );
+    open_circuits(&rig, "the circuit is closed", |open| open.len() == 1).await;
+    rig.clock.advance(TimeDelta::seconds(5));
+    rig.until("all others arrive", |all| {
+        let delivered = |row: &&DeliveryRow| row.state == DeliveryState::Delivered;
+        all.iter().filter(delivered).count() == 12
+    })
+    .await;
+    assert_eq!(server.healthy(), 12);
+    worker.kill().await;
+}
+
+async fn a_circuit_outlives_its_worker_and_binds_every_instance(rig: Rig) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    rig.owe(&format!("http://{address}/healthy"), 40).await;
+    let first = rig.work(quick(), TIMEOUT);
+    open_circuits(&rig, "the circuit is open", |open| open.len() == 1).await;
+    rig.until("nothing is under way", |all| all.iter().all(|row| !row.leased))
+        .await;
+    first.kill().await;
+    let before = made(&rig.all().await);
+    let server = Mixed::on(TcpListener::bind(address).await.unwrap());
+    let (second, third) = (rig.work(quick(), TIMEOUT), rig.work(quick(), TIMEOUT));
+    // The next delivery to somebody else is made, so both have looked.
+    let other = Mixed::start().await;
+    for number in 1..=10 {
+        rig.owe(&other.url(&format!("/healthy?{number}")), 1).await;
+        eventually("another receiver has its callback", SOON, || async {
+            (other.healthy() == number).then_some(())
+        })
+        .await;
+    }
+    let rows = rig.all().await;
+    let of_endpoint: u32 = rows
+        .iter()
+        .filter(|row| row.host == address.to_string())
+        .map(|row| row.attempts)
+        .sum();
+    assert_eq!(of_endpoint, before, "the circuit is open");
+    rig.clock.advance(TimeDelta::seconds(31));
+    eventually("all arrive once it is probed", SOON, || async {
+        (server.healthy() == 40).then_some(())
+    })
+    .await;
+    assert_eq!(rig.store.circuits().await.unwrap(), []);
+    second.stop().await;
+    third.stop().await;
+}

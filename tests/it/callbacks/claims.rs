@@ -1,0 +1,144 @@
+//! What the store lets a worker claim by URL and endpoint, and what it keeps of circuits.
+
+use super::on_both_stores;
+use super::rig::Rig;
+use archive_ledger::clock::Clock;
+use archive_ledger::store::callbacks::{
+    Circuit, CircuitChange, ClaimRequest, ClaimedDelivery, DeliveryFilter, Disposition, Lane, Replay,
+    endpoint_of,
+};
+use chrono::TimeDelta;
+use std::collections::HashSet;
+
+const A: &str = "http://127.0.0.1:1001/a?token=secret";
+const B: &str = "http://127.0.0.1:1002/b";
+
+on_both_stores! {
+    urls_of_one_endpoint_share_its_room_and_have_a_turn_each,
+    a_replayed_delivery_is_claimed_as_a_probe_once,
+    circuits_are_kept_until_they_are_closed_or_forgotten,
+}
+
+async fn urls_of_one_endpoint_share_its_room_and_have_a_turn_each(rig: Rig) {
+    for url in 0..40 {
+        rig.owe(&format!("http://127.0.0.1:1000/{url}"), 3).await;
+    }
+    for url in [
+        "https://127.0.0.1:1000/",
+        "http://127.0.0.1:10000/",
+        "http://127.0.0.1:99/",
+    ] {
+        rig.owe(url, 3).await;
+    }
+    let endpoint = |endpoint: &str, room| [(endpoint.to_owned(), room)];
+    let of_endpoint = |claimed: &[ClaimedDelivery], endpoint: &str| {
+        let found = claimed
+            .iter()
+            .filter(|claimed| endpoint_of(&claimed.receiver) == endpoint);
+        found.count()
+    };
+    let crowded = "http://127.0.0.1:1000";
+    let claimed = rig
+        .claim_of(Lane::First, 100, &[], 1, &endpoint(crowded, 5))
+        .await;
+    assert_eq!((claimed.len(), of_endpoint(&claimed, crowded)), (8, 5));
+    let receivers: HashSet<&str> = claimed.iter().map(|claimed| claimed.receiver.as_str()).collect();
+    assert_eq!(receivers.len(), 8, "one each");
+    let claimed = rig
+        .claim_of(Lane::First, 100, &[], 1, &endpoint(crowded, 0))
+        .await;
+    assert_eq!((claimed.len(), of_endpoint(&claimed, crowded)), (3, 0));
+    let claimed = rig
+        .claim_of(Lane::First, 200, &[], 3, &endpoint("https://127.0.0.1:1000", 0))
+        .await;
+    assert_eq!(of_endpoint(&claimed, "https://127.0.0.1:1000"), 0);
+    assert_eq!(of_endpoint(&claimed, "http://127.0.0.1:10000"), 1);
+    assert_eq!(claimed.len(), 117);
+}
+
+async fn a_replayed_delivery_is_claimed_as_a_probe_once(rig: Rig) {
+    for url in [A, A, B] {
+        rig.owe(url, 4).await;
+    }
+    for claimed in rig.claim(Lane::First, 100, &[], 100).await {
+        assert!(rig.record(&claimed, Disposition::Dead { gone: false }).await);
+    }
+    let probes = async |limit| {
+        let request = ClaimRequest {
+            lane: Lane::Retry,
+            now: rig.clock.now(),
+            lease_until: rig.clock.now() + TimeDelta::seconds(35),
+            token: rig.clock.new_id(),
+            limit,
+            rooms: &[],
+            others: 1,
+            endpoints: &[],
+            per_endpoint: 1,
+            after: "",
+        };
+        rig.store.claim_probes(&request).await.unwrap()
+    };
+    assert_eq!(probes(100).await, []);
+    assert_eq!(rig.store.next_due().await.unwrap().probe, None);
+    let one = rig.all().await[0].delivery_id;
+    assert_eq!(rig.admin().replay(one).await.unwrap(), Replay::Due);
+    assert_eq!(rig.store.next_due().await.unwrap().probe, Some(rig.clock.now()));
+    let claimed = probes(100).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(
+        (claimed[0].delivery_id, claimed[0].attempt, claimed[0].step),
+        (one, 2, 1)
+    );
+    assert_eq!(probes(100).await, []);
+    assert!(rig.record(&claimed[0], Disposition::Delivered).await);
+    // Of a replay of many, one of each receiver.
+    let done = rig
+        .admin()
+        .replay_matching(&DeliveryFilter::default(), None)
+        .await
+        .unwrap();
+    assert_eq!(done.deliveries, 12);
+    let claimed = probes(100).await;
+    let receivers: HashSet<&str> = claimed.iter().map(|claimed| claimed.receiver.as_str()).collect();
+    assert_eq!((claimed.len(), receivers.len()), (2, 2));
+    assert_eq!(rig.claim(Lane::Retry, 100, &[], 100).await.len(), 10);
+}
+
+async fn circuits_are_kept_until_they_are_closed_or_forgotten(rig: Rig) {
+    let at = |seconds| rig.clock.now() + TimeDelta::seconds(seconds);
+    let circuit = |key: &str, open_until, opened| Circuit {
+        key: key.to_owned(),
+        since: at(0),
+        open_until,
+        opened,
+    };
+    let (url, endpoint) = ("http://a.example:80#1", "http://a.example:80");
+    let opened = [circuit(url, at(30), 1), circuit(endpoint, at(60), 2)];
+    rig.store
+        .change_circuits(&opened.clone().map(CircuitChange::Opened))
+        .await
+        .unwrap();
+    assert_eq!(
+        rig.store.circuits().await.unwrap(),
+        [opened[1].clone(), opened[0].clone()]
+    );
+    // Another instance that knows less shortens nothing.
+    for (until, opened) in [(at(10), 9), (at(90), 3)] {
+        let change = CircuitChange::Opened(circuit(url, until, opened));
+        rig.store.change_circuits(&[change]).await.unwrap();
+    }
+    let keys = [url.to_owned(), "http://b.example:80".to_owned()];
+    assert_eq!(
+        rig.store.circuits_of(&keys).await.unwrap(),
+        [circuit(url, at(90), 3)]
+    );
+    rig.store
+        .change_circuits(&[CircuitChange::Closed(url.to_owned())])
+        .await
+        .unwrap();
+    assert_eq!(rig.store.circuits().await.unwrap(), [opened[1].clone()]);
+    rig.store.forget_circuits(at(60)).await.unwrap();
+    assert_eq!(rig.store.circuits().await.unwrap().len(), 1);
+    rig.store.forget_circuits(at(61)).await.unwrap();
+    assert_eq!(rig.store.circuits().await.unwrap(), []);
+}
