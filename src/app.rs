@@ -31,7 +31,7 @@ pub use start_error::StartError;
 pub(crate) use ledger::sign;
 pub(crate) use serve::lock;
 
-use crate::cleanup::blob::Blobs;
+use crate::cleanup::blobs::Blobs;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Database};
 use std::sync::Arc;

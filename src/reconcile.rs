@@ -26,8 +26,9 @@ pub use findings::{Finding, Summary};
 
 use crate::app::{self, StartError};
 use crate::claims::{self as all_claims, ClaimsError};
-use crate::cleanup::blob::{Blobs, Cleaned};
-use crate::cleanup::survey::{Met, Tree, Unread};
+use crate::cleanup::blob::Cleaned;
+use crate::cleanup::blobs::Blobs;
+use crate::cleanup::tree::{Met, Tree, Unread};
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::LedgerError;

@@ -20,7 +20,7 @@ use crate::callbacks::sign::SigningSecrets;
 use crate::callbacks::worker::{CallbackWorker, WorkerOptions, WorkerParts};
 use crate::claims;
 use crate::cleanup::azure::AzureOptions;
-use crate::cleanup::blob::{Blobs, CloudOptions};
+use crate::cleanup::blobs::{Blobs, CloudOptions};
 use crate::cleanup::gcs::GcsOptions;
 use crate::cleanup::purges::Purges;
 use crate::cleanup::roots::StorageRoots;

@@ -5,14 +5,15 @@
 //! show versions and snapshots.
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
+use super::blob::{BlobError, BlobErrorKind, Cleaned};
+use super::driver::BlobStore;
 use super::gcs::CloudError;
 use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Next, Page, Removed, in_order};
 use super::look;
 use super::progress::Progress;
 use super::rest::{Answer, Rest, from_status, plain, remove_each};
-use super::survey::{Met, Unread};
 use super::sweep;
+use super::tree::{Met, Unread};
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use super::xml::{self, Doubt, Element};
 use async_trait::async_trait;

@@ -4,13 +4,14 @@
 //! its listing is not used, because it cannot name keys such as `a//b` or `a/`, and does not show older generations.
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
+use super::blob::{BlobError, BlobErrorKind, Cleaned};
+use super::driver::BlobStore;
 use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Next, Page, Removed, in_order};
 use super::look;
 use super::progress::Progress;
 use super::rest::{Answer, Rest, from_status, remove_each};
-use super::survey::{Met, Unread};
 use super::sweep;
+use super::tree::{Met, Unread};
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use async_trait::async_trait;
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};

@@ -1,6 +1,9 @@
 //! Local folders: files first, then folders bottom-up, through directory handles that cannot leave the storage root.
 
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
+mod sink;
+
+use super::blob::{BlobError, BlobErrorKind, Cleaned};
+use super::driver::BlobStore;
 use super::folder::{FileId, mount_of, mounted_in};
 use super::local_root::Whole;
 use super::progress::Progress;
@@ -9,6 +12,7 @@ use super::uri::{LocalPlace, Place, StorageUri, UriRefusal};
 use async_trait::async_trait;
 use cap_fs_ext::DirExt as _;
 use cap_std::fs::{Dir, Metadata, ReadDir};
+use sink::Sink;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,9 +23,6 @@ use tokio::sync::mpsc;
 /// Folders nested deeper than this are moved up to the top of the folder that is being purged, so that a purge holds a
 /// bounded number of open directories (two each) however deep the tree is.
 const MAX_DEPTH: usize = 32;
-
-/// Progress is told after this many files.
-const BATCH: u64 = 1_000;
 
 /// How often one folder is listed again because entries were removed from it and it still was not empty.
 const MAX_PASSES: u32 = 1_000;
@@ -81,39 +82,6 @@ impl BlobStore for LocalStore {
             }
             Ok(Err(stop)) => Err(stop.kind.after(done).at(stop.at)),
             Err(_) => Err(BlobErrorKind::Interrupted.after(done)),
-        }
-    }
-}
-
-/// Counts what is removed, and notices when nobody waits for the purge any more.
-struct Sink {
-    done: Arc<Mutex<Cleaned>>,
-    tell: mpsc::Sender<Cleaned>,
-    untold: u64,
-}
-
-impl Sink {
-    fn removed(&mut self, bytes: u64) -> Result<(), BlobErrorKind> {
-        let so_far = {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            *done = done.plus(Cleaned { objects: 1, bytes });
-            *done
-        };
-        self.untold += 1;
-        if self.untold < BATCH {
-            return Ok(());
-        }
-        self.untold = 0;
-        self.tell
-            .blocking_send(so_far)
-            .map_err(|_| BlobErrorKind::Interrupted)
-    }
-
-    fn still_wanted(&self) -> Result<(), BlobErrorKind> {
-        if self.tell.is_closed() {
-            Err(BlobErrorKind::Interrupted)
-        } else {
-            Ok(())
         }
     }
 }

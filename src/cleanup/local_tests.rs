@@ -1,6 +1,8 @@
 //! What a purge of a local folder removes, and what it leaves alone.
 
-use super::blob::{BlobErrorKind, BlobStore as _, Blobs, Cleaned};
+use super::blob::{BlobErrorKind, Cleaned};
+use super::blobs::Blobs;
+use super::driver::BlobStore as _;
 use super::identify::FirstUse;
 use super::local::LocalStore;
 use super::progress::Progress;

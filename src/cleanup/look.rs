@@ -3,7 +3,7 @@
 use super::backoff::Backoff;
 use super::blob::BlobErrorKind;
 use super::listing::{Container, Failure, Listing, Pages};
-use super::survey::{Met, Unread};
+use super::tree::{Met, Unread};
 use super::uri::BucketPlace;
 use tokio::sync::mpsc;
 

@@ -1,13 +1,13 @@
 //! The storage cleanup consumer.
 //!
 //! ```text
-//! purge_requested ─▶ consumer ─▶ job + obligations ─▶ worker ─▶ job.rs: what does the log order? ─▶ blob ─▶ purged
+//! purge_requested ─▶ consumer ─▶ job + obligations ─▶ worker ─▶ job.rs: what does the log order? ─▶ blobs ─▶ purged
 //!                       (one transaction)   ▲                                                        └─▶ purge_failed
 //!         redrive: what the log owes ───────┘
 //! ```
 //!
 //! `roots` and `uri` decide which storage may be deleted at all; `identify` and `local_root` say whether the folder at a local root's
-//! path is the root, `overlap` that no two roots are one place; `blob` deletes it, through `local` for folders, and through
+//! path is the root, `overlap` that no two roots are one place; `blobs` deletes it, through `local` for folders, and through
 //! `sweep` for objects: `s3`, `gcs` and `azure` are what it lists (`listing`, `xml`) and deletes by, and `unsettled` is what it
 //! counts by. `consumer` turns purge requests into jobs, `worker` takes jobs that are due, `job` is one attempt at one of
 //! them, and `purges` shows an operator what is owed. `survey` only looks, for a comparison with the ledger.
@@ -15,7 +15,9 @@
 pub mod azure;
 pub mod backoff;
 pub mod blob;
+pub mod blobs;
 pub mod consumer;
+pub mod driver;
 mod folder;
 pub mod gcs;
 pub mod identify;
@@ -36,6 +38,7 @@ pub mod roots;
 pub mod s3;
 pub mod survey;
 mod sweep;
+pub mod tree;
 pub mod unsettled;
 pub mod uri;
 pub mod watch;
@@ -53,7 +56,7 @@ use crate::clock::SharedClock;
 use crate::ledger::Ledger;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::storage_roots::StorageRootStore;
-use blob::Blobs;
+use blobs::Blobs;
 use consumer::CleanupConsumer;
 use purges::Purges;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use super::overlap::{self, Endpoints};
 use super::own_files::OwnFiles;
 use super::root::Root;
 pub use super::root::RootError;
-use super::survey::Tree;
+use super::tree::Tree;
 use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, spell};
 use std::collections::HashSet;
 use std::io;

@@ -5,17 +5,19 @@
 
 mod bucket;
 mod clients;
+mod container;
 mod failure;
 mod page;
 mod raw;
 mod removal;
 
 pub use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, BlobStore, Cleaned};
+use super::blob::{BlobError, BlobErrorKind, Cleaned};
+use super::driver::BlobStore;
 use super::look;
 use super::progress::Progress;
-use super::survey::{Met, Unread};
 use super::sweep;
+use super::tree::{Met, Unread};
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use async_trait::async_trait;
 use bucket::Bucket;

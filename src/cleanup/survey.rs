@@ -1,9 +1,11 @@
 //! Looking at the storage without touching it: whether something is there, and everything that is below a root.
 
-use super::blob::{BlobErrorKind, Blobs};
+use super::blob::BlobErrorKind;
+use super::blobs::Blobs;
 use super::folder::{FileId, mount_of};
 use super::local_root::LocalRoot;
 use super::marker;
+use super::tree::{Met, Tree, Unread};
 use super::uri::{BucketPlace, Cloud, LocalPlace, Place};
 use cap_fs_ext::DirExt as _;
 use cap_std::fs::{Dir, ReadDir};
@@ -15,40 +17,6 @@ use tokio::sync::mpsc;
 
 /// How many objects are listed ahead of whoever looks at them.
 const AHEAD: usize = 2_000;
-
-/// A storage root, to be walked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tree {
-    /// A local folder: its absolute path without a slash at the end.
-    Local(String),
-    /// A prefix of a bucket, without a slash at its end; empty for the whole bucket.
-    Bucket {
-        /// Whose it is.
-        cloud: Cloud,
-        /// The bucket.
-        bucket: String,
-        /// The prefix.
-        prefix: String,
-    },
-}
-
-/// An object that a walk met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Met {
-    /// Its absolute path, or its key.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// A place that a walk could not look into; it goes on behind it.
-#[derive(Debug)]
-pub struct Unread {
-    /// Its absolute path, or the prefix.
-    pub name: String,
-    /// Why.
-    pub kind: BlobErrorKind,
-}
 
 impl Blobs {
     /// Whether there is anything at all at what `uri` names.

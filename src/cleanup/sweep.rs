@@ -97,7 +97,7 @@ impl Stop {
     }
 }
 
-/// Deletes everything that `place` names, as [`BlobStore::purge`](super::blob::BlobStore::purge) promises.
+/// Deletes everything that `place` names, as [`BlobStore::purge`](super::driver::BlobStore::purge) promises.
 pub(super) async fn purge(
     container: &dyn Container,
     backoff: Backoff,

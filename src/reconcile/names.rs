@@ -1,6 +1,6 @@
 //! The places that an object lies in, and the hashes that they are recognized by.
 
-use crate::cleanup::survey::Tree;
+use crate::cleanup::tree::Tree;
 use crate::cleanup::uri::{bucket_name, local_name};
 use crate::keyring::Keyring;
 use crate::ledger::STORAGE_PURPOSE;

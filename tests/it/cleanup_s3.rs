@@ -4,7 +4,8 @@ pub mod fake;
 mod faults;
 
 use crate::harness::s3::S3;
-use archive_ledger::cleanup::blob::{BlobErrorKind, Blobs, Cleaned};
+use archive_ledger::cleanup::blob::{BlobErrorKind, Cleaned};
+use archive_ledger::cleanup::blobs::Blobs;
 use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::s3::S3Store;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};

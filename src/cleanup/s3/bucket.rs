@@ -1,13 +1,11 @@
 //! One bucket of S3: what is listed of it, and whether that is all.
 
 use super::super::blob::BlobErrorKind;
-use super::super::listing::{self, Container, Found, Listing, Marker, Page, Removed};
+use super::super::listing::{self, Page};
 use super::S3Store;
 use super::failure::{Failure, Verdict};
 use super::page::{self, Asked, Versioning};
 use super::raw::Capture;
-use super::removal;
-use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,7 +15,7 @@ pub(super) struct Bucket<'a> {
     pub(super) store: &'a S3Store,
     pub(super) name: &'a str,
     /// The bucket has never kept versions, and its server does not list them.
-    unversioned: AtomicBool,
+    pub(super) unversioned: AtomicBool,
     /// How many bulk deletions in a row the server has not taken.
     pub(super) bulk_refused: AtomicU32,
 }
@@ -69,7 +67,7 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    async fn objects(&self, asked: Asked<'_>, most: Option<i32>) -> Result<Page, Failure> {
+    pub(super) async fn objects(&self, asked: Asked<'_>, most: Option<i32>) -> Result<Page, Failure> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -88,7 +86,7 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    async fn versions(&self, asked: Asked<'_>) -> Result<Page, Failure> {
+    pub(super) async fn versions(&self, asked: Asked<'_>) -> Result<Page, Failure> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -107,7 +105,7 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    async fn uploads(&self, asked: Asked<'_>) -> Result<Page, Failure> {
+    pub(super) async fn uploads(&self, asked: Asked<'_>) -> Result<Page, Failure> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -141,13 +139,13 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.store.plain.contains(self.name)
     }
 
     /// Where versions cannot be listed: whether there can be none. What keeps them out of sight is an odd answer that may pass
     /// (`odd`), or a right that is missing.
-    async fn without_versions(&self, odd: bool) -> Result<Page, listing::Failure> {
+    pub(super) async fn without_versions(&self, odd: bool) -> Result<Page, listing::Failure> {
         let missing = |right| {
             let kind = BlobErrorKind::MissingRight {
                 what: "older versions",
@@ -189,90 +187,5 @@ impl<'a> Bucket<'a> {
         }
         self.unversioned.store(true, Ordering::Relaxed);
         Ok(Page::default())
-    }
-}
-
-#[async_trait]
-impl Container for Bucket<'_> {
-    fn listings(&self) -> &'static [Listing] {
-        &[Listing::Uploads, Listing::Versions, Listing::Objects]
-    }
-
-    fn present(&self) -> Listing {
-        Listing::Objects
-    }
-
-    fn is_unversioned(&self) -> bool {
-        self.unversioned.load(Ordering::Relaxed)
-    }
-
-    async fn list(
-        &self,
-        listing: Listing,
-        prefix: &str,
-        from: Option<&Marker>,
-    ) -> Result<Page, listing::Failure> {
-        let asked = Asked {
-            bucket: self.name,
-            prefix,
-            from,
-        };
-        let page = self.page(listing, asked).await;
-        if let Err(listing::Failure::Stands(
-            BlobErrorKind::PermissionDenied | BlobErrorKind::MissingRight { .. },
-        )) = page
-        {
-            // Others may have been given the right by the next attempt.
-            self.store.clients.discard_current();
-        }
-        page
-    }
-
-    async fn glance(&self, prefix: &str) -> Result<Page, listing::Failure> {
-        let asked = Asked {
-            bucket: self.name,
-            prefix,
-            from: None,
-        };
-        Ok(self.objects(asked, Some(1)).await?)
-    }
-
-    async fn remove(&self, batch: Vec<Found>) -> Removed {
-        removal::remove(self, batch).await
-    }
-}
-
-impl Bucket<'_> {
-    async fn page(&self, listing: Listing, asked: Asked<'_>) -> Result<Page, listing::Failure> {
-        match listing {
-            Listing::Objects => match self.objects(asked, None).await {
-                // Whatever speaks S3 lists objects.
-                Err(failure) if failure.verdict == Verdict::NotImplemented => {
-                    Err(listing::Failure::doubt("it is none that such a storage gives"))
-                }
-                outcome => Ok(outcome?),
-            },
-            Listing::Versions if self.is_unversioned() => self.without_versions(false).await,
-            Listing::Versions => match self.versions(asked).await {
-                Ok(page) => Ok(page),
-                Err(failure) => match failure.verdict {
-                    Verdict::NotImplemented => self.without_versions(true).await,
-                    Verdict::Denied => self.without_versions(false).await,
-                    _ => Err(failure.into()),
-                },
-            },
-            Listing::Uploads => match self.uploads(asked).await {
-                Ok(page) => Ok(page),
-                Err(failure) => match failure.verdict {
-                    Verdict::NotImplemented if self.is_plain() => Ok(Page::default()),
-                    Verdict::NotImplemented => Err(listing::Failure::Passing(BlobErrorKind::MissingRight {
-                        what: "unfinished uploads",
-                        right: "s3:ListBucketMultipartUploads is not granted",
-                        odd: true,
-                    })),
-                    _ => Err(failure.into()),
-                },
-            },
-        }
     }
 }

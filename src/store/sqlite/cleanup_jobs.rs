@@ -4,21 +4,19 @@
 //! taken only for work.
 
 use super::append::signed;
+use super::cleanup_rows::{load_obligations, purges, small};
 use super::read::{entity_key, non_negative};
-use super::{SqliteStore, micros, time, uuid};
+use super::{SqliteStore, micros, uuid};
 use crate::store::cleanup_jobs::{
-    Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, JobStatus, NewCleanupJob,
-    NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
+    Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
+    OWED_AT_ONCE, Obligation, PurgeStatus,
 };
 use crate::store::columns::Columns as _;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::types::Json;
 use sqlx::{Connection, SqliteConnection};
-use std::collections::HashMap;
 use uuid::Uuid;
 
 /// The write lock is taken at once: a transaction that reads first could not be upgraded past another process's.
@@ -476,90 +474,4 @@ async fn insert_obligations(
     .await
     .map_err(StoreError::database(operation))?;
     Ok(())
-}
-
-async fn load_obligations(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    jobs: &[&str],
-) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at,
-                nobody_since
-         FROM cleanup_obligations WHERE event_id IN (SELECT value FROM json_each(?1)) ORDER BY event_id, ordinal",
-    )
-    .bind(Json(jobs))
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
-    for row in &rows {
-        let event_id = uuid(operation, row.read(operation, "event_id")?)?;
-        found.entry(event_id).or_default().push(Obligation {
-            ordinal: small(operation, row.read(operation, "ordinal")?)?,
-            state: obligation_state(operation, row.read(operation, "state")?)?,
-            objects: non_negative(operation, row.read(operation, "objects")?)?,
-            bytes: non_negative(operation, row.read(operation, "bytes")?)?,
-            last_error: row.read(operation, "last_error")?,
-            storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
-            under_way: row.read(operation, "under_way")?,
-            at_least: row.read(operation, "at_least")?,
-            failed_at: row.read(operation, "failed_at")?,
-            nobody_since: optional_time(operation, row, "nobody_since")?,
-        });
-    }
-    Ok(found)
-}
-
-async fn purges(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    rows: &[SqliteRow],
-) -> Result<Vec<PurgeStatus>, StoreError> {
-    let jobs: Vec<&str> = rows
-        .iter()
-        .filter_map(|row| row.read(operation, "job").transpose())
-        .collect::<Result<_, _>>()?;
-    let mut obligations = load_obligations(connection, operation, &jobs).await?;
-    rows.iter()
-        .map(|row| {
-            let event_id = uuid(operation, row.read(operation, "event_id")?)?;
-            let job = match row.read::<Option<&str>>(operation, "job")? {
-                None => None,
-                Some(_) => Some(JobStatus {
-                    attempts: small(operation, row.read(operation, "attempts")?)?,
-                    begun: small(operation, row.read(operation, "begun")?)?,
-                    next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
-                    leased_until: optional_time(operation, row, "lease_until")?,
-                    last_error: row.read(operation, "last_error")?,
-                    finished_at: optional_time(operation, row, "finished_at")?,
-                    obligations: obligations.remove(&event_id).unwrap_or_default(),
-                }),
-            };
-            Ok(PurgeStatus {
-                position: non_negative(operation, row.read(operation, "position")?)?,
-                event_id,
-                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
-                state: purge_state(operation, row.read(operation, "state")?)?,
-                requested_at: time(operation, row.read(operation, "requested_at")?)?,
-                storage_count: small(operation, row.read(operation, "storage_count")?)?,
-                job,
-            })
-        })
-        .collect()
-}
-
-fn optional_time(
-    operation: &'static str,
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
-    row.read::<Option<i64>>(operation, column)?
-        .map(|micros| time(operation, micros))
-        .transpose()
-}
-
-pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
 }

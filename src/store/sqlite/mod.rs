@@ -12,6 +12,7 @@ pub mod callback_log;
 pub mod callbacks;
 pub mod claims;
 pub mod cleanup_jobs;
+mod cleanup_rows;
 mod clock_moves;
 mod content;
 pub mod coordination;

@@ -8,7 +8,7 @@ use crate::harness::meddler::{Meddler, Meddling};
 use crate::harness::on_both_backends;
 use crate::harness::server::Backend;
 use archive_ledger::cleanup::backoff::Backoff;
-use archive_ledger::cleanup::blob::Blobs;
+use archive_ledger::cleanup::blobs::Blobs;
 use archive_ledger::cleanup::purges::Retried;
 use archive_ledger::cleanup::s3::S3Store;
 use archive_ledger::cleanup::uri::Cloud;

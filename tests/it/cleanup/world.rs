@@ -6,7 +6,7 @@ use crate::harness::roots::used;
 use crate::harness::server::Backend;
 use archive_ledger::bus::{BusEvent, Handler};
 use archive_ledger::callbacks::target::CallbackPolicy;
-use archive_ledger::cleanup::blob::Blobs;
+use archive_ledger::cleanup::blobs::Blobs;
 use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::s3::S3Store;
 use archive_ledger::cleanup::{CleanupOptions, CleanupParts, StorageCleanup};

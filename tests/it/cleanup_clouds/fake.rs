@@ -2,7 +2,8 @@
 
 use archive_ledger::cleanup::azure::{AzureOptions, AzureStore};
 use archive_ledger::cleanup::backoff::Backoff;
-use archive_ledger::cleanup::blob::{BlobError, Blobs, Cleaned};
+use archive_ledger::cleanup::blob::{BlobError, Cleaned};
+use archive_ledger::cleanup::blobs::Blobs;
 use archive_ledger::cleanup::gcs::{GcsOptions, GcsStore};
 use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::uri::Cloud;

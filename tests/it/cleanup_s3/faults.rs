@@ -2,7 +2,8 @@
 
 use super::config;
 use super::fake::{BUCKET, Faults, entity, start};
-use archive_ledger::cleanup::blob::{BlobError, BlobErrorKind, Blobs, Cleaned};
+use archive_ledger::cleanup::blob::{BlobError, BlobErrorKind, Cleaned};
+use archive_ledger::cleanup::blobs::Blobs;
 use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::cleanup::s3::{Backoff, S3Store};
 use aws_credential_types::provider::error::CredentialsError;

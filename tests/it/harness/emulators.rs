@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use archive_ledger::cleanup::azure::{AzureOptions, AzureStore};
-use archive_ledger::cleanup::blob::Blobs;
+use archive_ledger::cleanup::blobs::Blobs;
 use archive_ledger::cleanup::roots::StorageRoots;
 use object_store::azure::{AzureAuthorizer, AzureCredential, MicrosoftAzureBuilder};
 use object_store::client::HttpRequestBody;
