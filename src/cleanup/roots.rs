@@ -8,7 +8,8 @@ use super::own_files::OwnFiles;
 use super::root::Root;
 pub use super::root::RootError;
 use super::tree::Tree;
-use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, spell};
+use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, below_folder, spell};
+use crate::store::storage_roots::KnownRoot;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -163,6 +164,25 @@ impl StorageRoots {
     /// Whether a storage URI lies below none of these roots. Goes by the name alone.
     pub(super) fn is_outside(&self, uri: &str) -> bool {
         spell(uri).and_then(|spelled| self.place(spelled)) == Err(UriRefusal::OutsideRoots)
+    }
+
+    /// What a storage URI is called below the other paths that its root was used at: a root that moved is recognized by its marker,
+    /// and what was named below its old path lies in the same folder.
+    pub(crate) fn other_names(&self, uri: &str, known: &[KnownRoot]) -> Vec<String> {
+        let Ok(placed) = spell(uri).and_then(|spelled| self.place(spelled)) else {
+            return Vec::new();
+        };
+        let Place::Local(place) = placed.place() else {
+            return Vec::new();
+        };
+        let Some(expected) = place.root.expected() else {
+            return Vec::new();
+        };
+        known
+            .iter()
+            .filter(|known| known.root_id == expected.root && known.uri != place.root.uri())
+            .map(|known| below_folder(&known.uri, &place.below))
+            .collect()
     }
 
     /// The roots as they are walked.

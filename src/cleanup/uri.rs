@@ -284,7 +284,12 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The URI of a folder, given by its decoded components: in ASCII, and one and the same for each path.
 pub(crate) fn folder_uri(components: &[String]) -> String {
-    components.iter().fold("file://".to_owned(), |uri, name| {
+    below_folder("file://", components)
+}
+
+/// The URI of what lies below a folder whose URI is `folder`, in the same spelling.
+pub(crate) fn below_folder(folder: &str, below: &[String]) -> String {
+    below.iter().fold(folder.to_owned(), |uri, name| {
         format!("{uri}/{}", utf8_percent_encode(name, PLAIN))
     })
 }

@@ -28,7 +28,17 @@ impl Attempt {
 
     /// Who else claims the place; `None` when nobody does.
     pub(super) async fn others(&self, uri: &str) -> Result<Option<Claimants>, Cut> {
-        let (ledger, storage) = (&self.cleanup.parts.ledger, [uri.to_owned()]);
+        let parts = &self.cleanup.parts;
+        let (ledger, roots) = (&parts.ledger, parts.blobs.roots());
+        let mut storage = vec![uri.to_owned()];
+        if roots.any_local() {
+            let known = parts
+                .holders
+                .storage_roots()
+                .await
+                .map_err(|error| Cut::Ledger(error.into()))?;
+            storage.extend(roots.other_names(uri, &known));
+        }
         let others = ledger
             .claimants(&self.job.key, &storage, Whom::NotPurged, 0)
             .await

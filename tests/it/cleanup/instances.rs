@@ -1,13 +1,14 @@
 //! Instances whose storage roots differ, as during a change of configuration that reaches one after the other.
 
 use super::world::{OPTIONS, SOON, World, context, fill, run};
-use crate::harness::roots::{entries, used};
+use crate::harness::roots::{MARKER, entries, used};
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use archive_ledger::cleanup::purges::Retried;
 use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::clock::Clock;
 use archive_ledger::store::cleanup_jobs::{Claim, CleanupJob, NextAttempt, ObligationState};
+use archive_ledger::store::storage_roots::KnownRoot;
 use archive_ledger_domain::State;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -165,6 +166,33 @@ on_both_backends! {
         for worker in [first, second] {
             worker.end().await;
         }
+    }
+
+    async fn what_was_named_below_the_old_path_of_a_root_that_moved_is_claimed_at_the_new_one(backend: Backend) {
+        let world = World::with_roots(backend, &["root", "old"], None).await;
+        let worker = world.run();
+        let marker = std::fs::read_to_string(world.home().join("root").join(MARKER)).unwrap();
+        let moved = KnownRoot {
+            uri: format!("file://{}/old", world.home().display()),
+            root_id: marker.lines().nth(1).unwrap().parse().unwrap(),
+            numbers: None,
+        };
+        world.holders.remember_storage_root(&moved, world.clock.now()).await.unwrap();
+        let (path, uri) = world.folder("tenant/a b", 2);
+        let uri = uri.replace(' ', "%20");
+        let (_, elsewhere) = world.folder("other", 1);
+        let (purged, free) = (world.archive(&[&uri]).await, world.archive(&[&elsewhere]).await);
+        let kept = world.archive(&[&format!("{}/tenant/a%20b/0", moved.uri)]).await;
+        for key in [&purged, &free] {
+            world.purge(key).await;
+        }
+        world.deliver().await;
+        world.reaches(&free, State::Purged).await;
+        world.reaches(&purged, State::PurgeFailed).await;
+        let claimed = "storage 1 of 1: 1 other claims a place in, around or at it";
+        assert_eq!(world.failures(&purged).await, [claimed]);
+        assert_eq!((entries(&path).len(), world.state(&kept).await), (2, State::Archived));
+        worker.end().await;
     }
 
     async fn a_job_that_an_instance_left_waits_for_that_instance_alone(backend: Backend) {
