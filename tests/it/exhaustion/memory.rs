@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{HEALED_WITHIN, healed, nothing_is_lost};
 use crate::harness::on_both_backends;
-use crate::harness::server::{BINARY, Backend, Server};
+use crate::harness::server::{BINARY, Server};
 
 const CLIENTS: usize = 256;
 
@@ -134,11 +134,7 @@ async fn read_much(server: &Server, token: &str) -> usize {
 
 on_both_backends! {
     async fn what_many_clients_send_and_read_at_once_fits_into_the_least_memory(backend: Backend) {
-        let least = match backend {
-            Backend::Embedded => 64,
-            Backend::Clustered => 128,
-        };
-        let Some(group) = Group::with_memory(least) else {
+        let Some(group) = Group::with_memory(128) else {
             eprintln!("skipped: no control group can be made");
             return;
         };
