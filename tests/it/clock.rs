@@ -3,6 +3,7 @@
 //! The clock is moved by `libfaketime`.
 
 use crate::harness::eventually;
+use crate::harness::ledger::change;
 use crate::harness::on_both_backends;
 use crate::harness::server::{Backend, Server};
 use reqwest::StatusCode;
@@ -116,5 +117,120 @@ on_both_backends! {
         assert_eq!(status, StatusCode::OK);
         assert_eq!(body["warnings"].to_string().contains("ahead of the clock"), alone, "{body}");
         assert_eq!(delete(&server, &token).await, StatusCode::CREATED);
+    }
+
+    async fn what_is_recorded_behind_a_clock_that_ran_ahead_is_found_by_its_times_on_every_route(backend: Backend) {
+        let server = Server::start(backend).await;
+        let token = server.token(&["--role", "admin", "--subject", "early"]).await;
+        for _ in 0..5 {
+            assert_eq!(delete(&server, &token).await, StatusCode::CREATED);
+        }
+        let id = crate::harness::fresh_id();
+        let entity = format!("/api/admin/archived/backups/{id}");
+        let body = json!({"id": id, "name": "n"});
+        let deleted = server.post("/api/admin/archived/backups", &token, &body).send().await.unwrap();
+        assert_eq!(deleted.status(), StatusCode::CREATED);
+        server.terminate().await;
+        // As a clock dates them that runs ahead; from here on all is dated as the last event is, for 400 days.
+        let ahead = match backend {
+            Backend::Embedded => "recorded_at + 400 * 86400 * 1000000",
+            Backend::Clustered => "recorded_at + interval '400 days'",
+        };
+        for table in ["events", "ledger_head"] {
+            let statement = format!("UPDATE {table} SET recorded_at = {ahead}");
+            assert!(change(server.database_url(), &server.data_dir(), &statement).await > 0);
+        }
+        server.restart().await;
+        let token = server.token(&["--role", "admin", "--subject", "late"]).await;
+        let restored = server.post(&format!("{entity}/restore"), &token, &json!({})).send().await.unwrap();
+        assert_eq!(restored.status(), StatusCode::OK);
+        for _ in 0..40 {
+            assert_eq!(delete(&server, &token).await, StatusCode::CREATED);
+        }
+        let get = |path: String| {
+            let (server, token) = (&server, &token);
+            async move {
+                let answer = server.get(&path, token).send().await.unwrap();
+                let status = answer.status();
+                let text = answer.text().await.unwrap();
+                assert_eq!(status, StatusCode::OK, "{path}: {text}");
+                text
+            }
+        };
+        let events = |query: String| {
+            let get = &get;
+            async move {
+                let (mut found, mut cursor) = (Vec::new(), String::new());
+                loop {
+                    let page = get(format!("/api/admin/audit/events?outcome=allowed&action=soft_deleted&action=restored&{query}{cursor}")).await;
+                    let page: Value = serde_json::from_str(&page).unwrap();
+                    found.extend(page["items"].as_array().unwrap().iter().map(|line| line["position"].as_u64().unwrap()));
+                    match page["next_cursor"].as_str() {
+                        Some(next) => cursor = format!("&cursor={next}"),
+                        None => return found,
+                    }
+                }
+            }
+        };
+        let history: Value = serde_json::from_str(&get(format!("{entity}/history")).await).unwrap();
+        let history = history["items"].as_array().unwrap().clone();
+        assert_eq!(history.len(), 2, "{history:?}");
+        let pinned = history[0]["recorded_at"].as_str().unwrap().to_owned();
+        assert_eq!(history[1]["recorded_at"], pinned.as_str(), "{history:?}");
+        let all: Vec<u64> = (1..=47).collect();
+        let from_pinned: Vec<u64> = (6..=47).collect();
+        for (query, expected) in [
+            ("".to_owned(), &all[..]),
+            (format!("from={pinned}"), &from_pinned),
+            (format!("to={pinned}"), &all[..5]),
+            (format!("from=2020-01-01T00:00:00Z&to={pinned}"), &all[..5]),
+            (format!("from={pinned}&to=9999-01-01T00:00:00Z"), &from_pinned),
+            (format!("from={pinned}&actor=late"), &from_pinned[1..]),
+            (format!("from={pinned}&to={pinned}"), &[]),
+        ] {
+            for limit in [3, 50] {
+                assert_eq!(events(format!("order=asc&limit={limit}&{query}")).await, expected, "{query}");
+                let mut backwards = events(format!("order=desc&limit={limit}&{query}")).await;
+                backwards.reverse();
+                assert_eq!(backwards, expected, "{query}, newest first");
+            }
+        }
+        // An entity as it was, at a time that is in the log and lies ahead of the clock.
+        let as_of = |at: &str| get(format!("{entity}?as_of={at}"));
+        let then: Value = serde_json::from_str(&as_of(&pinned).await).unwrap();
+        assert_eq!((&then["state"], &then["version"]), (&json!("live"), &json!(2)), "{then}");
+        let then: Value = serde_json::from_str(&as_of("6").await).unwrap();
+        assert_eq!((&then["state"], &then["version"]), (&json!("archived"), &json!(1)), "{then}");
+        let later = server.get(&format!("{entity}?as_of=9000-01-01T00:00:00Z"), &token).send().await.unwrap();
+        assert_eq!(later.status(), StatusCode::BAD_REQUEST, "nobody knows that yet");
+        // Exports end at what is signed.
+        eventually("the log is signed", SOON, || async {
+            let answer = server.get("/api/ledger/checkpoint", &token).send().await.unwrap();
+            (answer.text().await.unwrap().lines().nth(1) == Some("47")).then_some(())
+        })
+        .await;
+        for (query, flags, expected) in [
+            (format!("&from={pinned}"), vec!["--from", &pinned], 42),
+            (format!("&to={pinned}"), vec!["--to", &pinned], 5),
+            (format!("&from={pinned}&to=9999-01-01T00:00:00Z"), vec!["--from", &pinned, "--to", "9999-01-01T00:00:00Z"], 42),
+        ] {
+            let exported = get(format!("/api/admin/audit/export?format=ndjson{query}")).await;
+            assert_eq!(exported.lines().count(), expected, "{query}");
+            let output = server.run_command(&[&["export", "--format", "ndjson"], &flags[..]].concat()).await;
+            assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), expected, "{flags:?}");
+        }
+        // Whoever follows the events goes on behind any of them, however many share a time.
+        let stream = server.get("/api/events", &token).header("Last-Event-ID", "1-5").send().await.unwrap();
+        assert_eq!(stream.status(), StatusCode::OK);
+        let (mut stream, mut text) = (stream, String::new());
+        // The first line says where the stream begins.
+        let ids = |text: &str| -> Vec<u64> {
+            let positions = text.lines().filter_map(|line| line.strip_prefix("id: 1-")?.parse().ok());
+            positions.filter(|position| *position > 5).collect()
+        };
+        while ids(&text).len() < 42 {
+            text.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().expect("the stream ended")).unwrap());
+        }
+        assert_eq!(ids(&text), from_pinned);
     }
 }

@@ -9,3 +9,4 @@ mod routes;
 mod signing;
 mod takeover;
 mod verify;
+mod verify_beside;

@@ -143,3 +143,55 @@ async fn a_role_without_a_right_is_told_which_one_at_the_start() {
     let told = owned.refused(&SERVE).await;
     assert!(told.contains("`archive-ledger migrate`"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_lacks_any_right_of_any_table_is_told_which_and_one_that_may_not_change_the_log_serves() {
+    let owned = Owned::new(true).await;
+    let role = format!("{}_role", owned.name);
+    owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
+    for (right, table) in [
+        ("INSERT", "events"),
+        ("UPDATE", "events"),
+        ("UPDATE", "ledger_head"),
+        ("INSERT", "entity_keys"),
+        ("DELETE", "entity_keys"),
+        ("INSERT", "erasures"),
+        ("DELETE", "archived_entries"),
+        ("INSERT", "archived_pages"),
+        ("UPDATE", "archived_pages"),
+        ("DELETE", "purge_work"),
+        ("UPDATE", "leases"),
+        ("INSERT", "cursors"),
+        ("DELETE", "callback_targets"),
+        ("UPDATE", "idempotency_answers"),
+        ("DELETE", "audit_blocks"),
+        ("INSERT", "checkpoints"),
+        ("SELECT", "storage_claims"),
+    ] {
+        owned.sql(&format!("REVOKE {right} ON {table} FROM {role}")).await;
+        let told = owned.refused(&SERVE).await;
+        assert!(told.contains(&format!("lacks {right} on {table})")), "{told}");
+        owned.sql(&format!("GRANT {right} ON {table} TO {role}")).await;
+    }
+    owned
+        .sql(&format!(
+            "REVOKE INSERT, UPDATE ON leases FROM {role}; REVOKE DELETE ON purge_work FROM {role}"
+        ))
+        .await;
+    let told = owned.refused(&SERVE).await;
+    assert!(
+        told.contains("lacks INSERT, UPDATE on leases; DELETE on purge_work)") && told.contains(&role),
+        "{told}"
+    );
+    owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
+    // What the service never does need not be allowed.
+    owned
+        .sql(&format!(
+            "REVOKE DELETE ON events, ledger_head, checkpoints, erasures, audit_attempts FROM {role};
+             REVOKE UPDATE ON checkpoints, erasures, ledger_meta, entity_keys FROM {role};
+             REVOKE INSERT ON ledger_head, audit_head, audit_indexed FROM {role}"
+        ))
+        .await;
+    let world = World::on(owned.url("role")).await;
+    world.live().await;
+}
