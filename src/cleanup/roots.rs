@@ -8,7 +8,9 @@ use super::own_files::OwnFiles;
 use super::root::Root;
 pub use super::root::RootError;
 use super::tree::Tree;
-use super::uri::{BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, below_folder, spell};
+use super::uri::{
+    BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, below_folder, spell,
+};
 use crate::store::storage_roots::KnownRoot;
 use std::collections::HashSet;
 use std::io;

@@ -137,7 +137,7 @@ pub enum ProofError {
     },
     /// A later origin of this ledger is known of than the database knows.
     #[error(
-        "the database knows nothing of {newer}, which the ledger was forked to: it was restored from a copy older than that fork          ({older}). Bring the newer one back, or go on from this one with `archive-ledger ledger fork --reason …`"
+        "the database knows nothing of {newer}, which the ledger was forked to: it was restored from a copy older than that fork ({older}). Bring the newer one back, or go on from this one with `archive-ledger ledger fork --reason …`"
     )]
     BeforeFork {
         /// The origin that is known of.

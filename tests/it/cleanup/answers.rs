@@ -218,10 +218,13 @@ fn of_s3() -> Vec<Case> {
     cases
 }
 
+/// Makes a page of GCS another one.
+type PageEdit = fn(&mut Value);
+
 fn of_gcs() -> Vec<Case> {
     let mut cases = anywhere();
     cases.push(case("expired", "", Bad::Instead(401, Vec::new())));
-    let edits: [(&str, fn(&mut Value)); 10] = [
+    let edits: [(&str, PageEdit); 10] = [
         ("another kind", |page| page["kind"] = json!("storage#object")),
         ("no kind", |page| {
             drop(page.as_object_mut().unwrap().remove("kind"))

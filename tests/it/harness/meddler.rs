@@ -14,8 +14,11 @@ pub enum Meddling {
     /// It is not passed on; this is the answer.
     Instead(u16, Vec<u8>),
     /// It is passed on, and its answer is replaced by what this makes of its body.
-    Edit(Box<dyn FnOnce(Vec<u8>) -> (u16, Vec<u8>) + Send>),
+    Edit(Edit),
 }
+
+/// Makes another status and body of an answer's body.
+pub type Edit = Box<dyn FnOnce(Vec<u8>) -> (u16, Vec<u8>) + Send>;
 
 /// Decides what is done to a request: its method, and its path with the query.
 pub type Plan = Box<dyn FnMut(&Method, &str) -> Meddling + Send>;

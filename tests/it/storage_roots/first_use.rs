@@ -113,7 +113,7 @@ on_both_backends! {
         assert_eq!(scene.delete(1, "one").await, 201);
         assert_eq!(scene.server.terminate().await, 0);
         let missing = uri(&scene.path("missing"));
-        let told = scene.refused(&[missing.clone()]).await;
+        let told = scene.refused(std::slice::from_ref(&missing)).await;
         let last = told.lines().last().unwrap();
         assert!(last.contains(&missing) && last.contains("--storage-root"), "{told}");
     }
