@@ -77,7 +77,7 @@ fn password(content: &str, sought: &Sought<'_>) -> Option<String> {
             && database.is(sought.database)
             && user.is(sought.user);
         // Without a password in it a line says nothing, not that it is empty.
-        fits.then(|| next())
+        fits.then(next)
             .flatten()
             .map(|field| field.text)
             .filter(|text| !text.is_empty())
