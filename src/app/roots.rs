@@ -2,6 +2,7 @@
 
 use super::backend::Store;
 use super::start_error::{StartError, blame, store_option};
+use super::used_key;
 use crate::claims::{self, ClaimsError};
 use crate::cleanup::identify::FirstUse;
 use crate::cleanup::roots::{RootError, StorageRoots};
@@ -16,11 +17,15 @@ use crate::telemetry;
 use archive_ledger_domain::{EntityKey, EntityType};
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use uuid::Uuid;
 
 /// How long a root that is in doubt is not looked at again.
@@ -31,6 +36,33 @@ const NAMES_LOOKED_AT: usize = 20_000;
 
 /// How many of them together.
 const NAMES_AT_ONCE: usize = 200;
+
+/// Variables that name a file: of this service, and of the libraries that speak to the database and the clouds.
+const FILE_VARIABLES: [&str; 11] = [
+    "ARCHIVE_LEDGER_CONFIG",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGPASSFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "SSL_CERT_FILE",
+];
+
+/// The parameters of a database URL that name a file.
+const DATABASE_FILES: [&str; 8] = [
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "passfile",
+];
 
 impl Store {
     /// Remembers what the local storage roots are recognized by.
@@ -258,13 +290,18 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
         config.auth.secret_file.clone(),
         config.callbacks.secret_file.clone(),
     ];
-    if let Database::Sqlite { path } = &config.database {
-        files.push(path.with_extension("lock"));
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut file = path.clone().into_os_string();
-            file.push(suffix);
-            files.push(file.into());
+    files.extend(used_key::marks(config));
+    files.extend(configuration_files());
+    match &config.database {
+        Database::Sqlite { path } => {
+            files.push(path.with_extension("lock"));
+            for suffix in ["", "-wal", "-shm", "-journal"] {
+                let mut file = path.clone().into_os_string();
+                file.push(suffix);
+                files.push(file.into());
+            }
         }
+        Database::Postgres { url } => files.extend(database_files(url.expose())),
     }
     if let Some(JwksSource::File(path)) = &config.auth.jwks {
         files.push(path.clone());
@@ -273,6 +310,37 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
         roots = roots.protecting_file(&file);
     }
     Ok(roots)
+}
+
+/// The files that `--config` names, or the environment: the configuration, and what proves this service to others. The values that
+/// were read from them do not tell where they stood; the command line does, and a file that is protected without need harms nobody.
+fn configuration_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut args = std::env::args_os();
+    while let Some(arg) = args.next() {
+        if arg == "--config" {
+            files.extend(args.next().map(PathBuf::from));
+        } else if let Some(file) = arg.as_bytes().strip_prefix(b"--config=") {
+            files.push(PathBuf::from(OsStr::from_bytes(file)));
+        }
+    }
+    let named = FILE_VARIABLES.iter().filter_map(std::env::var_os);
+    files.extend(named.map(PathBuf::from));
+    files
+}
+
+/// The files that a database URL names. Where it holds a certificate itself, there is no file of that name.
+fn database_files(url: &str) -> Vec<PathBuf> {
+    let Ok(url) = Url::parse(url) else {
+        return Vec::new();
+    };
+    let mut files = Vec::new();
+    for (name, value) in url.query_pairs() {
+        if DATABASE_FILES.iter().any(|known| *known == name) {
+            files.push(PathBuf::from(value.into_owned()));
+        }
+    }
+    files
 }
 
 /// Looks at the disk.

@@ -32,7 +32,7 @@ pub(super) struct Used {
 }
 
 /// Where marks are: beside the key, and in the data directory, for keys in a folder that cannot be written.
-fn marks(config: &Config) -> Vec<PathBuf> {
+pub(super) fn marks(config: &Config) -> Vec<PathBuf> {
     let mut beside = config.ledger_key_file.clone().into_os_string();
     beside.push(".used");
     let mut places = vec![PathBuf::from(beside)];

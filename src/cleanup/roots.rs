@@ -1,7 +1,7 @@
 //! Storage roots: the only places whose objects may ever be deleted.
 
-use super::folder::FileId;
-use super::local_root::LocalRoot;
+use super::folder::{FileId, mount_of, mounted_in};
+use super::local_root::{LocalRoot, Whole};
 use super::marker;
 use super::overlap::{self, Endpoints};
 use super::own_files::OwnFiles;
@@ -12,9 +12,10 @@ use super::uri::{
     BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, below_folder, spell,
 };
 use crate::store::storage_roots::KnownRoot;
+use cap_fs_ext::DirExt as _;
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,7 +206,7 @@ impl StorageRoots {
     }
 
     /// Decides whether `uri` may be deleted: spelled without tricks, strictly below a root, holding no other root, and, for
-    /// files, reached without a symbolic link below the root.
+    /// files, reached without a symbolic link below the root and on the file system that the root is on.
     ///
     /// For files it looks at the disk (one `lstat` per path component, blocking). The answer holds for the moment; the
     /// purge enforces it again while it walks.
@@ -282,30 +283,45 @@ impl StorageRoots {
         Ok(StorageUri::new(at, Place::Bucket(place)))
     }
 
-    /// Walks the existing part of a local path and refuses links in it.
+    /// Walks the existing part of a local path and refuses links in it, and what is mounted there.
     ///
     /// A link inside the root is refused like one that leaves it: what it points to belongs to some other entity.
     fn resolve(&self, place: &LocalPlace) -> Result<(), UriRefusal> {
         let whole = place.root.open().map_err(|_| UriRefusal::RootUnavailable)?;
         let mut path = whole.path.clone();
+        let mut below = PathBuf::new();
         let own = self.own.ids();
+        let unsure = || match whole.still() {
+            Ok(()) => UriRefusal::Unreadable,
+            Err(_) => UriRefusal::RootUnavailable,
+        };
         let mut exists = true;
         for component in &place.below {
             path.push(component);
             if !exists {
                 continue;
             }
-            match path.symlink_metadata() {
-                Ok(meta) if meta.file_type().is_symlink() => return Err(UriRefusal::Symlink),
-                Ok(meta) if own.contains(&FileId::from(&meta)) => return Err(UriRefusal::Protected),
-                Ok(_) => {}
+            let meta = match path.symlink_metadata() {
+                Ok(meta) => meta,
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     exists = false;
+                    continue;
                 }
-                Err(_) => {
-                    whole.still().map_err(|_| UriRefusal::RootUnavailable)?;
-                    return Err(UriRefusal::Unreadable);
-                }
+                Err(_) => return Err(unsure()),
+            };
+            if meta.file_type().is_symlink() {
+                return Err(UriRefusal::Symlink);
+            }
+            if own.contains(&FileId::from(&meta)) {
+                return Err(UriRefusal::Protected);
+            }
+            below.push(component);
+            // What is on it would be gone from here, and from nowhere else, as soon as it is unmounted.
+            match is_on_other_mount(&whole, &below, meta.is_dir()) {
+                Ok(false) => {}
+                Ok(true) => return Err(UriRefusal::OtherFileSystem),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => exists = false,
+                Err(_) => return Err(unsure()),
             }
         }
         // Without links below the root, `path` is now the resolved path of the place, so that roots and protected folders
@@ -320,6 +336,16 @@ impl StorageRoots {
         // What was seen through the path counts only if that led to the root all the time.
         whole.still().map_err(|_| UriRefusal::RootUnavailable)
     }
+}
+
+/// Whether what lies at `below` in a root is on another file system than the root, or on another mount of the same.
+fn is_on_other_mount(root: &Whole<'_>, below: &Path, is_folder: bool) -> io::Result<bool> {
+    if !is_folder {
+        return mounted_in(&root.dir, below.as_os_str());
+    }
+    let dir = root.dir.open_dir_nofollow(below)?;
+    let device = |dir| FileId::of_folder(dir).map(FileId::device);
+    Ok(mount_of(&dir)? != mount_of(&root.dir)? || device(&dir)? != device(&root.dir)?)
 }
 
 /// What follows `prefix` and its slash in `key`, when `key` is `prefix` itself (nothing follows) or lies below it component-wise.

@@ -234,6 +234,9 @@ pub enum UriRefusal {
     /// A symbolic link at or above the place, below the root.
     #[error("its path leads through a symbolic link")]
     Symlink,
+    /// Something is mounted at or above the place, below the root: what is on it is not the root's.
+    #[error("another file system is mounted at or above it")]
+    OtherFileSystem,
     /// The storage root is missing, unreadable or not the folder that it was, so that nothing can be said of what is below it.
     #[error("the storage root is unavailable at the moment")]
     RootUnavailable,

@@ -77,10 +77,11 @@ impl Conditions {
         })
     }
 
-    /// Whether `If-Match` was sent: such a request never takes up what does not exist, unless it names version 0.
+    /// Whether they fail for whatever exists and nothing more may be told of: `If-Match` names something of it, and `If-None-Match: *`
+    /// demands that there is nothing. Other tags are not compared, as the answer would tell a version.
     #[must_use]
-    pub const fn demands_a_match(&self) -> bool {
-        self.matches.is_some()
+    pub fn fail_on_what_is_hidden(&self) -> bool {
+        self.matches.is_some() || self.none_matches == Some(Tags::Any)
     }
 
     /// The conditions as a command takes them along; `None` without any. `If-Match` compares strongly, `If-None-Match` weakly.

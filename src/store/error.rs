@@ -87,8 +87,8 @@ impl StoreError {
     /// Whether the same operation may succeed when it is tried again.
     ///
     /// True for lost connections, busy databases, deadlocks, cancelled statements, serialization failures, a database that takes
-    /// no writes for now, and exhausted pools or disks that an operator can free; false for errors in the data or in the
-    /// statement.
+    /// no writes for now, a session whose prepared statement is of no use any more, and exhausted pools or disks that an operator
+    /// can free; false for errors in the data or in the statement.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -102,7 +102,9 @@ impl StoreError {
                 // A row that every ledger has, and that was there before: said by a disk that fails while it is read back.
                 | sqlx::Error::RowNotFound => true,
                 sqlx::Error::Database(error) => {
-                    ended_by(&**error) || error.code().is_some_and(|code| passes(&code))
+                    ended_by(&**error)
+                        || is_of_a_stale_statement(&**error)
+                        || error.code().is_some_and(|code| passes(&code))
                 }
                 _ => false,
             },
@@ -222,6 +224,23 @@ fn ended_by(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
         .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
+/// Whether PostgreSQL says that what the session has prepared is of no use any more: the statement is not there, or its rows have
+/// got other types since. That session is told the same for ever; another one prepares the statement anew.
+pub(super) fn is_of_a_stale_statement(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
+    match error.code().as_deref() {
+        Some("26000") => true,
+        // The code is also that of what the server will never do. The text may be in another language, the routine is not; what
+        // stands between may leave either out.
+        Some("0A000") => {
+            error.message() == "cached plan must not change result type"
+                || error
+                    .try_downcast_ref::<PgDatabaseError>()
+                    .is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
+        }
+        _ => false,
+    }
+}
+
 /// PostgreSQL's codes of what passes, whole or as a class of two characters: connections, resources and disks, an operator's
 /// intervention, serialization and deadlocks, statements that were cancelled or waited too long, a database that takes no
 /// writes for now, a transaction that was aborted or timed out, an object that is in use; and what an operator is about to set
@@ -277,11 +296,11 @@ mod tests {
     use std::fmt;
 
     #[derive(Debug)]
-    struct Coded(&'static str);
+    struct Coded(&'static str, &'static str);
 
     impl fmt::Display for Coded {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a text of the server's")
+            f.write_str(self.1)
         }
     }
 
@@ -289,7 +308,7 @@ mod tests {
 
     impl sqlx::error::DatabaseError for Coded {
         fn message(&self) -> &'static str {
-            "a text of the server's"
+            self.1
         }
 
         fn code(&self) -> Option<Cow<'_, str>> {
@@ -314,7 +333,31 @@ mod tests {
     }
 
     fn coded(code: &'static str) -> StoreError {
-        StoreError::database("try")(sqlx::Error::Database(Box::new(Coded(code))))
+        said(code, "a text of the server's")
+    }
+
+    fn said(code: &'static str, text: &'static str) -> StoreError {
+        StoreError::database("try")(sqlx::Error::Database(Box::new(Coded(code, text))))
+    }
+
+    #[test]
+    fn a_prepared_statement_that_is_stale_is_tried_again_on_another_session_and_what_is_never_done_is_not() {
+        let stale = "cached plan must not change result type";
+        for (code, text, passes) in [
+            ("0A000", stale, true),
+            ("0A000", "cannot do it", false),
+            ("XX000", stale, false),
+            ("26000", "prepared statement \"sqlx_s_1\" does not exist", true),
+            ("26000", "la instrucción preparada no existe", true),
+        ] {
+            assert_eq!(said(code, text).is_transient(), passes, "{code}: {text}");
+            assert!(!said(code, text).leaves_connection_clean(), "{code}: {text}");
+            assert_eq!(
+                is_of_a_stale_statement(&Coded(code, text)),
+                passes,
+                "{code}: {text}"
+            );
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! used: they order by the stream's sequence instead of the log's position, apply events twice to snapshots, and end a
 //! stream silently where the database fails.
 
+use super::error::is_of_a_stale_statement;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::writer::{CommandError, Decision, Proposal, WriterHandle};
@@ -110,13 +111,28 @@ async fn caught(
     }
 }
 
+/// Whether the session's prepared statement is of no use any more.
+fn is_stale(error: &PersistenceError) -> bool {
+    let (PersistenceError::UnknownError(source) | PersistenceError::ConnectionError(source)) = error else {
+        return false;
+    };
+    matches!(
+        source.downcast_ref::<sqlx::Error>(),
+        Some(sqlx::Error::Database(answer)) if is_of_a_stale_statement(&**answer)
+    )
+}
+
 impl PersistedEventRepository for Repository {
     async fn get_events<A: Aggregate>(
         &self,
         aggregate_id: &str,
     ) -> Result<Vec<SerializedEvent>, PersistenceError> {
         match &self.reader {
-            Reader::Postgres(reader) => caught(reader.get_events::<A>(aggregate_id)).await,
+            Reader::Postgres(reader) => match caught(reader.get_events::<A>(aggregate_id)).await {
+                // The stock reader's session keeps the statement; those of our own reads are replaced.
+                Err(error) if is_stale(&error) => self.read(aggregate_id, 0).await,
+                read => read,
+            },
             Reader::Sqlite(reader) => caught(reader.get_events::<A>(aggregate_id)).await,
             Reader::Log => self.read(aggregate_id, 0).await,
         }
@@ -129,7 +145,10 @@ impl PersistedEventRepository for Repository {
     ) -> Result<Vec<SerializedEvent>, PersistenceError> {
         match &self.reader {
             Reader::Postgres(reader) => {
-                caught(reader.get_last_events::<A>(aggregate_id, last_sequence)).await
+                match caught(reader.get_last_events::<A>(aggregate_id, last_sequence)).await {
+                    Err(error) if is_stale(&error) => self.read(aggregate_id, last_sequence).await,
+                    read => read,
+                }
             }
             Reader::Sqlite(reader) => caught(reader.get_last_events::<A>(aggregate_id, last_sequence)).await,
             Reader::Log => self.read(aggregate_id, last_sequence).await,

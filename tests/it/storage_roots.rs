@@ -2,6 +2,7 @@
 //! mounts inside them.
 
 mod first_use;
+mod reach;
 
 use crate::harness::ledger::{Place, context, deletion, entity};
 use crate::harness::roots::{Bind, MARKER, entries};
@@ -477,9 +478,9 @@ on_both_backends! {
         let (root, outside) = (scene.path("root"), scene.path("outside"));
         fill(&outside.join("below"), 3);
         for (at, place) in [("one", "one"), ("two", "two/below")] {
-            let Some(bind) = Bind::new(&outside, &root.join(at)) else { return };
             let number = 1 + u8::from(at == "two");
             assert_eq!(scene.delete(number, place).await, 201);
+            let Some(bind) = Bind::new(&outside, &root.join(at)) else { return };
             scene.purge(number).await;
             let failed = scene.failed().await;
             let error = failed["last_error"].as_str().unwrap();

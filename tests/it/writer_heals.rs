@@ -177,6 +177,62 @@ async fn a_right_that_is_taken_away_or_a_table_that_is_gone_for_a_while_is_waite
     is_as_before(&server, &token).await;
 }
 
+/// What several callers at once are answered who read each path.
+async fn read_by_many(server: &Server, token: &str, paths: &[String]) -> Vec<StatusCode> {
+    let asked = (0..4)
+        .flat_map(|_| paths)
+        .map(|path| server.get(path, token).send());
+    let answers = futures::future::join_all(asked).await;
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap().status())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_that_gets_another_type_fails_no_session_for_longer_than_once() {
+    let (server, token, mut admin, _) = clustered(Postgres::shared().await).await;
+    let id = crate::harness::fresh_id();
+    let body = json!({"id": id, "name": "n", "metadata": {}});
+    let created = server.post("/api/admin/archived/backups", &token, &body).send();
+    assert_eq!(created.await.unwrap().status(), StatusCode::CREATED);
+    let paths = [
+        "/api/admin/archived/summary".to_owned(),
+        "/api/admin/archived/backups".to_owned(),
+        format!("/api/admin/archived/backups/{id}"),
+        "/api/admin/audit/events?limit=1".to_owned(),
+    ];
+    for altered in [
+        "ALTER TABLE events ALTER COLUMN actor TYPE varchar",
+        "ALTER TABLE entity_keys ALTER COLUMN kek_id TYPE varchar",
+        "ALTER TABLE archived_summary ALTER COLUMN entity_type TYPE varchar COLLATE \"C\"",
+        "ALTER TABLE events ALTER COLUMN actor TYPE text",
+    ] {
+        // Every session has prepared what it reads with.
+        for _ in 0..3 {
+            let answers = read_by_many(&server, &token, &paths).await;
+            assert!(
+                answers.iter().all(|status| *status == StatusCode::OK),
+                "{answers:?}"
+            );
+        }
+        run(&mut admin, altered).await;
+        eventually("all reads are answered again", SOON, || async {
+            let answers = read_by_many(&server, &token, &paths).await;
+            for status in &answers {
+                let told = [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(status);
+                assert!(told, "{altered}: {answers:?}");
+            }
+            answers
+                .iter()
+                .all(|status| *status == StatusCode::OK)
+                .then_some(())
+        })
+        .await;
+        is_as_before(&server, &token).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sqlite_file_that_another_process_holds_locked_is_waited_for() {
     let server = Server::start(Backend::Embedded).await;

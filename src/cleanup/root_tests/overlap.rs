@@ -147,3 +147,49 @@ fn a_root_in_the_ledgers_own_folder_is_refused_by_whatever_path() {
     }
     assert!(!scene.marker("data").exists() && !scene.marker("data/storage").exists());
 }
+
+#[test]
+fn what_is_mounted_below_a_root_is_no_part_of_it() {
+    let scene = Scene::new(&["a/vol", "a/plain", "outside/x"]);
+    fs::write(scene.path("outside/x/data"), "").unwrap();
+    fs::write(scene.path("a/file"), "").unwrap();
+    let (roots, _) = scene.start(&["a"], &[]).unwrap();
+    for place in ["a/vol", "a/vol/x", "a/plain", "a/file", "a/file/x"] {
+        roots.check(&scene.uri(place)).unwrap();
+    }
+    let mounts = [("outside", "a/vol"), ("outside/x/data", "a/file")];
+    let mounted = mounts.map(|(from, to)| {
+        let done = Command::new("mount")
+            .arg("--bind")
+            .args([scene.path(from), scene.path(to)])
+            .output();
+        done.is_ok_and(|output| output.status.success())
+    });
+    let refused = ["a/vol", "a/vol/x", "a/vol/x/data", "a/vol/absent", "a/file"]
+        .map(|place| roots.check(&scene.uri(place)).err());
+    let beside = roots.check(&scene.uri("a/plain")).is_ok();
+    for ((_, to), mounted) in mounts.iter().zip(mounted) {
+        if mounted {
+            assert!(
+                Command::new("umount")
+                    .arg("-l")
+                    .arg(scene.path(to))
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+    }
+    assert!(beside);
+    if mounted != [true, true] {
+        eprintln!("NOT RUN: nothing can be mounted here");
+        return;
+    }
+    for refusal in refused {
+        assert!(
+            refusal.is_some_and(|refusal| !refusal.is_transient()),
+            "{refusal:?}"
+        );
+    }
+    roots.check(&scene.uri("a/vol/x")).unwrap();
+}

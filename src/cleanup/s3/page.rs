@@ -12,6 +12,46 @@ pub(super) struct Asked<'a> {
     pub(super) from: Option<&'a Marker>,
 }
 
+/// What every listing may say of itself; each says some more.
+const OF_ANY: [&str; 8] = [
+    "Prefix",
+    "Delimiter",
+    "EncodingType",
+    "IsTruncated",
+    "CommonPrefixes",
+    "RequestCharged",
+    "Marker",
+    "NextMarker",
+];
+const OF_OBJECTS: [&str; 7] = [
+    "Name",
+    "KeyCount",
+    "MaxKeys",
+    "ContinuationToken",
+    "NextContinuationToken",
+    "StartAfter",
+    "Contents",
+];
+const OF_VERSIONS: [&str; 8] = [
+    "Name",
+    "MaxKeys",
+    "KeyMarker",
+    "VersionIdMarker",
+    "NextKeyMarker",
+    "NextVersionIdMarker",
+    "Version",
+    "DeleteMarker",
+];
+const OF_UPLOADS: [&str; 7] = [
+    "Bucket",
+    "MaxUploads",
+    "KeyMarker",
+    "UploadIdMarker",
+    "NextKeyMarker",
+    "NextUploadIdMarker",
+    "Upload",
+];
+
 /// Keys are asked for in URL encoding, because XML 1.0 cannot carry all of them; a server that did encode says so.
 #[derive(Debug, Clone, Copy)]
 struct Keys {
@@ -56,7 +96,23 @@ impl Keys {
 }
 
 /// What every listing must say: which bucket, which prefix, from where, and whether more follows.
-fn head(root: &Element<'_>, asked: Asked<'_>, name: &'static str) -> Result<(Keys, bool), Doubt> {
+fn head(
+    root: &Element<'_>,
+    asked: Asked<'_>,
+    name: &'static str,
+    own: &[&str],
+) -> Result<(Keys, bool), Doubt> {
+    root.only(&[&OF_ANY, own].concat())?;
+    for most in ["MaxKeys", "MaxUploads"] {
+        if root.number(most)? == Some(0) {
+            return Err(Doubt("it was to list nothing"));
+        }
+    }
+    for unasked in ["Delimiter", "Marker", "NextMarker"] {
+        if root.said(unasked)?.is_some() {
+            return Err(Doubt("it is the answer to another question"));
+        }
+    }
     let keys = Keys::announced(root)?;
     if root.required(name, "it does not say which bucket it lists")? != asked.bucket {
         return Err(Doubt("it lists another bucket"));
@@ -78,12 +134,20 @@ fn head(root: &Element<'_>, asked: Asked<'_>, name: &'static str) -> Result<(Key
 }
 
 /// Whether a page is the one that was asked for: what it repeats of the marker is the marker, where it repeats it.
-fn begins(root: &Element<'_>, keys: Keys, asked: Option<&str>, repeated: &str) -> Result<(), Doubt> {
-    match root.said(repeated)? {
-        Some(told) if !asked.is_some_and(|asked| keys.is(told, asked)) => {
-            Err(Doubt("it begins elsewhere than it was asked to"))
-        }
-        _ => Ok(()),
+fn begins(root: &Element<'_>, keys: Keys, asked: Asked<'_>, id: &str) -> Result<(), Doubt> {
+    let (name, token) = asked
+        .from
+        .map_or((None, None), |from| (from.name.as_deref(), from.token.as_deref()));
+    let name_is = root
+        .said("KeyMarker")?
+        .is_none_or(|told| name.is_some_and(|name| keys.is(told, name)));
+    let id_is = root
+        .said(id)?
+        .is_none_or(|told| token.is_some_and(|token| keys.is(told, token)));
+    if name_is && id_is {
+        Ok(())
+    } else {
+        Err(Doubt("it begins elsewhere than it was asked to"))
     }
 }
 
@@ -104,7 +168,7 @@ fn found(name: Vec<u8>, kind: Kind, edition: Option<&str>, bytes: Option<u64>) -
 /// A page of current objects, `ListObjectsV2`.
 pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
     let root = xml::parse(body, "ListBucketResult")?;
-    let (keys, truncated) = head(&root, asked, "Name")?;
+    let (keys, truncated) = head(&root, asked, "Name", &OF_OBJECTS)?;
     let token = asked.from.and_then(|from| from.token.as_deref());
     if root
         .said("ContinuationToken")?
@@ -140,13 +204,8 @@ pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
 /// A page of versions and delete markers, `ListObjectVersions`.
 pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
     let root = xml::parse(body, "ListVersionsResult")?;
-    let (keys, truncated) = head(&root, asked, "Name")?;
-    begins(
-        &root,
-        keys,
-        asked.from.and_then(|from| from.name.as_deref()),
-        "KeyMarker",
-    )?;
+    let (keys, truncated) = head(&root, asked, "Name", &OF_VERSIONS)?;
+    begins(&root, keys, asked, "VersionIdMarker")?;
     let mut all = Vec::new();
     let mut ordered = true;
     for (kind, counts) in [("Version", true), ("DeleteMarker", false)] {
@@ -163,6 +222,10 @@ pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
         // Some servers list all versions first, and then all delete markers.
         ordered &= in_order(all.iter().skip(before).map(|found: &Found| &found.name));
     }
+    // Of uploads S3 itself names the last one in any case.
+    if !truncated && (root.said("NextKeyMarker")?.is_some() || root.said("NextVersionIdMarker")?.is_some()) {
+        return Err(Doubt("nothing follows, and it says where"));
+    }
     let next = next(&root, keys, truncated, "NextVersionIdMarker")?;
     Ok(Page {
         found: all,
@@ -174,13 +237,8 @@ pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
 /// A page of unfinished uploads, `ListMultipartUploads`.
 pub(super) fn uploads(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
     let root = xml::parse(body, "ListMultipartUploadsResult")?;
-    let (keys, truncated) = head(&root, asked, "Bucket")?;
-    begins(
-        &root,
-        keys,
-        asked.from.and_then(|from| from.name.as_deref()),
-        "KeyMarker",
-    )?;
+    let (keys, truncated) = head(&root, asked, "Bucket", &OF_UPLOADS)?;
+    begins(&root, keys, asked, "UploadIdMarker")?;
     let mut uploads = Vec::new();
     for entry in root.all("Upload") {
         let upload = entry.required("UploadId", "it has an upload without a number")?;

@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The longest answer that is read: a page of a thousand names of a kilobyte, percent-encoded, several times over.
 const MAX_ANSWER: usize = 16 << 20;
 
+/// "Partial Content".
+const PARTIAL: u16 = 206;
+
 /// Keeps the status and the body of the answer to one request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Capture(Arc<Mutex<Option<(u16, Bytes)>>>);
@@ -47,7 +50,12 @@ impl Intercept for Capture {
         let response = context.response();
         // Absent when the body broke off.
         if let Some(body) = response.body().bytes() {
-            let answer = (response.status().as_u16(), Bytes::copy_from_slice(body));
+            // A part of an answer is none, whatever its status says.
+            let status = match response.headers().get("content-range") {
+                Some(_) if response.status().is_success() => PARTIAL,
+                _ => response.status().as_u16(),
+            };
+            let answer = (status, Bytes::copy_from_slice(body));
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         }
         Ok(())

@@ -146,6 +146,9 @@ pub(super) async fn run(config: &Config, arguments: Events) -> Result<(), Failur
         name.push(".manifest.json");
         PathBuf::from(name)
     });
+    for (option, path) in [("--out", &arguments.out), ("--manifest", &manifest_file)] {
+        replaceable(path).map_err(|error| Failure::usage(&error).in_context(option))?;
+    }
     // Under its own name only once it is whole.
     let mut part = arguments.out.clone().into_os_string();
     part.push(".part");
@@ -178,6 +181,18 @@ async fn write(mut export: Export, to: impl Write, name: &Path) -> Result<audit_
     to.flush().map_err(|error| failed(&error))?;
     bar.finish_and_clear();
     Ok(export.manifest().await?)
+}
+
+/// Refuses what an export must not be put in the place of: a device, a pipe, a folder, a link to whatever.
+fn replaceable(path: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.is_file() => Err(std::io::Error::other(format!(
+            "{} is no regular file, and an export would take its place",
+            path.display()
+        ))),
+        // What else is wrong with it, its writing finds out.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn keep(path: &Path, manifest: &audit_export::Manifest) -> Result<(), Failure> {

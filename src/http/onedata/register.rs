@@ -97,7 +97,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         return Err(ApiError::Forbidden);
     }
     let principal = Arc::clone(&caller.principal);
-    let demands_a_match = caller.conditions()?.demands_a_match();
+    let conditions_fail = caller.conditions()?.fail_on_what_is_hidden();
     let context = caller.command()?;
     let archive_id = archive_id.unwrap_or_else(|| made_id(&api, &context));
     let key = archive_key(&archive_id)?;
@@ -115,7 +115,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         return Err(if may_know_of(&api, &principal, &key).await? {
             told
         } else {
-            of_a_foreign_space(told, demands_a_match)
+            of_a_foreign_space(told, conditions_fail)
         });
     }
     let location = format!("/api/v3/oneprovider/archives/{archive_id}");
@@ -155,12 +155,15 @@ async fn may_know_of(api: &Api, principal: &Principal, key: &EntityKey) -> Resul
 
 /// What is told where the archive is one of a space that the caller has no business in: that its id is taken, as a registration
 /// finds out in any case; but nothing of its state, and nothing at all to a request that can only have been made to find out.
-fn of_a_foreign_space(told: ApiError, demands_a_match: bool) -> ApiError {
+fn of_a_foreign_space(told: ApiError, conditions_fail: bool) -> ApiError {
     let conflict = matches!(
         told,
-        ApiError::AlreadyExists | ApiError::EntityPurged | ApiError::PurgeInProgress
+        ApiError::AlreadyExists
+            | ApiError::EntityPurged
+            | ApiError::PurgeInProgress
+            | ApiError::PreconditionFailed
     );
-    match (conflict, demands_a_match) {
+    match (conflict, conditions_fail) {
         (true, true) => ApiError::PreconditionFailed,
         (true, false) => ApiError::AlreadyExists,
         (false, _) => told,

@@ -9,7 +9,7 @@
 //!
 //! Through a pooler nothing outlives a transaction, so that it makes no difference whether it pools sessions or transactions.
 
-use super::session::{Session, Sessions};
+use super::session::{Session, Sessions, Stale};
 use super::verify_ca::{self, Way};
 use super::witness::admit;
 use super::{CONNECT_TIMEOUT, TRUSTED_FOR, url};
@@ -246,6 +246,8 @@ impl Server {
         let pooled = self.pooled;
         let begin: Arc<str> = self.begin(plans, Isolation::Committed).into();
         let (known, alone) = (Arc::clone(witness), Arc::clone(&begin));
+        let stale = Stale::default();
+        let met = stale.clone();
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT_TIMEOUT)
@@ -253,7 +255,11 @@ impl Server {
             // has had the time to go away.
             .test_before_acquire(false)
             .before_acquire(move |connection, meta| {
+                let outdated = met.concerns(meta.age);
                 Box::pin(async move {
+                    if outdated {
+                        return Ok(false);
+                    }
                     if meta.idle_for < TRUSTED_FOR {
                         return Ok(true);
                     }
@@ -275,6 +281,7 @@ impl Server {
             begin_snapshot: self.begin(plans, Isolation::Snapshot).into(),
             patient: false,
             refusals,
+            stale,
         }
     }
 
@@ -318,6 +325,7 @@ impl Server {
             // Whoever walks through a whole ledger has the time.
             patient: true,
             refusals: Arc::default(),
+            stale: Stale::default(),
         })
     }
 

@@ -2,9 +2,11 @@
 //!
 //! A statement that shows no progress for too long fails, and so does one whose caller goes away: what becomes of either is not
 //! known, and nobody uses such a session again. It is closed at once, as a server that does not answer answers no farewell either.
+//! A session that has a prepared statement which is of no use any more goes the same way, and all that are older than that answer.
 
 use super::connections::Known;
 use crate::patience;
+use crate::store::error::is_of_a_stale_statement;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -14,12 +16,29 @@ use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo}
 use sqlx::{Connection, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres};
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// How long a session that goes back to its pool may take to be ready for the next user.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// When a session of a pool last had a prepared statement that is of no use any more. Those that were open by then have the like:
+/// a table was changed, and each would fail once for each statement that it has prepared.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stale(Arc<Mutex<Option<Instant>>>);
+
+impl Stale {
+    fn met(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a session of this age was open by then.
+    pub(super) fn concerns(&self, age: Duration) -> bool {
+        let met = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        met.is_some_and(|met| met.elapsed() <= age)
+    }
+}
 
 /// Sessions that are shared. As an executor it runs one statement, which is committed when its answer is there.
 #[derive(Debug, Clone)]
@@ -34,6 +53,8 @@ pub(super) struct Sessions {
     pub(super) patient: bool,
     /// Knows what the server says when it has no connection left.
     pub(super) refusals: Known,
+    /// Knows which sessions have prepared what is of no use any more.
+    pub(super) stale: Stale,
 }
 
 impl Sessions {
@@ -70,6 +91,7 @@ impl Sessions {
             patient: self.patient,
             open: false,
             under_way: false,
+            stale: self.stale.clone(),
         })
     }
 
@@ -101,6 +123,7 @@ impl Sessions {
         let connection = self.connection().await?.detach();
         let mut session = Session::own(connection, false, begin);
         session.patient = self.patient;
+        session.stale = self.stale.clone();
         Ok(Some(session))
     }
 }
@@ -130,8 +153,10 @@ pub(super) struct Session {
     patient: bool,
     /// Whether a transaction may be open that ends with the session's use.
     open: bool,
-    /// Whether a statement was begun whose end nobody has seen.
+    /// Whether a statement was begun whose end nobody has seen, or one that the session has prepared is of no use any more.
     under_way: bool,
+    /// Is told of the latter, for the pool that it came from.
+    stale: Stale,
 }
 
 impl Session {
@@ -145,6 +170,7 @@ impl Session {
             patient: true,
             open: false,
             under_way: false,
+            stale: Stale::default(),
         }
     }
 
@@ -325,23 +351,24 @@ impl<'c> Executor<'c> for &'c mut Session {
         E: 'q + Execute<'q, Postgres>,
     {
         let (kept, limit) = (!self.pooled, Session::limit(self.patient));
+        let stale = self.stale.clone();
         let (connection, under_way) = match self.statement() {
             Ok(statement) => statement,
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
         *under_way = true;
         let steps = connection.fetch_many(Sent { query, kept });
-        let state = Some((steps, under_way));
+        let state = Some((steps, under_way, stale));
         stream::unfold(state, move |state| async move {
-            let (mut steps, under_way) = state?;
+            let (mut steps, under_way, stale) = state?;
             match progress(limit, steps.next()).await {
                 Ok(None) => {
                     *under_way = false;
                     None
                 }
-                Ok(Some(Ok(step))) => Some((Ok(step), Some((steps, under_way)))),
+                Ok(Some(Ok(step))) => Some((Ok(step), Some((steps, under_way, stale)))),
                 Ok(Some(Err(error))) => {
-                    *under_way = !is_an_answer(&error);
+                    *under_way = ends_the_session(&error, &stale);
                     Some((Err(error), None))
                 }
                 Err(error) => Some((Err(error), None)),
@@ -356,11 +383,14 @@ impl<'c> Executor<'c> for &'c mut Session {
         E: 'q + Execute<'q, Postgres>,
     {
         let (kept, limit) = (!self.pooled, Session::limit(self.patient));
+        let stale = self.stale.clone();
         Box::pin(async move {
             let (connection, under_way) = self.statement()?;
             *under_way = true;
             let fetched = progress(limit, connection.fetch_optional(Sent { query, kept })).await?;
-            *under_way = fetched.as_ref().is_err_and(|error| !is_an_answer(error));
+            *under_way = fetched
+                .as_ref()
+                .is_err_and(|error| ends_the_session(error, &stale));
             fetched
         })
     }
@@ -384,9 +414,17 @@ impl<'c> Executor<'c> for &'c mut Session {
     }
 }
 
-/// Whether an error is what the server answered: the session is ready for the next statement then.
-const fn is_an_answer(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(_))
+/// Whether nobody may use the session again after an error. Where it is what the server answered, the session is ready for the next
+/// statement, unless the answer is that it has prepared what is of no use any more: it would be the same for ever.
+fn ends_the_session(error: &sqlx::Error, stale: &Stale) -> bool {
+    let sqlx::Error::Database(answer) = error else {
+        return true;
+    };
+    let ends = is_of_a_stale_statement(&**answer);
+    if ends {
+        stale.met();
+    }
+    ends
 }
 
 impl<'p> Executor<'p> for &'_ Sessions {

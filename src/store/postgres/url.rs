@@ -7,8 +7,39 @@ use super::pgpass;
 use ::url::{Host, Url};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+/// What the driver reads of the environment. It passes over what it cannot read, and connects to somebody else then, or without TLS.
+const VARIABLES: [&str; 12] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGDATABASE",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGAPPNAME",
+    "PGOPTIONS",
+];
+
+/// Refuses a variable that cannot be read; one that is empty is not set.
+fn check_variable(name: &str, value: &OsStr) -> Result<(), String> {
+    let value = value.to_str().ok_or_else(|| format!("{name} is not UTF-8"))?;
+    let wrong = |what: &str| Err(format!("{name}={value:?} {what}"));
+    match name {
+        _ if value.is_empty() => Ok(()),
+        "PGPORT" if value.parse::<u16>().is_err() => wrong("is no port"),
+        "PGSSLMODE" if value.parse::<PgSslMode>().is_err() => wrong(NO_SSL_MODE),
+        _ => Ok(()),
+    }
+}
+
+const NO_SSL_MODE: &str = "is none of disable, allow, prefer, require, verify-ca, verify-full";
 
 /// Reads a URL, the environment's `PG…` variables for what it leaves out, and the password file for a password that neither has.
 ///
@@ -16,6 +47,11 @@ use std::path::PathBuf;
 /// What is wrong, naming the part of the URL or the file; never a password.
 pub(super) fn read(text: &str) -> Result<(PgConnectOptions, TlsFiles), String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
+    for name in VARIABLES {
+        if let Some(value) = std::env::var_os(name) {
+            check_variable(name, &value)?;
+        }
+    }
     let mut read = Read {
         options: PgConnectOptions::new_without_pgpass(),
         password: std::env::var_os("PGPASSWORD").is_some(),
@@ -144,9 +180,7 @@ impl Read {
             "dbname" => self.set(|options| options.database(value)),
             "application_name" => self.set(|options| options.application_name(value)),
             "sslmode" | "ssl-mode" => {
-                let mode: PgSslMode = value.parse().map_err(|_| {
-                    wrong("is none of disable, allow, prefer, require, verify-ca, verify-full")
-                })?;
+                let mode: PgSslMode = value.parse().map_err(|_| wrong(NO_SSL_MODE))?;
                 self.set(|options| options.ssl_mode(mode));
             }
             "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
@@ -279,6 +313,33 @@ mod tests {
         ] {
             let error = read(url).unwrap_err();
             assert!(error.contains(said), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_read_is_named() {
+        use std::os::unix::ffi::OsStrExt as _;
+        for (name, value, said) in [
+            ("PGHOST", &b"\xff"[..], "PGHOST is not UTF-8"),
+            ("PGPASSWORD", b"secret\xff", "PGPASSWORD is not UTF-8"),
+            ("PGPORT", b"abc", "PGPORT=\"abc\" is no port"),
+            ("PGPORT", b"65536", "PGPORT=\"65536\" is no port"),
+            (
+                "PGSSLMODE",
+                b"verify_full",
+                "PGSSLMODE=\"verify_full\" is none of",
+            ),
+        ] {
+            let error = check_variable(name, OsStr::from_bytes(value)).unwrap_err();
+            assert!(error.starts_with(said), "{error}");
+        }
+        for (name, value) in [
+            ("PGHOST", "h"),
+            ("PGPORT", ""),
+            ("PGPORT", "6000"),
+            ("PGSSLMODE", "verify-full"),
+        ] {
+            assert_eq!(check_variable(name, OsStr::new(value)), Ok(()));
         }
     }
 

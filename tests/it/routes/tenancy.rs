@@ -82,6 +82,14 @@ on_both_backends! {
         let api = Api::shared(backend).await;
         let stranger = of(&api, "mine", &[MANAGE, CREATE, REMOVE, VIEW]);
         let foreign = foreign(&api).await;
+        for id in &foreign {
+            let none = register(&api, &stranger, id, "mine", Some(("if-none-match", "*"))).await;
+            none.refused(412, "preconditionFailed");
+            for tag in ["\"1\"", "\"2\", \"3\"", "W/\"2\"", "\"9\""] {
+                let told = register(&api, &stranger, id, "mine", Some(("if-none-match", tag))).await;
+                told.refused(409, "alreadyExists");
+            }
+        }
         for condition in [("if-match", "*"), ("if-match", "\"1\""), ("if-match", "\"2\", \"3\""), ("if-match", "W/\"1\"")] {
             let nowhere = told(&register(&api, &stranger, &new_id(), "mine", Some(condition)).await);
             assert_eq!(nowhere.0, 412);
