@@ -160,7 +160,7 @@ mod tests {
             (256, 40),
             (512, 200),
             (1_024, 500),
-            (4_096, 2_500),
+            (4_096, 2_300),
             (1 << 20, 8_192),
         ] {
             let parts = Descriptors::divide(limit, 8, None).unwrap();
