@@ -10,7 +10,7 @@
 //! own for each such port, and the client for all other ports does not know those exemptions.
 //!
 //! # A pooled connection that was closed meanwhile
-//! costs no attempt: the request is made again at once, on a connection of its own ([`fresh`]). The receiver may have read the
+//! costs no attempt: the request is made again at once, on a connection of its own (`fresh`). The receiver may have read the
 //! first one all the same; it tells repetitions by the delivery's id, as ever.
 
 use super::fresh::{self, Telling};

@@ -50,7 +50,7 @@ impl WriterHealth {
         }
     }
 
-    /// What keeps the writer from recording; `None` while it can. A writer that has been at one batch for [`STUCK_AFTER`] cannot:
+    /// What keeps the writer from recording; `None` while it can. A writer that has been at one batch for three seconds cannot:
     /// all that was asked of it since then waits.
     #[must_use]
     pub fn failing(&self) -> Option<Failing> {

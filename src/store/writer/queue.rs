@@ -63,7 +63,7 @@ impl std::fmt::Debug for Queued {
 }
 
 impl WriterHandle {
-    /// Hands a command over and waits until it is recorded or refused, [`DEADLINE`] at the most: one that the writer has not
+    /// Hands a command over and waits until it is recorded or refused, eight seconds at the most: one that the writer has not
     /// taken by then is never recorded, of one that it has taken the outcome is not known.
     ///
     /// Dropping the future does not take the command back.
