@@ -109,7 +109,8 @@ fn head(
         }
     }
     for unasked in ["Delimiter", "Marker", "NextMarker"] {
-        if root.said(unasked)?.is_some() {
+        // A server in Python writes nothing so.
+        if root.said(unasked)?.is_some_and(|told| told != "None") {
             return Err(Doubt("it is the answer to another question"));
         }
     }
