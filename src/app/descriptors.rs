@@ -20,12 +20,12 @@ const MORE_DATABASE_CONNECTIONS: u64 = 6;
 /// Attempts of callbacks at the same time: what the delivery allows itself at the most.
 const CALLBACKS_MAX: u64 = 1_280;
 
-/// Callers that are told, one request each, that there is no place for them: a quarter as many as are served, within these.
+/// Callers that are told, one request each, that there is no place for them: a third as many as are served, within these.
 const BEYOND_MIN: u64 = 16;
 const BEYOND_MAX: u64 = 1_024;
 
 /// The most connections unless more are asked for: each takes memory.
-const SERVED_MAX: u64 = 8_192;
+const SERVED_MAX: u64 = 16_384;
 
 /// The fewest that a service is worth starting for.
 const SERVED_MIN: u64 = 8;
@@ -35,11 +35,6 @@ const PER_CONNECTION: u64 = 16 * 1024;
 /// So many are served however little memory there is.
 const SERVED_BY_ANY_MEMORY: usize = 256;
 const PER_CALLBACK: u64 = 64 * 1024;
-
-/// The longest head of a request where memory is short, and where there is plenty, in bytes: with room for the longest path that is
-/// told to be too long.
-const SHORT_HEAD: usize = 16 * 1024;
-const LONG_HEAD: usize = 128 * 1024;
 
 /// More descriptors than anybody here will ever need; some systems' limit is beyond what can be set.
 const ENOUGH: u64 = 1 << 20;
@@ -90,22 +85,14 @@ impl Descriptors {
         self
     }
 
-    /// How long a request's head may be, in bytes, so that all callers' together take no more than a budget of memory: nobody has shown
-    /// who they are before their heads have come.
-    pub(super) fn head_max(&self, memory: u64) -> usize {
-        let callers = self.places.served.saturating_add(self.places.beyond).max(1);
-        let share = usize::try_from(memory).unwrap_or(usize::MAX) / callers;
-        share.clamp(SHORT_HEAD, LONG_HEAD)
-    }
-
     fn divide(limit: u64, database: u64, asked: Option<usize>) -> Result<Self, StartError> {
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let callbacks = (limit / 4).clamp(2, CALLBACKS_MAX);
         let own = OWN + PER_DATABASE_CONNECTION * (database + MORE_DATABASE_CONNECTIONS);
         let left = limit.saturating_sub(own + callbacks).max(SERVED_MIN + BEYOND_MIN);
-        let beyond = |served: u64| (served / 4).clamp(BEYOND_MIN, BEYOND_MAX);
+        let beyond = |served: u64| (served / 3).clamp(BEYOND_MIN, BEYOND_MAX);
         let served = match asked {
-            None => (left - beyond(left / 5 * 4)).min(SERVED_MAX),
+            None => (left - beyond(left / 4 * 3)).min(SERVED_MAX),
             Some(asked) if asked as u64 + BEYOND_MIN <= left => asked as u64,
             Some(asked) => {
                 return Err(StartError::option(
@@ -158,10 +145,10 @@ mod tests {
     fn whatever_the_limit_is_the_parts_stay_below_it_and_callers_get_most_of_it() {
         for (limit, least) in [
             (256, 40),
-            (512, 200),
-            (1_024, 500),
-            (4_096, 2_300),
-            (1 << 20, 8_192),
+            (512, 190),
+            (1_024, 480),
+            (4_096, 2_200),
+            (1 << 20, 16_384),
         ] {
             let parts = Descriptors::divide(limit, 8, None).unwrap();
             let callers = parts.places.served + parts.places.beyond;
@@ -173,20 +160,6 @@ mod tests {
         }
         // Too few for anything: it is tried.
         assert_eq!(Descriptors::divide(64, 8, None).unwrap().places.served, 8);
-    }
-
-    #[test]
-    fn the_heads_of_all_callers_together_stay_within_the_memory() {
-        for memory in [16 << 20, 64 << 20, 256 << 20, 1 << 30, 16 << 30_u64] {
-            let parts = Descriptors::divide(1 << 20, 8, None)
-                .unwrap()
-                .within(memory, false);
-            let callers = (parts.places.served + parts.places.beyond) as u64;
-            let heads = callers * parts.head_max(memory) as u64;
-            assert!(heads <= memory, "{memory}: {parts:?} {heads}");
-        }
-        let few = Descriptors::divide(1_024, 8, None).unwrap();
-        assert_eq!(few.head_max(1 << 30), LONG_HEAD);
     }
 
     #[test]

@@ -41,6 +41,12 @@ use tokio_util::sync::CancellationToken;
 /// How long a service that will not go on still tells why to those who probe it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// The longest head of a request, in bytes: with room for the longest path that is told to be too long, or less where each connection's
+/// buffer counts, by the budget for requests.
+const LONG_HEAD: usize = 128 * 1024;
+const SHORT_HEAD: usize = 32 * 1024;
+const PLENTY_OF_MEMORY: u64 = 64 << 20;
+
 /// How often the metrics' histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -176,7 +182,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         routes: router::router(api, probes, errors.clone(), Arc::clone(&opened.clock)),
         places: descriptors.places,
         errors,
-        head_max: descriptors.head_max(memory),
+        head_max: if memory < PLENTY_OF_MEMORY {
+            SHORT_HEAD
+        } else {
+            LONG_HEAD
+        },
         head_timeout: config.http.request_timeout,
     };
     let listener = server::listen(config.listen).map_err(|error| StartError::option("--listen", error))?;

@@ -6,7 +6,7 @@ use super::listing::{Failure, Found, Removed, patiently};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use reqwest::header::{CONTENT_RANGE, HeaderMap};
+use reqwest::header::HeaderMap;
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -18,9 +18,6 @@ const IN_FLIGHT: usize = 16;
 
 /// The error codes that servers put into the ledger are cut to this length.
 const MAX_CODE: usize = 64;
-
-/// Why a refusal that has no code of the storage's own is not believed: proxies, gateways and login pages give it as well.
-pub(super) const UNCODED: &str = "it is a refusal without a code of the storage's own";
 
 /// What stays as it is in a path segment: a slash of a name is encoded, so that no dot segment can come to be.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -106,27 +103,22 @@ impl Answer {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
-
-    /// It says that it is a part of something, and no part was asked for.
-    pub(super) fn is_part(&self) -> bool {
-        self.headers.contains_key(CONTENT_RANGE)
-    }
 }
 
-/// What a status means where no code of the server says more. Without any code it never means something that lasts.
+/// What a status means where no code of the server says more.
 pub(super) fn from_status(status: u16, code: &str) -> Failure {
     match status {
         // Credentials that have expired: others are loaded before the next attempt.
         401 => Failure::Passing(BlobErrorKind::CredentialsRefused {
             code: plain(if code.is_empty() { "status401" } else { code }),
         }),
+        403 => Failure::Stands(BlobErrorKind::PermissionDenied),
         429 | 503 => Failure::Passing(BlobErrorKind::Throttled),
         // Both clouds do all that they are asked for here.
         405 | 501 => Failure::doubt("it is none that such a storage gives"),
         // Also what proxies and gateways have made up.
         408 | 425 | 500..=599 => Failure::Passing(BlobErrorKind::Unavailable),
-        _ if plain(code).is_empty() => Failure::doubt(UNCODED),
-        403 => Failure::Stands(BlobErrorKind::PermissionDenied),
+        _ if code.is_empty() => rejected(&format!("status{status}")),
         _ => rejected(code),
     }
 }

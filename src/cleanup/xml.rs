@@ -184,13 +184,9 @@ impl<'a> Element<'a> {
         })
     }
 
-    /// The text of an element; one that has others in it says something else than was expected.
-    pub(super) fn text(&self) -> Result<&str, Doubt> {
-        if self.children.is_empty() {
-            Ok(&self.text)
-        } else {
-            Err(Doubt("it has elements where a text was expected"))
-        }
+    /// The text of an element that has no other elements in it.
+    pub(super) fn text(&self) -> &str {
+        if self.children.is_empty() { &self.text } else { "" }
     }
 
     /// Refuses an element in which there is anything else than these: what is not known may say that this is no whole answer.
@@ -230,7 +226,7 @@ impl<'a> Element<'a> {
 
     /// The text of the one element of this name directly below, if there is any.
     pub(super) fn optional_text(&self, name: &str) -> Result<Option<&str>, Doubt> {
-        self.optional(name)?.map(Element::text).transpose()
+        Ok(self.optional(name)?.map(Element::text))
     }
 
     /// As [`Element::optional_text`]; an element that is empty says nothing.

@@ -106,7 +106,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
             }
         };
         let Some(place) = open.take(&stop) else {
-            connections.turn_away(stream, peer, &running);
+            connections.turn_away(&stream);
             continue;
         };
         let connections = Arc::clone(&connections);

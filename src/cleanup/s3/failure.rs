@@ -2,7 +2,6 @@
 
 use super::super::blob::BlobErrorKind;
 use super::super::listing;
-use super::super::rest::UNCODED;
 use super::super::xml::Doubt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -58,8 +57,8 @@ impl Failure {
                 let known = Self::from_code(code.unwrap_or_default(), message);
                 match (known.verdict, status) {
                     // Without a code that is known, the status decides; a proxy in between has no codes at all.
-                    (Verdict::Rejected | Verdict::Doubtful(_), Some(status)) => {
-                        let verdict = from_status(status, !known.code.is_empty());
+                    (Verdict::Rejected, Some(status)) => {
+                        let verdict = from_status(status);
                         let code = if known.code.is_empty() {
                             format!("status{status}")
                         } else {
@@ -98,7 +97,6 @@ impl Failure {
         let message = message.unwrap_or_default();
         let locked = code == "ObjectLocked" || is_lock_message(message);
         let verdict = match code {
-            "" => Verdict::Doubtful(UNCODED),
             "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" => Verdict::Gone,
             "NotImplemented" | "MissingContentMD5" => Verdict::NotImplemented,
             "InvalidRequest" if message.contains("Content-MD5") => Verdict::NotImplemented,
@@ -115,19 +113,10 @@ impl Failure {
             "InvalidArgument" | "MalformedXML" | "MalformedPOSTRequest" => Verdict::Unreadable,
             "NoSuchBucket" => Verdict::NoSuchBucket,
             "SlowDown"
-            | "SlowDownRead"
-            | "SlowDownWrite"
-            | "ServerBusy"
             | "Throttling"
             | "ThrottlingException"
-            | "ThrottledException"
-            | "KMS.ThrottlingException"
             | "RequestLimitExceeded"
-            | "RequestThrottled"
-            | "RequestThrottledException"
-            | "BandwidthLimitExceeded"
-            | "TooManyRequests"
-            | "TooManyRequestsException" => Verdict::Throttled,
+            | "TooManyRequests" => Verdict::Throttled,
             "InternalError"
             | "InternalServerError"
             | "ServiceUnavailable"
@@ -135,13 +124,7 @@ impl Failure {
             | "RequestTimeoutException"
             | "OperationAborted"
             | "ConditionalRequestConflict"
-            // The name of a new bucket, until every server knows where it is.
-            | "TemporaryRedirect"
-            | "Redirect"
-            | "ClientDisconnected"
-            | "XMinioServerNotInitialized"
             | "BadDigest"
-            | "InvalidDigest"
             | "IncompleteBody"
             | "XAmzContentSHA256Mismatch"
             | "XAmzContentChecksumMismatch" => Verdict::Unavailable,
@@ -214,9 +197,6 @@ impl From<Failure> for listing::Failure {
     fn from(failure: Failure) -> Self {
         if failure.verdict == Verdict::Gone {
             Self::Gone
-        } else if failure.verdict == Verdict::NotImplemented {
-            // Where there is another way it has been gone before; whatever speaks S3 does the rest.
-            Self::doubt("it is none that such a storage gives")
         } else if failure.is_transient() {
             Self::Passing(failure.kind())
         } else {
@@ -238,15 +218,13 @@ fn is_lock_message(message: &str) -> bool {
         .any(|word| message.contains(word))
 }
 
-/// What a status means. Without a code of the storage's own (`coded`) it never means something that lasts.
-fn from_status(status: u16, coded: bool) -> Verdict {
+fn from_status(status: u16) -> Verdict {
     match status {
+        401 | 403 => Verdict::Denied,
         405 | 501 => Verdict::NotImplemented,
         429 | 503 => Verdict::Throttled,
         // Also what proxies and gateways have made up.
         408 | 425 | 500 | 502 | 504..=599 => Verdict::Unavailable,
-        _ if !coded => Verdict::Doubtful(UNCODED),
-        401 | 403 => Verdict::Denied,
         _ => Verdict::Rejected,
     }
 }

@@ -26,16 +26,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// How long a write to a client may make no progress before the connection is ended: what is held for it would be held for
@@ -62,11 +59,6 @@ const NO_PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 const BEYOND_HEAD: Duration = Duration::from_secs(2);
 const BEYOND: Duration = Duration::from_secs(10);
 
-/// How long whoever is turned away may take to ask, and to be answered and heard out, and how many are at the same time.
-const LEAVING_HEAD: Duration = Duration::from_millis(300);
-const LEAVING: Duration = Duration::from_secs(2);
-const LEAVING_MAX: usize = 32;
-
 /// What all connections have in common.
 pub(super) struct Connections {
     http: http1::Builder,
@@ -76,8 +68,6 @@ pub(super) struct Connections {
     beyond: Router,
     errors: ErrorContext,
     stop: CancellationToken,
-    /// Room for those that were turned away.
-    leaving: Arc<Semaphore>,
 }
 
 impl Connections {
@@ -102,69 +92,26 @@ impl Connections {
             beyond,
             errors,
             stop,
-            leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
         }
     }
 
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         if !place.is_beyond() {
-            self.converse(
-                stream,
-                peer,
-                (&place.progress, &place.give_up),
-                &self.http,
-                &self.routes,
-            )
-            .await;
+            self.converse(stream, peer, &place, &self.http, &self.routes)
+                .await;
             return;
         }
-        let conversation = self.converse(
-            stream,
-            peer,
-            (&place.progress, &place.give_up),
-            &self.http_beyond,
-            &self.beyond,
-        );
+        let conversation = self.converse(stream, peer, &place, &self.http_beyond, &self.beyond);
         if tokio::time::timeout(BEYOND, conversation).await.is_err() {
             tracing::debug!("a connection beyond those that are served was cut off");
         }
     }
 
-    /// Ends a connection for which there is no place. As far as there is room for that, one that asks at once is answered like those
-    /// beyond the ones that are served, and another is heard out: a socket that is closed with something unread takes the answer back.
-    pub(super) fn turn_away(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, running: &TaskTracker) {
-        let Ok(room) = Arc::clone(&self.leaving).try_acquire_owned() else {
-            self.say_no_place(&stream);
-            return;
-        };
-        let connections = Arc::clone(self);
-        running.spawn(async move {
-            let _ = tokio::time::timeout(LEAVING, connections.last_words(stream, peer)).await;
-            drop(room);
-        });
-    }
-
-    async fn last_words(&self, stream: TcpStream, peer: SocketAddr) {
-        let asks = tokio::time::timeout(LEAVING_HEAD, has_head(&stream)).await;
-        if asks == Ok(true) {
-            let (progress, give_up) = (Arc::new(Progress::default()), self.stop.child_token());
-            self.converse(
-                stream,
-                peer,
-                (&progress, &give_up),
-                &self.http_beyond,
-                &self.beyond,
-            )
-            .await;
-        } else {
-            self.say_no_place(&stream);
-            let _ = hear_out(stream).await;
-        }
-    }
-
-    fn say_no_place(&self, stream: &TcpStream) {
+    /// Says that there is no place, without one: what was asked is not waited for.
+    pub(super) fn turn_away(&self, stream: &TcpStream) {
         let mut asked = [0; 8 * 1024];
+        // A socket that is closed with something unread takes the answer back.
         let read = stream.try_read(&mut asked).unwrap_or(0);
         let head_only = asked[..read].starts_with(b"HEAD ");
         // A few hundred bytes, which a new socket takes; one that does not has nobody who reads.
@@ -175,13 +122,13 @@ impl Connections {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        (progress, give_up): (&Arc<Progress>, &CancellationToken),
+        place: &Place,
         http: &http1::Builder,
         routes: &Router,
     ) {
         // Answers are small and whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let progress = Arc::clone(progress);
+        let progress = Arc::clone(&place.progress);
         let stream = CutOff::new(stream, WRITE_STALL, self.stop.clone());
         let wire = Wire::new(stream, Arc::clone(&progress), self.errors.clone());
         let service = hyper::service::service_fn(|request| {
@@ -196,7 +143,7 @@ impl Connections {
         let mut connection = http.serve_connection(TokioIo::new(wire), service);
         let mut outcome = tokio::select! {
             outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
-            () = give_up.cancelled() => None,
+            () = place.give_up.cancelled() => None,
         };
         if outcome.is_none() {
             Pin::new(&mut connection).graceful_shutdown();
@@ -243,29 +190,6 @@ impl Connections {
             }
         }
     }
-}
-
-/// Whether a whole head has come, which stays where it is.
-async fn has_head(stream: &TcpStream) -> bool {
-    let mut head = vec![0; 8 * 1024];
-    loop {
-        match stream.peek(&mut head).await {
-            Ok(0) | Err(_) => return false,
-            // Whether what is longer is a head, the library finds out.
-            Ok(length) if length == head.len() => return true,
-            Ok(length) if head[..length].windows(4).any(|four| four == b"\r\n\r\n") => return true,
-            // What has come is told again at once.
-            Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
-/// Takes what a caller still sends until it has heard what it was told.
-async fn hear_out(mut stream: TcpStream) -> io::Result<()> {
-    stream.shutdown().await?;
-    let mut dropped = vec![0; 16 * 1024];
-    while stream.read(&mut dropped).await? > 0 {}
-    Ok(())
 }
 
 /// What those are told who find no place.

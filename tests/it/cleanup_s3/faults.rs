@@ -191,6 +191,7 @@ async fn a_refused_request_is_a_terminal_error() {
             "permission denied",
             2,
         ),
+        (StatusCode::FORBIDDEN, "", "permission denied", 1),
         (
             StatusCode::NOT_FOUND,
             "NoSuchBucket",
@@ -216,25 +217,6 @@ async fn a_refused_request_is_a_terminal_error() {
         assert_eq!(error.to_string(), text);
         assert!(!error.retryable);
         assert_eq!(server.lock().unwrap().requests, requests, "{code}");
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_without_a_code_of_the_storage_passes() {
-    for status in [400, 401, 403, 404, 407, 409, 412, 418, 421, 423, 499] {
-        let faults = Faults {
-            refuse: Some((StatusCode::from_u16(status).unwrap(), "")),
-            ..Faults::default()
-        };
-        let (server, store) = start(faults, entity(3)).await;
-        let error = purge(store).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the storage's answer is not believed: it is a refusal without a code of the storage's own",
-            "{status}"
-        );
-        assert!(error.retryable, "{status}");
-        assert_eq!(server.lock().unwrap().objects.len(), 3, "{status}");
     }
 }
 
