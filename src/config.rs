@@ -27,6 +27,8 @@ use url::Url;
 pub struct Config {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// The file that `--config` names, if it does.
+    pub config_file: Option<PathBuf>,
     /// Directory of the SQLite database and of the keys; may not exist yet.
     pub data_dir: PathBuf,
     /// The database.
@@ -181,7 +183,8 @@ impl Config {
         flags: &Flags,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let read = Reader(sources::resolve(flags, environment)?);
+        let config_file = sources::config_file(flags, environment)?;
+        let read = Reader(sources::resolve(flags, environment, config_file.as_deref())?);
         let data_dir = read.one("data_dir", values::path)?;
         let in_data_dir = |key, name: &str| read.path_or(key, data_dir.join(name));
         Ok(Self {
@@ -239,6 +242,7 @@ impl Config {
                 filter: read.one("log", values::log_filter)?,
                 format: read.one("log_format", values::log_format)?,
             },
+            config_file,
             data_dir,
         })
     }

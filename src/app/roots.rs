@@ -12,20 +12,18 @@ use crate::config::{Config, Database, JwksSource};
 use crate::keyring::Keyring;
 use crate::store::StoreError;
 use crate::store::claims::{ClaimStore, PlaceKey, Whom};
+use crate::store::postgres::named_files;
 use crate::store::storage_roots::{KnownRoot, StorageRootStore};
 use crate::telemetry;
 use archive_ledger_domain::{EntityKey, EntityType};
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 use uuid::Uuid;
 
 /// How long a root that is in doubt is not looked at again.
@@ -37,31 +35,14 @@ const NAMES_LOOKED_AT: usize = 20_000;
 /// How many of them together.
 const NAMES_AT_ONCE: usize = 200;
 
-/// Variables that name a file: of this service, and of the libraries that speak to the database and the clouds.
-const FILE_VARIABLES: [&str; 11] = [
-    "ARCHIVE_LEDGER_CONFIG",
-    "PGSSLROOTCERT",
-    "PGSSLCERT",
-    "PGSSLKEY",
-    "PGPASSFILE",
+/// Variables that name a file which proves this service to a cloud.
+const CLOUD_FILES: [&str; 6] = [
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "AZURE_FEDERATED_TOKEN_FILE",
     "SSL_CERT_FILE",
-];
-
-/// The parameters of a database URL that name a file.
-const DATABASE_FILES: [&str; 8] = [
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "passfile",
 ];
 
 impl Store {
@@ -291,7 +272,9 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
         config.callbacks.secret_file.clone(),
     ];
     files.extend(used_key::marks(config));
-    files.extend(configuration_files());
+    files.extend(config.config_file.clone());
+    let cloud_files = CLOUD_FILES.iter().filter_map(std::env::var_os);
+    files.extend(cloud_files.map(PathBuf::from));
     match &config.database {
         Database::Sqlite { path } => {
             files.push(path.with_extension("lock"));
@@ -301,7 +284,7 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
                 files.push(file.into());
             }
         }
-        Database::Postgres { url } => files.extend(database_files(url.expose())),
+        Database::Postgres { url } => files.extend(named_files(url.expose())),
     }
     if let Some(JwksSource::File(path)) = &config.auth.jwks {
         files.push(path.clone());
@@ -310,37 +293,6 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
         roots = roots.protecting_file(&file);
     }
     Ok(roots)
-}
-
-/// The files that `--config` names, or the environment: the configuration, and what proves this service to others. The values that
-/// were read from them do not tell where they stood; the command line does, and a file that is protected without need harms nobody.
-fn configuration_files() -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut args = std::env::args_os();
-    while let Some(arg) = args.next() {
-        if arg == "--config" {
-            files.extend(args.next().map(PathBuf::from));
-        } else if let Some(file) = arg.as_bytes().strip_prefix(b"--config=") {
-            files.push(PathBuf::from(OsStr::from_bytes(file)));
-        }
-    }
-    let named = FILE_VARIABLES.iter().filter_map(std::env::var_os);
-    files.extend(named.map(PathBuf::from));
-    files
-}
-
-/// The files that a database URL names. Where it holds a certificate itself, there is no file of that name.
-fn database_files(url: &str) -> Vec<PathBuf> {
-    let Ok(url) = Url::parse(url) else {
-        return Vec::new();
-    };
-    let mut files = Vec::new();
-    for (name, value) in url.query_pairs() {
-        if DATABASE_FILES.iter().any(|known| *known == name) {
-            files.push(PathBuf::from(value.into_owned()));
-        }
-    }
-    files
 }
 
 /// Looks at the disk.

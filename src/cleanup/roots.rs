@@ -13,6 +13,7 @@ use super::uri::{
 };
 use crate::store::storage_roots::KnownRoot;
 use cap_fs_ext::DirExt as _;
+use cap_std::fs::Dir;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -295,6 +296,7 @@ impl StorageRoots {
             Ok(()) => UriRefusal::Unreadable,
             Err(_) => UriRefusal::RootUnavailable,
         };
+        let at_home = standing(&whole.dir).map_err(|_| unsure())?;
         let mut exists = true;
         for component in &place.below {
             path.push(component);
@@ -317,7 +319,7 @@ impl StorageRoots {
             }
             below.push(component);
             // What is on it would be gone from here, and from nowhere else, as soon as it is unmounted.
-            match is_on_other_mount(&whole, &below, meta.is_dir()) {
+            match is_on_other_mount(&whole, at_home, &below, meta.is_dir()) {
                 Ok(false) => {}
                 Ok(true) => return Err(UriRefusal::OtherFileSystem),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => exists = false,
@@ -338,14 +340,22 @@ impl StorageRoots {
     }
 }
 
-/// Whether what lies at `below` in a root is on another file system than the root, or on another mount of the same.
-fn is_on_other_mount(root: &Whole<'_>, below: &Path, is_folder: bool) -> io::Result<bool> {
+/// Whether what lies at `below` in a root, which stands `at_home`, is on another file system, or on another mount of the same.
+fn is_on_other_mount(
+    root: &Whole<'_>,
+    at_home: (u64, u64),
+    below: &Path,
+    is_folder: bool,
+) -> io::Result<bool> {
     if !is_folder {
         return mounted_in(&root.dir, below.as_os_str());
     }
-    let dir = root.dir.open_dir_nofollow(below)?;
-    let device = |dir| FileId::of_folder(dir).map(FileId::device);
-    Ok(mount_of(&dir)? != mount_of(&root.dir)? || device(&dir)? != device(&root.dir)?)
+    Ok(standing(&root.dir.open_dir_nofollow(below)?)? != at_home)
+}
+
+/// The mount and the device that a folder is on.
+fn standing(dir: &Dir) -> io::Result<(u64, u64)> {
+    Ok((mount_of(dir)?, FileId::of_folder(dir)?.device()))
 }
 
 /// What follows `prefix` and its slash in `key`, when `key` is `prefix` itself (nothing follows) or lies below it component-wise.

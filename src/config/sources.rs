@@ -93,18 +93,19 @@ pub(super) struct Raw {
 /// Every option that has a value.
 pub(super) type Values = BTreeMap<&'static str, Raw>;
 
-/// Collects the values that hold, by precedence.
+/// Collects the values that hold, by precedence; `file` is the configuration file.
 pub(super) fn resolve(
     flags: &Flags,
     environment: &dyn Fn(&str) -> Option<OsString>,
+    file: Option<&Path>,
 ) -> Result<Values, ConfigError> {
     let mut values = DEFAULT_VALUES.clone();
-    if let Some(path) = config_file(flags, environment)? {
-        let text = small_files::read_text(&path, CONFIG_MAX).map_err(|source| ConfigError::Read {
-            path: path.clone(),
+    if let Some(path) = file {
+        let text = small_files::read_text(path, CONFIG_MAX).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
             source,
         })?;
-        values.extend(parse_file(&text, &path)?);
+        values.extend(parse_file(&text, path)?);
     }
     for option in OPTIONS {
         let variable = option.env();
@@ -135,7 +136,7 @@ pub(super) fn resolve(
 }
 
 /// The file that `--config` or its variable names.
-fn config_file(
+pub(super) fn config_file(
     flags: &Flags,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Option<PathBuf>, ConfigError> {

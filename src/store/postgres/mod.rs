@@ -154,21 +154,41 @@ impl PostgresStore {
     }
 }
 
-/// The parameters of a database URL that name files, as the driver knows them, and its environment variables.
+/// The parameters of a database URL that name files for TLS, as the driver knows them, and its environment variables.
 const TLS_FILES: [(&[&str], &str); 3] = [
     (&["sslrootcert", "ssl-root-cert", "ssl-ca"], "PGSSLROOTCERT"),
     (&["sslcert", "ssl-cert"], "PGSSLCERT"),
     (&["sslkey", "ssl-key"], "PGSSLKEY"),
 ];
 
+/// The same of the file of passwords.
+const PASSWORD_FILE: (&[&str], &str) = (&["passfile"], "PGPASSFILE");
+
+/// The files that a database URL and the environment name, for TLS and of passwords. Where the certificate itself stands in a
+/// file's place, there is no file of that name.
+#[must_use]
+pub fn named_files(url: &str) -> Vec<PathBuf> {
+    let all = TLS_FILES.into_iter().chain([PASSWORD_FILE]);
+    let url = ::url::Url::parse(url).ok();
+    all.flat_map(|one| named(url.as_ref(), one))
+        .map(|(_, path)| path)
+        .collect()
+}
+
+/// What names a file, and the file.
+fn named(url: Option<&::url::Url>, (names, variable): (&[&str], &str)) -> Vec<(String, PathBuf)> {
+    let pairs = url.into_iter().flat_map(|url| url.query_pairs());
+    let given = pairs.filter(|(name, _)| names.contains(&&**name));
+    let given = given.map(|(name, path)| (name.into_owned(), PathBuf::from(path.into_owned())));
+    let set = std::env::var_os(variable).map(|path| (variable.to_owned(), PathBuf::from(path)));
+    given.chain(set).collect()
+}
+
 /// The driver reads these files whole, whatever they are: what is no file of such a kind is refused before.
 fn check_tls_files(url: &str) -> Result<(), sqlx::Error> {
     let url = ::url::Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
-    for (names, variable) in TLS_FILES {
-        let named = url.query_pairs().filter(|(name, _)| names.contains(&&**name));
-        let named = named.map(|(name, path)| (name.into_owned(), PathBuf::from(path.into_owned())));
-        let set = std::env::var_os(variable).map(|path| (variable.to_owned(), PathBuf::from(path)));
-        for (name, path) in named.chain(set) {
+    for one in TLS_FILES {
+        for (name, path) in named(Some(&url), one) {
             // The driver also takes the content itself.
             if path.as_os_str().as_encoded_bytes().starts_with(b"-----BEGIN") {
                 continue;
