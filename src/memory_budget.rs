@@ -36,6 +36,9 @@ const OWN: u64 = 40 << 20;
 /// The least budget: less serves nobody.
 pub const LEAST: u64 = 4 << 20;
 
+/// A body up to here has room in any budget: the largest that a route takes unless it is told to take more.
+const ANY_BODY: u64 = 256 * 1024;
+
 /// The most that is taken unless more is asked for.
 const MOST: u64 = 1 << 30;
 
@@ -52,6 +55,7 @@ pub struct Taken(OwnedSemaphorePermit);
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
     bytes: u64,
+    longest_body: usize,
     arriving: Stage,
     working: Stage,
     leaving: Stage,
@@ -99,16 +103,25 @@ impl Stage {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes, for bodies of at most `longest_body`.
+    /// A budget of so many bytes, for bodies of at most `longest_body`, as far as it holds them.
     #[must_use]
     pub fn new(bytes: u64, longest_body: usize) -> Self {
+        let (arriving, working) = (bytes / 8, bytes / 8 * 5);
+        let worked_on = working.saturating_sub(PER_REQUEST) / PER_BODY_BYTE;
+        let held = worked_on.max(ANY_BODY).min(arriving.saturating_sub(UNIT));
         Self {
             bytes,
-            // The longest body has room at any rate.
-            arriving: Stage::of((bytes / 8).max(longest_body as u64 + UNIT)),
-            working: Stage::of(bytes / 8 * 5),
+            longest_body: usize::try_from(held).unwrap_or(usize::MAX).min(longest_body),
+            arriving: Stage::of(arriving),
+            working: Stage::of(working),
             leaving: Stage::of(bytes / 4),
         }
+    }
+
+    /// The longest body that there is ever room for, in bytes: what is made of a longer one would take more than all of the budget.
+    #[must_use]
+    pub const fn longest_body(&self) -> usize {
+        self.longest_body
     }
 
     /// All of it.
@@ -123,14 +136,21 @@ impl MemoryBudget {
         self.bytes / 4
     }
 
-    /// Room for a body, none of which has come.
-    #[must_use]
-    pub const fn arriving(&self) -> Arriving<'_> {
-        Arriving {
+    /// Room for a body, none of which has come, of the length that was announced, if one was.
+    ///
+    /// # Errors
+    /// [`NoRoom`] at once, where it will never have room.
+    pub const fn arriving(&self, announced: Option<usize>) -> Result<Arriving<'_>, NoRoom> {
+        if let Some(announced) = announced
+            && announced > self.longest_body
+        {
+            return Err(NoRoom);
+        }
+        Ok(Arriving {
             budget: self,
             came: 0,
             taken: None,
-        }
+        })
     }
 
     /// Room for work on a body.
@@ -174,6 +194,9 @@ impl Arriving<'_> {
     pub fn take(&mut self, piece: usize) -> Result<(), NoRoom> {
         let before = self.came.div_ceil(UNIT);
         self.came += piece as u64;
+        if self.came > self.budget.longest_body as u64 {
+            return Err(NoRoom);
+        }
         let more = self.came.div_ceil(UNIT) - before;
         if more == 0 {
             return Ok(());
@@ -288,7 +311,7 @@ mod tests {
         let all = budget.work_on(64 << 20).await.unwrap();
         assert_eq!(budget.work_on(0).await.unwrap_err(), NoRoom);
         // Neither what arrives nor what leaves waits for work.
-        budget.arriving().take(100_000).unwrap();
+        budget.arriving(None).unwrap().take(100_000).unwrap();
         budget.leave(100_000).await.unwrap();
         drop(all);
         budget.work_on(0).await.unwrap();
@@ -296,22 +319,42 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_takes_what_has_come_of_it_and_no_more() {
-        let budget = MemoryBudget::new(LEAST, 1 << 20);
+        let budget = MemoryBudget::new(8 * LEAST, 1 << 20);
         let room = budget.arriving.room.available_permits();
-        let mut slow: Vec<_> = (0..1_000).map(|_| budget.arriving()).collect();
+        let mut slow: Vec<_> = (0..1_000).map(|_| budget.arriving(None).unwrap()).collect();
         for one in &mut slow {
             one.take(1).unwrap();
             one.take(1_000).unwrap();
         }
         assert_eq!(budget.arriving.room.available_permits(), room - 1_000);
         drop(slow);
-        let mut whole = budget.arriving();
-        for _ in 0..16 {
-            whole.take(1 << 16).unwrap();
+        let mut whole: Vec<_> = (0..4).map(|_| budget.arriving(Some(1 << 20)).unwrap()).collect();
+        for one in &mut whole {
+            for _ in 0..16 {
+                one.take(1 << 16).unwrap();
+            }
         }
-        assert_eq!(budget.arriving().take(1 << 16), Err(NoRoom));
+        assert_eq!(budget.arriving(None).unwrap().take(1 << 16), Err(NoRoom));
         drop(whole);
         assert_eq!(budget.arriving.room.available_permits(), room);
+    }
+
+    #[tokio::test]
+    async fn no_body_takes_more_than_the_budget_however_long_bodies_may_be() {
+        for (bytes, least) in [(LEAST, 256 << 10), (12 << 20, 600 << 10), (1 << 30, 50 << 20)] {
+            let budget = MemoryBudget::new(bytes, 64 << 20);
+            let longest = budget.longest_body();
+            assert!(longest >= least, "{bytes}: {longest}");
+            // As it comes and is copied, or all that is made of it.
+            assert!(longest as u64 * 2 <= bytes / 4, "{bytes}: {longest}");
+            let mut body = budget.arriving(Some(longest)).unwrap();
+            body.take(longest).unwrap();
+            assert_eq!(body.take(1), Err(NoRoom));
+            drop(body);
+            assert_eq!(budget.arriving(Some(longest + 1)).map(drop), Err(NoRoom));
+            assert_eq!(budget.arriving(None).unwrap().take(longest + 1), Err(NoRoom));
+        }
+        assert_eq!(MemoryBudget::new(1 << 30, 1024).longest_body(), 1024);
     }
 
     #[tokio::test]

@@ -41,12 +41,6 @@ use tokio_util::sync::CancellationToken;
 /// How long a service that will not go on still tells why to those who probe it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The longest head of a request, in bytes: with room for the longest path that is told to be too long, or less where each connection's
-/// buffer counts, by the budget for requests.
-const LONG_HEAD: usize = 128 * 1024;
-const SHORT_HEAD: usize = 32 * 1024;
-const PLENTY_OF_MEMORY: u64 = 64 << 20;
-
 /// How often the metrics' histograms are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -175,6 +169,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         body_timeout: config.http.request_timeout,
     };
+    warn_of_bodies(&config, &api.memory);
     let info = ServiceInfo::new(&config.service.id, &config.service.domain);
     let errors = ErrorContext::new(Arc::clone(&opened.clock), info);
     let service = server::Service {
@@ -182,11 +177,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         routes: router::router(api, probes, errors.clone(), Arc::clone(&opened.clock)),
         places: descriptors.places,
         errors,
-        head_max: if memory < PLENTY_OF_MEMORY {
-            SHORT_HEAD
-        } else {
-            LONG_HEAD
-        },
+        head_max: descriptors.head_max(memory),
         head_timeout: config.http.request_timeout,
     };
     let listener = server::listen(config.listen).map_err(|error| StartError::option("--listen", error))?;
@@ -250,6 +241,18 @@ async fn warn_of_head_ahead(opened: &Opened) {
         tracing::warn!(
             "the last event is dated {} s ahead of the machine's clock: until the clock has passed it, every event gets its time",
             ahead.num_seconds()
+        );
+    }
+}
+
+/// Longer bodies than the memory holds are refused as if others took it, whatever the configuration promises.
+fn warn_of_bodies(config: &Config, memory: &MemoryBudget) {
+    if memory.longest_body() < config.http.body_limit {
+        tracing::warn!(
+            "--body-limit: of {} bytes, no more than {} have room in the memory that requests may take together (--memory-budget): \
+             longer bodies are answered with 503",
+            config.http.body_limit,
+            memory.longest_body(),
         );
     }
 }

@@ -73,11 +73,12 @@ pub async fn read_body(request: Request, limit: usize, memory: &MemoryBudget) ->
         limit: u64::try_from(limit).ok(),
     };
     // A client that waits for "100 Continue" has not begun to send.
-    if announced_length(&parts.headers).is_some_and(|length| length > limit) {
+    let announced = announced_length(&parts.headers);
+    if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
+    let mut room = memory.arriving(announced)?;
     let mut read = BytesMut::new();
-    let mut room = memory.arriving();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(cut_short)?.into_data() else {
             continue;
@@ -346,6 +347,18 @@ impl Fields {
             })),
             Some(_) => Err(ApiError::bad_data(self.key(name), "must be an object")),
         }
+    }
+
+    /// The text of a field that has not been taken yet, whatever rules it has to keep.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.left.get(name).and_then(Value::as_str)
+    }
+
+    /// The fields of an object that has not been taken yet.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.left.get(name).and_then(Value::as_object)
     }
 
     /// Whether a field that has not been taken yet holds an object.

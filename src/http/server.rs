@@ -105,7 +105,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
                 }
             }
         };
-        let Some(place) = open.take(&stop) else {
+        let Some(place) = open.take() else {
             connections.turn_away(&stream);
             continue;
         };

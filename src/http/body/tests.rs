@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use uuid::Uuid;
 
 fn plenty() -> MemoryBudget {
-    MemoryBudget::new(1 << 30, 0)
+    MemoryBudget::new(1 << 30, 1 << 20)
 }
 
 async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {

@@ -7,6 +7,7 @@
 //! - What a handler left of a request is read and dropped, within bounds. Where its end is not reached, the answer says
 //!   `Connection: close`, and the connection is ended so that a client which is still sending can read the answer: a socket
 //!   that is closed with something unread takes the answer back.
+//! - Whoever has been answered and still sends is heard out beyond those that are served: its place is for somebody else.
 //! - When the service stops, the time to finish is for requests that have been read. One that has come half is closed.
 
 use super::places::Place;
@@ -55,7 +56,8 @@ const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(250);
 /// When to come again where there was no place.
 const NO_PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How long the one request of a connection beyond those that are served may take to come, and to be answered.
+/// How long the one request of a connection beyond those that are served may take to come, and how long all of it, until its client
+/// has heard the answer.
 const BEYOND_HEAD: Duration = Duration::from_secs(2);
 const BEYOND: Duration = Duration::from_secs(10);
 
@@ -98,13 +100,19 @@ impl Connections {
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         if !place.is_beyond() {
-            self.converse(stream, peer, &place, &self.http, &self.routes)
-                .await;
+            self.converse(stream, peer, &place, &self.http).await;
             return;
         }
-        let conversation = self.converse(stream, peer, &place, &self.http_beyond, &self.beyond);
-        if tokio::time::timeout(BEYOND, conversation).await.is_err() {
-            tracing::debug!("a connection beyond those that are served was cut off");
+        let over = async {
+            tokio::time::sleep(BEYOND).await;
+            // Somebody has left, and it is served.
+            if !place.is_beyond() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = self.converse(stream, peer, &place, &self.http_beyond) => {}
+            () = over => tracing::debug!("a connection beyond those that are served was cut off"),
         }
     }
 
@@ -118,20 +126,18 @@ impl Connections {
         let _ = stream.try_write(&self.errors.message(&no_place(), head_only));
     }
 
-    async fn converse(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        place: &Place,
-        http: &http1::Builder,
-        routes: &Router,
-    ) {
+    async fn converse(&self, stream: TcpStream, peer: SocketAddr, place: &Place, http: &http1::Builder) {
         // Answers are small and whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         let progress = Arc::clone(&place.progress);
         let stream = CutOff::new(stream, WRITE_STALL, self.stop.clone());
         let wire = Wire::new(stream, Arc::clone(&progress), self.errors.clone());
         let service = hyper::service::service_fn(|request| {
+            let routes = if place.is_served() {
+                &self.routes
+            } else {
+                &self.beyond
+            };
             Box::pin(answer(
                 routes.clone(),
                 request,
@@ -144,15 +150,22 @@ impl Connections {
         let mut outcome = tokio::select! {
             outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
             () = place.give_up.cancelled() => None,
+            () = self.stop.cancelled() => None,
         };
+        // Somebody else is to have its place among those that were not served anyway.
+        let ousted = outcome.is_none() && place.is_beyond() && !self.stop.is_cancelled();
         if outcome.is_none() {
             Pin::new(&mut connection).graceful_shutdown();
             outcome = tokio::select! {
+                biased;
                 outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
-                () = half_sent(&progress) => None,
+                () = nothing_asked(&progress), if ousted => None,
+                () = half_sent(&progress), if !ousted => None,
             };
         }
+        let timed_out = matches!(&outcome, Some(Err(error)) if error.is_timeout());
         let refusal = match outcome {
+            _ if (ousted || timed_out && place.is_beyond()) && !progress.was_asked() => Some(no_place()),
             Some(Ok(())) => None,
             // How a client ends its connection is its own business.
             Some(Err(error)) => {
@@ -165,23 +178,37 @@ impl Connections {
             }
         };
         let wire = connection.into_parts().io.into_inner();
-        self.end(wire, refusal, &progress).await;
+        self.end(wire, refusal, place, timed_out).await;
     }
 
-    /// Says the last word, and takes what still comes until the client has heard it.
-    async fn end(&self, mut wire: Wire<CutOff<TcpStream>>, refusal: Option<ApiError>, progress: &Progress) {
+    /// Says the last word, and takes what still comes until the client has heard it: beyond those that are served, so that nobody who
+    /// wants to be served waits for it. Where there is no room for that, one that has dripped its head is closed.
+    async fn end(
+        &self,
+        mut wire: Wire<CutOff<TcpStream>>,
+        refusal: Option<ApiError>,
+        place: &Place,
+        timed_out: bool,
+    ) {
         if let Some(error) = refusal {
             wire.refuse(&error);
         }
-        if wire.shutdown().await.is_err() || !progress.is_receiving() {
+        if wire.shutdown().await.is_err() || !place.progress.is_receiving() {
             return;
         }
+        place.progress.is_over();
+        let aside = place.step_aside();
+        if aside.is_none() && timed_out {
+            return;
+        }
+        let give_up = aside.unwrap_or_default();
         let mut patience = Patience::new(LINGER, LINGER_WHEN_STOPPING, &self.stop);
         let mut dropped = vec![0; 16 * 1024];
         let mut left = DROPPED_MAX;
         loop {
             let read = tokio::select! {
                 () = &mut patience => return,
+                () = give_up.cancelled() => return,
                 read = tokio::time::timeout(LINGER_SILENCE, wire.read(&mut dropped)) => read,
             };
             match read {
@@ -204,6 +231,13 @@ pub(super) fn no_place() -> ApiError {
 async fn half_sent(progress: &Progress) {
     tokio::time::sleep(HALF_SENT).await;
     if !progress.awaits_head() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns when there was no request; never where there was one, which is answered first.
+async fn nothing_asked(progress: &Progress) {
+    if progress.was_asked() {
         std::future::pending::<()>().await;
     }
 }

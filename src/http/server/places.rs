@@ -3,12 +3,14 @@
 //! ```text
 //! a caller ──▶ a place ──▶ all routes
 //!         └──▶ none: the one that has been idle longest gives its own up (a keep-alive connection between two requests)
-//!               └──▶ nobody is idle: beyond them, one request is answered: the probes, or 503
-//!                     └──▶ too many of these too: 503 at once, whatever was asked
+//!               └──▶ nobody is idle: beyond them, one request is read and answered: the probes, or 503 if there is still no place
+//!                     └──▶ few places are left there: the one that has come first and has not asked yet, or has been answered and
+//!                          still sends, is ended, so that whoever comes is heard for a moment
+//!                           └──▶ those that are being ended take the last of them: 503 at once, whatever was asked
 //! ```
 
 use super::wire::Progress;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +23,16 @@ const IDLE: Duration = Duration::from_secs(1);
 pub struct Places {
     /// Those that are served.
     pub served: usize,
-    /// Those beyond, that are told so.
+    /// Those beyond, that are told so, or have been answered and still send.
     pub beyond: usize,
+}
+
+impl Places {
+    /// From so many on, whoever comes beyond those that are served takes the place of another one there: the rest is for those that
+    /// are being ended.
+    const fn scarce(self) -> usize {
+        self.beyond - self.beyond / 4
+    }
 }
 
 /// The connections that are open.
@@ -36,10 +46,13 @@ pub(super) struct Open {
 struct Connections {
     next: u64,
     served: HashMap<u64, Connection>,
-    beyond: usize,
+    /// In the order in which they came.
+    beyond: BTreeMap<u64, Connection>,
+    /// How many of these are open, with those that are being ended.
+    beyond_open: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Connection {
     progress: Arc<Progress>,
     give_up: CancellationToken,
@@ -49,28 +62,67 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct Place {
     open: Arc<Open>,
-    /// `None` beyond those that are served.
-    number: Option<u64>,
+    seat: Mutex<Seat>,
     /// How far its requests have come.
     pub(super) progress: Arc<Progress>,
     /// Cancelled when another one is to have the place.
     pub(super) give_up: CancellationToken,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    number: u64,
+    beyond: bool,
+}
+
 impl Place {
+    fn seat(&self) -> MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it is beyond those that are served.
-    pub(super) const fn is_beyond(&self) -> bool {
-        self.number.is_none()
+    pub(super) fn is_beyond(&self) -> bool {
+        self.seat().beyond
+    }
+
+    /// Whether what it asks now is served: somebody may have left since it came.
+    pub(super) fn is_served(&self) -> bool {
+        let mut seat = self.seat();
+        if !seat.beyond {
+            return true;
+        }
+        let mut connections = self.open.connections();
+        if !connections.has_room(self.open.places) {
+            return false;
+        }
+        connections.leave(*seat);
+        *seat = connections.enter(false, &self.progress, &self.give_up);
+        true
+    }
+
+    /// Leaves the place of one that is served for one beyond, where whoever has been answered is heard out. What is cancelled when
+    /// another one is to have that; `None` where there was none.
+    pub(super) fn step_aside(&self) -> Option<CancellationToken> {
+        let mut seat = self.seat();
+        if seat.beyond {
+            return Some(self.give_up.clone());
+        }
+        let mut connections = self.open.connections();
+        if !connections.has_room_beyond(self.open.places) {
+            return None;
+        }
+        connections.leave(*seat);
+        // What may have been given up is the place, not what its client has to be told.
+        let give_up = CancellationToken::new();
+        *seat = connections.enter(true, &self.progress, &give_up);
+        Some(give_up)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut connections = self.open.connections();
-        match self.number {
-            Some(number) => drop(connections.served.remove(&number)),
-            None => connections.beyond -= 1,
-        }
+        let seat = *self.seat();
+        self.open.connections().leave(seat);
     }
 }
 
@@ -86,43 +138,65 @@ impl Open {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more connection; `None` when there is not even one to say so.
-    pub(super) fn take(self: &Arc<Self>, stop: &CancellationToken) -> Option<Place> {
+    /// A place for one more connection; `None` when there is not even one to be told so in.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
         let mut connections = self.connections();
-        let full = connections.served.len() >= self.places.served;
-        let number = if !full || connections.end_idle(IDLE) {
-            connections.next += 1;
-            Some(connections.next)
-        } else if connections.beyond < self.places.beyond {
-            connections.beyond += 1;
-            None
-        } else {
+        let beyond = !connections.has_room(self.places);
+        if beyond && !connections.has_room_beyond(self.places) {
             return None;
-        };
-        let (progress, give_up) = (Arc::new(Progress::default()), stop.child_token());
-        if let Some(number) = number {
-            let connection = Connection {
-                progress: Arc::clone(&progress),
-                give_up: give_up.clone(),
-            };
-            connections.served.insert(number, connection);
         }
+        let (progress, give_up) = (Arc::new(Progress::default()), CancellationToken::new());
+        let seat = connections.enter(beyond, &progress, &give_up);
         drop(connections);
         Some(Place {
             open: Arc::clone(self),
-            number,
+            seat: Mutex::new(seat),
             progress,
             give_up,
         })
     }
 
-    /// Ends the connection that has been idle longest, however short that is: descriptors are short. Whether there was one.
+    /// Ends the connection that has been idle longest, however short that is, or one beyond those that are served: descriptors are
+    /// short. Whether there was one.
     pub(super) fn end_one(&self) -> bool {
-        self.connections().end_idle(Duration::ZERO)
+        let mut connections = self.connections();
+        connections.end_idle(Duration::ZERO) || connections.end_beyond()
     }
 }
 
 impl Connections {
+    fn enter(&mut self, beyond: bool, progress: &Arc<Progress>, give_up: &CancellationToken) -> Seat {
+        self.next += 1;
+        let connection = Connection {
+            progress: Arc::clone(progress),
+            give_up: give_up.clone(),
+        };
+        if beyond {
+            self.beyond_open += 1;
+            self.beyond.insert(self.next, connection);
+        } else {
+            self.served.insert(self.next, connection);
+        }
+        Seat {
+            number: self.next,
+            beyond,
+        }
+    }
+
+    fn leave(&mut self, seat: Seat) {
+        if seat.beyond {
+            self.beyond.remove(&seat.number);
+            self.beyond_open -= 1;
+        } else {
+            self.served.remove(&seat.number);
+        }
+    }
+
+    /// Whether there is room for one more among those that are served; where there is not, one that is idle is ended for it.
+    fn has_room(&mut self, places: Places) -> bool {
+        self.served.len() < places.served || self.end_idle(IDLE)
+    }
+
     /// Ends the connection that has been idle longest, and for so long at least; whether there was one.
     fn end_idle(&mut self, at_least: Duration) -> bool {
         let idle = self.served.iter().filter_map(|(number, connection)| {
@@ -137,41 +211,101 @@ impl Connections {
         }
         true
     }
+
+    /// Whether there is room for one more beyond those that are served; where it is scarce, another one is ended for it.
+    fn has_room_beyond(&mut self, places: Places) -> bool {
+        if self.beyond_open >= places.beyond {
+            return false;
+        }
+        if self.beyond_open >= places.scarce() {
+            self.end_beyond();
+        }
+        true
+    }
+
+    /// Ends the connection beyond those that are served that came first, of those that nothing is asked for at the moment; whether
+    /// there was one.
+    fn end_beyond(&mut self) -> bool {
+        let mut waiting = self.beyond.iter();
+        let first = waiting.find(|(_, connection)| !connection.progress.is_serving());
+        let Some(number) = first.map(|(number, _)| *number) else {
+            return false;
+        };
+        if let Some(connection) = self.beyond.remove(&number) {
+            connection.give_up.cancel();
+        }
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn open() -> Arc<Open> {
-        Open::new(Places { served: 2, beyond: 1 })
+    fn open(beyond: usize) -> Arc<Open> {
+        Open::new(Places { served: 2, beyond })
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_been_idle_longest_gives_its_place_up_and_nobody_who_is_served_does() {
-        let (open, stop) = (open(), CancellationToken::new());
-        let first = open.take(&stop).unwrap();
+        let open = open(1);
+        let first = open.take().unwrap();
         tokio::time::advance(Duration::from_millis(10)).await;
-        let second = open.take(&stop).unwrap();
+        let second = open.take().unwrap();
         // Both have just come.
-        let beyond = open.take(&stop).unwrap();
+        let beyond = open.take().unwrap();
         assert!(beyond.is_beyond() && !first.give_up.is_cancelled());
-        assert!(open.take(&stop).is_none());
+        // There is no room to end one for it.
+        assert!(open.take().is_none());
         drop(beyond);
         tokio::time::advance(IDLE).await;
         first.progress.begins();
-        let third = open.take(&stop).unwrap();
+        let third = open.take().unwrap();
         assert!(!third.is_beyond());
         assert!(second.give_up.is_cancelled() && !first.give_up.is_cancelled());
         // What was ended gives nobody else's place back.
         drop(second);
         tokio::time::advance(IDLE / 2).await;
-        assert!(open.take(&stop).unwrap().is_beyond());
+        assert!(open.take().unwrap().is_beyond());
         first.progress.is_answered();
         assert!(open.end_one());
         assert!(third.give_up.is_cancelled() && !first.give_up.is_cancelled());
         assert!(open.end_one() && !open.end_one());
-        stop.cancel();
-        assert!(open.take(&stop).unwrap().give_up.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_those_that_are_served_whoever_has_not_asked_makes_room_for_the_next() {
+        let open = open(8);
+        let served: Vec<_> = (0..2).map(|_| open.take().unwrap()).collect();
+        served.iter().for_each(|place| place.progress.begins());
+        let mut beyond: Vec<_> = (0..6).map(|_| open.take().unwrap()).collect();
+        // One of them is being answered.
+        beyond[0].progress.begins();
+        let ended = |places: &[Place]| {
+            places
+                .iter()
+                .map(|place| place.give_up.is_cancelled())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ended(&beyond), [false; 6]);
+        beyond.push(open.take().unwrap());
+        assert_eq!(ended(&beyond), [false, true, false, false, false, false, false]);
+        // The last are for those that are being ended.
+        beyond.push(open.take().unwrap());
+        assert!(beyond[2].give_up.is_cancelled());
+        assert!(open.take().is_none());
+        beyond.drain(1..4);
+        let (before, last) = (beyond.len(), open.take().unwrap());
+        assert!(last.is_beyond() && ended(&beyond) == [false; 5] && before == 5);
+        // One that was served and has been answered still sends: it is heard out beyond, and somebody else is served.
+        assert!(!last.is_served());
+        served[1].progress.is_over();
+        assert!(served[1].step_aside().is_some() && served[1].is_beyond());
+        assert!(!open.take().unwrap().is_beyond());
+        // One that came when there was no room, and asks when there is.
+        assert!(last.is_served() && !last.is_beyond());
+        assert!(open.take().unwrap().is_beyond());
+        drop((served, beyond, last));
+        assert_eq!(open.connections().beyond_open, 0);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Progress {
     receiving: AtomicBool,
     /// A request's head was read, and it is not answered yet.
     serving: AtomicBool,
+    /// There was a request.
+    asked: AtomicBool,
 }
 
 impl Default for Progress {
@@ -37,6 +39,7 @@ impl Default for Progress {
             answered: AtomicU64::new(0),
             receiving: AtomicBool::new(false),
             serving: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
         }
     }
 }
@@ -49,6 +52,7 @@ impl Progress {
     /// A request's head has been read.
     pub(super) fn begins(&self) {
         self.serving.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// The request has been read to its end.
@@ -63,6 +67,21 @@ impl Progress {
         self.serving.store(false, Ordering::Relaxed);
     }
 
+    /// Nothing is answered any more.
+    pub(super) fn is_over(&self) {
+        self.serving.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a request is to be answered.
+    pub(super) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Whether there was a request.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// Whether a part of a request has come, and not all of it.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::Relaxed)
@@ -70,14 +89,14 @@ impl Progress {
 
     /// Since when nothing has come and nothing is to be answered; `None` while something is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let busy = self.is_receiving() || self.serving.load(Ordering::Relaxed);
+        let busy = self.is_receiving() || self.is_serving();
         let answered = Duration::from_millis(self.answered.load(Ordering::Relaxed));
         (!busy).then(|| self.began + answered)
     }
 
     /// Whether that is a part of its head.
     pub(super) fn awaits_head(&self) -> bool {
-        self.is_receiving() && !self.serving.load(Ordering::Relaxed)
+        self.is_receiving() && !self.is_serving()
     }
 }
 

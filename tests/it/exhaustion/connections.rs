@@ -1,5 +1,7 @@
 //! Callers who take connections and give none back.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -81,7 +83,8 @@ on_both_backends! {
                 });
                 acknowledged.push(id.await);
             }
-            assert!(readiness(&server).await.is_some());
+            // A connection that the client has kept may be the one that makes room.
+            eventually("a probe is answered", HEALED_WITHIN, || readiness(&server)).await;
             acknowledged.push(healed(&server, &token).await);
             drop(idle);
             acknowledged.push(healed(&server, &token).await);
@@ -138,7 +141,85 @@ on_both_backends! {
         }
         let mut last = connect(&server).await;
         is_turned_away(&rest(&mut last).await);
+        // Whoever still sends hears it, too.
+        let head = "POST /api/admin/archived/backups HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+        for _ in 0..10 {
+            let mut crowd = Vec::new();
+            for _ in 0..8 {
+                let mut connection = connect(&server).await;
+                let _ = connection.write_all(HALF).await;
+                crowd.push(connection);
+            }
+            let mut caller = connect(&server).await;
+            caller.write_all(head.as_bytes()).await.unwrap();
+            for piece in [b'x'; 100_000].chunks(10_000) {
+                caller.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            is_turned_away(&rest(&mut caller).await);
+        }
         assert_eq!(server.exit_code(), None, "{}", server.log());
+    }
+
+    async fn probes_are_answered_while_a_crowd_without_end_sends_half_its_heads(backend: Backend) {
+        let server = Server::builder(backend).arg("--max-connections").arg("4").start().await;
+        let over = AtomicBool::new(false);
+        let crowd = async {
+            let mut open = VecDeque::new();
+            while !over.load(Ordering::Relaxed) {
+                let mut connection = connect(&server).await;
+                let _ = connection.write_all(HALF).await;
+                open.push_back(connection);
+                // They hold on to what they have.
+                if open.len() > 300 {
+                    open.pop_front();
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let probes = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut answered = 0;
+            for number in 0..60 {
+                let probe = if number % 2 == 0 { "/healthz" } else { "/readyz" };
+                let answer = ask(&server, &format!("GET {probe}")).await;
+                answered += usize::from(answer.starts_with("HTTP/1.1 200 "));
+            }
+            over.store(true, Ordering::Relaxed);
+            answered
+        };
+        let ((), answered) = tokio::join!(crowd, probes);
+        // One that a busy machine lets wait may be taken for one of the crowd.
+        assert!(answered >= 45, "{answered} of 60 probes were answered");
+        assert_eq!(server.exit_code(), None, "{}", server.log());
+    }
+
+    async fn a_head_that_does_not_come_leaves_its_place_before_its_client_has_heard_so(backend: Backend) {
+        let server = Server::builder(backend)
+            .arg("--max-connections")
+            .arg("4")
+            .arg("--request-timeout")
+            .arg("1s")
+            .start()
+            .await;
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let mut connection = connect(&server).await;
+            connection.write_all(HALF).await.unwrap();
+            slow.push(connection);
+        }
+        for connection in &mut slow {
+            let mut answer = [0; 13];
+            connection.read_exact(&mut answer).await.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 408 ") || answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
+        }
+        // They hold on to their connections, which the service would go on listening to for seconds.
+        let began = Instant::now();
+        eventually("somebody else is served", HEALED_WITHIN, || async {
+            ask(&server, "GET /metrics").await.starts_with("HTTP/1.1 200 ").then_some(())
+        })
+        .await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
     async fn connections_that_are_idle_make_room_and_those_that_are_served_stay(backend: Backend) {
