@@ -44,6 +44,13 @@ impl Trail {
         self.tell(|seen| seen.reason = Some(reason));
     }
 
+    /// Whether a valid token said who it is from.
+    #[must_use]
+    pub fn is_from_somebody(&self) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.principal.is_some()
+    }
+
     /// Which entity it is about, where its path does not say so.
     pub fn concerns(&self, key: &EntityKey) {
         self.tell(|seen| seen.key = Some(key.clone()));

@@ -3,7 +3,7 @@
 use super::attempts::Trail;
 use super::audit::events::AuditTrail;
 use super::auth::Authenticator;
-use super::body::{EmptyBody, Fields, read_fields};
+use super::body::{DEFAULT_LIMIT, EmptyBody, Fields, read_fields};
 use super::conditions::Conditions;
 use super::cursor::CursorCodec;
 use super::error::{ApiError, Key};
@@ -21,7 +21,7 @@ use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request};
-use http::header::USER_AGENT;
+use http::header::{EXPECT, USER_AGENT};
 use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +43,9 @@ pub const X_REASON_CODE: HeaderName = HeaderName::from_static("x-reason-code");
 
 /// The longest such code, in characters.
 const REASON_CODE_MAX: usize = 64;
+
+/// How long the body of a request that is refused anyway may take, for the audit to say what it was about.
+const REFUSED_BODY: Duration = Duration::from_secs(1);
 
 /// What handlers work with.
 #[derive(Debug)]
@@ -131,6 +134,47 @@ impl Api {
         }
         caller.knows_parameters()?;
         Ok(caller)
+    }
+
+    /// As [`Api::admit`], for a route whose body names the entity: the audit is told which, also of a caller that is refused.
+    ///
+    /// # Errors
+    /// As [`Api::admit`].
+    pub async fn admit_to_named(
+        &self,
+        request: Request,
+        right: Right,
+        named: impl Fn(&Fields) -> Option<EntityKey>,
+    ) -> Result<(Caller, Request), ApiError> {
+        let head = Head::of(&request);
+        let trail = head.trail();
+        match self.admit(head, right).await {
+            Ok(caller) => Ok((caller, request)),
+            Err(error) => {
+                self.tell_named(request, &trail, named).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the audit which entity the body of a request names that is refused whatever else it says: of a caller that has shown who
+    /// it is, and as far as the body is on its way. Nobody else is listened to for that.
+    pub async fn tell_named(
+        &self,
+        request: Request,
+        trail: &Trail,
+        named: impl Fn(&Fields) -> Option<EntityKey>,
+    ) {
+        if !trail.is_from_somebody() || request.headers().contains_key(EXPECT) {
+            return;
+        }
+        let limit = self.body_limit.min(DEFAULT_LIMIT);
+        let reading = read_fields(request, limit, EmptyBody::IsEmptyObject, &self.memory);
+        if let Ok(Ok(fields)) = tokio::time::timeout(REFUSED_BODY, reading).await
+            && let Some(key) = named(&fields)
+        {
+            trail.concerns(&key);
+        }
     }
 
     /// Authenticates a caller; on Onedata's routes by `X-Auth-Token` too. Once it is found to be admitted, its parameters are

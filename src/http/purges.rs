@@ -285,7 +285,8 @@ pub async fn list(
 async fn admit(api: &Api, head: Head, purge_id: Option<Uuid>, right: Right) -> Result<Caller, ApiError> {
     let trail = head.trail();
     let admitted = api.admit(head, right).await;
-    if let (Err(ApiError::Forbidden), Some(purge_id)) = (&admitted, purge_id)
+    if let (Err(_), Some(purge_id)) = (&admitted, purge_id)
+        && trail.is_from_somebody()
         && let Err(error) = concerning(api, purge_id, &trail).await
     {
         tracing::debug!(%error, "the entity of a refused attempt at a purge cannot be looked up");
@@ -335,15 +336,14 @@ pub async fn retry(
     let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurge).await?;
     let trail = caller.trail.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
+    let owed = concerning(&api, purge_id, &trail).await?;
     let mut context = caller.command()?;
     // The purge's id makes a retry happen once: repeated, it names no purge that is owed.
     context.idempotency_key = None;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
         .finish_strict()?;
-    let owed = concerning(&api, purge_id, &trail)
-        .await?
-        .ok_or(ApiError::NotFound)?;
+    let owed = owed.ok_or(ApiError::NotFound)?;
     if let (State::Purging, Some(condition)) = (owed.state, &context.expected_version) {
         // Nothing is recorded of it, so nobody else looks at the condition.
         let (_, version) = api.ledger.load(&owed.key).await?;
@@ -398,6 +398,7 @@ pub async fn force(
     let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurgeForce).await?;
     let trail = caller.trail.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
+    concerning(&api, purge_id, &trail).await?;
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
     let reason = fields.take_string("reason", Text::new(1, REASON_MAX))?;
@@ -405,7 +406,6 @@ pub async fn force(
     if reason.trim().is_empty() {
         return Err(ApiError::BadValueEmpty { key: "reason".into() });
     }
-    concerning(&api, purge_id, &trail).await?;
     let (key, receipt) = match api.purges.force(purge_id, reason, context).await {
         Ok(forced) => forced,
         Err(RetryError::NotOwed) => return Err(ApiError::NotFound),

@@ -13,7 +13,8 @@ use uuid::Uuid;
 pub(super) async fn admit(api: &Api, head: Head, id: Option<Uuid>) -> Result<Caller, ApiError> {
     let trail = head.trail();
     let admitted = api.admit(head, Right::CallbacksManage).await;
-    if let (Err(ApiError::Forbidden), Some(id)) = (&admitted, id)
+    if let (Err(_), Some(id)) = (&admitted, id)
+        && trail.is_from_somebody()
         && let Err(error) = concerning(api, id, &trail).await
     {
         tracing::debug!(%error, "the entity of a refused attempt at a delivery cannot be looked up");

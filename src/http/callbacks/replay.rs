@@ -44,11 +44,11 @@ pub async fn handler(
     let caller = admit(&api, Head::of(&request), named(&path)).await?;
     let id = uuid(&segments(path)?, "id")?;
     let trail = caller.trail.clone();
+    let found = concerning(&api, id, &trail).await?;
     let conditions = caller.conditions()?;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
         .finish_strict()?;
-    let found = concerning(&api, id, &trail).await?;
     if conditions.without_tag().is_err() {
         return Err(found.map_or(ApiError::NotFound, |_| ApiError::PreconditionFailed));
     }

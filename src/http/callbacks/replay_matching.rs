@@ -3,16 +3,18 @@
 use super::{FILTER_MAX, FilterText, read_cursor, write_cursor};
 use crate::callbacks::admin::BulkReplay;
 use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::{Head, SharedApi};
+use crate::http::caller::SharedApi;
 use crate::http::cursor::CursorCodec;
 use crate::http::error::ApiError;
 use crate::http::rights::Right;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryState};
+use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// The states that a bulk replay may name.
@@ -82,6 +84,14 @@ pub(super) fn bulk(
     Ok((filter, read_cursor(cursors, cursor.as_deref())?, dry_run))
 }
 
+/// The entity that a filter names, whatever else is in it.
+fn key_of(fields: &Fields) -> Option<EntityKey> {
+    let filter = fields.object("filter")?;
+    let text = |name| filter.get(name).and_then(Value::as_str);
+    let entity_type: EntityType = text("entity_type")?.parse().ok()?;
+    EntityKey::new(entity_type, text("entity_id")?).ok()
+}
+
 /// Makes every delivery due now that matches: dead ones, unless the filter names delivered ones.
 ///
 /// # Errors
@@ -103,9 +113,14 @@ pub async fn handler(
     State(api): State<SharedApi>,
     request: Request,
 ) -> Result<(StatusCode, Json<BulkReplayed>), ApiError> {
-    let caller = api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    let (caller, request) = api
+        .admit_to_named(request, Right::CallbacksManage, key_of)
+        .await?;
     let conditions = caller.conditions()?;
     let fields = api.fields(request, EmptyBody::IsRefused).await?;
+    if let Some(key) = key_of(&fields) {
+        caller.trail.concerns(&key);
+    }
     let (filter, after, dry_run) = bulk(fields, &api.cursors)?;
     conditions.on_nothing()?;
     let (status, done) = if dry_run {

@@ -2,7 +2,7 @@
 
 use super::{Item, entity_tag};
 use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
+use crate::http::caller::{Segments, SharedApi, entity_type, segments};
 use crate::http::error::{ApiError, Key};
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
@@ -115,6 +115,11 @@ pub fn parse(entity_type: EntityType, mut fields: Fields) -> Result<SoftDelete, 
     Ok(request)
 }
 
+/// The entity that a body names, whatever else is in it.
+fn key_of(entity_type: EntityType, fields: &Fields) -> Option<EntityKey> {
+    EntityKey::new(entity_type, fields.text("id")?).ok()
+}
+
 /// `"id"`, `"type/id"` or `{"type","id"}`.
 fn parent(fields: &mut Fields) -> Result<Option<Parent>, ApiError> {
     if fields.holds_object("parent")
@@ -184,12 +189,24 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
-    let entity_type = entity_type(&segments(path)?)?;
+    let entity_type = segments(path).and_then(|name| entity_type(&name));
+    let named = |fields: &Fields| key_of(*entity_type.as_ref().ok()?, fields);
+    let (caller, request) = api.admit_to_named(request, Right::ArchivedWrite, named).await?;
+    let entity_type = entity_type?;
     let trail = caller.trail.clone();
-    let context = caller.command()?;
-    let body = parse(entity_type, api.fields(request, EmptyBody::IsRefused).await?)?;
-    trail.concerns(&body.key);
+    let context = match caller.command() {
+        Ok(context) => context,
+        Err(error) => {
+            api.tell_named(request, &trail, |fields| key_of(entity_type, fields))
+                .await;
+            return Err(error);
+        }
+    };
+    let fields = api.fields(request, EmptyBody::IsRefused).await?;
+    if let Some(key) = key_of(entity_type, &fields) {
+        trail.concerns(&key);
+    }
+    let body = parse(entity_type, fields)?;
     let (key, name, metadata) = (body.key.clone(), body.name.clone(), body.metadata.clone());
     let receipt = api
         .ledger

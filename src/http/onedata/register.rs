@@ -2,7 +2,7 @@
 
 use super::{CREATE_PRIVILEGES, DELETE_PRIVILEGES, VIEW_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
-use crate::http::body::{EmptyBody, Text};
+use crate::http::body::{EmptyBody, Fields, Text};
 use crate::http::caller::{Api, Head, SharedApi};
 use crate::http::error::ApiError;
 use crate::http::ocore::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
@@ -75,17 +75,22 @@ pub struct Registered {
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
     let mut caller = api.identify(Head::of(&request), true).await?;
-    let everywhere = caller.principal.has(Right::ArchivedWrite);
-    if !everywhere && !caller.principal.any_space_with(&CREATE_PRIVILEGES) {
-        return Err(ApiError::Forbidden);
-    }
-    caller.knows_parameters()?;
     let trail = caller.trail.clone();
+    let everywhere = caller.principal.has(Right::ArchivedWrite);
+    let admitted = if everywhere || caller.principal.any_space_with(&CREATE_PRIVILEGES) {
+        caller.knows_parameters()
+    } else {
+        Err(ApiError::Forbidden)
+    };
+    if let Err(error) = admitted {
+        api.tell_named(request, &trail, key_of).await;
+        return Err(error);
+    }
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
-    let archive_id = fields.take_optional_string("archiveId", Text::new(1, ID_MAX))?;
-    if let Some(Ok(key)) = archive_id.as_deref().map(archive_key) {
+    if let Some(key) = key_of(&fields) {
         trail.concerns(&key);
     }
+    let archive_id = fields.take_optional_string("archiveId", Text::new(1, ID_MAX))?;
     let dataset_id = fields.take_string("datasetId", Text::new(1, ID_MAX))?;
     let space_id = fields.take_string("spaceId", Text::new(1, ID_MAX))?;
     let description = fields.take_optional_string("description", Text::new(0, DESCRIPTION_MAX))?;
@@ -125,6 +130,11 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         Json(Registered { archive_id }),
     )
         .into_response())
+}
+
+/// The archive that a body names, whatever else is in it.
+fn key_of(fields: &Fields) -> Option<EntityKey> {
+    archive_key(fields.text("archiveId")?).ok()
 }
 
 /// The id of an archive that its registration does not name.

@@ -249,6 +249,11 @@ on_both_backends! {
             ("POST", format!("/api/admin/callbacks/{delivery}/replay"), json!({}), "callback_replay", &backups),
             ("POST", format!("/api/admin/callbacks/{}/replay", delivery.to_uppercase()), json!({}), "callback_replay", &backups),
             ("GET", format!("/api/admin/callbacks/{delivery}"), Value::Null, "read", &backups),
+            ("POST", format!("{ARCHIVED}/users"), json!({"id": id, "name": "n"}), "soft_deleted", &users),
+            // Neither the path nor the right is looked at by whoever fills the body in.
+            ("POST", format!("{ARCHIVED}/users?x=1"), json!({"id": upper, "anything": 1}), "soft_deleted", &users),
+            ("POST", format!("{ARCHIVED}/users"), json!({"name": "n"}), "soft_deleted", &("null", "null".to_owned())),
+            ("POST", "/api/admin/callbacks/replay".to_owned(), json!({"dry_run": true, "filter": {"entity_type": "backups", "entity_id": told}}), "callback_replay", &backups),
             ("POST", format!("/api/admin/callbacks/{}/replay", new_id()), json!({}), "callback_replay", &none),
             ("POST", "/api/admin/callbacks/replay".to_owned(), json!({"dry_run": true}), "callback_replay", &none),
             ("GET", "/api/admin/callbacks".to_owned(), Value::Null, "read", &none),
@@ -260,7 +265,18 @@ on_both_backends! {
             answer(request).await.refused(403, "forbidden");
             *expected.entry(((*action).to_owned(), format!("{entity_type}/{entity_id}"))).or_default() += 1;
         }
-        let lines = counted(&api, "outcome=denied&actor=nobody", attempts.len() as u64).await;
+        // One that may register in no space at all.
+        let stranger = api.token(Grant::default().subject("nobody"));
+        let body = json!({"archiveId": other, "datasetId": "d", "spaceId": "theirs"});
+        answer(api.bare("POST", ARCHIVES).bearer_auth(&stranger).json(&body)).await.refused(403, "forbidden");
+        *expected.entry(("registered".to_owned(), format!("archives/{other}"))).or_default() += 1;
+        // Whoever does not show who it is may say what it wants: nothing of it is read.
+        let forged = api.bare("POST", &format!("{ARCHIVED}/users")).bearer_auth("x.y.z").json(&json!({"id": id, "name": "n"}));
+        answer(forged).await.refused(401, "unauthorized");
+        let unknown = counted(&api, "outcome=denied&action=soft_deleted", 4).await;
+        let unknown: Vec<_> = unknown.iter().filter(|line| line["reason"] == "token_malformed").collect();
+        assert!(unknown.len() == 1 && unknown[0]["entity_id"].is_null(), "{unknown:?}");
+        let lines = counted(&api, "outcome=denied&actor=nobody", attempts.len() as u64 + 1).await;
         let mut found: BTreeMap<(String, String), u64> = BTreeMap::new();
         for line in &lines {
             let text = |field: &str| line[field].as_str().unwrap_or("null").to_owned();
@@ -271,6 +287,50 @@ on_both_backends! {
         // Whoever looks at the entity finds what was tried on it.
         let (tried, _) = walk(&api, &format!("outcome=denied&entity_id={archive}")).await;
         assert_eq!(tried.iter().map(|line| line["count"].as_u64().unwrap()).sum::<u64>(), 2);
+    }
+
+    async fn a_command_that_fails_for_anything_in_it_names_its_entity(backend: Backend) {
+        let server = configured(backend).start().await;
+        let api = Api::of(&server);
+        let id = new_id();
+        api.soft_delete_held("users", &id).await;
+        api.purge("users", &id).await.json(200);
+        let shown = api.get(&format!("{ARCHIVED}/users/{id}")).await.json(200);
+        let purge_id = shown["purge_id"].as_str().unwrap().to_owned();
+        let list = format!("{ARCHIVED}/users");
+        let purge = |what: &str| format!("/api/admin/purges/{purge_id}/{what}");
+        let attempts = [
+            (list.clone(), None, json!({"id": id}), "soft_deleted"),
+            (list.clone(), None, json!({"id": id, "name": "n", "metadata": 1}), "soft_deleted"),
+            (format!("{list}?x=1"), None, json!({"id": id, "name": "n"}), "soft_deleted"),
+            (list.clone(), Some("Idempotency-Key"), json!({"id": id, "name": "n"}), "soft_deleted"),
+            (purge("force"), None, json!({}), "purge_forced"),
+            (purge("force"), None, json!({"reason": " "}), "purge_forced"),
+            (purge("force?x=1"), None, json!({"reason": "r"}), "purge_forced"),
+            (purge("force"), Some("If-Match"), json!({"reason": "r"}), "purge_forced"),
+            (purge("force"), Some("Idempotency-Key"), json!({"reason": "r"}), "purge_forced"),
+            (purge("retry"), None, json!({"x": 1}), "purge_retry"),
+            (purge("retry"), Some("Idempotency-Key"), json!({}), "purge_retry"),
+            (ARCHIVES.to_owned(), None, json!({"archiveId": id}), "registered"),
+            (format!("{ARCHIVES}?x=1"), None, json!({"archiveId": id, "datasetId": "d", "spaceId": "s"}), "registered"),
+        ];
+        let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
+        for (path, header, body, action) in &attempts {
+            let request = api.request("POST", path).json(body);
+            let request = match header {
+                Some(name) => request.header(*name, "no such value"),
+                None => request,
+            };
+            let told = answer(request).await;
+            assert!((400..500).contains(&told.status), "{path}: {}", told.text());
+            *expected.entry(action).or_default() += 1;
+        }
+        let lines = counted(&api, &format!("outcome=failed&entity_id={id}"), attempts.len() as u64).await;
+        let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+        for line in &lines {
+            *found.entry(line["action"].as_str().unwrap()).or_default() += line["count"].as_u64().unwrap();
+        }
+        assert_eq!(found, expected);
     }
 
     async fn forged_tokens_leave_a_bounded_number_of_lines_and_none_of_their_own_words(backend: Backend) {
