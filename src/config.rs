@@ -236,7 +236,7 @@ impl Config {
             },
             service: Service {
                 id: read.one("service_id", values::line)?,
-                domain: read.one("service_domain", values::line)?,
+                domain: read.one("service_domain", values::domain)?,
             },
             log: Log {
                 filter: read.one("log", values::log_filter)?,

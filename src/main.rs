@@ -23,6 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     small_pages();
+    own_files_stay_open();
     let cli = match Cli::from_command_line() {
         Ok(cli) => cli,
         Err(error) => return cli::report_usage(&error),
@@ -48,6 +49,15 @@ fn small_pages() {
 
 #[cfg(not(target_os = "linux"))]
 const fn small_pages() {}
+
+/// What the process makes it must be able to use: a mask that takes that away from the owner keeps nobody else out. What it takes away
+/// from others stays taken.
+fn own_files_stay_open() {
+    use rustix::fs::Mode;
+    // The mask can only be read by setting it; no other thread makes files yet.
+    let mask = rustix::process::umask(Mode::RWXU);
+    rustix::process::umask(mask - Mode::RWXU);
+}
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let misused = |error: &dyn Error| Failure::usage(error).with_code(cli::usage_code());

@@ -21,6 +21,9 @@ use crate::store::side::SideStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::witness::Witness;
 use crate::store::{CoordinationStore, ReadStore, StoreError};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The one choice between the backends.
@@ -290,6 +293,9 @@ pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
             .await
             .map(Store::Postgres),
         Database::Sqlite { path } => {
+            check_writable(path).map_err(|error| {
+                StartError::option(option, format!("{} cannot be written: {error}", path.display()))
+            })?;
             // Less where the process has little: the system caches the file as well.
             let cache = (memory_budget(config) / 1024 / 2).clamp(2_048, u64::from(SqliteStore::CACHE_KIB));
             let cache = u32::try_from(cache).unwrap_or(SqliteStore::CACHE_KIB);
@@ -300,4 +306,22 @@ pub(super) async fn connect(config: &Config) -> Result<Store, StartError> {
         }
     }
     .map_err(|source| blame(option, source))
+}
+
+/// Whether the database can be written, or made: SQLite would say that it is read-only only when it first writes, and not which file.
+/// To be asked before SQLite opens it, whose locks end with any descriptor of the file.
+fn check_writable(database: &Path) -> io::Result<()> {
+    let directory = match database.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    match File::options().append(true).open(database) {
+        // Its directory is made later where there is none.
+        Err(error) if error.kind() == ErrorKind::NotFound && !directory.exists() => return Ok(()),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    // The write-ahead log is made beside it.
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)?;
+    Ok(())
 }

@@ -240,12 +240,13 @@ impl FromStr for Allowed {
             }
             Some(_) | None => (text, None),
         };
-        if host.contains(['*', '@', '?', '#', '%']) {
+        if host.contains(['*', '@', '?', '#', '%', ',']) {
             return Err(invalid());
         }
         match Host::parse(host).map_err(|_| invalid())? {
             Host::Domain(name) => match canonical_name(&name) {
-                "" => Err(invalid()),
+                // It would never be met.
+                unknown if !is_host_name(unknown) => Err(invalid()),
                 name => Ok(Self::Host {
                     name: name.to_owned(),
                     port,

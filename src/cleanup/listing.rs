@@ -145,10 +145,7 @@ impl Failure {
 
     pub(super) fn kind(self) -> BlobErrorKind {
         match self {
-            // Nothing but what is deleted can be gone already.
-            Self::Gone => BlobErrorKind::ForeignRefusal {
-                code: "notFound".to_owned(),
-            },
+            Self::Gone => BlobErrorKind::NotEmpty,
             Self::Passing(kind) | Self::Stands(kind) => kind,
         }
     }

@@ -136,12 +136,15 @@ fn a_bad_value_is_reported_with_its_option_and_where_it_stands() {
 
 #[test]
 fn every_option_refuses_what_it_cannot_use() {
+    let (long_label, long_name) = (format!("{}.example", "x".repeat(64)), "x.".repeat(128));
     let bad = [
         ("data_dir", ""),
         ("database_url", "mysql://x/y"),
         ("database_url", "ledger.db"),
         ("database_url", "postgres://host:port/db"),
         ("database_url", "postgres://host"),
+        ("database_url", "postgres://a,b/db"),
+        ("database_url", "postgres://me:hunter2@a:5432,b:5433/db"),
         ("database_url", "sqlite://"),
         ("database_url", "sqlite://:memory:"),
         ("database_url", "sqlite:///x.db?mode=ro"),
@@ -161,6 +164,11 @@ fn every_option_refuses_what_it_cannot_use() {
         ("callback_allow", "a:0"),
         ("callback_allow", "10.0.0.0/33"),
         ("callback_allow", "*.internal"),
+        ("callback_allow", "a.internal,b.internal"),
+        ("callback_allow", "10.0.0.0/8:80"),
+        ("callback_allow", ""),
+        ("service_domain", &long_label),
+        ("service_domain", &long_name),
         ("callback_schedule", "31days"),
         ("callback_timeout", "0s"),
         ("callback_stop_on_gone", "2"),
@@ -178,7 +186,15 @@ fn every_option_refuses_what_it_cannot_use() {
             message.starts_with(&format!("--{}: ", key.replace('_', "-"))),
             "{key}={value}: {message}"
         );
-        assert!(!message.contains('\n'), "{message}");
+        assert!(
+            !message.contains('\n') && !message.contains("hunter2"),
+            "{message}"
+        );
+    }
+    let longest = format!("{0}.{0}.{0}.{1}", "x".repeat(63), "x".repeat(61));
+    for domain in ["ledger.example.", "ledger.example", &longest] {
+        let config = load(&[("service_domain", domain)], &[]).unwrap();
+        assert_eq!(config.service.domain, domain);
     }
 }
 

@@ -89,6 +89,15 @@ pub(super) fn database(text: &str) -> Result<Database, Cause> {
     match scheme {
         "sqlite" => sqlite_path(rest).map(|path| Database::Sqlite { path }),
         "postgres" | "postgresql" => {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let address = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, address)| address);
+            if address.contains(',') {
+                return Err(format!(
+                    "names several hosts ({address}): name the one that has the ledger, or an address that always leads to it"
+                ));
+            }
             let text = &*with_host_of_its_own(scheme, rest);
             let url = Url::parse(text).map_err(|error| format!("is no valid URL: {error}"))?;
             if url.path().trim_matches('/').is_empty() && !url.query_pairs().any(|(key, _)| key == "dbname") {
@@ -294,6 +303,18 @@ pub(super) fn line(text: &str) -> Result<String, Cause> {
         return Err("must be a line of text, not empty".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Reads a domain: a line of text no longer than a name may be (RFC 1035, section 2.3.4).
+pub(super) fn domain(text: &str) -> Result<String, Cause> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.len() > 253 || name.split('.').any(|label| label.len() > 63) {
+        return Err(format!(
+            "{} characters are no domain: it has 253 at the most, and 63 between two dots",
+            text.len()
+        ));
+    }
+    line(text)
 }
 
 /// Reads true or false.

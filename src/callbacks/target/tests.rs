@@ -427,6 +427,9 @@ fn an_exemption_is_a_host_an_address_or_a_network_with_an_optional_port() {
         "*.a",
         "a b",
         "u@a",
+        "a,b",
+        "a..b",
+        "10.0.0.0/8:80",
         "::1]:8",
     ] {
         assert!(bad.parse::<Allowed>().is_err(), "{bad}");

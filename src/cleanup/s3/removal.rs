@@ -110,8 +110,7 @@ fn concerns_all(failure: &Failure) -> bool {
         | Verdict::Unknown
         | Verdict::Throttled
         | Verdict::Unavailable
-        | Verdict::Doubtful(_)
-        | Verdict::Foreign => true,
+        | Verdict::Doubtful(_) => true,
         Verdict::Gone
         | Verdict::NotImplemented
         | Verdict::Denied
@@ -131,11 +130,7 @@ async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) 
         let told = match patiently(bucket, || send_bulk(bucket, &pending)).await {
             Ok(told) => told,
             Err(failure) => match failure.verdict {
-                Verdict::NotImplemented
-                | Verdict::Unreadable
-                | Verdict::Rejected
-                | Verdict::Doubtful(_)
-                | Verdict::Foreign => {
+                Verdict::NotImplemented | Verdict::Unreadable | Verdict::Rejected | Verdict::Doubtful(_) => {
                     bucket.bulk_refused.fetch_add(1, Ordering::Relaxed);
                     single.append(&mut pending);
                     break;

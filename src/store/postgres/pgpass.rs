@@ -2,7 +2,6 @@
 //! takes its meaning from a colon or a backslash.
 
 use crate::small_files;
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -20,34 +19,58 @@ pub(super) struct Sought<'a> {
     pub(super) user: &'a str,
 }
 
-/// The password of the file that the URL names, or `PGPASSFILE`, or else of `~/.pgpass`. No file is no password.
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) password: Option<String>,
+    /// Why a file was left out of account that may have held it.
+    pub(super) left_out: Option<String>,
+}
+
+/// The password of the file that the URL names, or `PGPASSFILE`, or else of `~/.pgpass`. As for libpq, one that cannot be used is no
+/// password, unless the URL names it: then it is this database's.
 ///
 /// # Errors
-/// A file that was named and cannot be used: what is wrong with it.
-pub(super) fn find(named: Option<PathBuf>, sought: &Sought<'_>) -> Result<Option<String>, String> {
-    let named = named.or_else(|| std::env::var_os("PGPASSFILE").map(PathBuf::from));
+/// A file that the URL names and that cannot be used: what is wrong with it.
+pub(super) fn find(named: Option<PathBuf>, sought: &Sought<'_>) -> Result<Found, String> {
+    if let Some(path) = named {
+        let password = password(&read(&path)?, sought);
+        return Ok(Found {
+            password,
+            left_out: None,
+        });
+    }
+    let set = std::env::var_os("PGPASSFILE").filter(|path| !path.is_empty());
+    let is_set = set.is_some();
     let usual = || std::env::home_dir().map(|home| home.join(".pgpass"));
-    let is_named = named.is_some();
-    let Some(path) = named.or_else(usual) else {
-        return Ok(None);
+    let Some(path) = set.map(PathBuf::from).or_else(usual) else {
+        return Ok(Found::default());
     };
-    match read(&path) {
-        Ok(content) => Ok(content.and_then(|content| password(&content, sought))),
-        Err(error) if is_named => Err(error),
+    if !is_set && matches!(path.try_exists(), Ok(false)) {
+        return Ok(Found::default());
+    }
+    Ok(in_file(&path, sought))
+}
+
+fn in_file(path: &Path, sought: &Sought<'_>) -> Found {
+    match read(path) {
+        Ok(content) => Found {
+            password: password(&content, sought),
+            left_out: None,
+        },
         Err(error) => {
             tracing::warn!("{error}: it is left out of account");
-            Ok(None)
+            Found {
+                password: None,
+                left_out: Some(error),
+            }
         }
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, String> {
+fn read(path: &Path) -> Result<String, String> {
     let told = |what: &str| format!("the password file {}: {what}", path.display());
-    let file = match small_files::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(told(&error.to_string())),
-    };
+    let file = small_files::open(path).map_err(|error| told(&error.to_string()))?;
     let mode = file.metadata().map_err(|error| told(&error.to_string()))?;
     let mode = mode.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -56,9 +79,7 @@ fn read(path: &Path) -> Result<Option<String>, String> {
         )));
     }
     let bytes = small_files::rest(file, LARGEST).map_err(|error| told(&error.to_string()))?;
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|_| told("it is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| told("it is not UTF-8"))
 }
 
 /// The password of the first line that fits.
@@ -167,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_refused_where_it_was_named_and_an_absent_one_is_no_password() {
+    fn a_file_that_cannot_be_used_is_refused_where_the_url_names_it_and_told_of_where_the_environment_does() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("passwords");
         let sought = Sought {
@@ -176,23 +197,27 @@ mod tests {
             database: "d",
             user: "u",
         };
-        assert_eq!(find(Some(path.clone()), &sought), Ok(None));
+        let fails = |path: &Path, said: &str| {
+            let error = find(Some(path.to_owned()), &sought).unwrap_err();
+            assert!(
+                error.contains(said) && error.contains(&path.display().to_string()),
+                "{error}"
+            );
+            let found = in_file(path, &sought);
+            assert_eq!((found.password, found.left_out), (None, Some(error)));
+        };
+        fails(&path, "No such file");
+        fails(home.path(), "directory");
         std::fs::write(&path, "h:1:d:u:word\n").unwrap();
-        for (mode, fits) in [
-            (0o644, false),
-            (0o640, false),
-            (0o602, false),
-            (0o600, true),
-            (0o400, true),
-        ] {
+        for mode in [0o644, 0o640, 0o602] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let found = find(Some(path.clone()), &sought);
-            assert_eq!(found.is_ok(), fits, "{mode:o}: {found:?}");
+            fails(&path, "chmod 600");
         }
-        let error = find(Some(home.path().to_owned()), &sought).unwrap_err();
-        assert!(
-            error.contains("directory") && error.contains("password file"),
-            "{error}"
-        );
+        for mode in [0o600, 0o400] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let found = find(Some(path.clone()), &sought).unwrap();
+            assert_eq!(found.password.as_deref(), Some("word"));
+            assert_eq!(in_file(&path, &sought), found);
+        }
     }
 }

@@ -67,6 +67,9 @@ const MARK: (&str, &str) = ("archive_ledger.session", "direct");
 /// A startup option that a pooler does not know comes back as this (`protocol_violation`).
 const REFUSED_OPTION: &str = "08P01";
 
+/// The server takes nobody without the right password (`invalid_authorization_specification`, `invalid_password`).
+const UNAUTHENTICATED: [&str; 2] = ["28000", "28P01"];
+
 /// For sessions whose statements touch few rows by key, whatever the tables' statistics say at the moment.
 const KEYED_PLANS: [(&str, &str); 4] = [
     ("enable_seqscan", "off"),
@@ -122,7 +125,11 @@ impl Server {
     /// [`StoreError::Database`] when the server cannot be reached; [`StoreError::Unfit`] when the URL is none, its password file cannot
     /// be used, or its database cannot hold every text.
     pub(super) async fn find(url: &str) -> Result<Self, StoreError> {
-        let (options, files) = url::read(url).map_err(StoreError::Unfit)?;
+        let url::Way {
+            options,
+            files,
+            left_out,
+        } = url::read(url).map_err(StoreError::Unfit)?;
         let (options, way) = verify_ca::way(options, &files).await?;
         let options = options
             .application_name("archive-ledger")
@@ -142,7 +149,16 @@ impl Server {
             }
             first => first,
         };
-        let mut connection = first.map_err(StoreError::database("connect"))?;
+        let mut connection = first.map_err(|error| match (&error, left_out) {
+            (sqlx::Error::Database(refused), Some(left_out))
+                if refused
+                    .code()
+                    .is_some_and(|code| UNAUTHENTICATED.contains(&&*code)) =>
+            {
+                StoreError::Unfit(format!("{error}; {left_out}"))
+            }
+            _ => StoreError::database("connect")(error),
+        })?;
         let operation = "ask what the server is";
         // As plain text, which takes one message: through a pooler two of them may come to two sessions.
         let facts = connection

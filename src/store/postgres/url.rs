@@ -33,11 +33,16 @@ fn check_variable(name: &str, value: &OsStr) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{name}={value:?} {what}"));
     match name {
         _ if value.is_empty() => Ok(()),
+        "PGHOST" | "PGHOSTADDR" | "PGPORT" if value.contains(',') => wrong(SEVERAL_HOSTS),
         "PGPORT" if value.parse::<u16>().is_err() => wrong("is no port"),
         "PGSSLMODE" if value.parse::<PgSslMode>().is_err() => wrong(NO_SSL_MODE),
         _ => Ok(()),
     }
 }
+
+/// libpq asks one after the other; which of them has the ledger is nothing to be found out by trying.
+const SEVERAL_HOSTS: &str =
+    "names several hosts: name the one that has the ledger, or an address that always leads to it";
 
 const NO_SSL_MODE: &str = "is none of disable, allow, prefer, require, verify-ca, verify-full";
 
@@ -45,7 +50,7 @@ const NO_SSL_MODE: &str = "is none of disable, allow, prefer, require, verify-ca
 ///
 /// # Errors
 /// What is wrong, naming the part of the URL or the file; never a password.
-pub(super) fn read(text: &str) -> Result<(PgConnectOptions, TlsFiles), String> {
+pub(super) fn read(text: &str) -> Result<Way, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     for name in VARIABLES {
         if let Some(value) = std::env::var_os(name) {
@@ -69,7 +74,11 @@ pub(super) fn read(text: &str) -> Result<(PgConnectOptions, TlsFiles), String> {
         files,
     } = read;
     if password {
-        return Ok((options, files));
+        return Ok(Way {
+            options,
+            files,
+            left_out: None,
+        });
     }
     let socket = options.get_socket().and_then(|path| path.to_str());
     let sought = pgpass::Sought {
@@ -79,11 +88,24 @@ pub(super) fn read(text: &str) -> Result<(PgConnectOptions, TlsFiles), String> {
         user: options.get_username(),
     };
     let found = pgpass::find(passfile, &sought)?;
-    let options = match found {
+    let options = match found.password {
         Some(password) => options.password(&password),
         None => options,
     };
-    Ok((options, files))
+    Ok(Way {
+        options,
+        files,
+        left_out: found.left_out,
+    })
+}
+
+/// How the server is reached.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) options: PgConnectOptions,
+    pub(super) files: TlsFiles,
+    /// Why there may be no password: a file that was left out of account.
+    pub(super) left_out: Option<String>,
 }
 
 /// What TLS takes from files: their paths, or what is in them.
@@ -124,9 +146,9 @@ impl Read {
     fn address(&mut self, url: &Url) -> Result<(), String> {
         match url.host() {
             None => {}
-            Some(Host::Domain(name)) => self.host(&decoded("host", name)?),
-            Some(Host::Ipv4(address)) => self.host(&address.to_string()),
-            Some(Host::Ipv6(address)) => self.host(&address.to_string()),
+            Some(Host::Domain(name)) => self.host(&decoded("host", name)?)?,
+            Some(Host::Ipv4(address)) => self.host(&address.to_string())?,
+            Some(Host::Ipv6(address)) => self.host(&address.to_string())?,
         }
         if let Some(port) = url.port() {
             self.set(|options| options.port(port));
@@ -148,22 +170,27 @@ impl Read {
     }
 
     /// A name, an address, or the directory of a socket; nothing is the usual one.
-    fn host(&mut self, host: &str) {
+    fn host(&mut self, host: &str) -> Result<(), String> {
+        if host.contains(',') {
+            return Err(format!("host={host:?} {SEVERAL_HOSTS}"));
+        }
         if host.starts_with('/') {
             self.set(|options| options.socket(host));
         } else if !host.is_empty() {
             let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
             self.set(|options| options.host(bare.unwrap_or(host)));
         }
+        Ok(())
     }
 
     fn parameter(&mut self, name: &str, value: &str) -> Result<(), String> {
         let wrong = |what: &str| format!("{name}={value:?} {what}");
         match name {
-            "host" => self.host(value),
+            "hostaddr" | "port" if value.contains(',') => return Err(wrong(SEVERAL_HOSTS)),
+            "host" => self.host(value)?,
             "hostaddr" => {
                 let address: IpAddr = value.parse().map_err(|_| wrong("is no IP address"))?;
-                self.host(&address.to_string());
+                self.host(&address.to_string())?;
             }
             "port" => {
                 let port = value.parse().map_err(|_| wrong("is no port"))?;
@@ -283,7 +310,7 @@ mod tests {
                 6000,
             ),
         ] {
-            let (read, _) = read(url).unwrap();
+            let read = read(url).unwrap().options;
             assert_eq!(read.get_socket().and_then(|path| path.to_str()), socket, "{url}");
             assert!(
                 host.is_none_or(|host| host == read.get_host()),
@@ -308,6 +335,17 @@ mod tests {
                 "postgres://h/d?sslmode=sometimes",
                 "sslmode=\"sometimes\" is none of",
             ),
+            ("postgres:///d?host=a,b", "host=\"a,b\" names several hosts"),
+            ("postgres://a,b/d", "host=\"a,b\" names several hosts"),
+            ("postgres://h/d?port=1,2", "port=\"1,2\" names several hosts"),
+            (
+                "postgres://h/d?hostaddr=::1,::1",
+                "hostaddr=\"::1,::1\" names several hosts",
+            ),
+            (
+                "postgres://h/d?passfile=/no/where",
+                "the password file /no/where: No such file",
+            ),
             ("postgres://u:%ff@h/d", "the password is not UTF-8"),
             ("postgres://u@%ff/d", "the host is not UTF-8"),
         ] {
@@ -322,6 +360,7 @@ mod tests {
         for (name, value, said) in [
             ("PGHOST", &b"\xff"[..], "PGHOST is not UTF-8"),
             ("PGPASSWORD", b"secret\xff", "PGPASSWORD is not UTF-8"),
+            ("PGHOST", b"a,b", "PGHOST=\"a,b\" names several hosts"),
             ("PGPORT", b"abc", "PGPORT=\"abc\" is no port"),
             ("PGPORT", b"65536", "PGPORT=\"65536\" is no port"),
             (

@@ -110,6 +110,7 @@ async fn a_server_is_reached_by_every_way_that_libpq_knows_or_what_is_wrong_is_t
         0o600,
     );
     let open = file("open", "*:*:*:*:no\n", 0o644);
+    let nowhere = own.path().join("nowhere").display().to_string();
     let none = file("none", "elsewhere:*:*:*:no\n", 0o600);
     let ruined = file("ruined.crt", "no certificate", 0o644);
     let sockets = home.join("sockets").display().to_string();
@@ -188,6 +189,43 @@ async fn a_server_is_reached_by_every_way_that_libpq_knows_or_what_is_wrong_is_t
             format!("postgres://ledger@127.0.0.1:{port}/led:ger?passfile={open}"),
             None,
             Some("chmod 600"),
+        ),
+        (
+            format!("postgres://ledger@127.0.0.1:{port}/led:ger?passfile={nowhere}"),
+            Some(&right),
+            Some(&*nowhere),
+        ),
+        (
+            format!("postgres://ledger@127.0.0.1:{port}/led:ger"),
+            Some(&nowhere),
+            Some(&*nowhere),
+        ),
+        // Nobody asks for one: what cannot be used is nobody's business.
+        (
+            format!("postgres://postgres@127.0.0.1:{port}/led:ger"),
+            Some(&open),
+            None,
+        ),
+        (
+            format!("postgres://postgres@127.0.0.1:{port}/led:ger"),
+            Some(&nowhere),
+            None,
+        ),
+        // Several servers, which the driver does not try one after the other.
+        (
+            format!("postgres://ledger@127.0.0.1:{port},127.0.0.1:{port}/led:ger"),
+            Some(&right),
+            Some("several hosts"),
+        ),
+        (
+            "postgres://ledger@localhost,127.0.0.1/led:ger".to_owned(),
+            Some(&right),
+            Some("several hosts"),
+        ),
+        (
+            format!("postgresql:///led%3Ager?user=ledger&host={sockets},localhost&port={port}"),
+            Some(&right),
+            Some("several hosts"),
         ),
         // Certificates: whose name nobody asks for, or is asked for.
         (

@@ -2,6 +2,7 @@
 //! exit code that fits; nothing panics.
 
 use crate::clock::library;
+use crate::disk_full::SmallDisk;
 use crate::harness::server::{BINARY, Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use serde_json::json;
@@ -177,41 +178,82 @@ fn modes(folder: &Path, found: &mut Vec<(PathBuf, u32)>) {
 }
 
 on_both_backends! {
-    async fn whatever_the_mask_is_nobody_else_reads_what_the_service_made(backend: Backend) {
-        let outer = tempfile::tempdir().unwrap();
-        let script = outer.path().join("masked");
-        // Inherited by what the shell becomes.
-        std::fs::write(&script, format!("#!/bin/sh\numask 000\nexec '{BINARY}' \"$@\"\n")).unwrap();
-        std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-        let server = Server::builder(backend).through(&script).start().await;
-        let token = server.token(&["--role", "admin"]).await;
-        let body = json!({"id": crate::harness::fresh_id(), "name": "n"});
-        let answer = server.post("/api/admin/archived/users", &token, &body).send().await.unwrap();
-        assert_eq!(answer.status(), 201);
-        eventually("the guard is written", SOON, || async {
-            server.data_dir().join("checkpoint.guard").exists().then_some(())
-        })
-        .await;
-        let folder = std::fs::metadata(server.data_dir()).unwrap().permissions().mode() & 0o777;
-        assert_eq!(folder, 0o700);
-        let mut found = Vec::new();
-        modes(&server.data_dir(), &mut found);
-        assert!(found.len() >= 5, "{found:?}");
-        for (path, mode) in found {
-            let expected = if path.is_dir() { 0o700 } else { 0o600 };
-            assert_eq!(mode, expected, "{} has mode {mode:03o}", path.display());
-        }
-        // A key that somebody has opened to everybody since is not used.
-        server.terminate().await;
-        for key in ["jwt-secret", "keyring.json", "ledger.key"] {
-            let path = server.data_dir().join(key);
-            std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-            let output = server.run_command(&["serve", "--listen", "127.0.0.1:0"]).await;
-            let line = one_line(&output, 2, key);
-            assert!(line.contains(&path.display().to_string()) && line.contains("chmod 600"), "{line}");
-            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    async fn whatever_the_mask_is_the_service_reads_what_it_made_and_nobody_else_does(backend: Backend) {
+        // The last ones take away from whoever makes a file what it needs to use it.
+        for mask in ["000", "277", "777"] {
+            let outer = tempfile::tempdir().unwrap();
+            let script = outer.path().join("masked");
+            // Inherited by what the shell becomes.
+            std::fs::write(&script, format!("#!/bin/sh\numask {mask}\nexec '{BINARY}' \"$@\"\n")).unwrap();
+            std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+            let server = Server::builder(backend).through(&script).start().await;
+            let token = server.token(&["--role", "admin"]).await;
+            let body = json!({"id": crate::harness::fresh_id(), "name": "n"});
+            let answer = server.post("/api/admin/archived/users", &token, &body).send().await.unwrap();
+            assert_eq!(answer.status(), 201);
+            eventually("the guard is written", SOON, || async {
+                server.data_dir().join("checkpoint.guard").exists().then_some(())
+            })
+            .await;
+            let folder = std::fs::metadata(server.data_dir()).unwrap().permissions().mode() & 0o777;
+            assert_eq!(folder, 0o700, "{mask}");
+            let mut found = Vec::new();
+            modes(&server.data_dir(), &mut found);
+            assert!(found.len() >= 5, "{found:?}");
+            for (path, mode) in found {
+                let expected = if path.is_dir() { 0o700 } else { 0o600 };
+                assert_eq!(mode, expected, "{} has mode {mode:03o} with {mask}", path.display());
+            }
+            server.terminate().await;
+            // A key that somebody has opened to everybody since is not used.
+            for key in ["jwt-secret", "keyring.json", "ledger.key"] {
+                let path = server.data_dir().join(key);
+                std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+                let output = server.run_command(&["serve", "--listen", "127.0.0.1:0"]).await;
+                let line = one_line(&output, 2, key);
+                assert!(line.contains(&path.display().to_string()) && line.contains("chmod 600"), "{line}");
+                std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_that_cannot_be_written_is_told_with_its_file_in_one_line() {
+    let Some(disk) = SmallDisk::mount(16) else {
+        eprintln!("skipped: only root may mount a file system");
+        return;
+    };
+    let server = Server::builder(Backend::Embedded)
+        .with_data_on(disk.path())
+        .await
+        .start()
+        .await;
+    let data = std::fs::canonicalize(server.data_dir()).unwrap();
+    server.terminate().await;
+    let empty = disk.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let remount = |how: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-o", &format!("remount,{how}")]).arg(disk.path());
+        assert!(command.status().unwrap().success(), "remount,{how}");
+    };
+    remount("ro");
+    let home = tempfile::tempdir().unwrap();
+    for directory in [&data, &empty, &disk.path().join("new")] {
+        let mut command = binary(home.path());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(directory);
+        let line = one_line(&run(command).await, 2, &directory.display().to_string());
+        assert!(
+            line.starts_with("archive-ledger: --data-dir: ")
+                && line.contains(&directory.display().to_string())
+                && line.contains("Read-only file system"),
+            "{line}"
+        );
+    }
+    remount("rw");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
