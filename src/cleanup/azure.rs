@@ -3,24 +3,28 @@
 //! The credentials and signatures are those of `object_store` (access key, shared access signature, service principal,
 //! workload or managed identity); its listing is not used, because it cannot name keys such as `a//b` or `a/`, and does not
 //! show versions and snapshots.
+//!
+//! `page` judges what is listed, `failure` reads refusals.
+
+mod failure;
+mod page;
 
 use super::backoff::Backoff;
 use super::blob::{BlobError, BlobErrorKind, Cleaned};
 use super::driver::BlobStore;
 use super::gcs::CloudError;
-use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Next, Page, Removed, in_order};
+use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Page, Removed};
 use super::look;
 use super::progress::Progress;
-use super::rest::{Answer, Rest, from_status, plain, remove_each};
+use super::rest::{Answer, Rest, remove_each};
 use super::sweep;
 use super::tree::{Met, Unread};
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
-use super::xml::{self, Doubt, Element};
 use async_trait::async_trait;
+use failure::failure;
 use object_store::azure::{AzureAuthorizer, AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::client::HttpRequestBody;
 use object_store::{ClientOptions, RetryConfig};
-use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -245,84 +249,6 @@ struct AzureContainer<'a> {
     name: &'a str,
 }
 
-/// The page that a body is, if it is whole and the answer to what was asked.
-///
-/// <https://learn.microsoft.com/rest/api/storageservices/list-blobs>
-fn page(body: &[u8], container: &str, prefix: &str, from: Option<&Marker>) -> Result<Page, Doubt> {
-    let root = xml::parse(body, "EnumerationResults")?;
-    if root.attribute("ContainerName") != Some(container) {
-        return Err(Doubt("it lists another container"));
-    }
-    let told = root
-        .optional("Prefix")?
-        .map(name)
-        .transpose()?
-        .unwrap_or_default();
-    if told != prefix.as_bytes() {
-        return Err(Doubt("it lists another prefix"));
-    }
-    let marker = from.and_then(|from| from.token.as_deref());
-    if root.said("Marker")?.is_some_and(|told| Some(told) != marker) {
-        return Err(Doubt("it begins elsewhere than it was asked to"));
-    }
-    let blobs = root.optional("Blobs")?.ok_or(Doubt("it lists nothing at all"))?;
-    if blobs.all("BlobPrefix").next().is_some() {
-        return Err(Doubt("it leaves out names that it has summed up"));
-    }
-    let found = blobs
-        .all("Blob")
-        .map(blob)
-        .collect::<Result<Vec<Found>, Doubt>>()?;
-    let next = root
-        .optional_text("NextMarker")?
-        .ok_or(Doubt("it does not say whether more follows"))?;
-    Ok(Page {
-        in_order: in_order(found.iter().map(|found| &found.name)),
-        found,
-        next: if next.is_empty() {
-            Next::End
-        } else {
-            Next::At(Marker::token(next))
-        },
-    })
-}
-
-/// A name; one that XML cannot hold is percent-encoded.
-fn name(element: &Element<'_>) -> Result<Vec<u8>, Doubt> {
-    match element.attribute("Encoded") {
-        None | Some("false") => Ok(element.text().as_bytes().to_vec()),
-        Some("true") => Ok(percent_decode_str(element.text()).collect()),
-        Some(_) => Err(Doubt("it says neither true nor false")),
-    }
-}
-
-fn blob(element: &Element<'_>) -> Result<Found, Doubt> {
-    let nameless = Doubt("it has something without a name");
-    let name = name(element.optional("Name")?.ok_or(nameless)?)?;
-    if name.is_empty() {
-        return Err(nameless);
-    }
-    let properties = element.optional("Properties")?;
-    let bytes = match properties {
-        Some(properties) => properties.number("Content-Length")?,
-        None => None,
-    };
-    let (snapshot, version) = (element.said("Snapshot")?, element.said("VersionId")?);
-    let current =
-        snapshot.is_none() && (version.is_none() || element.flag("IsCurrentVersion")? == Some(true));
-    Ok(Found {
-        name,
-        edition: snapshot.or(version).map(ToOwned::to_owned),
-        bytes: Some(bytes.unwrap_or(0)),
-        current,
-        kind: if snapshot.is_some() {
-            Kind::Snapshot
-        } else {
-            Kind::Version
-        },
-    })
-}
-
 #[async_trait]
 impl Container for AzureContainer<'_> {
     async fn list(&self, _listing: Listing, prefix: &str, from: Option<&Marker>) -> Result<Page, Failure> {
@@ -338,10 +264,17 @@ impl Container for AzureContainer<'_> {
         let url = self.store.rest.url(&[self.name.as_bytes()], &query)?;
         let answer = self.store.send(Method::GET, url, &[]).await?;
         match answer.status {
-            200 => page(&answer.body, self.name, prefix, from).map_err(|doubt| Failure::doubt(doubt.0)),
+            200 if answer.is_part() => Err(Failure::doubt("it is a part, and the whole was asked for")),
+            200 if !failure::code(&answer).is_empty() => {
+                Err(Failure::doubt("it names an error, and its status none"))
+            }
+            200 => page::read(&answer.body, self.name, prefix, from).map_err(|doubt| Failure::doubt(doubt.0)),
             _ if answer.is_success() => Err(Failure::doubt("its status is not that of a whole answer")),
-            404 => Err(Failure::Stands(BlobErrorKind::NoSuchBucket)),
-            _ => Err(failure(&answer)),
+            _ => Err(match failure(&answer) {
+                // With a code of the storage's own: only the container can be missing where it is listed.
+                Failure::Gone => Failure::Stands(BlobErrorKind::NoSuchBucket),
+                failure => failure,
+            }),
         }
     }
 
@@ -386,30 +319,5 @@ impl AzureContainer<'_> {
             return Ok(());
         }
         Err(failure(&answer))
-    }
-}
-
-/// <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>
-fn failure(answer: &Answer) -> Failure {
-    let code = answer
-        .headers
-        .get("x-ms-error-code")
-        .and_then(|code| code.to_str().ok())
-        .unwrap_or_default();
-    match (code, answer.status) {
-        ("ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled", _) => {
-            Failure::Stands(BlobErrorKind::NoSuchBucket)
-        }
-        ("BlobNotFound" | "BlobVersionNotFound" | "SnapshotNotFound", _) | (_, 404) => Failure::Gone,
-        ("BlobImmutableDueToPolicy", _) => Failure::Stands(BlobErrorKind::ObjectLocked { remaining: 1 }),
-        ("ServerBusy" | "AccountIsThrottled", _) => Failure::Passing(BlobErrorKind::Throttled),
-        ("OperationTimedOut" | "InternalError" | "Md5Mismatch" | "Crc64Mismatch", _) => {
-            Failure::Passing(BlobErrorKind::Unavailable)
-        }
-        // Also a clock that is wrong, and a signature that has expired.
-        ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _) => {
-            Failure::Passing(BlobErrorKind::CredentialsRefused { code: plain(code) })
-        }
-        (code, status) => from_status(status, code),
     }
 }

@@ -79,6 +79,13 @@ pub enum BlobErrorKind {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A refusal without an error code of the storage's own, or one that such a storage does not give: a proxy, a gateway or a login
+    /// page may be behind it, and it may pass.
+    #[error("a refusal is not believed to be the storage's own: {code}")]
+    ForeignRefusal {
+        /// The status, such as `status403`, or the code that came with it (letters and digits only).
+        code: String,
+    },
     /// Neither environment nor shared files nor the machine has credentials for the storage, or their source fails.
     #[error("there are no credentials for the storage")]
     NoCredentials,
@@ -143,6 +150,7 @@ impl BlobErrorKind {
             Self::Throttled
             | Self::Unavailable
             | Self::Doubtful { .. }
+            | Self::ForeignRefusal { .. }
             | Self::NoCredentials
             | Self::CredentialsRefused { .. }
             | Self::RootUnavailable

@@ -136,7 +136,8 @@ impl Blobs {
     /// Lists under every root that is in a bucket, to tell at start what would fail later.
     ///
     /// # Errors
-    /// [`ConnectError::Listing`] for the first root that cannot be listed. An answer that is not believed is only logged.
+    /// [`ConnectError::Listing`] for the first root that cannot be listed, whoever refused it. A listing that came and is not
+    /// believed is only logged.
     pub async fn probe(&self) -> Result<(), ConnectError> {
         for (cloud, bucket, prefix) in self.roots.buckets() {
             let root = || format!("{}://{bucket}/{prefix}", cloud.scheme());
@@ -156,7 +157,7 @@ impl Blobs {
             };
             match outcome {
                 Ok(()) => {}
-                // Nothing follows from such an answer, not even that the root is unusable.
+                // Nothing follows from such a listing, not even that the root is unusable. (A refusal is another kind.)
                 Err(kind @ BlobErrorKind::Doubtful { .. }) => {
                     tracing::warn!(storage.root = root(), error = %kind, "storage root {} was not listed: {kind}", root());
                 }

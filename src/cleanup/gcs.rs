@@ -2,22 +2,27 @@
 //!
 //! The credentials are those of `object_store` (service account files, application default credentials, the machine's own);
 //! its listing is not used, because it cannot name keys such as `a//b` or `a/`, and does not show older generations.
+//!
+//! `page` judges what is listed, `failure` reads refusals.
+
+mod failure;
+mod page;
 
 use super::backoff::Backoff;
 use super::blob::{BlobError, BlobErrorKind, Cleaned};
 use super::driver::BlobStore;
-use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Next, Page, Removed, in_order};
+use super::listing::{Container, Failure, Found, Listing, Marker, Page, Removed};
 use super::look;
 use super::progress::Progress;
-use super::rest::{Answer, Rest, from_status, remove_each};
+use super::rest::{Answer, Rest, remove_each};
 use super::sweep;
 use super::tree::{Met, Unread};
 use super::uri::{BucketPlace, Cloud, Place, StorageUri};
 use async_trait::async_trait;
+use failure::failure;
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::Method;
-use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -212,64 +217,6 @@ struct Bucket<'a> {
     bucket: &'a str,
 }
 
-/// <https://cloud.google.com/storage/docs/json_api/v1/objects/list>
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answered {
-    kind: String,
-    #[serde(default)]
-    items: Vec<Item>,
-    #[serde(default)]
-    prefixes: Vec<String>,
-    next_page_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    bucket: String,
-    name: String,
-    /// A number, written as a string.
-    generation: String,
-    size: Option<String>,
-    /// When a newer generation took its place.
-    time_deleted: Option<String>,
-}
-
-/// The page that a body is, if it is whole and of this bucket.
-fn page(body: &[u8], bucket: &str) -> Result<Page, Failure> {
-    let answered: Answered =
-        serde_json::from_slice(body).map_err(|_| Failure::doubt("it is no whole list of objects"))?;
-    if answered.kind != "storage#objects" {
-        return Err(Failure::doubt("it is the answer to something else"));
-    }
-    if !answered.prefixes.is_empty() {
-        return Err(Failure::doubt("it leaves out names that it has summed up"));
-    }
-    if answered.items.iter().any(|item| item.bucket != bucket) {
-        return Err(Failure::doubt("it lists another bucket"));
-    }
-    if answered
-        .items
-        .iter()
-        .any(|item| item.name.is_empty() || item.generation.is_empty())
-    {
-        return Err(Failure::doubt("it has something without a name or a number"));
-    }
-    let found: Vec<Found> = answered.items.into_iter().map(Item::into_found).collect();
-    Ok(Page {
-        in_order: in_order(found.iter().map(|found| &found.name)),
-        found,
-        next: match answered.next_page_token {
-            Some(token) if token.is_empty() => {
-                return Err(Failure::doubt("more follows, and it does not say where"));
-            }
-            Some(token) => Next::At(Marker::token(token)),
-            None => Next::End,
-        },
-    })
-}
-
 #[async_trait]
 impl Container for Bucket<'_> {
     async fn list(&self, _listing: Listing, prefix: &str, from: Option<&Marker>) -> Result<Page, Failure> {
@@ -290,8 +237,10 @@ impl Container for Bucket<'_> {
             .url(&[b"storage", b"v1", b"b", self.bucket.as_bytes(), b"o"], &query)?;
         let answer = self.store.send(Method::GET, url).await?;
         match answer.status {
-            200 => page(&answer.body, self.bucket),
-            404 => Err(Failure::Stands(BlobErrorKind::NoSuchBucket)),
+            200 if answer.is_part() => Err(Failure::doubt("it is a part, and the whole was asked for")),
+            200 => page::read(&answer.body, self.bucket).map_err(Failure::doubt),
+            // Only the bucket can be missing where it is listed.
+            404 if failure::is_own(&answer) => Err(Failure::Stands(BlobErrorKind::NoSuchBucket)),
             _ if answer.is_success() => Err(Failure::doubt("its status is not that of a whole answer")),
             _ => Err(failure(&answer)),
         }
@@ -310,53 +259,10 @@ impl Bucket<'_> {
         let url = self.store.rest.url(&segments, &query)?;
         let answer = self.store.send(Method::DELETE, url).await?;
         match answer.status {
+            // Whoever said so: the next look tells whether it is.
             404 => Err(Failure::Gone),
             _ if answer.is_success() => Ok(()),
             _ => Err(failure(&answer)),
         }
-    }
-}
-
-impl Item {
-    fn into_found(self) -> Found {
-        Found {
-            name: self.name.into_bytes(),
-            edition: Some(self.generation),
-            bytes: Some(self.size.and_then(|size| size.parse().ok()).unwrap_or(0)),
-            current: self.time_deleted.is_none(),
-            kind: Kind::Version,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: RefusalError,
-}
-
-#[derive(Deserialize)]
-struct RefusalError {
-    #[serde(default)]
-    errors: Vec<RefusalReason>,
-}
-
-#[derive(Deserialize)]
-struct RefusalReason {
-    #[serde(default)]
-    reason: String,
-}
-
-/// <https://cloud.google.com/storage/docs/json_api/v1/status-codes>
-fn failure(answer: &Answer) -> Failure {
-    let reason = serde_json::from_slice::<Refusal>(&answer.body)
-        .ok()
-        .and_then(|refusal| refusal.error.errors.into_iter().next())
-        .map_or_else(String::new, |first| first.reason);
-    match reason.as_str() {
-        "retentionPolicyNotMet" | "objectUnderActiveHold" => {
-            Failure::Stands(BlobErrorKind::ObjectLocked { remaining: 1 })
-        }
-        "rateLimitExceeded" | "userRateLimitExceeded" => Failure::Passing(BlobErrorKind::Throttled),
-        _ => from_status(answer.status, &reason),
     }
 }

@@ -145,7 +145,10 @@ impl Failure {
 
     pub(super) fn kind(self) -> BlobErrorKind {
         match self {
-            Self::Gone => BlobErrorKind::NotEmpty,
+            // Nothing but what is deleted can be gone already.
+            Self::Gone => BlobErrorKind::ForeignRefusal {
+                code: "notFound".to_owned(),
+            },
             Self::Passing(kind) | Self::Stands(kind) => kind,
         }
     }

@@ -6,7 +6,7 @@ use super::listing::{Failure, Found, Removed, patiently};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_RANGE, HeaderMap};
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -103,23 +103,30 @@ impl Answer {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+
+    /// It says that it is a part of something, and no part was asked for.
+    pub(super) fn is_part(&self) -> bool {
+        self.headers.contains_key(CONTENT_RANGE)
+    }
 }
 
-/// What a status means where no code of the server says more.
+/// What a status means where no code of the server says more. Without any code it never means something that lasts: proxies,
+/// gateways and login pages refuse as well.
 pub(super) fn from_status(status: u16, code: &str) -> Failure {
+    let code = plain(code);
+    let coded = !code.is_empty();
+    let said = if coded { code } else { format!("status{status}") };
     match status {
         // Credentials that have expired: others are loaded before the next attempt.
-        401 => Failure::Passing(BlobErrorKind::CredentialsRefused {
-            code: plain(if code.is_empty() { "status401" } else { code }),
-        }),
-        403 => Failure::Stands(BlobErrorKind::PermissionDenied),
+        401 => Failure::Passing(BlobErrorKind::CredentialsRefused { code: said }),
         429 | 503 => Failure::Passing(BlobErrorKind::Throttled),
         // Both clouds do all that they are asked for here.
-        405 | 501 => Failure::doubt("it is none that such a storage gives"),
+        405 | 501 => Failure::Passing(BlobErrorKind::ForeignRefusal { code: said }),
         // Also what proxies and gateways have made up.
         408 | 425 | 500..=599 => Failure::Passing(BlobErrorKind::Unavailable),
-        _ if code.is_empty() => rejected(&format!("status{status}")),
-        _ => rejected(code),
+        _ if !coded => Failure::Passing(BlobErrorKind::ForeignRefusal { code: said }),
+        403 => Failure::Stands(BlobErrorKind::PermissionDenied),
+        _ => rejected(&said),
     }
 }
 

@@ -3,6 +3,7 @@
 //! What a storage says about what it holds is believed only if the text is well-formed to the closing tag of the root that was
 //! expected. No document type and no entities of its own; the depth and the number of elements are bounded.
 
+use percent_encoding::percent_decode;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use std::borrow::Cow;
@@ -184,13 +185,21 @@ impl<'a> Element<'a> {
         })
     }
 
-    /// The text of an element that has no other elements in it.
-    pub(super) fn text(&self) -> &str {
-        if self.children.is_empty() { &self.text } else { "" }
+    /// The text of an element; one that has others in it says something else than was expected.
+    pub(super) fn text(&self) -> Result<&str, Doubt> {
+        if self.children.is_empty() {
+            Ok(&self.text)
+        } else {
+            Err(Doubt("it has elements where a text was expected"))
+        }
     }
 
-    /// Refuses an element in which there is anything else than these: what is not known may say that this is no whole answer.
+    /// Refuses an element in which there is anything else than these: what is not known, text included, may say that this is no
+    /// whole answer.
     pub(super) fn only(&self, names: &[&str]) -> Result<(), Doubt> {
+        if !self.text.trim().is_empty() {
+            return Err(Doubt("it has text where elements were expected"));
+        }
         if self
             .children
             .iter()
@@ -226,7 +235,7 @@ impl<'a> Element<'a> {
 
     /// The text of the one element of this name directly below, if there is any.
     pub(super) fn optional_text(&self, name: &str) -> Result<Option<&str>, Doubt> {
-        Ok(self.optional(name)?.map(Element::text))
+        self.optional(name)?.map(Element::text).transpose()
     }
 
     /// As [`Element::optional_text`]; an element that is empty says nothing.
@@ -259,6 +268,21 @@ impl<'a> Element<'a> {
             })
             .transpose()
     }
+}
+
+/// The bytes of a name that is said to be percent-encoded.
+pub(super) fn percent_decoded(name: &str) -> Result<Vec<u8>, Doubt> {
+    let bytes = name.as_bytes();
+    let whole = bytes.iter().enumerate().all(|(at, byte)| {
+        *byte != b'%'
+            || bytes
+                .get(at + 1..at + 3)
+                .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    if !whole {
+        return Err(Doubt("a name is not encoded as it was announced"));
+    }
+    Ok(percent_decode(bytes).collect())
 }
 
 #[cfg(test)]
@@ -333,6 +357,20 @@ mod tests {
         }
         assert_eq!(parse(b"<R>\xff</R>", "R").unwrap_err().0, "it is not UTF-8");
         assert_eq!(doubt("<R><A>"), "it is cut off");
+    }
+
+    #[test]
+    fn what_is_not_expected_is_no_answer() {
+        let root = parse(b"<R>\n<A/> <B>x</B></R>", "R").unwrap();
+        assert_eq!(root.only(&["A", "B", "C"]), Ok(()));
+        assert!(root.only(&["A"]).is_err());
+        assert!(root.only(&["a", "B"]).is_err());
+        assert!(parse(b"<R>busy</R>", "R").unwrap().only(&["A"]).is_err());
+        let nested = parse(b"<R><A><x/></A></R>", "R").unwrap();
+        assert!(nested.optional_text("A").is_err());
+        assert!(nested.said("A").is_err());
+        assert!(nested.flag("A").is_err());
+        assert!(nested.number("A").is_err());
     }
 
     #[test]

@@ -146,8 +146,15 @@ async fn a_server_that_throttles_for_good_is_a_retryable_error_after_a_bounded_n
 #[tokio::test]
 async fn a_list_that_fails_is_never_an_empty_one() {
     for cloud in CLOUDS {
+        // What has no code may come from anything in between, and passes.
+        let foreign = |code: &str| format!("a refusal is not believed to be the storage's own: {code}");
+        let [nobodys_403, nobodys_404, nobodys_405, nobodys_409, nobodys_418] =
+            ["status403", "status404", "status405", "status409", "status418"].map(foreign);
         for (status, code, text, retryable) in [
-            (403, "", "permission denied", false),
+            (403, "forbidden", "permission denied", false),
+            (403, "", nobodys_403.as_str(), true),
+            (404, "", &nobodys_404, true),
+            (405, "", &nobodys_405, true),
             (
                 401,
                 "",
@@ -155,9 +162,15 @@ async fn a_list_that_fails_is_never_an_empty_one() {
                 true,
             ),
             (511, "", "the storage cannot be reached", true),
-            (404, "", "the bucket of the storage root does not exist", false),
+            (
+                404,
+                "ContainerNotFound",
+                "the bucket of the storage root does not exist",
+                false,
+            ),
             (400, "invalid", "the storage answered invalid", false),
-            (418, "", "the storage answered status418", false),
+            (409, "", &nobodys_409, true),
+            (418, "", &nobodys_418, true),
             (500, "", "the storage cannot be reached", true),
             (429, "", "the storage is throttling", true),
         ] {
@@ -227,6 +240,13 @@ async fn single_deletions_that_are_too_busy_are_made_again() {
     for (cloud, status, code) in [
         (Cloud::Gcs, 429, "rateLimitExceeded"),
         (Cloud::Gcs, 403, "userRateLimitExceeded"),
+        (Cloud::Gcs, 403, "quotaExceeded"),
+        (Cloud::Gcs, 403, "dailyLimitExceeded"),
+        (Cloud::Gcs, 412, ""),
+        (Cloud::Azure, 409, "ConcurrentOperations"),
+        (Cloud::Azure, 409, "AccountBeingCreated"),
+        (Cloud::Azure, 409, "ContainerBeingDeleted"),
+        (Cloud::Azure, 412, ""),
         (Cloud::Gcs, 502, ""),
         (Cloud::Azure, 503, "ServerBusy"),
         (Cloud::Azure, 500, "OperationTimedOut"),

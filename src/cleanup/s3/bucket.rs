@@ -60,6 +60,7 @@ impl<'a> Bucket<'a> {
                 | Verdict::Throttled
                 | Verdict::Unavailable
                 | Verdict::Doubtful(_)
+                | Verdict::Foreign
                 | Verdict::Unreadable
                 | Verdict::Rejected => {}
             }
@@ -146,7 +147,7 @@ impl<'a> Bucket<'a> {
     /// Where versions cannot be listed: whether there can be none. What keeps them out of sight is an odd answer that may pass
     /// (`odd`), or a right that is missing.
     pub(super) async fn without_versions(&self, odd: bool) -> Result<Page, listing::Failure> {
-        let missing = |right| {
+        let missing = |right, odd| {
             let kind = BlobErrorKind::MissingRight {
                 what: "older versions",
                 right,
@@ -163,6 +164,7 @@ impl<'a> Bucket<'a> {
             Ok(Versioning::Kept) => {
                 return Err(missing(
                     "the bucket keeps versions, and s3:ListBucketVersions is not granted",
+                    odd,
                 ));
             }
             Err(failure) => match failure.verdict {
@@ -174,6 +176,7 @@ impl<'a> Bucket<'a> {
                 | Verdict::Rejected => {
                     return Err(missing(
                         "s3:ListBucketVersions is not granted, nor s3:GetBucketVersioning to tell that the bucket has never kept any",
+                        odd || failure.verdict == Verdict::NotImplemented,
                     ));
                 }
                 Verdict::NoSuchBucket
@@ -182,7 +185,8 @@ impl<'a> Bucket<'a> {
                 | Verdict::Unknown
                 | Verdict::Throttled
                 | Verdict::Unavailable
-                | Verdict::Doubtful(_) => return Err(failure.into()),
+                | Verdict::Doubtful(_)
+                | Verdict::Foreign => return Err(failure.into()),
             },
         }
         self.unversioned.store(true, Ordering::Relaxed);

@@ -62,13 +62,7 @@ impl Container for Bucket<'_> {
 impl Bucket<'_> {
     async fn page(&self, listing: Listing, asked: Asked<'_>) -> Result<Page, listing::Failure> {
         match listing {
-            Listing::Objects => match self.objects(asked, None).await {
-                // Whatever speaks S3 lists objects.
-                Err(failure) if failure.verdict == Verdict::NotImplemented => {
-                    Err(listing::Failure::doubt("it is none that such a storage gives"))
-                }
-                outcome => Ok(outcome?),
-            },
+            Listing::Objects => Ok(self.objects(asked, None).await?),
             Listing::Versions if self.is_unversioned() => self.without_versions(false).await,
             Listing::Versions => match self.versions(asked).await {
                 Ok(page) => Ok(page),

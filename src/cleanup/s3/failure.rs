@@ -37,6 +37,8 @@ pub(super) enum Verdict {
     Unknown,
     /// What came is no whole answer: to be tried again.
     Doubtful(&'static str),
+    /// A refusal without a code, as proxies, gateways and login pages give it: to be tried again.
+    Foreign,
     /// The server cannot make anything of the body of the request.
     Unreadable,
     /// To be tried again, more slowly.
@@ -57,8 +59,8 @@ impl Failure {
                 let known = Self::from_code(code.unwrap_or_default(), message);
                 match (known.verdict, status) {
                     // Without a code that is known, the status decides; a proxy in between has no codes at all.
-                    (Verdict::Rejected, Some(status)) => {
-                        let verdict = from_status(status);
+                    (Verdict::Rejected | Verdict::Foreign, Some(status)) => {
+                        let verdict = from_status(status, known.verdict);
                         let code = if known.code.is_empty() {
                             format!("status{status}")
                         } else {
@@ -96,7 +98,13 @@ impl Failure {
     pub(super) fn from_code(code: &str, message: Option<&str>) -> Self {
         let message = message.unwrap_or_default();
         let locked = code == "ObjectLocked" || is_lock_message(message);
+        let plain: String = code
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(MAX_CODE)
+            .collect();
         let verdict = match code {
+            _ if plain.is_empty() => Verdict::Foreign,
             "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" => Verdict::Gone,
             "NotImplemented" | "MissingContentMD5" => Verdict::NotImplemented,
             "InvalidRequest" if message.contains("Content-MD5") => Verdict::NotImplemented,
@@ -113,10 +121,23 @@ impl Failure {
             "InvalidArgument" | "MalformedXML" | "MalformedPOSTRequest" => Verdict::Unreadable,
             "NoSuchBucket" => Verdict::NoSuchBucket,
             "SlowDown"
+            | "SlowDownRead"
+            | "SlowDownWrite"
+            | "ServerBusy"
             | "Throttling"
             | "ThrottlingException"
+            | "ThrottledException"
+            | "KMS.ThrottlingException"
             | "RequestLimitExceeded"
-            | "TooManyRequests" => Verdict::Throttled,
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "BandwidthLimitExceeded"
+            | "TooManyRequests"
+            | "TooManyRequestsException"
+            | "EC2ThrottledException"
+            | "LimitExceededException"
+            | "PriorRequestNotComplete"
+            | "ProvisionedThroughputExceededException" => Verdict::Throttled,
             "InternalError"
             | "InternalServerError"
             | "ServiceUnavailable"
@@ -124,20 +145,23 @@ impl Failure {
             | "RequestTimeoutException"
             | "OperationAborted"
             | "ConditionalRequestConflict"
+            // The name of a new bucket, until every server knows where it is.
+            | "TemporaryRedirect"
+            | "Redirect"
+            | "ClientDisconnected"
+            | "XMinioServerNotInitialized"
+            | "XMinioIAMNotInitialized"
+            | "XMinioBucketMetadataNotInitialized"
             | "BadDigest"
+            | "InvalidDigest"
             | "IncompleteBody"
             | "XAmzContentSHA256Mismatch"
             | "XAmzContentChecksumMismatch" => Verdict::Unavailable,
             _ => Verdict::Rejected,
         };
-        let code = code
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(MAX_CODE)
-            .collect();
         Self {
             verdict,
-            code,
+            code: plain,
             locked,
         }
     }
@@ -157,7 +181,11 @@ impl Failure {
 
     pub(super) fn is_transient(&self) -> bool {
         match self.verdict {
-            Verdict::Throttled | Verdict::Unavailable | Verdict::Expired | Verdict::Doubtful(_) => true,
+            Verdict::Throttled
+            | Verdict::Unavailable
+            | Verdict::Expired
+            | Verdict::Doubtful(_)
+            | Verdict::Foreign => true,
             Verdict::Gone
             | Verdict::NotImplemented
             | Verdict::Denied
@@ -180,7 +208,9 @@ impl Failure {
             Verdict::Unavailable => BlobErrorKind::Unavailable,
             Verdict::Expired => BlobErrorKind::CredentialsRefused { code: self.code },
             Verdict::Doubtful(what) => BlobErrorKind::Doubtful { what },
-            Verdict::Gone | Verdict::NotImplemented | Verdict::Unreadable | Verdict::Rejected => {
+            // Where there is another way it has been gone before; whatever speaks S3 does the rest.
+            Verdict::Foreign | Verdict::NotImplemented => BlobErrorKind::ForeignRefusal { code: self.code },
+            Verdict::Gone | Verdict::Unreadable | Verdict::Rejected => {
                 BlobErrorKind::Rejected { code: self.code }
             }
         }
@@ -197,7 +227,7 @@ impl From<Failure> for listing::Failure {
     fn from(failure: Failure) -> Self {
         if failure.verdict == Verdict::Gone {
             Self::Gone
-        } else if failure.is_transient() {
+        } else if failure.is_transient() || failure.verdict == Verdict::NotImplemented {
             Self::Passing(failure.kind())
         } else {
             Self::Stands(failure.kind())
@@ -218,13 +248,14 @@ fn is_lock_message(message: &str) -> bool {
         .any(|word| message.contains(word))
 }
 
-fn from_status(status: u16) -> Verdict {
+/// What a status means. Without a code of the storage's own (`known`) it never means something that lasts.
+fn from_status(status: u16, known: Verdict) -> Verdict {
     match status {
-        401 | 403 => Verdict::Denied,
         405 | 501 => Verdict::NotImplemented,
         429 | 503 => Verdict::Throttled,
         // Also what proxies and gateways have made up.
         408 | 425 | 500 | 502 | 504..=599 => Verdict::Unavailable,
-        _ => Verdict::Rejected,
+        401 | 403 if known != Verdict::Foreign => Verdict::Denied,
+        _ => known,
     }
 }

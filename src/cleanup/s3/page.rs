@@ -2,7 +2,6 @@
 
 use super::super::listing::{Found, Kind, Marker, Next, Page, in_order};
 use super::super::xml::{self, Doubt, Element};
-use percent_encoding::percent_decode;
 
 /// What a listing was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +51,15 @@ const OF_UPLOADS: [&str; 7] = [
     "Upload",
 ];
 
+/// What a bucket may say of its versions; the last two are MinIO's.
+const OF_VERSIONING: [&str; 5] = [
+    "Status",
+    "MfaDelete",
+    "MFADelete",
+    "ExcludedPrefixes",
+    "ExcludeFolders",
+];
+
 /// Keys are asked for in URL encoding, because XML 1.0 cannot carry all of them; a server that did encode says so.
 #[derive(Debug, Clone, Copy)]
 struct Keys {
@@ -71,22 +79,8 @@ impl Keys {
         if !self.encoded {
             return Ok(key.as_bytes().to_vec());
         }
-        let bytes = key.as_bytes();
-        let whole = bytes.iter().enumerate().all(|(at, byte)| {
-            *byte != b'%'
-                || bytes
-                    .get(at + 1..at + 3)
-                    .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-        });
-        if !whole {
-            return Err(Doubt("a name is not encoded as it was announced"));
-        }
         // S3 writes a space as `+` and a plus as `%2B`.
-        let spaced: Vec<u8> = bytes
-            .iter()
-            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-            .collect();
-        Ok(percent_decode(&spaced).collect())
+        xml::percent_decoded(&key.replace('+', " "))
     }
 
     /// Whether `told` is `ours`: not every server encodes what it repeats of a question.
@@ -280,6 +274,7 @@ pub(super) enum Versioning {
 /// `GetBucketVersioning`.
 pub(super) fn versioning(body: &[u8]) -> Result<Versioning, Doubt> {
     let root = xml::parse(body, "VersioningConfiguration")?;
+    root.only(&OF_VERSIONING)?;
     match root.optional_text("Status")?.map(str::trim) {
         None => Ok(Versioning::Never),
         Some("Enabled" | "Suspended") => Ok(Versioning::Kept),
@@ -305,7 +300,7 @@ pub(super) fn deletions(body: &[u8]) -> Result<Vec<Outcome>, Doubt> {
     for (kind, failed) in [("Deleted", false), ("Error", true)] {
         for entry in root.all(kind) {
             let error = if failed {
-                let code = entry.optional_text("Code")?.unwrap_or_default();
+                let code = entry.required("Code", "it refuses something and does not say why")?;
                 let message = entry.optional_text("Message")?.unwrap_or_default();
                 Some((code.to_owned(), message.to_owned()))
             } else {

@@ -110,7 +110,8 @@ fn concerns_all(failure: &Failure) -> bool {
         | Verdict::Unknown
         | Verdict::Throttled
         | Verdict::Unavailable
-        | Verdict::Doubtful(_) => true,
+        | Verdict::Doubtful(_)
+        | Verdict::Foreign => true,
         Verdict::Gone
         | Verdict::NotImplemented
         | Verdict::Denied
@@ -130,7 +131,11 @@ async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) 
         let told = match patiently(bucket, || send_bulk(bucket, &pending)).await {
             Ok(told) => told,
             Err(failure) => match failure.verdict {
-                Verdict::NotImplemented | Verdict::Unreadable | Verdict::Rejected | Verdict::Doubtful(_) => {
+                Verdict::NotImplemented
+                | Verdict::Unreadable
+                | Verdict::Rejected
+                | Verdict::Doubtful(_)
+                | Verdict::Foreign => {
                     bucket.bulk_refused.fetch_add(1, Ordering::Relaxed);
                     single.append(&mut pending);
                     break;

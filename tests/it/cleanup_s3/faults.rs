@@ -191,7 +191,6 @@ async fn a_refused_request_is_a_terminal_error() {
             "permission denied",
             2,
         ),
-        (StatusCode::FORBIDDEN, "", "permission denied", 1),
         (
             StatusCode::NOT_FOUND,
             "NoSuchBucket",
@@ -217,6 +216,34 @@ async fn a_refused_request_is_a_terminal_error() {
         assert_eq!(error.to_string(), text);
         assert!(!error.retryable);
         assert_eq!(server.lock().unwrap().requests, requests, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_code_of_the_storage_passes() {
+    for status in [307, 400, 401, 403, 404, 405, 407, 409, 412, 418, 421, 423, 499] {
+        let faults = Faults {
+            refuse: Some((StatusCode::from_u16(status).unwrap(), "")),
+            ..Faults::default()
+        };
+        let (server, store) = start(faults, entity(3)).await;
+        let text = format!("a refusal is not believed to be the storage's own: status{status}");
+        let roots = StorageRoots::parse(&[format!("s3://{BUCKET}/root")]).unwrap();
+        let probed = Blobs::with_stores(roots, Some(store.clone())).probe().await;
+        assert_eq!(
+            probed.unwrap_err().to_string(),
+            format!("storage root s3://{BUCKET}/root cannot be listed: {text}")
+        );
+        let error = purge(store).await.unwrap_err();
+        // Unfinished uploads are listed first, and not every server has them.
+        let text = if status == 405 {
+            "unfinished uploads may be left: s3:ListBucketMultipartUploads is not granted"
+        } else {
+            text.as_str()
+        };
+        assert_eq!(error.to_string(), text);
+        assert!(error.retryable, "{status}");
+        assert_eq!(server.lock().unwrap().objects.len(), 3, "{status}");
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Meddling {
     Instead(u16, Vec<u8>),
     /// It is passed on, and its answer is replaced by what this makes of its body.
     Edit(Edit),
+    /// It is passed on, and its answer gets this header as well.
+    Header(&'static str, &'static str),
 }
 
 /// Makes another status and body of an answer's body.
@@ -101,18 +103,25 @@ async fn pass(
         Ok(body) => body,
         Err(error) => return (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     };
+    let more = match &meddling {
+        Meddling::Header(name, value) => {
+            Some((HeaderName::from_static(name), HeaderValue::from_static(value)))
+        }
+        Meddling::Nothing | Meddling::Instead(..) | Meddling::Edit(_) => None,
+    };
     let (status, body) = match meddling {
         Meddling::Edit(edit) => {
             let (status, body) = edit(body.to_vec());
             (StatusCode::from_u16(status).unwrap(), Bytes::from(body))
         }
-        Meddling::Nothing | Meddling::Instead(..) => (status, body),
+        Meddling::Nothing | Meddling::Instead(..) | Meddling::Header(..) => (status, body),
     };
     let mut response = (status, body).into_response();
     let kept: Vec<(HeaderName, HeaderValue)> = kept
         .iter()
         .filter(|(name, _)| !is_of_the_hop(name))
         .map(|(name, value)| (name.clone(), value.clone()))
+        .chain(more)
         .collect();
     response.headers_mut().extend(kept);
     response

@@ -255,6 +255,10 @@ fn only_a_whole_answer_says_that_a_bucket_has_never_kept_versions() {
         format!("<{root}><Status>"),
         format!("<{root}><Status/></{root}>"),
         format!("<{root}><Status>On</Status></{root}>"),
+        format!("<{root}><status>Enabled</status></{root}>"),
+        format!("<{root}>Enabled</{root}>"),
+        format!("<{root}><Status><Enabled/></Status></{root}>"),
+        format!("<{root}><Error><Code>InternalError</Code></Error></{root}>"),
         format!("<{root}><Status>Enabled</Status><Status>Enabled</Status></{root}>"),
         "<html/>".to_owned(),
         "<Error/>".to_owned(),
@@ -276,5 +280,6 @@ fn a_bulk_deletion_tells_of_each_key() {
     for end in 0..whole.len() {
         assert!(deletions(&whole.as_bytes()[..end]).is_err());
     }
+    assert!(deletions(b"<DeleteResult><Error><Key>d</Key></Error></DeleteResult>").is_err());
     assert!(deletions(b"<Error><Code>NotImplemented</Code></Error>").is_err());
 }
