@@ -202,7 +202,7 @@ on_both_backends! {
         }
         let taken = kibibytes(&server, "VmHWM") - before;
         // Copied as they grow, in a build without optimization, whose code comes into memory as it is used.
-        assert!(taken < 3 * BUDGET >> 10, "{taken} KiB");
+        assert!(taken < (3 * BUDGET) >> 10, "{taken} KiB");
         // One that is longer than there will ever be room for is told so, though nobody else sends.
         drop(open);
         healed(&server, &token).await;
