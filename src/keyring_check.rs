@@ -7,7 +7,7 @@
 //! A ledger that is older than its fingerprints gets them at its next start, after each key has opened something of it.
 
 use crate::callbacks::target::callback_context;
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::Keyring;
 use crate::store::StoreError;
 use crate::store::keys::KeyStore;
 use std::collections::BTreeMap;
@@ -16,10 +16,13 @@ use std::collections::BTreeMap;
 pub const KEYRING: &str = "keyring";
 
 /// What the names of the other keys' fingerprints begin with: `keyring/service`, `keyring/kek/<id>`.
-const KEYS: &str = "keyring/";
+pub const KEYS: &str = "keyring/";
 
 /// The same for keys that wrap.
 const KEKS: &str = "keyring/kek/";
+
+/// What a [`Mismatch`] calls the service's own key.
+pub const SERVICE_KEY: &str = "service_key";
 
 /// How many sealed things a key of unknown fingerprint may try to open: single ones may be damaged.
 const TRIED: u32 = 32;
@@ -152,6 +155,12 @@ pub async fn check_and_remember(keyring: &Keyring, store: &dyn KeyStore) -> Resu
     Ok(checked)
 }
 
+/// The name that the fingerprint of a key that wraps is remembered under.
+#[must_use]
+pub fn kek_name(kek_id: &str) -> String {
+    format!("{KEKS}{kek_id}")
+}
+
 /// The fingerprints of a keyring, by the names that they are remembered under.
 fn names(keyring: &Keyring) -> impl Iterator<Item = (String, &str)> {
     let all = keyring.fingerprints().iter();
@@ -179,21 +188,34 @@ async fn known(store: &dyn KeyStore) -> Result<Known, StoreError> {
 fn changed(name: &str) -> Mismatch {
     let kek_id = name.strip_prefix(KEKS).map(ToOwned::to_owned);
     Mismatch::Changed {
-        name: kek_id.as_ref().map_or_else(
-            || "service_key".to_owned(),
-            |id| format!("the key {id:?} of keks"),
-        ),
+        name: kek_id
+            .as_ref()
+            .map_or_else(|| SERVICE_KEY.to_owned(), |id| format!("the key {id:?} of keks")),
         kek_id,
     }
 }
 
 /// Whether a key that the ledger has no fingerprint of opens something that was sealed with it, or there is nothing such.
 async fn opens(keyring: &Keyring, store: &dyn KeyStore, name: &str) -> Result<bool, StoreError> {
-    let opened: Vec<Result<(), KeyringError>> = match name.strip_prefix(KEKS) {
+    let opened = opened(keyring, store, name).await?;
+    Ok(opened.is_empty() || opened.contains(&true))
+}
+
+/// Whether a key, by the name that its fingerprint is remembered under, opens something that was sealed with it.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn opens_some(keyring: &Keyring, store: &dyn KeyStore, name: &str) -> Result<bool, StoreError> {
+    Ok(opened(keyring, store, name).await?.contains(&true))
+}
+
+/// Of some things that were sealed with a key, whether it opens each.
+async fn opened(keyring: &Keyring, store: &dyn KeyStore, name: &str) -> Result<Vec<bool>, StoreError> {
+    Ok(match name.strip_prefix(KEKS) {
         Some(kek_id) => {
             let wrapped = store.wrapped_with(kek_id, TRIED).await?.into_iter();
             wrapped
-                .map(|(stream_id, wrapped)| keyring.unwrap(&stream_id, &wrapped).map(|_| ()))
+                .map(|(stream_id, wrapped)| keyring.unwrap(&stream_id, &wrapped).is_ok())
                 .collect()
         }
         None => {
@@ -201,10 +223,9 @@ async fn opens(keyring: &Keyring, store: &dyn KeyStore, name: &str) -> Result<bo
             sealed
                 .map(|(stream_id, sealed)| {
                     let context = callback_context(&stream_id);
-                    keyring.open_for_service(&context, &sealed).map(|_| ())
+                    keyring.open_for_service(&context, &sealed).is_ok()
                 })
                 .collect()
         }
-    };
-    Ok(opened.is_empty() || opened.iter().any(Result::is_ok))
+    })
 }

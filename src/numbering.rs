@@ -52,6 +52,13 @@ impl Numbering {
         Self::new(earlier.filter(|(opened, _)| *opened < number))
     }
 
+    /// How many events the fork that opened a number went on from; `None` for one that no fork has opened.
+    #[must_use]
+    pub fn begun_at(&self, number: u64) -> Option<Position> {
+        let opened = self.forks.iter().find(|(opened, _)| *opened == number);
+        opened.map(|(_, size)| *size)
+    }
+
     /// The number of the ledger that recorded a position.
     #[must_use]
     pub fn of(&self, position: Position) -> u64 {

@@ -3,16 +3,18 @@
 use super::StoreError;
 use async_trait::async_trait;
 
-/// A table beside the log. The columns are given as texts, in this order; the first one is the key.
+/// A table beside the log. The columns are given as texts, in this order (times in microseconds since 1970); the first one is the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SideTable {
     /// Entities' keys: stream, key id, id of the wrapping key.
     Keys,
     /// The erasure fence: stream, position.
     Erasures,
-    /// Cleanup jobs: event id, position, stream, purge id, state, number of obligations.
+    /// Cleanup jobs: event id, position, stream, purge id, state, objects, bytes, obligations. These are separated by `;`, and of each
+    /// `ordinal state objects bytes at_least under_way storage_hash`, the last one in hex or `-`.
     Jobs,
-    /// Callback deliveries: delivery id, event id, position, stream.
+    /// Callback deliveries: delivery id, event id, position, stream, target id, error, data set, 1 if it is the last word, the sealed
+    /// URL in hex, host, receiver.
     Deliveries,
     /// Readers of the log: name, position.
     Cursors,
@@ -20,14 +22,23 @@ pub enum SideTable {
     Tiles,
     /// Checkpoints: number of the origin, how many.
     Origins,
-    /// Callback targets: target id, stream, hash of the URL and the sealed URL (both in hex), 1 if it came with the registration.
+    /// Callback targets: target id, stream, hash of the URL and the sealed URL (both in hex), 1 if it came with the registration, host,
+    /// data set, when it was asked for, receiver.
     Targets,
-    /// Remembered answers: key in hex, bytes of the request's hash, answer.
+    /// Remembered answers: key in hex, bytes of the request's hash, answer, when it was recorded.
     Answers,
     /// Attempts, in the order of their numbers: sequence, position, outcome, action, entity type, entity id, count.
     Attempts,
     /// The head of the attempts: 1, the last sequence.
     AttemptsHead,
+    /// The head of the log: 1, position, up to where the claims on storage are complete.
+    Head,
+    /// Claims on storage: position of the event, how many, the first and the last ordinal.
+    Claims,
+    /// What the ledger is: name, value.
+    Meta,
+    /// What forks have lost: number of the origin, how many events it went on from.
+    Losses,
 }
 
 /// A row: its columns as texts, whatever they are.

@@ -1,10 +1,15 @@
 //! What stands beside the log: what the log implies about each table is what the table says.
 
 use super::Finding;
-use super::left::{answers, attempts, targets};
-use super::rows::{Followed, Stream};
+use super::callbacks::{deliveries, targets};
+use super::followed::{Followed, Stream};
+use super::jobs::jobs;
+use super::left::{answers, attempts};
+use super::remembered::{fingerprints, losses};
 use crate::keyring::Keyring;
 use crate::merkle::tiles::hashes_at;
+use crate::numbering::Numbering;
+use crate::store::ReadStore;
 use crate::store::audit::{AuditStore, blocks};
 use crate::store::side::{SideRow, SideStore, SideTable};
 use std::collections::HashSet;
@@ -64,41 +69,52 @@ pub(super) async fn each(
     }
 }
 
-/// Checks what stands beside the log against what was followed along it: `signed` entries, under `origins` names. With a keyring
-/// that is whole, what is sealed for the service is opened.
+/// Whether anything was ever signed.
+pub(super) async fn is_signed(store: &dyn SideStore) -> Result<bool, Finding> {
+    Ok(!store.side_rows(SideTable::Origins, "", 1).await?.is_empty())
+}
+
+/// Where everything is read from, in one snapshot.
+pub struct Tables<'a> {
+    /// What stands beside the log.
+    pub side: &'a dyn SideStore,
+    /// The audit.
+    pub audit: &'a dyn AuditStore,
+    /// Entities.
+    pub reads: &'a dyn ReadStore,
+}
+
+/// How far the readers of the log have come.
+#[derive(Default)]
+struct Reached {
+    cleanup: u64,
+    callbacks: u64,
+}
+
+/// Checks what stands beside the log against what was followed along it: `signed` entries, under the names of `numbering`. With a
+/// keyring that is whole, what is sealed for the service is opened. Returns what somebody should know and is no fault.
 ///
 /// # Errors
 /// [`Finding`].
 pub async fn check_beside(
-    store: &dyn SideStore,
-    audit: &dyn AuditStore,
+    tables: &Tables<'_>,
     followed: &Followed,
     keyring: Option<&Keyring>,
-    (signed, origins): (u64, u64),
-) -> Result<(), Finding> {
-    keys(store, followed).await?;
+    signed: u64,
+    numbering: &Numbering,
+) -> Result<Vec<String>, Finding> {
+    let mut notices = Vec::new();
+    let store = tables.side;
+    let used = keys(store, followed).await?;
+    fingerprints(store, followed.position > 0, &used).await?;
     erasures(store, followed).await?;
-    jobs(store, followed).await?;
-    each(store, SideTable::Deliveries, "callback_deliveries", |row| {
-        let (event_id, position) = (row.id(1)?, row.number(2)?);
-        match followed.outcomes.get(&event_id) {
-            Some((at, stream)) if *at == position && followed.is(row.text(3)?, *stream) => Ok(()),
-            Some(_) | None => Err(Finding::tampered(format!(
-                "a row of callback_deliveries tells of an outcome of a purge at position {position} that the log does not have"
-            ))),
-        }
-    })
-    .await?;
-    each(store, SideTable::Cursors, "cursors", |row| {
-        if row.number(1)? <= followed.position {
-            return Ok(());
-        }
-        Err(Finding::tampered(format!(
-            "the reader {} of the log stands behind its end: it would pass over what comes",
-            row.text(0)?
-        )))
-    })
-    .await?;
+    let reached = cursors(store, followed).await?;
+    let young = jobs(store, tables.reads, followed, keyring, reached.cleanup).await?;
+    if young > 0 {
+        notices.push(format!(
+            "{young} purges under way have no cleanup job yet: a service that runs records it within seconds"
+        ));
+    }
     each(store, SideTable::Tiles, "tree_hashes", |row| {
         let level = u8::try_from(row.number(0)?).unwrap_or(u8::MAX);
         let expected = if level > 7 { 0 } else { hashes_at(level, signed) };
@@ -112,7 +128,7 @@ pub async fn check_beside(
     .await?;
     each(store, SideTable::Origins, "checkpoints", |row| {
         let ledger = row.number(0)?;
-        if (1..=origins).contains(&ledger) {
+        if (1..=numbering.current()).contains(&ledger) {
             return Ok(());
         }
         Err(Finding::tampered(format!(
@@ -120,9 +136,78 @@ pub async fn check_beside(
         )))
     })
     .await?;
-    targets(store, followed, keyring).await?;
+    losses(store, numbering).await?;
+    notices.extend(claims(store, followed).await?);
+    let waiting = targets(store, followed, keyring).await?;
+    deliveries(store, followed, keyring, &waiting, reached.callbacks).await?;
     answers(store, followed).await?;
     attempts(store, followed).await?;
+    index(tables.audit, followed).await?;
+    Ok(notices)
+}
+
+/// No reader stands behind the end of the log. Returns how far the cleanup's and the callbacks' have come.
+async fn cursors(store: &dyn SideStore, followed: &Followed) -> Result<Reached, Finding> {
+    let mut reached = Reached::default();
+    each(store, SideTable::Cursors, "cursors", |row| {
+        let (name, position) = (row.text(0)?, row.number(1)?);
+        if position > followed.position {
+            return Err(Finding::tampered(format!(
+                "the reader {name} of the log stands behind its end: it would pass over what comes"
+            )));
+        }
+        match name.strip_prefix("redrive:").unwrap_or(name) {
+            "storage-cleanup" => reached.cleanup = reached.cleanup.max(position),
+            "callbacks" => reached.callbacks = reached.callbacks.max(position),
+            _ => {}
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(reached)
+}
+
+/// Claims are of events of the log, numbered without a gap, and not said to be complete behind its end. Which places they are of, their
+/// own comparison tells, as far as they are complete.
+async fn claims(store: &dyn SideStore, followed: &Followed) -> Result<Option<String>, Finding> {
+    let mut complete = None;
+    each(store, SideTable::Head, "ledger_head", |row| {
+        complete = Some(row.number(2)?);
+        Ok(())
+    })
+    .await?;
+    let complete = complete.unwrap_or(0);
+    if complete > followed.position {
+        return Err(Finding::tampered(format!(
+            "the claims on storage are said to be complete up to position {complete}, and the log ends at {}",
+            followed.position
+        )));
+    }
+    each(store, SideTable::Claims, "storage_claims", |row| {
+        let position = row.number(0)?;
+        if position > followed.position {
+            return Err(Finding::tampered(format!(
+                "storage_claims has claims of an event at position {position}, which the log does not have"
+            )));
+        }
+        if row.number(2)? == 1 && row.number(1)? == row.number(3)? {
+            return Ok(());
+        }
+        Err(Finding::at(
+            position,
+            "the event's claims on storage are not numbered as its storage is",
+        ))
+    })
+    .await?;
+    Ok((complete < followed.position).then(|| {
+        format!(
+            "the claims on storage are complete up to position {complete} only, and not compared behind it"
+        )
+    }))
+}
+
+/// The index of the audit is what the log says.
+async fn index(audit: &dyn AuditStore, followed: &Followed) -> Result<(), Finding> {
     let index = blocks::compare(audit, followed.position).await?;
     if let Some(block) = index.first_block {
         let (first, _) = blocks::positions(block);
@@ -138,9 +223,9 @@ pub async fn check_beside(
     Ok(())
 }
 
-/// An entity has its key from the first details that were sealed until it is purged.
-async fn keys(store: &dyn SideStore, followed: &Followed) -> Result<(), Finding> {
-    let mut seen = HashSet::new();
+/// An entity has its key from the first details that were sealed until it is purged. Returns what the keys are wrapped with.
+async fn keys(store: &dyn SideStore, followed: &Followed) -> Result<HashSet<String>, Finding> {
+    let (mut seen, mut used) = (HashSet::new(), HashSet::new());
     each(store, SideTable::Keys, "entity_keys", |row| {
         let name = row.text(0)?;
         let (key, stream) = followed.stream(name);
@@ -154,6 +239,10 @@ async fn keys(store: &dyn SideStore, followed: &Followed) -> Result<(), Finding>
                 kid: Some((kid, at)), ..
             }) => {
                 seen.insert(key);
+                let kek_id = row.text(2)?;
+                if !used.contains(kek_id) {
+                    used.insert(kek_id.to_owned());
+                }
                 if row.id(1).ok() == Some(*kid) {
                     Ok(())
                 } else {
@@ -175,7 +264,7 @@ async fn keys(store: &dyn SideStore, followed: &Followed) -> Result<(), Finding>
             at,
             "the entity's key is gone, and the entity was not purged",
         )),
-        None => Ok(()),
+        None => Ok(used),
     }
 }
 
@@ -211,37 +300,4 @@ async fn erasures(store: &dyn SideStore, followed: &Followed) -> Result<(), Find
         )),
         None => Ok(()),
     }
-}
-
-/// A job is of a purge that was requested, and over only when the log says so.
-async fn jobs(store: &dyn SideStore, followed: &Followed) -> Result<(), Finding> {
-    each(store, SideTable::Jobs, "cleanup_jobs", |row| {
-        let position = row.number(1)?;
-        let purge = followed.requests.get(&row.id(0)?);
-        let Some(purge) = purge.filter(|purge| {
-            purge.position == position
-                && row.id(3).ok() == Some(purge.purge_id)
-                && row.text(2).is_ok_and(|name| followed.is(name, purge.stream))
-        }) else {
-            return Err(Finding::tampered(format!(
-                "a row of cleanup_jobs is of a purge at position {position} that the log did not order"
-            )));
-        };
-        let stream = followed.streams.get(&purge.stream);
-        let under_way = stream.is_some_and(|stream| stream.under_way == Some(purge.purge_id));
-        if row.text(4)? != "due" && under_way {
-            return Err(Finding::at(
-                position,
-                "the purge's cleanup job is over, and the purge is not",
-            ));
-        }
-        if row.number(5)? != u64::from(purge.storage_count) {
-            return Err(Finding::at(
-                position,
-                "the purge's cleanup job has other obligations than the log ordered",
-            ));
-        }
-        Ok(())
-    })
-    .await
 }

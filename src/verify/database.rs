@@ -1,23 +1,22 @@
 //! A ledger's own database: everything that is checked of an exported log, and everything that the database has beside it.
 
 use super::Finding;
-use super::beside::check_beside;
+use super::beside::{Tables, check_beside, is_signed};
+use super::followed::Followed;
 use super::log::{LogReport, Request, check_log};
 use super::payloads::Disclosures;
-use super::rows::{Followed, check_rows};
+use super::remembered::keyring;
+use super::rows::check_rows;
 use super::source::{Database, Source};
 use crate::app::{StartError, Store};
 use crate::claims::ClaimsError;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::foreign_text::shown;
-use crate::keyring::Keyring;
-use crate::keyring_check::{self, Mismatch};
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::{VerifierKey, unverified_text};
 use crate::proofs::Identity;
 use crate::rebuild::{self, Mode, RebuildError};
-use crate::secret_files;
 use crate::small_files::{self, NOTE_MAX};
 use crate::store::Hash;
 use crate::store::proofs::ProofStore;
@@ -94,8 +93,15 @@ async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Fin
     let (proofs, reads) = (store.proofs(), store.reads());
     let remembered = Identity::remembered(&*proofs).await;
     let remembered = remembered.map_err(|error| Finding::tampered(error.to_string()))?;
-    let (origins, statement) =
-        remembered.ok_or_else(|| Finding::Incomplete("the ledger was never signed".into()))?;
+    let Some((origins, statement)) = remembered else {
+        return Err(if is_signed(&*store.side()).await? {
+            Finding::tampered("ledger_meta lacks the ledger's name and key, and the ledger was signed")
+        } else {
+            Finding::Incomplete("the ledger was never signed".into())
+        });
+    };
+    let numbering = Identity::numbering_of(&*proofs).await;
+    let numbering = numbering.map_err(|error| Finding::tampered(error.to_string()))?;
     let ledger = u64::try_from(origins.len()).unwrap_or(0);
     let mut roots = signed_roots(&*proofs, &origins).await?;
     let checkpoints = roots.len();
@@ -129,18 +135,30 @@ async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Fin
             .push("there is no guard file: whether the database was rolled back cannot be told".into());
     }
     let (keyring, gaps) = keyring(request.config, &store).await?;
-    let (head, followed) = check_rows(&*proofs, &*reads, keyring.as_ref(), &|done, of| {
-        (request.progress)(Stage::Rows, done, of);
-    })
-    .await?;
-    check_beside(
-        &*store.side(),
-        &*store.audit(),
-        &followed,
-        keyring.as_ref().filter(|_| gaps.is_empty()),
-        (log.checkpoint.size, ledger),
+    let (head, followed) = check_rows(
+        &*proofs,
+        &*reads,
+        keyring.as_ref(),
+        &request.disclosures,
+        &|done, of| {
+            (request.progress)(Stage::Rows, done, of);
+        },
     )
     .await?;
+    let tables = Tables {
+        side: &*store.side(),
+        audit: &*store.audit(),
+        reads: &*reads,
+    };
+    let notices = check_beside(
+        &tables,
+        &followed,
+        keyring.as_ref().filter(|_| gaps.is_empty()),
+        log.checkpoint.size,
+        &numbering.unwrap_or_default(),
+    )
+    .await?;
+    log.notices.extend(notices);
     (request.progress)(Stage::Projections, 0, 1);
     projections(request.config).await?;
     incomplete(gaps, &followed)?;
@@ -244,40 +262,6 @@ fn guarded(
     let checkpoint = Checkpoint::open(note, known).map_err(|error| ruined(&error))?;
     // That of an origin that was forked may be of what was lost.
     Ok(Some(checkpoint).filter(|_| origins.last() == Some(known)))
-}
-
-/// The ledger's keyring, if it is at hand, and what is missing of it or is another one's. Without the key that makes pseudonyms
-/// there is none.
-async fn keyring(config: &Config, store: &Store) -> Result<(Option<Keyring>, Vec<String>), Finding> {
-    let path = config.keyring_file.display();
-    let content = secret_files::load(&config.keyring_file)
-        .map_err(|error| Finding::Incomplete(format!("--keyring-file: {error}")))?;
-    let Some(content) = content else {
-        return Ok((None, Vec::new()));
-    };
-    let keyring = Keyring::parse(&content)
-        .map_err(|error| Finding::Incomplete(format!("--keyring-file: {path} is no keyring: {error}")))?;
-    let found = match keyring_check::check(&keyring, &*store.keys()).await {
-        Ok(_) => return Ok((Some(keyring), Vec::new())),
-        Err(found) => found,
-    };
-    let (mut gaps, mut another, mut changed) = (Vec::new(), false, Vec::new());
-    for mismatch in found {
-        gaps.push(mismatch.to_string());
-        match mismatch {
-            Mismatch::Other { .. } => another = true,
-            Mismatch::Changed {
-                kek_id: Some(kek_id), ..
-            } => changed.push(kek_id),
-            Mismatch::Changed { kek_id: None, .. } => {
-                another |= gaps.iter().any(|gap| gap.contains("pseudonym"))
-            }
-            Mismatch::Missing { .. } => {}
-            Mismatch::Store(error) => return Err(error.into()),
-        }
-    }
-    let usable = keyring.without(changed.iter().map(String::as_str));
-    Ok((Some(usable).filter(|_| !another), gaps))
 }
 
 /// Replays the log and compares.

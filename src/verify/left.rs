@@ -1,57 +1,15 @@
-//! What commands and requests left beside the log: callbacks that wait, answers that are remembered, attempts.
+//! What commands and requests left beside the log: answers that are remembered, attempts.
 //!
-//! The log implies little of these. Of a callback it says that one waits for a purge, and not where it goes; of an answer, which
-//! event it tells of; of an attempt nothing, but their numbers have no gap. What more they say cannot be checked by it.
+//! The log implies little of these: of an answer, which event it tells of and when; of an attempt nothing, but their numbers have no
+//! gap. What more they say cannot be checked by it.
 
 use super::Finding;
 use super::beside::{Row, each};
-use super::rows::Followed;
-use crate::callbacks::target::callback_context;
-use crate::keyring::Keyring;
+use super::followed::Followed;
 use crate::store::audit::{AuditAction, Outcome};
 use crate::store::side::{SideStore, SideTable};
 use crate::store::writer::remembered;
 use archive_ledger_domain::{EntityKey, EntityType};
-use std::collections::HashSet;
-
-/// A callback is one of an entity of the log, leads where its hash says, and is there while a purge is under way that it waits for.
-pub(super) async fn targets(
-    store: &dyn SideStore,
-    followed: &Followed,
-    keyring: Option<&Keyring>,
-) -> Result<(), Finding> {
-    let mut seen = HashSet::new();
-    each(store, SideTable::Targets, "callback_targets", |row| {
-        let name = row.text(1)?;
-        let told = |what: &str| Finding::tampered(format!("a callback of {name} in callback_targets {what}"));
-        let (key, stream) = followed.stream(name);
-        let stream = stream.ok_or_else(|| told("is of an entity that the log does not have"))?;
-        if row.number(4)? != 0 && !stream.registered {
-            return Err(told("came with a registration that the log does not have"));
-        }
-        seen.insert(key);
-        let Some(keyring) = keyring else { return Ok(()) };
-        let sealed = hex::decode(row.text(3)?).map_err(|_| told("is not sealed"))?;
-        let url = keyring
-            .open_for_service(&callback_context(name), &sealed)
-            .map_err(|_| told("cannot be opened: it is another entity's, or was changed"))?;
-        if hex::encode(keyring.keyed_hash("callback-url", &url)) == row.text(2)? {
-            Ok(())
-        } else {
-            Err(told("leads elsewhere than its hash says"))
-        }
-    })
-    .await?;
-    let streams = followed.streams.iter();
-    let lost = streams.filter_map(|(key, stream)| stream.waited_for.filter(|_| !seen.contains(key)));
-    match lost.min() {
-        Some(at) => Err(Finding::at(
-            at,
-            "a callback waits for the purge that was requested, and callback_targets has none",
-        )),
-        None => Ok(()),
-    }
-}
 
 /// A remembered answer can be given again, and tells of an event of the log if it tells of one.
 pub(super) async fn answers(store: &dyn SideStore, followed: &Followed) -> Result<(), Finding> {
@@ -61,7 +19,11 @@ pub(super) async fn answers(store: &dyn SideStore, followed: &Followed) -> Resul
             return Err(told("has a key or a request that is no hash"));
         }
         let answer = remembered(row.text(2)?).map_err(|_| told("has an answer that is none"))?;
+        let at = row.number(3)?;
         let Some(receipt) = answer else { return Ok(()) };
+        if u64::try_from(receipt.recorded_at.timestamp_micros()) != Ok(at) {
+            return Err(told("was recorded at another time than its answer says"));
+        }
         let (Some(event_id), Some(last)) = (receipt.event_id, receipt.position) else {
             return Ok(());
         };

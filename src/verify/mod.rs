@@ -6,17 +6,21 @@
 //! | given | checked |
 //! |---|---|
 //! | `--url`, `--dir` | signature, every entry's form, hash and position, every stream's revisions and chain, times, roots, tiles |
-//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys, erasures, jobs, callback targets, remembered answers, attempts, the audit's index, projections |
+//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys and their fingerprints, erasures, jobs and their counts, callback targets and deliveries, claims, forks, remembered answers, attempts, the audit's index, projections |
 //! | `--since` | that the log goes on from an old checkpoint |
-//! | `--payloads` | that disclosed payloads are what the entries commit to |
+//! | `--payloads` | that disclosed payloads are what the entries commit to; with a database, that what no entry says is what the rows say |
 //! | `--bundle` | one entity's evidence, offline |
 
 mod beside;
 pub mod bundle;
+mod callbacks;
 pub mod database;
+mod followed;
+mod jobs;
 mod left;
 mod log;
 mod payloads;
+mod remembered;
 pub mod rows;
 pub mod source;
 

@@ -5,6 +5,7 @@ use crate::merkle::entry::{NotCanonical, Payload, details_commitment, payload_co
 use crate::merkle::entry_view::EntryView;
 use crate::proofs::evidence::DisclosedDetails;
 use crate::store::Hash;
+use crate::store::proofs::RawEvent;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub struct PayloadLine {
 }
 
 /// The same as it is read. A line of an NDJSON export says more, which is compared with the entry too; to which entity an
-/// event belongs and what caused it stands in no entry in a readable form.
+/// event belongs and what caused it stands in no entry in a readable form, and is compared with the row, where there is one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReadLine {
@@ -67,12 +68,12 @@ struct ReadLine {
     request_id: Option<String>,
     #[serde(default)]
     ip: Option<String>,
-    #[serde(default, rename = "entity_type")]
-    _entity_type: Option<String>,
-    #[serde(default, rename = "entity_id")]
-    _entity_id: Option<String>,
-    #[serde(default, rename = "causation_id")]
-    _causation_id: Option<String>,
+    #[serde(default)]
+    entity_type: Option<Box<str>>,
+    #[serde(default)]
+    entity_id: Option<Box<str>>,
+    #[serde(default)]
+    causation_id: Option<Box<str>>,
 }
 
 /// What a line leads to.
@@ -82,6 +83,18 @@ struct Disclosed {
     details: Option<Hash>,
     /// What else it says.
     said: Option<Said>,
+    /// What it says that no entry says.
+    unsigned: Option<Unsigned>,
+}
+
+/// What an export says of an event that only its row says too.
+#[derive(Debug)]
+struct Unsigned {
+    entity_type: Option<Box<str>>,
+    entity_id: Option<Box<str>>,
+    causation_id: Option<Box<str>>,
+    /// Whether it is a whole line of an export, which leaves nothing out.
+    whole: bool,
 }
 
 /// What an export says of an event that its entry says too.
@@ -211,6 +224,29 @@ impl Disclosures {
         }
     }
 
+    /// Compares a row with what is disclosed of its event.
+    pub(super) fn compare_row(&self, row: &RawEvent) -> Result<(), String> {
+        let disclosed = self.by_position.get(&row.position);
+        let Some(said) = disclosed.and_then(|disclosed| disclosed.unsigned.as_ref()) else {
+            return Ok(());
+        };
+        let (entity_type, entity_id) = row.stream_id.split_once(':').unwrap_or(("", &row.stream_id));
+        let is = |said: &Option<Box<str>>, stored: &str| said.as_deref().is_none_or(|said| said == stored);
+        let unsaid = !said.whole && said.causation_id.is_none();
+        let fits = [
+            ("entity_type", is(&said.entity_type, entity_type)),
+            ("entity_id", is(&said.entity_id, entity_id)),
+            (
+                "causation_id",
+                unsaid || said.causation_id.as_deref() == row.causation_id.as_deref(),
+            ),
+        ];
+        match fits.into_iter().find(|(_, fits)| !fits) {
+            Some((field, _)) => Err(format!("the exported {field} is not what the row says")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the log has all that is disclosed.
     pub(super) fn all_within(&self, size: u64) -> Result<(), Finding> {
         match self.by_position.last_key_value() {
@@ -265,10 +301,21 @@ fn disclose(line: ReadLine) -> Result<Disclosed, String> {
         }),
         _ => return Err("an export's line has all of its fields".into()),
     };
+    let unsigned = Unsigned {
+        entity_type: line.entity_type,
+        entity_id: line.entity_id,
+        causation_id: line.causation_id,
+        whole: said.is_some(),
+    };
+    let any = unsigned.whole
+        || unsigned.entity_type.is_some()
+        || unsigned.entity_id.is_some()
+        || unsigned.causation_id.is_some();
     Ok(Disclosed {
         payload,
         details,
         said,
+        unsigned: any.then_some(unsigned),
     })
 }
 

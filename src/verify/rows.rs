@@ -1,16 +1,17 @@
 //! The rows of the log against their entries: what the service reads is what was signed.
 
 use super::Finding;
+use super::followed::{Followed, stream_key};
+use super::payloads::Disclosures;
 use crate::keyring::{Keyring, KeyringError};
 use crate::merkle::entry::{Payload, details_commitment, entry_time, payload_commitment};
 use crate::merkle::entry_view::EntryView;
-use crate::merkle::{Frontier, leaf_hash, sha256};
+use crate::merkle::{Frontier, leaf_hash};
 use crate::store::proofs::{ProofStore, RawEvent};
-use crate::store::{Hash, Head, ReadStore, decode_payload};
-use archive_ledger_domain::{AGGREGATE_TYPE, Event, EventName};
-use chrono::{DateTime, Utc};
+use crate::store::{Hash, Head, ReadStore};
+use archive_ledger_domain::AGGREGATE_TYPE;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// How many rows are read at a time.
@@ -34,92 +35,18 @@ impl Pseudonyms {
     }
 }
 
-/// What stands for a stream while it is followed: half a hash of its id.
-pub type StreamKey = u128;
-
-/// What the log implies about an entity.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Stream {
-    /// Its key, and the position of the first entry that names it.
-    pub kid: Option<(Uuid, u64)>,
-    /// Where it was purged.
-    pub purged: Option<u64>,
-    /// The purge that is under way.
-    pub under_way: Option<Uuid>,
-    /// Where that purge was requested, if a callback waits for its outcome.
-    pub waited_for: Option<u64>,
-    /// Whether it was registered, which may have brought a callback along.
-    pub registered: bool,
-    /// Where the first sealed details stand that are gone.
-    gone: Option<u64>,
-    /// Where the first sealed details stand that are there.
-    sealed: Option<u64>,
-}
-
-/// A purge that was requested.
-#[derive(Debug, Clone, Copy)]
-pub struct Purge {
-    /// Where.
-    pub position: u64,
-    /// The purge.
-    pub purge_id: Uuid,
-    /// Of what.
-    pub stream: StreamKey,
-    /// How many storage URIs it has to clean.
-    pub storage_count: u32,
-}
-
-/// What the log implies about what stands beside it.
-#[derive(Debug, Default)]
-pub struct Followed {
-    /// The last position.
-    pub position: u64,
-    /// Every entity.
-    pub streams: HashMap<StreamKey, Stream>,
-    /// Every event's position, by its id.
-    pub events: HashMap<Uuid, u64>,
-    /// Purges that were requested, by the id of the event.
-    pub requests: HashMap<Uuid, Purge>,
-    /// How purges ended: position and entity, by the id of the event.
-    pub outcomes: HashMap<Uuid, (u64, StreamKey)>,
-    /// Wrapping keys that the keyring does not have, and how many sealed details were not opened for that.
-    pub unopened: BTreeMap<String, u64>,
-    /// When the last event was recorded.
-    pub recorded_at: Option<DateTime<Utc>>,
-}
-
-impl Followed {
-    /// An entity by the id of its stream.
-    #[must_use]
-    pub fn stream(&self, name: &str) -> (StreamKey, Option<&Stream>) {
-        let key = stream_key(name);
-        (key, self.streams.get(&key))
-    }
-
-    /// Whether this is the id of the stream.
-    #[must_use]
-    pub fn is(&self, name: &str, key: StreamKey) -> bool {
-        stream_key(name) == key
-    }
-}
-
-fn stream_key(name: &str) -> StreamKey {
-    let hash = sha256(&[name.as_bytes()]);
-    let mut half = [0; 16];
-    half.copy_from_slice(&hash[..16]);
-    u128::from_be_bytes(half)
-}
-
 /// The walk along the rows.
 struct Rows<'a> {
     keyring: Option<&'a Keyring>,
+    disclosures: &'a Disclosures,
     frontier: Frontier,
     streams: Pseudonyms,
     actors: Pseudonyms,
     followed: Followed,
 }
 
-/// Checks every row up to the head. Returns the head that the rows fit, and what the log implies about what stands beside it.
+/// Checks every row up to the head, and what is disclosed of events against their rows. Returns the head that the rows fit, and what
+/// the log implies about what stands beside it.
 ///
 /// # Errors
 /// [`Finding`]: the first row that does not fit its entry.
@@ -127,10 +54,12 @@ pub async fn check_rows(
     store: &dyn ProofStore,
     reads: &dyn ReadStore,
     keyring: Option<&Keyring>,
+    disclosures: &Disclosures,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(Head, Followed), Finding> {
     let mut rows = Rows {
         keyring,
+        disclosures,
         frontier: Frontier::default(),
         streams: Pseudonyms::default(),
         actors: Pseudonyms::default(),
@@ -227,8 +156,10 @@ impl Rows<'_> {
         self.followed.recorded_at = row.recorded_at;
         self.pseudonyms(row, &view)?;
         self.payload(row, &view)?;
-        self.causation(row)?;
-        self.details(row, &view)
+        self.event_id(row)?;
+        self.details(row, &view)?;
+        self.followed.follow(row, stream_key(&row.stream_id))?;
+        self.disclosures.compare_row(row)
     }
 
     fn pseudonyms(&mut self, row: &RawEvent, view: &EntryView<'_>) -> Result<(), String> {
@@ -273,14 +204,7 @@ impl Rows<'_> {
         }
     }
 
-    /// What an event follows from is an earlier event; nothing commits to which one.
-    fn causation(&mut self, row: &RawEvent) -> Result<(), String> {
-        if let Some(cause) = &row.causation_id {
-            let cause = cause.parse::<Uuid>().map_err(|_| differs("causation id"))?;
-            if !self.followed.events.contains_key(&cause) {
-                return Err("the row follows from an event that is not in the log".into());
-            }
-        }
+    fn event_id(&mut self, row: &RawEvent) -> Result<(), String> {
         let id = row.event_id.parse::<Uuid>().map_err(|_| differs("event id"))?;
         match self.followed.events.insert(id, row.position) {
             None => Ok(()),
@@ -308,49 +232,6 @@ impl Rows<'_> {
                 stream.sealed.get_or_insert(row.position);
                 self.open(row, view, commitment, sealed)?;
             }
-        }
-        self.purge(row, key)
-    }
-
-    /// Follows the purges, of which more stands beside the log than of anything else.
-    fn purge(&mut self, row: &RawEvent, key: StreamKey) -> Result<(), String> {
-        if row.event_type == EventName::Registered.as_str() {
-            self.followed.streams.entry(key).or_default().registered = true;
-        }
-        let of_a_purge = [
-            EventName::PurgeRequested,
-            EventName::PurgeFailed,
-            EventName::Purged,
-        ];
-        if !of_a_purge.iter().any(|name| row.event_type == name.as_str()) {
-            return Ok(());
-        }
-        let event = decode_payload(&row.event_type, &row.event_version, &row.payload)
-            .map_err(|_| differs("payload"))?;
-        let event_id = row.event_id.parse().map_err(|_| differs("event id"))?;
-        let stream = self.followed.streams.entry(key).or_default();
-        match event {
-            Event::PurgeRequested(facts) => {
-                stream.under_way = Some(facts.purge_id);
-                stream.waited_for = facts.callback.then_some(row.position);
-                let purge = Purge {
-                    position: row.position,
-                    purge_id: facts.purge_id,
-                    stream: key,
-                    storage_count: facts.storage_count,
-                };
-                self.followed.requests.insert(event_id, purge);
-            }
-            Event::PurgeFailed(_) => {
-                (stream.under_way, stream.waited_for) = (None, None);
-                self.followed.outcomes.insert(event_id, (row.position, key));
-            }
-            Event::Purged(_) => {
-                (stream.under_way, stream.waited_for) = (None, None);
-                stream.purged = Some(row.position);
-                self.followed.outcomes.insert(event_id, (row.position, key));
-            }
-            Event::Registered(_) | Event::SoftDeleted(_) | Event::Restored(_) | Event::PurgeForced(_) => {}
         }
         Ok(())
     }

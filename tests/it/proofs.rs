@@ -8,5 +8,6 @@ mod forked_losses;
 mod routes;
 mod signing;
 mod takeover;
+mod tampered_columns;
 mod verify;
 mod verify_beside;

@@ -19,13 +19,17 @@ impl SideStore for PostgresStore {
                  WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2"
             }
             SideTable::Jobs => {
-                "SELECT event_id::text, position::text, aggregate_id, purge_id::text, state,
-                        (SELECT count(*) FROM cleanup_obligations o WHERE o.event_id = j.event_id)::text
+                "SELECT event_id::text, position::text, aggregate_id, purge_id::text, state, objects::text, bytes::text,
+                        (SELECT string_agg(concat_ws(' ', o.ordinal, o.state, o.objects, o.bytes, o.at_least::int, o.under_way::int,
+                                                     coalesce(encode(o.storage_hash, 'hex'), '-')), ';')
+                         FROM cleanup_obligations o WHERE o.event_id = j.event_id)
                  FROM cleanup_jobs j
                  WHERE event_id::text COLLATE \"C\" > $1 ORDER BY event_id::text COLLATE \"C\" LIMIT $2"
             }
             SideTable::Deliveries => {
-                "SELECT delivery_id::text, event_id::text, position::text, aggregate_id FROM callback_deliveries
+                "SELECT delivery_id::text, event_id::text, position::text, aggregate_id, target_id::text, error, dataset_id,
+                        final::int::text, encode(url_sealed, 'hex'), host, receiver
+                 FROM callback_deliveries
                  WHERE delivery_id::text COLLATE \"C\" > $1 ORDER BY delivery_id::text COLLATE \"C\" LIMIT $2"
             }
             SideTable::Cursors => {
@@ -41,12 +45,17 @@ impl SideStore for PostgresStore {
                  WHERE ledger COLLATE \"C\" > $1 ORDER BY ledger COLLATE \"C\" LIMIT $2"
             }
             SideTable::Targets => {
-                "SELECT target_id::text, aggregate_id, encode(url_hash, 'hex'), encode(url_sealed, 'hex'), registered::int::text
+                "SELECT target_id::text, aggregate_id, encode(url_hash, 'hex'), encode(url_sealed, 'hex'), registered::int::text,
+                        host, dataset_id,
+                        (CASE WHEN isfinite(created_at) THEN (extract(epoch FROM created_at) * 1000000)::numeric(30, 0) END)::text,
+                        receiver
                  FROM callback_targets
                  WHERE target_id::text COLLATE \"C\" > $1 ORDER BY target_id::text COLLATE \"C\" LIMIT $2"
             }
             SideTable::Answers => {
-                "SELECT encode(key, 'hex'), length(request)::text, answer::text FROM idempotency_answers
+                "SELECT encode(key, 'hex'), length(request)::text, answer::text,
+                        (CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at) * 1000000)::numeric(30, 0) END)::text
+                 FROM idempotency_answers
                  WHERE key > decode($1, 'hex') ORDER BY key LIMIT $2"
             }
             SideTable::Attempts => {
@@ -56,6 +65,22 @@ impl SideStore for PostgresStore {
             }
             SideTable::AttemptsHead => {
                 "SELECT id::text, sequence::text FROM audit_head WHERE id::text > $1 ORDER BY id LIMIT $2"
+            }
+            SideTable::Head => {
+                "SELECT id::text, position::text, claims_position::text FROM ledger_head WHERE id::text > $1 ORDER BY id LIMIT $2"
+            }
+            SideTable::Claims => {
+                "SELECT position::text, count(*)::text, min(ordinal)::text, max(ordinal)::text FROM storage_claims
+                 WHERE position > coalesce(nullif($1, '')::bigint, 0)
+                 GROUP BY storage_claims.position ORDER BY storage_claims.position LIMIT $2"
+            }
+            SideTable::Meta => {
+                "SELECT name, value FROM ledger_meta WHERE name COLLATE \"C\" > $1 ORDER BY name COLLATE \"C\" LIMIT $2"
+            }
+            SideTable::Losses => {
+                "SELECT ledger::text, size::text FROM fork_losses
+                 WHERE ledger > coalesce(nullif($1, '')::bigint, 0)
+                 ORDER BY fork_losses.ledger LIMIT $2"
             }
         };
         let rows = sqlx::query(statement)

@@ -20,13 +20,17 @@ impl SideStore for SqliteStore {
             }
             SideTable::Jobs => {
                 "SELECT CAST(event_id AS TEXT), CAST(position AS TEXT), CAST(aggregate_id AS TEXT), CAST(purge_id AS TEXT),
-                        CAST(state AS TEXT),
-                        CAST((SELECT count(*) FROM cleanup_obligations o WHERE o.event_id = j.event_id) AS TEXT)
+                        CAST(state AS TEXT), CAST(objects AS TEXT), CAST(bytes AS TEXT),
+                        (SELECT group_concat(o.ordinal || ' ' || o.state || ' ' || o.objects || ' ' || o.bytes || ' ' || o.at_least
+                                             || ' ' || o.under_way || ' '
+                                             || CASE WHEN o.storage_hash IS NULL THEN '-' ELSE lower(hex(o.storage_hash)) END, ';')
+                         FROM cleanup_obligations o WHERE o.event_id = j.event_id)
                  FROM cleanup_jobs j WHERE event_id > ?1 ORDER BY event_id LIMIT ?2"
             }
             SideTable::Deliveries => {
-                "SELECT CAST(delivery_id AS TEXT), CAST(event_id AS TEXT), CAST(position AS TEXT),
-                        CAST(aggregate_id AS TEXT)
+                "SELECT CAST(delivery_id AS TEXT), CAST(event_id AS TEXT), CAST(position AS TEXT), CAST(aggregate_id AS TEXT),
+                        CAST(target_id AS TEXT), CAST(error AS TEXT), CAST(dataset_id AS TEXT), CAST(final AS TEXT),
+                        lower(hex(url_sealed)), CAST(host AS TEXT), CAST(receiver AS TEXT)
                  FROM callback_deliveries WHERE delivery_id > ?1 ORDER BY delivery_id LIMIT ?2"
             }
             SideTable::Cursors => {
@@ -43,11 +47,13 @@ impl SideStore for SqliteStore {
             }
             SideTable::Targets => {
                 "SELECT CAST(target_id AS TEXT), CAST(aggregate_id AS TEXT), lower(hex(url_hash)), lower(hex(url_sealed)),
-                        CAST(registered AS TEXT)
+                        CAST(registered AS TEXT), CAST(host AS TEXT), CAST(dataset_id AS TEXT), CAST(created_at AS TEXT),
+                        CAST(receiver AS TEXT)
                  FROM callback_targets WHERE target_id > ?1 ORDER BY target_id LIMIT ?2"
             }
             SideTable::Answers => {
-                "SELECT lower(hex(key)), CAST(length(request) AS TEXT), CAST(answer AS TEXT) FROM idempotency_answers
+                "SELECT lower(hex(key)), CAST(length(request) AS TEXT), CAST(answer AS TEXT), CAST(recorded_at AS TEXT)
+                 FROM idempotency_answers
                  WHERE key > unhex(?1) ORDER BY key LIMIT ?2"
             }
             SideTable::Attempts => {
@@ -58,6 +64,22 @@ impl SideStore for SqliteStore {
             SideTable::AttemptsHead => {
                 "SELECT CAST(id AS TEXT), CAST(sequence AS TEXT) FROM audit_head
                  WHERE id > CAST(?1 AS INTEGER) ORDER BY id LIMIT ?2"
+            }
+            SideTable::Head => {
+                "SELECT CAST(id AS TEXT), CAST(position AS TEXT), CAST(claims_position AS TEXT) FROM ledger_head
+                 WHERE id > CAST(?1 AS INTEGER) ORDER BY id LIMIT ?2"
+            }
+            SideTable::Claims => {
+                "SELECT CAST(position AS TEXT), CAST(count(*) AS TEXT), CAST(min(ordinal) AS TEXT), CAST(max(ordinal) AS TEXT)
+                 FROM storage_claims WHERE position > CAST(?1 AS INTEGER)
+                 GROUP BY storage_claims.position ORDER BY storage_claims.position LIMIT ?2"
+            }
+            SideTable::Meta => {
+                "SELECT CAST(name AS TEXT), CAST(value AS TEXT) FROM ledger_meta WHERE name > ?1 ORDER BY name LIMIT ?2"
+            }
+            SideTable::Losses => {
+                "SELECT CAST(ledger AS TEXT), CAST(size AS TEXT) FROM fork_losses
+                 WHERE ledger > CAST(?1 AS INTEGER) ORDER BY ledger LIMIT ?2"
             }
         };
         let rows = sqlx::query(statement)

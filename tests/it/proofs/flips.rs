@@ -192,7 +192,8 @@ async fn no_flipped_bit_of_three_thousand_in_rows_goes_unnoticed() {
     let (proofs, reads) = (store.proofs(), store.reads());
     let keyring = std::fs::read(place.config().keyring_file).unwrap();
     let keyring = Keyring::parse(&keyring).unwrap();
-    let check = || check_rows(&*proofs, &*reads, Some(&keyring), &|_, _| {});
+    let disclosures = Disclosures::default();
+    let check = || check_rows(&*proofs, &*reads, Some(&keyring), &disclosures, &|_, _| {});
     check().await.unwrap();
     let rows = i64::try_from(reads.head().await.unwrap().position).unwrap();
     let options = SqliteConnectOptions::new()

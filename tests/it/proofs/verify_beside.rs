@@ -156,7 +156,7 @@ on_both_backends! {
         let answer = |changed: &str| format!("UPDATE idempotency_answers SET answer = {changed}");
         for (table, change, said_of_it) in [
             ("callback_targets", format!("DELETE FROM callback_targets WHERE aggregate_id = '{purged}'"), "a callback waits"),
-            ("callback_targets", format!("UPDATE callback_targets SET aggregate_id = '{kept}' WHERE aggregate_id = '{purged}'"), "another entity's"),
+            ("callback_targets", format!("UPDATE callback_targets SET aggregate_id = '{kept}' WHERE aggregate_id = '{purged}'"), "or a purge that the log does not have"),
             ("callback_targets", format!("UPDATE callback_targets SET aggregate_id = 'users:nobody' WHERE aggregate_id = '{purged}'"), "the log does not have"),
             ("callback_targets", "UPDATE callback_targets SET registered = NOT registered".to_owned(), "registration"),
             ("callback_targets", format!("UPDATE callback_targets SET url_sealed = {blank}"), "cannot be opened"),
