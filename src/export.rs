@@ -7,7 +7,7 @@ use crate::merkle::tiles::{Tile, TileKind};
 use crate::proofs::reader::tile_content;
 use crate::proofs::{Identity, ProofError};
 use crate::store::StoreError;
-use crate::store::proofs::{ProofStore, StoredCheckpoint};
+use crate::store::proofs::{ProofStore, RawEvent, StoredCheckpoint};
 use crate::verify::PayloadLine;
 use crate::verify::source::{CHECKPOINT, FORK, VKEY};
 use base64::Engine;
@@ -43,8 +43,8 @@ pub enum ExportError {
         #[source]
         source: std::io::Error,
     },
-    /// A row cannot be disclosed.
-    #[error("the row at position {0} is not what was recorded")]
+    /// A row is missing.
+    #[error("the row at position {0} is missing")]
     Row(u64),
 }
 
@@ -55,11 +55,13 @@ pub struct Exported {
     pub checkpoint: StoredCheckpoint,
     /// How many files were written.
     pub files: u64,
+    /// The positions of rows that could not be disclosed.
+    pub unreadable: Vec<u64>,
 }
 
 /// Exports the log up to its last checkpoint; entries that none covers yet are signed first when the ledger's key is at hand
 /// and no instance serves the ledger. With `payloads`, what the entries commit to is written there as NDJSON: facts, context
-/// and actors, and no personal details.
+/// and actors, and no personal details. Rows that cannot be read are left out, and named.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -83,9 +85,10 @@ pub async fn export(
             progress(tile.start() + u64::from(tile.width), size);
         }
     }
-    if let Some(path) = payloads {
-        disclose(&*proofs, path, size).await?;
-    }
+    let unreadable = match payloads {
+        Some(path) => disclose(&*proofs, path, size).await?,
+        None => Vec::new(),
+    };
     write(directory, VKEY, format!("{vkey}\n").as_bytes())?;
     if let Some(statement) = statement {
         write(directory, FORK, statement.as_bytes())?;
@@ -94,6 +97,7 @@ pub async fn export(
     Ok(Exported {
         checkpoint,
         files: files + 2,
+        unreadable,
     })
 }
 
@@ -118,13 +122,14 @@ async fn signed(store: &Store) -> Result<Signed, ExportError> {
     Ok((proofs, checkpoint, vkey, statement))
 }
 
-async fn disclose(store: &dyn ProofStore, path: &Path, size: u64) -> Result<(), ExportError> {
+/// Writes what the entries commit to, as far as it can be read; returns where it cannot.
+async fn disclose(store: &dyn ProofStore, path: &Path, size: u64) -> Result<Vec<u64>, ExportError> {
     let failed = |source| ExportError::Write {
         path: path.to_owned(),
         source,
     };
     let mut file = BufWriter::new(fs::File::create(path).map_err(failed)?);
-    let mut position = 0;
+    let (mut position, mut unreadable) = (0, Vec::new());
     while position < size {
         let limit = u32::try_from(size - position).unwrap_or(PAGE).min(PAGE);
         let page = store.raw_events(position, limit).await?;
@@ -133,20 +138,33 @@ async fn disclose(store: &dyn ProofStore, path: &Path, size: u64) -> Result<(), 
         }
         for row in page {
             position += 1;
-            let changed = |_| ExportError::Row(row.position);
-            let line = PayloadLine {
-                position: row.position,
-                salt: STANDARD.encode(&row.salt),
-                payload: serde_json::from_str(&row.payload).map_err(changed)?,
-                metadata: serde_json::from_str(&row.metadata).map_err(changed)?,
-                actor: row.actor,
-                details: None,
-            };
-            let text = serde_json::to_string(&line).map_err(changed)?;
-            writeln!(file, "{text}").map_err(failed)?;
+            if row.position != position {
+                return Err(ExportError::Row(position));
+            }
+            match payload_line(row) {
+                Some(text) => writeln!(file, "{text}").map_err(failed)?,
+                None => unreadable.push(position),
+            }
         }
     }
-    file.flush().map_err(failed)
+    file.flush().map_err(failed)?;
+    Ok(unreadable)
+}
+
+/// The line of a row; `None` when it cannot be read.
+fn payload_line(row: RawEvent) -> Option<String> {
+    if row.damaged {
+        return None;
+    }
+    let line = PayloadLine {
+        position: row.position,
+        salt: STANDARD.encode(&row.salt),
+        payload: serde_json::from_str(&row.payload).ok()?,
+        metadata: serde_json::from_str(&row.metadata).ok()?,
+        actor: row.actor,
+        details: None,
+    };
+    serde_json::to_string(&line).ok()
 }
 
 fn write(directory: &Path, name: &str, content: &[u8]) -> Result<(), ExportError> {

@@ -10,13 +10,17 @@
 //!   gone.
 //! - The snapshot is covered by a checkpoint, which the manifest holds. `verify --payloads` checks an NDJSON export against the
 //!   log that the checkpoint signs.
+//! - A row that cannot be read is left out and told at the end; the others are written.
 //! - It is streamed: what it holds in memory is bounded, whatever the size of the log.
 
 mod csv;
+mod encoding;
 mod filter;
 mod ndjson;
 mod parquet;
 pub mod record;
+
+pub use encoding::{Encoding, UnknownEncoding};
 
 use crate::keyring::{Keyring, KeyringError};
 use crate::proofs::ProofError;
@@ -29,7 +33,6 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use record::{Column, Record};
 use serde::Serialize;
-use std::str::FromStr;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -44,57 +47,6 @@ const AHEAD: usize = 3;
 
 /// The format of manifests.
 pub const MANIFEST_FORMAT: &str = "archive-ledger/export/v1";
-
-/// How events are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// One JSON object per line.
-    Ndjson,
-    /// RFC 4180, with a header.
-    Csv,
-    /// Apache Parquet.
-    Parquet,
-}
-
-impl Encoding {
-    /// Every encoding.
-    pub const ALL: [Self; 3] = [Self::Ndjson, Self::Csv, Self::Parquet];
-
-    /// Its name, also the end of a file's.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ndjson => "ndjson",
-            Self::Csv => "csv",
-            Self::Parquet => "parquet",
-        }
-    }
-
-    /// Its media type.
-    #[must_use]
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-            Self::Parquet => "application/vnd.apache.parquet",
-        }
-    }
-}
-
-/// A name that is no encoding's.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("must be ndjson, csv or parquet")]
-pub struct UnknownEncoding;
-
-impl FromStr for Encoding {
-    type Err = UnknownEncoding;
-
-    fn from_str(text: &str) -> Result<Self, UnknownEncoding> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|encoding| encoding.as_str() == text)
-            .ok_or(UnknownEncoding)
-    }
-}
 
 /// Why an export ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +77,9 @@ pub enum ExportError {
     /// A row is not what was recorded.
     #[error("the row at position {0} is not what was recorded")]
     Row(Position),
+    /// Rows cannot be read; the others were written.
+    #[error("{0} rows cannot be read and are left out: `archive-ledger verify` says what is wrong with them")]
+    Unreadable(u64),
     /// An event cannot be written.
     #[error("an event cannot be written")]
     Encode(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -132,6 +87,9 @@ pub enum ExportError {
     #[error("a reader of the log ended")]
     Reader(#[from] tokio::task::JoinError),
 }
+
+/// How many of the rows that cannot be read are named.
+const NAMED: usize = 100;
 
 /// What is exported, and how.
 #[derive(Debug, Clone)]
@@ -188,6 +146,22 @@ pub struct Manifest {
     pub vkey: String,
     /// The ledger's number: positions are its own, as a fork uses some of them again.
     pub ledger: u64,
+    /// How many rows cannot be read: they are left out, and whether the filter asks for them nobody can tell. Absent when there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unreadable: u64,
+    /// The positions of the first hundred of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub unreadable_positions: Vec<u64>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over by reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Opens sealed details.
@@ -217,7 +191,7 @@ pub struct Export {
     vkey: String,
     pos_to: Position,
     columns: Vec<Column>,
-    pages: BoxStream<'static, Result<Vec<Record>, ExportError>>,
+    pages: BoxStream<'static, Result<Page, ExportError>>,
     file: Option<parquet::File>,
     begun: bool,
     ended: bool,
@@ -225,6 +199,15 @@ pub struct Export {
     bytes: u64,
     count: u64,
     span: Option<(Position, Position)>,
+    unreadable: u64,
+    unreadable_positions: Vec<Position>,
+}
+
+/// A page of the log.
+struct Page {
+    records: Vec<Record>,
+    /// The positions of rows that cannot be read.
+    unreadable: Vec<Position>,
 }
 
 impl Export {
@@ -274,7 +257,15 @@ impl Export {
             bytes: 0,
             count: 0,
             span: None,
+            unreadable: 0,
+            unreadable_positions: Vec::new(),
         })
+    }
+
+    /// How many rows were left out so far because they cannot be read.
+    #[must_use]
+    pub const fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// The last position of the snapshot.
@@ -309,7 +300,13 @@ impl Export {
                 }
             }
             match self.pages.try_next().await? {
-                Some(records) => self.encode(records, &mut chunk)?,
+                Some(page) => {
+                    self.unreadable += page.unreadable.len() as u64;
+                    let room = NAMED.saturating_sub(self.unreadable_positions.len());
+                    self.unreadable_positions
+                        .extend(page.unreadable.into_iter().take(room));
+                    self.encode(page.records, &mut chunk)?;
+                }
                 None => {
                     self.ended = true;
                     if let Some(file) = &mut self.file {
@@ -369,6 +366,8 @@ impl Export {
             checkpoint: self.checkpoint.note,
             vkey: self.vkey,
             ledger: self.checkpoint.ledger,
+            unreadable: self.unreadable,
+            unreadable_positions: self.unreadable_positions,
         })
     }
 }
@@ -399,10 +398,16 @@ async fn before(
     let (mut low, mut high) = (0, last);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        let row = store.readable_events(middle - 1, 1).await?.into_iter().next();
-        let recorded = row
-            .and_then(|row| row.recorded_at)
-            .ok_or(ExportError::Row(middle))?;
+        // Where its time cannot be read, the next one that can be decides.
+        let rows = store.readable_events(middle - 1, 1).await?;
+        let recorded = match rows.first().and_then(|row| row.recorded_at) {
+            Some(recorded) => recorded,
+            None => {
+                let behind = store.readable_events(middle, PAGE).await?;
+                let recorded = behind.iter().find_map(|row| row.recorded_at);
+                recorded.ok_or(ExportError::Row(middle))?
+            }
+        };
         if recorded < time {
             low = middle;
         } else {
@@ -419,7 +424,7 @@ fn pages(
     openers: Option<Arc<Openers>>,
     low: Position,
     high: Position,
-) -> BoxStream<'static, Result<Vec<Record>, ExportError>> {
+) -> BoxStream<'static, Result<Page, ExportError>> {
     let (store, filter) = (Arc::clone(store), Arc::new(filter.clone()));
     let size = if openers.is_some() { PAGE_OPENED } else { PAGE };
     let starts = (low..high).step_by(size as usize);
@@ -440,22 +445,27 @@ async fn page(
     openers: Option<&Openers>,
     after: Position,
     limit: u32,
-) -> Result<Vec<Record>, ExportError> {
+) -> Result<Page, ExportError> {
     let rows = match openers {
         Some(_) => store.raw_events(after, limit).await?,
         None => store.readable_events(after, limit).await?,
     };
     let mut records = Vec::with_capacity(rows.len());
+    let mut unreadable = Vec::new();
     let mut expected = after;
     for row in rows {
         expected += 1;
         if row.position != expected {
             return Err(ExportError::Row(expected));
         }
-        records.extend(Record::of(row, filter, openers)?);
+        match Record::of(row, filter, openers) {
+            Ok(record) => records.extend(record),
+            Err(ExportError::Row(position)) => unreadable.push(position),
+            Err(error) => return Err(error),
+        }
     }
     if expected < after + u64::from(limit) {
         return Err(ExportError::Row(expected + 1));
     }
-    Ok(records)
+    Ok(Page { records, unreadable })
 }

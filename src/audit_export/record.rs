@@ -213,7 +213,7 @@ impl Record {
     ) -> Result<Option<Self>, ExportError> {
         let position = row.position;
         let changed = || ExportError::Row(position);
-        let (Some(time), false) = (row.recorded_at, row.salt.len() != 32) else {
+        let (Some(time), false) = (row.recorded_at, row.damaged || row.salt.len() != 32) else {
             return Err(changed());
         };
         serde_json::from_str::<IgnoredAny>(&row.payload).map_err(|_| changed())?;

@@ -6,6 +6,7 @@ use crate::ledger::{CommandContext, ForcePurge, Ledger, LedgerError, Purge};
 use crate::store::cleanup_jobs::{
     CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt, Obligation, ObligationState, PurgeStatus,
 };
+use crate::store::damaged::Readable;
 use crate::store::writer::Receipt;
 use crate::store::{Position, StoreError};
 use crate::telemetry;
@@ -104,7 +105,7 @@ impl Purges {
         filter: PurgeFilter,
         after: Position,
         limit: u32,
-    ) -> Result<Vec<PurgeStatus>, StoreError> {
+    ) -> Result<Readable<PurgeStatus>, StoreError> {
         self.jobs.owed_purge_status(filter.state(), after, limit).await
     }
 

@@ -62,7 +62,13 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
         exported.files,
         directory.display()
     )
-    .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))
+    .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))?;
+    if exported.unreadable.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = exported.unreadable.iter().map(u64::to_string).collect();
+    let error = archive_ledger::audit_export::ExportError::Unreadable(exported.unreadable.len() as u64);
+    Err(Failure::runtime(&error).in_context(&format!("--payloads: position {}", named.join(", "))))
 }
 
 /// A bar of events.

@@ -5,7 +5,7 @@ use super::body::{EmptyBody, Text};
 use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
 use super::cursor::CursorCodec;
 use super::error::ApiError;
-use super::ocore::{entity_tag, timestamp};
+use super::ocore::{entity_tag, is_false, timestamp};
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use super::refusal::refused;
 use super::rights::Right;
@@ -13,6 +13,7 @@ use super::sharing::{Sharer, in_the_way};
 use crate::cleanup::purges::{PurgeFilter, Retried, RetryError};
 use crate::ledger::LedgerError;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
+use crate::store::damaged::{DamagedRow, put_in_place};
 use archive_ledger_domain::{Action, State};
 use axum::Json;
 use axum::extract::{self, Request};
@@ -56,6 +57,11 @@ pub struct OwedPurge {
     /// are not being purged; 20 at the most. Absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub storage_shared_with: Vec<Sharer>,
+    /// Only where it is true: the purge's row, or one of what it owes, cannot be read. What could be read of it is there; ids are nil
+    /// and all else is empty where it could not.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
 }
 
 /// One storage URI of a purge. It is named by its number: the URI itself is sealed.
@@ -125,6 +131,27 @@ impl OwedPurge {
                 })
                 .unwrap_or_default(),
             storage_shared_with: Vec::new(),
+            unreadable: false,
+        }
+    }
+
+    fn damaged(row: &DamagedRow) -> Self {
+        let key = row.key.as_ref();
+        Self {
+            purge_id: row.id.unwrap_or_default(),
+            entity_type: key.map_or("", |key| key.entity_type().as_str()),
+            id: key.map(|key| key.id().to_owned()).unwrap_or_default(),
+            state: "",
+            requested_at: String::new(),
+            age_seconds: 0,
+            storage_count: 0,
+            attempts: 0,
+            running: false,
+            next_attempt_at: None,
+            last_error: None,
+            obligations: Vec::new(),
+            storage_shared_with: Vec::new(),
+            unreadable: true,
         }
     }
 }
@@ -257,13 +284,16 @@ pub async fn list(
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = purges.len() > wanted;
     purges.truncate(wanted);
-    let next_cursor = purges
-        .last()
+    // Where the last one cannot be read, it goes on behind the last one that can.
+    let whole = purges.rows.iter().map(|purge| purge.position);
+    let damaged = purges.damaged.iter().filter_map(|row| row.position);
+    let last = whole.chain(damaged).max().filter(|last| *last > after);
+    let next_cursor = last
         .filter(|_| has_more)
-        .map(|purge| api.cursors.seal_place(CURSORS, purge.position));
+        .map(|last| api.cursors.seal_place(CURSORS, last));
     let now = api.ledger.clock().now();
     let mut items = Vec::with_capacity(purges.len());
-    for purge in purges {
+    for purge in purges.rows {
         let places = api.ledger.failed_places(&purge).await?;
         let others = match purge.state {
             State::PurgeFailed => in_the_way(&api, &purge.key).await?,
@@ -274,9 +304,14 @@ pub async fn list(
             ..OwedPurge::new(purge, &places, now)
         });
     }
+    let damaged = purges.damaged.iter();
+    put_in_place(
+        &mut items,
+        damaged.map(|row| (row.index, OwedPurge::damaged(row))),
+    );
     Ok(Json(Page {
         items,
-        has_more,
+        has_more: next_cursor.is_some(),
         next_cursor,
     }))
 }

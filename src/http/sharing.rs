@@ -110,9 +110,11 @@ pub async fn in_the_way(api: &Api, key: &EntityKey) -> Result<Vec<Sharer>, ApiEr
         Err(_) => return Ok(Vec::new()),
     };
     let first = u32::try_from(NAMED_OTHERS).unwrap_or(u32::MAX);
-    let found = api
-        .ledger
-        .claimants(key, &storage, Whom::NotPurged, first)
-        .await?;
-    Ok(found.first.iter().map(Sharer::from).collect())
+    let found = api.ledger.claimants(key, &storage, Whom::NotPurged, first).await;
+    match found {
+        Ok(found) => Ok(found.first.iter().map(Sharer::from).collect()),
+        // One of them cannot be named, which is no reason to keep the purges from being shown.
+        Err(LedgerError::Store(error)) if error.is_of_a_row() => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -44,12 +44,17 @@ impl Ledger {
         let data_key = match self.data_key(&purge.key).await {
             Ok(Some(data_key)) => data_key,
             Ok(None) => return Ok(Vec::new()),
-            Err(LedgerError::Keyring(error)) => {
+            Err(error) => {
+                // Of one entity, which is no reason to keep the others from being shown.
+                let concerns_it = matches!(&error, LedgerError::Keyring(_))
+                    || matches!(&error, LedgerError::Store(error) if error.is_of_a_row());
+                if !concerns_it {
+                    return Err(error);
+                }
                 let key = &purge.key;
                 tracing::warn!(entity.key = %key, error = %crate::telemetry::chain(&error), "where the purge of {key} failed cannot be opened");
                 return Ok(Vec::new());
             }
-            Err(error) => return Err(error),
         };
         Ok(failed
             .into_iter()

@@ -3,6 +3,7 @@
 use super::opened::{Opened, was_sealed};
 use super::{Ledger, LedgerError};
 use crate::keyring::Details;
+use crate::store::damaged::DamagedRow;
 use crate::store::{ListPage, StoredEvent};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, EntityType, Event, EventName, Parent, State};
 use archive_ledger_projections::facts;
@@ -32,6 +33,8 @@ pub struct ArchivedItem {
 pub struct ArchivedList {
     /// The items, newest deletion first.
     pub items: Vec<ArchivedItem>,
+    /// Rows that cannot be read.
+    pub damaged: Vec<DamagedRow>,
     /// How many there are of the type.
     pub total: u64,
     /// Whether items follow.
@@ -127,6 +130,7 @@ impl Ledger {
         }
         Ok(ArchivedList {
             items,
+            damaged: page.damaged,
             total: page.total,
             more: page.more,
         })

@@ -108,9 +108,22 @@ pub struct StoredAttempt {
     pub attempt: Attempt,
 }
 
+/// A line that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRecord {
+    /// Its place.
+    pub place: AuditPlace,
+    /// The entity, where that can be read.
+    pub key: Option<EntityKey>,
+    /// The event's id, where that can be read.
+    pub event_id: Option<Uuid>,
+}
+
 /// One line of the audit.
 #[derive(Debug, Clone)]
 pub enum AuditRecord {
+    /// Something stands there that cannot be read.
+    Unreadable(Box<UnreadableRecord>),
     /// It happened.
     Event(Box<AuditEvent>),
     /// It was attempted, or read.
@@ -127,6 +140,7 @@ impl AuditRecord {
                 sequence: 0,
             },
             Self::Attempt(stored) => stored.place,
+            Self::Unreadable(record) => record.place,
         }
     }
 }
@@ -212,7 +226,7 @@ pub trait AuditStore: Send + Sync {
         &self,
         rows: Rows<'_>,
         ranges: &[(Position, Position)],
-    ) -> Result<Vec<AuditEvent>, StoreError>;
+    ) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// The events of the filter's entities between two positions (both included) that match.
     async fn audit_entity_events(
@@ -220,7 +234,7 @@ pub trait AuditStore: Send + Sync {
         rows: Rows<'_>,
         low: Position,
         high: Position,
-    ) -> Result<Vec<AuditEvent>, StoreError>;
+    ) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// The attempts of a span that match. Also says how far it looked, when it ended before the span did and before it had
     /// found as many as were asked for.
@@ -228,7 +242,7 @@ pub trait AuditStore: Send + Sync {
         &self,
         rows: Rows<'_>,
         span: AttemptSpan,
-    ) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError>;
+    ) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError>;
 
     /// Adds attempts, all or none; returns the sequences of the new rows.
     async fn add_attempts(&self, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError>;

@@ -13,6 +13,7 @@
 //! - The log decides what may be deleted; a job only says that there is something to look at.
 //! - An instance that cannot do a job for want of a storage root leaves it: the job's pause holds for that instance alone.
 
+use super::damaged::Readable;
 use super::{Hash, Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
@@ -269,7 +270,7 @@ pub trait CleanupJobStore: Send + Sync {
         state: Option<State>,
         after: Position,
         limit: u32,
-    ) -> Result<Vec<PurgeStatus>, StoreError>;
+    ) -> Result<Readable<PurgeStatus>, StoreError>;
 
     /// One purge that the log still owes; `None` when there is none of this id, or when it is done.
     async fn purge_status(&self, purge_id: Uuid) -> Result<Option<PurgeStatus>, StoreError>;

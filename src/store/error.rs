@@ -71,6 +71,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what is stored cannot be read, of one row: others may be readable.
+    #[must_use]
+    pub const fn is_of_a_row(&self) -> bool {
+        matches!(
+            self,
+            Self::Inconsistent { .. }
+                | Self::Database {
+                    source: sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_),
+                    ..
+                }
+        )
+    }
+
     /// Wraps a driver error: `.map_err(StoreError::database("load the head"))`.
     pub fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { operation, source }

@@ -19,6 +19,7 @@ pub mod clock_moves;
 mod columns;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod damaged;
 pub mod error;
 pub mod forks;
 mod found;
@@ -43,6 +44,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use claims::Claim;
 use cqrs_es::persist::SerializedEvent;
+use damaged::DamagedRow;
 pub use error::{StoreError, ensure_rows};
 pub use found::{BatchSnapshot, FoundAnswers, IdempotencyRecord, StreamSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -307,6 +309,8 @@ pub enum ListPage {
 pub struct ArchivedPage {
     /// The rows, `deleted_at` descending, then id ascending.
     pub rows: Vec<ArchivedRow>,
+    /// Those that cannot be read.
+    pub damaged: Vec<DamagedRow>,
     /// How many entities of the type are archived, in the same snapshot.
     pub total: u64,
     /// Whether rows follow.

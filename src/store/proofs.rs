@@ -71,6 +71,8 @@ pub struct RawEvent {
     pub leaf: Vec<u8>,
     /// The stream's wrapped data key.
     pub data_key: Option<WrappedKey>,
+    /// Whether something of its readable part cannot be read. It is empty, or 0.
+    pub damaged: bool,
 }
 
 /// What an entry's payload commitment is made of.

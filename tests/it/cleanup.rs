@@ -90,7 +90,7 @@ on_both_backends! {
         assert_eq!(world.jobs.insert_owed_cleanup_jobs(world.clock.now()).await.unwrap(), 0);
         assert_eq!(world.jobs.count_cleanup_jobs(world.clock.now()).await.unwrap().due, 1);
         let listed = world.cleanup().purges().list(PurgeFilter::All, 0, 10).await.unwrap();
-        let owed: Vec<_> = listed.into_iter().map(|purge| (purge.key, purge.job.unwrap())).collect();
+        let owed: Vec<_> = listed.rows.into_iter().map(|purge| (purge.key, purge.job.unwrap())).collect();
         assert_eq!(owed.len(), 1);
         assert_eq!(owed[0].0, key);
         assert_eq!(states(&owed[0].1.obligations), [ObligationState::Owed; 2]);
@@ -340,8 +340,8 @@ on_both_backends! {
         assert_eq!(std::fs::read_dir(&aside).unwrap().count(), 2);
 
         let purges = world.cleanup().purges();
-        assert_eq!(purges.list(PurgeFilter::Purging, 0, 10).await.unwrap(), []);
-        let failed = purges.list(PurgeFilter::Failed, 0, 10).await.unwrap();
+        assert_eq!(purges.list(PurgeFilter::Purging, 0, 10).await.unwrap().rows, []);
+        let failed = purges.list(PurgeFilter::Failed, 0, 10).await.unwrap().rows;
         assert_eq!(failed.len(), 1);
         assert_eq!((&failed[0].key, failed[0].purge_id), (&key, purge_id));
         let job = failed[0].job.clone().unwrap();
@@ -349,7 +349,7 @@ on_both_backends! {
         assert_eq!(states(&job.obligations), [Done, Failed, Done]);
         let counts: Vec<_> = job.obligations.iter().map(|one| (one.objects, one.bytes)).collect();
         assert_eq!(counts, [(1, 10), (0, 0), (3, 30)]);
-        assert_eq!(purges.list(PurgeFilter::Failed, failed[0].position, 10).await.unwrap(), []);
+        assert_eq!(purges.list(PurgeFilter::Failed, failed[0].position, 10).await.unwrap().rows, []);
 
         std::fs::remove_file(&two).unwrap();
         std::fs::rename(&aside, &two).unwrap();
@@ -365,7 +365,7 @@ on_both_backends! {
         assert!(!two.exists());
         // What the first purge removed stands in its own event.
         assert_eq!(world.purged(&key).await, [(2, 20)]);
-        assert_eq!(purges.list(PurgeFilter::All, 0, 10).await.unwrap(), []);
+        assert_eq!(purges.list(PurgeFilter::All, 0, 10).await.unwrap().rows, []);
     }
 
     async fn storage_that_is_away_is_waited_for_with_growing_pauses(backend: Backend) {

@@ -1,8 +1,8 @@
 //! A row that was damaged concerns whoever needs it: the commands beside it in a batch are recorded, and the writer stays ready.
 
 use crate::harness::ledger::change;
-use crate::harness::on_both_backends;
 use crate::harness::server::{Backend, Server};
+use crate::harness::{READY_WITHIN, eventually, on_both_backends};
 use futures::future::join_all;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -183,7 +183,7 @@ on_both_backends! {
                 tampered("DROP TABLE aside".to_owned()).await;
             }
         }
-        crate::harness::eventually("it is as before", crate::harness::READY_WITHIN, || async {
+        eventually("it is as before", READY_WITHIN, || async {
             let ready = server.client().get(server.url("/readyz")).send().await.unwrap();
             (ready.status() == 200).then_some(())
         })
@@ -191,5 +191,196 @@ on_both_backends! {
         assert_eq!(delete(&server, &token, &id(50), "key-50").await.status(), StatusCode::CREATED);
         let metrics = text(&server, "/metrics").await;
         assert!(!metrics.contains("archive_ledger_task_panics_total{"), "{}", server.log());
+    }
+}
+
+/// What no column is made for: table, column, a value in SQLite and one in PostgreSQL, and which row. A value that a database cannot hold
+/// is absent.
+const DAMAGES: &[(&str, &str, Option<&str>, Option<&str>)] = &[
+    (
+        "archived_entries",
+        "deleted_at",
+        Some("'soon'"),
+        Some("'infinity'"),
+    ),
+    (
+        "archived_entries",
+        "deleted_at",
+        Some("x'00'"),
+        Some("'-infinity'"),
+    ),
+    ("archived_entries", "position", Some("'first'"), Some("100000")),
+    ("archived_entries", "entity_id", Some("''"), Some("''")),
+    ("archived_entries", "entity_id", Some("x'ff'"), None),
+    ("purge_work", "state", Some("'nonsense'"), Some("'nonsense'")),
+    ("purge_work", "requested_at", Some("'soon'"), Some("'infinity'")),
+    ("purge_work", "storage_count", Some("'many'"), Some("-1")),
+    (
+        "purge_work",
+        "aggregate_id",
+        Some("'nonsense'"),
+        Some("'nonsense'"),
+    ),
+    ("purge_work", "purge_id", Some("x'00'"), None),
+    ("cleanup_jobs", "attempts", Some("'many'"), Some("5000000000")),
+    (
+        "cleanup_jobs",
+        "next_attempt_at",
+        Some("'soon'"),
+        Some("'infinity'"),
+    ),
+    ("cleanup_obligations", "objects", Some("'many'"), Some("-1")),
+    (
+        "cleanup_obligations",
+        "storage_hash",
+        Some("'none'"),
+        Some("'\\x00'"),
+    ),
+    ("events", "payload", Some("'{'"), Some("'[]'")),
+    ("events", "metadata", Some("'{'"), Some("'[]'")),
+    ("events", "metadata", Some("x'ff'"), Some("'7'")),
+    ("events", "recorded_at", Some("'soon'"), Some("'infinity'")),
+    (
+        "events",
+        "recorded_at",
+        Some("9223372036854775807"),
+        Some("'-infinity'"),
+    ),
+    ("events", "aggregate_id", Some("'nonsense'"), Some("'nonsense'")),
+    ("events", "actor", Some("x'ff'"), None),
+    ("events", "sequence", Some("'first'"), None),
+    ("events", "command_id", Some("'none'"), None),
+    ("audit_attempts", "first_at", Some("'soon'"), Some("'infinity'")),
+    ("audit_attempts", "action", Some("'nonsense'"), Some("'nonsense'")),
+    ("audit_attempts", "count", Some("'many'"), None),
+];
+
+/// How many rows of a page are unreadable, and how many are not.
+async fn readable(server: &Server, path: &str, token: &str) -> (usize, usize) {
+    let answer = server.get(path, token).send().await.unwrap();
+    let status = answer.status();
+    let page: Value = answer.json().await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{path}: {page}");
+    let items = page["items"].as_array().unwrap();
+    let unreadable = items.iter().filter(|item| item["unreadable"] == true).count();
+    (unreadable, items.len() - unreadable)
+}
+
+/// What an export by HTTP gives, and whether it came to its end.
+async fn exported(server: &Server, token: &str) -> (usize, bool) {
+    let path = "/api/admin/audit/export?format=ndjson";
+    let mut answer = server.get(path, token).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let mut lines = 0;
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => lines += chunk.iter().filter(|byte| **byte == b'\n').count(),
+            Ok(None) => return (lines, true),
+            Err(_) => return (lines, false),
+        }
+    }
+}
+
+on_both_backends! {
+    async fn an_unreadable_row_is_shown_as_such_and_does_not_take_its_page_with_it(backend: Backend) {
+        let objects = tempfile::tempdir().unwrap();
+        let root = format!("file://{}", objects.path().display());
+        let server = Server::builder(backend).storage_root(root.clone()).start().await;
+        let token = server.token(&["--role", "admin"]).await;
+        let id = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
+        // All name one folder, so that the purges of some fail and stay.
+        std::fs::create_dir(objects.path().join("shared")).unwrap();
+        for number in 0..6 {
+            let body = json!({"id": id(number), "name": "n", "storage": [format!("{root}/shared")]});
+            assert_eq!(server.post(BACKUPS, &token, &body).send().await.unwrap().status(), StatusCode::CREATED);
+        }
+        for number in 0..3 {
+            let purge = server.request(Method::DELETE, &format!("{BACKUPS}/{}/purge", id(number)), &token);
+            assert_eq!(purge.send().await.unwrap().status(), StatusCode::OK);
+        }
+        let nobody = server.client().get(server.url(BACKUPS)).send().await.unwrap();
+        assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
+        let (list, purges) = (BACKUPS, "/api/admin/purges");
+        let (happened, attempted) = ("/api/admin/audit/events?limit=1000", "/api/admin/audit/events?limit=1000&outcome=denied");
+        eventually("the purges fail, and the attempt is written", READY_WITHIN, || async {
+            let failed = readable(&server, "/api/admin/purges?state=failed", &token).await;
+            (failed == (0, 3) && readable(&server, attempted, &token).await == (0, 1)).then_some(())
+        })
+        .await;
+        eventually("everything is signed", READY_WITHIN, || async {
+            let manifest = server.get("/api/admin/audit/export/manifest?format=ndjson", &token).send().await.unwrap();
+            let manifest: Value = manifest.json().await.unwrap();
+            (manifest["count"] == 12).then_some(())
+        })
+        .await;
+        assert_eq!(exported(&server, &token).await, (12, true));
+        let mut wrong = Vec::new();
+        for (table, column, embedded, clustered) in DAMAGES {
+            let value = if backend == Backend::Embedded { embedded } else { clustered };
+            let Some(value) = value else { continue };
+            let run = |statement: String| {
+                let server = &server;
+                async move { change(server.database_url(), &server.data_dir(), &statement).await }
+            };
+            let (path, rows) = match *table {
+                "archived_entries" => (list, 3),
+                "events" => (happened, 12),
+                "audit_attempts" => (attempted, 1),
+                _ => (purges, 3),
+            };
+            let one = match *table {
+                "archived_entries" => format!("entity_id = '{}'", id(4)),
+                "events" => "position = 5".to_owned(),
+                "audit_attempts" => "outcome = 'denied'".to_owned(),
+                "purge_work" => format!("aggregate_id = 'backups:{}'", id(1)),
+                _ => format!("event_id = (SELECT event_id FROM purge_work WHERE aggregate_id = 'backups:{}')", id(1)),
+            };
+            run(format!("CREATE TABLE aside AS SELECT * FROM {table} WHERE {one}")).await;
+            assert_eq!(run(format!("UPDATE {table} SET {column} = {value} WHERE {one}")).await, 1, "{table}.{column}");
+            // Reads of the audit are in it as well.
+            let found = readable(&server, path, &token).await;
+            let fits = if path == happened { found.0 == 1 && found.1 >= rows - 1 } else { found == (1, rows - 1) };
+            if !fits {
+                wrong.push(format!("{table}.{column} = {value}: {path}: {found:?}"));
+            }
+            // Other texts and other JSON are exported as they stand.
+            let as_it_stands = ["aggregate_id", "command_id"].contains(column) || ["'[]'", "'7'"].contains(value);
+            if *table == "events" && !as_it_stands {
+                let by_http = exported(&server, &token).await;
+                let manifest = server.get("/api/admin/audit/export/manifest?format=ndjson", &token).send().await.unwrap();
+                let manifest: Value = manifest.json().await.unwrap();
+                let told = (&manifest["unreadable"], &manifest["unreadable_positions"], &manifest["count"]);
+                if by_http != (11, false) || told != (&json!(1), &json!([5]), &json!(11)) {
+                    wrong.push(format!("{table}.{column} = {value}: exported {by_http:?}, {manifest}"));
+                }
+                for (args, file) in [
+                    (&["export", "--format", "ndjson", "--out", "events.ndjson"][..], "events.ndjson"),
+                    (&["export", "--dir", "out", "--payloads", "payloads.ndjson"], "payloads.ndjson"),
+                ] {
+                    let output = server.run_command(args).await;
+                    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+                    let written = std::fs::read_to_string(server.home().join(file)).unwrap_or_default();
+                    if output.status.code() != Some(1) || !error.contains("position 5") || written.lines().count() != 11 {
+                        wrong.push(format!("{table}.{column} = {value}: {args:?}: {:?}, {error}, {} lines", output.status.code(), written.lines().count()));
+                    }
+                }
+            }
+            let keys = match *table {
+                "archived_entries" => "deletion_id",
+                "events" => "position",
+                "audit_attempts" => "sequence",
+                _ => "event_id",
+            };
+            let back = format!(
+                "UPDATE {table} SET {column} = (SELECT a.{column} FROM aside a WHERE a.{keys} = {table}.{keys} LIMIT 1)
+                 WHERE {keys} IN (SELECT {keys} FROM aside)"
+            );
+            assert_eq!(run(back).await, 1, "{table}.{column}");
+            run("DROP TABLE aside".to_owned()).await;
+        }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), DAMAGES.len(), wrong.join("\n"));
+        assert_eq!(readable(&server, list, &token).await, (0, 3));
+        assert_eq!(readable(&server, purges, &token).await, (0, 3));
+        assert_eq!(exported(&server, &token).await, (12, true));
     }
 }

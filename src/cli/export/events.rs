@@ -136,10 +136,10 @@ pub(super) async fn run(config: &Config, arguments: Events) -> Result<(), Failur
     let export = Export::begin(source.map_err(|error| Failure::usage(&error))?, request).await?;
     if arguments.out == Path::new(STDOUT) {
         let manifest = write(export, std::io::stdout().lock(), &arguments.out).await?;
-        return match &arguments.manifest {
-            Some(path) => keep(path, &manifest),
-            None => Ok(()),
-        };
+        if let Some(path) = &arguments.manifest {
+            keep(path, &manifest)?;
+        }
+        return whole(&manifest);
     }
     let manifest_file = arguments.manifest.clone().unwrap_or_else(|| {
         let mut name = arguments.out.clone().into_os_string();
@@ -167,7 +167,18 @@ pub(super) async fn run(config: &Config, arguments: Events) -> Result<(), Failur
         arguments.out.display(),
         manifest_file.display()
     )
-    .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))
+    .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))?;
+    whole(&manifest)
+}
+
+/// Fails where rows were left out because they cannot be read.
+fn whole(manifest: &audit_export::Manifest) -> Result<(), Failure> {
+    if manifest.unreadable == 0 {
+        return Ok(());
+    }
+    let named: Vec<String> = manifest.unreadable_positions.iter().map(u64::to_string).collect();
+    let error = ExportError::Unreadable(manifest.unreadable);
+    Err(Failure::runtime(&error).in_context(&format!("position {}", named.join(", "))))
 }
 
 async fn write(mut export: Export, to: impl Write, name: &Path) -> Result<audit_export::Manifest, Failure> {
@@ -212,6 +223,7 @@ impl From<ExportError> for Failure {
             | ExportError::Unsigned
             | ExportError::Keyring(_)
             | ExportError::Row(_)
+            | ExportError::Unreadable(_)
             | ExportError::Encode(_)
             | ExportError::Reader(_) => Self::runtime(&error),
         }

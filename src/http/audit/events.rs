@@ -5,11 +5,13 @@ use super::query::EventsQuery;
 use crate::audit::attempts::Attempts;
 use crate::http::caller::{Head, SharedApi, token_id_hash};
 use crate::http::error::ApiError;
-use crate::http::ocore::timestamp;
+use crate::http::ocore::{is_false, timestamp};
 use crate::http::rights::Right;
 use crate::ledger::LedgerError;
 use crate::numbering::Numbering;
-use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, AuditStore, StoredAttempt};
+use crate::store::audit::{
+    self, AuditEvent, AuditQuery, AuditRecord, AuditStore, StoredAttempt, UnreadableRecord,
+};
 use archive_ledger_projections::facts;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -104,6 +106,10 @@ pub struct Item {
     pub facts: Option<Value>,
     /// More of an attempt, such as the filters of a read.
     pub detail: Option<String>,
+    /// Only where it is true: the line cannot be read. Its place is right; what could not be read of it is null or empty.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
 }
 
 impl Item {
@@ -113,6 +119,7 @@ impl Item {
         match record {
             AuditRecord::Event(event) => Self::event(*event),
             AuditRecord::Attempt(stored) => Self::attempt(*stored),
+            AuditRecord::Unreadable(record) => Self::unreadable(*record),
         }
     }
 
@@ -143,6 +150,7 @@ impl Item {
             causation_id: metadata.causation_id,
             facts: Some(facts(&event.event).facts),
             detail: None,
+            unreadable: false,
         }
     }
 
@@ -171,6 +179,41 @@ impl Item {
             causation_id: None,
             facts: None,
             detail: attempt.detail,
+            unreadable: false,
+        }
+    }
+
+    fn unreadable(record: UnreadableRecord) -> Self {
+        let UnreadableRecord { place, key, event_id } = record;
+        let happened = place.sequence == 0;
+        Self {
+            position: place.position,
+            sequence: place.sequence,
+            outcome: if happened {
+                audit::Outcome::Allowed.as_str()
+            } else {
+                ""
+            },
+            action: "",
+            recorded_at: String::new(),
+            last_at: None,
+            count: 1,
+            actor: None,
+            token_issuer: None,
+            token_id_hash: None,
+            ip: None,
+            user_agent: None,
+            request_id: None,
+            reason: None,
+            entity_type: key.as_ref().map(|key| key.entity_type().as_str()),
+            entity_id: key.map(|key| key.id().to_owned()),
+            version: None,
+            event_id,
+            command_id: None,
+            causation_id: None,
+            facts: None,
+            detail: None,
+            unreadable: true,
         }
     }
 }

@@ -17,17 +17,21 @@ use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// How many exports an instance serves at a time: what bounds their memory and their share of the database.
 pub const MAX_EXPORTS: usize = 4;
+
+/// How long the last part of an export that is not whole has to leave, before the answer is cut off.
+const BEFORE_THE_CUT: Duration = Duration::from_secs(1);
 
 /// The last position of the snapshot.
 const SNAPSHOT: HeaderName = HeaderName::from_static("archive-ledger-snapshot");
 
 /// Streamed, whatever its size. `Archive-Ledger-Snapshot` names the last position that it looks at: the same request with it as
 /// `pos_to` gives the same bytes again, and `Link` leads to their manifest. An export that breaks off is cut off: a whole one
-/// ends as HTTP says that it does.
+/// ends as HTTP says that it does. Rows that cannot be read are left out, and it is cut off at its end; the manifest counts them.
 ///
 /// # Errors
 /// [`ApiError`]: 400, 401, 403, 503.
@@ -36,7 +40,8 @@ const SNAPSHOT: HeaderName = HeaderName::from_static("archive-ledger-snapshot");
     summary = "Export the log's events",
     description = "Streamed, whatever its size. `Archive-Ledger-Snapshot` names the last position that it looks at: the same request \
         with it as `pos_to` gives the same bytes again, and `Link` leads to their manifest. An export that breaks off is cut off: a \
-        whole one ends as HTTP says that it does.",
+        whole one ends as HTTP says that it does. Rows that cannot be read are left out, and it is cut off at its end; the manifest \
+        counts them.",
     params(
         ("format" = String, Query, description = "ndjson, csv or parquet"),
         ("details" = Option<bool>, Query, description = "Whether sealed details are opened; what was erased is said to be"),
@@ -88,6 +93,14 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         let (mut export, permit) = state?;
         match export.next().await {
             Ok(Some(chunk)) => Some((Ok(chunk), Some((export, permit)))),
+            // All that can be read was sent; that it is not whole is told as HTTP does.
+            Ok(None) if export.unreadable() > 0 => {
+                let error = ExportError::Unreadable(export.unreadable());
+                tracing::error!(error = %telemetry::chain(&error), "an export is not whole");
+                // An error takes along what is not on its way yet.
+                tokio::time::sleep(BEFORE_THE_CUT).await;
+                Some((Err(error), None))
+            }
             Ok(None) => None,
             Err(error) => {
                 tracing::error!(error = %telemetry::chain(&error), "an export broke off");
@@ -205,6 +218,7 @@ impl From<ExportError> for ApiError {
             error @ (ExportError::NoKeyring
             | ExportError::Keyring(_)
             | ExportError::Row(_)
+            | ExportError::Unreadable(_)
             | ExportError::Encode(_)
             | ExportError::Reader(_)) => Self::internal(error),
         }

@@ -7,6 +7,7 @@ use crate::http::error::ApiError;
 use crate::http::page::{PageQuery, Start};
 use crate::http::rights::Right;
 use crate::store::ListPage;
+use crate::store::damaged::put_in_place;
 use axum::Json;
 use axum::extract::{Request, State};
 use serde::Serialize;
@@ -66,11 +67,15 @@ pub async fn handler(
             deleted_at: item.deleted_at,
         })
     });
-    let items = list
-        .items
-        .into_iter()
+    let items = list.items.into_iter();
+    let mut items: Vec<Item> = items
         .map(|item| Item::new(&item.key, item.deleted_at, item.name, item.metadata))
         .collect();
+    let damaged = list.damaged.iter();
+    put_in_place(
+        &mut items,
+        damaged.map(|row| (row.index, Item::damaged(entity_type, row))),
+    );
     Ok(Json(Page {
         items,
         total_count: list.total,

@@ -10,7 +10,8 @@ pub mod soft_delete;
 pub mod summary;
 
 use crate::http::error::ApiError;
-use archive_ledger_domain::EntityKey;
+use crate::store::damaged::DamagedRow;
+use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
@@ -33,7 +34,8 @@ pub struct Item {
     /// The entity's type.
     #[serde(rename = "type")]
     pub entity_type: &'static str,
-    /// Only where it is true: name and metadata cannot be opened, because their key is gone or they were damaged.
+    /// Only where it is true: name and metadata cannot be opened, because their key is gone or they were damaged. Where the row itself
+    /// was damaged, its time and perhaps its id are empty as well.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -61,6 +63,25 @@ impl Item {
             unreadable: name.is_none(),
             name,
             entity_type: key.entity_type().as_str(),
+        }
+    }
+}
+
+impl Item {
+    /// The item of a row that cannot be read.
+    #[must_use]
+    pub fn damaged(entity_type: EntityType, row: &DamagedRow) -> Self {
+        Self {
+            deleted_at: String::new(),
+            id: row
+                .key
+                .as_ref()
+                .map(|key| key.id().to_owned())
+                .unwrap_or_default(),
+            metadata: Map::new(),
+            name: None,
+            entity_type: entity_type.as_str(),
+            unreadable: true,
         }
     }
 }

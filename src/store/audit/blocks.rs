@@ -4,7 +4,7 @@
 //! costs a few short rows per block for what repeats (actors, addresses, types, actions). It says where to look, never what is
 //! there: every event it leads to is compared with the filter, and what it does not cover yet is read in the log itself.
 
-use super::{AuditEvent, AuditFilter, AuditStore, Order, Rows};
+use super::{AuditEvent, AuditFilter, AuditRecord, AuditStore, Order, Rows};
 use crate::merkle::sha256;
 use crate::store::{Position, StoreError};
 use std::collections::BTreeSet;
@@ -157,7 +157,15 @@ pub async fn block_tokens(
     let (low, _) = positions(first);
     let (_, high) = positions(first + count - 1);
     let mut blocks = vec![BTreeSet::new(); usize::try_from(count).unwrap_or_default()];
-    for event in store.audit_events(rows, &[(low, high)]).await? {
+    for record in store.audit_events(rows, &[(low, high)]).await? {
+        // A search by what cannot be told of it would miss it: the log itself is read from here on.
+        let AuditRecord::Event(event) = record else {
+            let position = record.place().position;
+            return Err(StoreError::inconsistent(
+                "index the audit",
+                format!("the event at position {position} cannot be read"),
+            ));
+        };
         let block = usize::try_from(block_of(event.position) - first).unwrap_or(usize::MAX);
         if let Some(tokens) = blocks.get_mut(block) {
             tokens.extend(tokens_of(&event));

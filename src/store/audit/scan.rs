@@ -2,8 +2,8 @@
 
 use super::blocks;
 use super::{
-    AttemptSpan, AuditEvent, AuditFilter, AuditPage, AuditPlace, AuditQuery, AuditRecord, AuditSnapshot,
-    AuditStore, Order, Rows,
+    AttemptSpan, AuditFilter, AuditPage, AuditPlace, AuditQuery, AuditRecord, AuditSnapshot, AuditStore,
+    Order, Rows,
 };
 use crate::store::{Position, StoreError};
 use futures::{Stream, stream};
@@ -29,8 +29,8 @@ const LOOKUPS: u32 = 6;
 const EXPORT_PAGE: u32 = 2_000;
 
 /// Rows of one kind: complete up to `reached` (included), or to the end where it is `None`.
-struct Found<T> {
-    rows: Vec<T>,
+struct Found {
+    rows: Vec<AuditRecord>,
     reached: Option<AuditPlace>,
 }
 
@@ -118,17 +118,17 @@ async fn events(
     rows: Rows<'_>,
     low: Position,
     high: Position,
-) -> Result<Found<AuditEvent>, StoreError> {
+) -> Result<Found, StoreError> {
     let want = rows.limit as usize;
     if !rows.filter.entities.is_empty() {
         let found = store.audit_entity_events(rows, low, high).await?;
         let reached = found
             .get(want - 1)
-            .map(|event| last_place(rows.order, event.position));
+            .map(|event| last_place(rows.order, event.place().position));
         return Ok(Found { rows: found, reached });
     }
     let mut ways = Ways::new(store, rows, low, high).await?;
-    let mut found: Vec<AuditEvent> = Vec::new();
+    let mut found: Vec<AuditRecord> = Vec::new();
     let mut scanned = 0;
     while let Some(way) = ways.next(store).await? {
         if !way.ranges.is_empty() {
@@ -136,7 +136,9 @@ async fn events(
             found.extend(store.audit_events(Rows { limit, ..rows }, &way.ranges).await?);
         }
         if found.len() >= want {
-            let reached = found.last().map(|event| last_place(rows.order, event.position));
+            let reached = found
+                .last()
+                .map(|event| last_place(rows.order, event.place().position));
             return Ok(Found { rows: found, reached });
         }
         scanned += way.ranges.iter().map(|(from, to)| to - from + 1).sum::<u64>();
@@ -312,11 +314,7 @@ impl Ways {
     }
 }
 
-async fn attempts(
-    store: &dyn AuditStore,
-    rows: Rows<'_>,
-    query: &AuditQuery,
-) -> Result<Found<super::StoredAttempt>, StoreError> {
+async fn attempts(store: &dyn AuditStore, rows: Rows<'_>, query: &AuditQuery) -> Result<Found, StoreError> {
     let filter = &query.filter;
     let place = |position, sequence| AuditPlace { position, sequence };
     let mut low = place(filter.pos_from.unwrap_or(0), 0);
@@ -345,7 +343,7 @@ async fn attempts(
         scanned: ATTEMPTS_SCANNED,
     };
     let (found, reached) = store.audit_attempts(rows, span).await?;
-    let full = found.get(rows.limit as usize - 1).map(|stored| stored.place);
+    let full = found.get(rows.limit as usize - 1).map(AuditRecord::place);
     Ok(Found {
         rows: found,
         reached: full.or(reached),
@@ -353,7 +351,7 @@ async fn attempts(
 }
 
 /// Both kinds in one order, as far as both are known.
-fn merge(events: Found<AuditEvent>, attempts: Found<super::StoredAttempt>, query: &AuditQuery) -> AuditPage {
+fn merge(events: Found, attempts: Found, query: &AuditQuery) -> AuditPage {
     let bound = match (events.reached, attempts.reached) {
         (Some(one), Some(other)) => Some(match query.order {
             Order::Ascending => one.min(other),
@@ -366,16 +364,10 @@ fn merge(events: Found<AuditEvent>, attempts: Found<super::StoredAttempt>, query
         (Order::Ascending, Some(bound)) => place <= bound,
         (Order::Descending, Some(bound)) => place >= bound,
     };
-    let events = events
-        .rows
-        .into_iter()
-        .map(|event| AuditRecord::Event(Box::new(event)));
-    let attempts = attempts
-        .rows
-        .into_iter()
-        .map(|stored| AuditRecord::Attempt(Box::new(stored)));
     let mut records: Vec<AuditRecord> = events
-        .chain(attempts)
+        .rows
+        .into_iter()
+        .chain(attempts.rows)
         .filter(|record| within(record.place()))
         .collect();
     records.sort_by_key(AuditRecord::place);

@@ -6,10 +6,11 @@ use super::audit_attempts;
 use super::read::{entity_key, non_negative};
 use crate::store::audit::blocks::IndexTrust;
 use crate::store::audit::{
-    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
-    StoredAttempt,
+    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore,
+    Order, Rows, UnreadableRecord,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::report;
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
 use async_trait::async_trait;
@@ -99,7 +100,7 @@ impl AuditStore for PostgresStore {
         &self,
         rows: Rows<'_>,
         ranges: &[(Position, Position)],
-    ) -> Result<Vec<AuditEvent>, StoreError> {
+    ) -> Result<Vec<AuditRecord>, StoreError> {
         let (low, high): (Vec<i64>, Vec<i64>) = ranges
             .iter()
             .map(|(low, high)| (signed(*low), signed(*high)))
@@ -112,7 +113,7 @@ impl AuditStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::database("read the audit"))?;
-        found.iter().map(audit_event).collect()
+        found.iter().map(record).collect()
     }
 
     async fn audit_entity_events(
@@ -120,7 +121,7 @@ impl AuditStore for PostgresStore {
         rows: Rows<'_>,
         low: Position,
         high: Position,
-    ) -> Result<Vec<AuditEvent>, StoreError> {
+    ) -> Result<Vec<AuditRecord>, StoreError> {
         let streams: Vec<String> = rows.filter.entities.iter().map(|key| key.stream_id()).collect();
         let found = bound(sqlx::query(OF_ENTITIES), rows.filter)
             .bind(streams)
@@ -132,14 +133,14 @@ impl AuditStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::database("read the audit of entities"))?;
-        found.iter().map(audit_event).collect()
+        found.iter().map(record).collect()
     }
 
     async fn audit_attempts(
         &self,
         rows: Rows<'_>,
         span: AttemptSpan,
-    ) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError> {
+    ) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError> {
         audit_attempts::read(&self.pool, rows, span).await
     }
 
@@ -290,6 +291,29 @@ const fn sign(order: Order) -> i64 {
         Order::Ascending => 1,
         Order::Descending => -1,
     }
+}
+
+/// The line of a row, which may be unreadable.
+fn record(row: &PgRow) -> Result<AuditRecord, StoreError> {
+    let operation = "read an event of the audit";
+    let error = match audit_event(row) {
+        Ok(event) => return Ok(AuditRecord::Event(Box::new(event))),
+        Err(error) => error,
+    };
+    report(&error);
+    let key = row
+        .read(operation, "aggregate_id")
+        .and_then(|id| entity_key(operation, id));
+    let event_id = row.read(operation, "event_id");
+    let place = AuditPlace {
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        sequence: 0,
+    };
+    Ok(AuditRecord::Unreadable(Box::new(UnreadableRecord {
+        place,
+        key: key.ok(),
+        event_id: event_id.ok(),
+    })))
 }
 
 fn audit_event(row: &PgRow) -> Result<AuditEvent, StoreError> {

@@ -2,18 +2,19 @@
 
 use super::PostgresStore;
 use super::append::signed;
+use super::purge_rows::{only, purges};
 use super::read::{entity_key, non_negative};
 use crate::store::cleanup_jobs::{
-    Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, JobStatus, NewCleanupJob,
-    NextAttempt, OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
+    Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
+    OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, storage_hash,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::Readable;
 use crate::store::postgres::session::Session;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -310,7 +311,7 @@ impl CleanupJobStore for PostgresStore {
         state: Option<State>,
         after: Position,
         limit: u32,
-    ) -> Result<Vec<PurgeStatus>, StoreError> {
+    ) -> Result<Readable<PurgeStatus>, StoreError> {
         let operation = "list the purges";
         let mut connection = self
             .pool
@@ -351,7 +352,7 @@ impl CleanupJobStore for PostgresStore {
         .fetch_all(&mut connection)
         .await
         .map_err(StoreError::database(operation))?;
-        Ok(purges(&mut connection, operation, &rows).await?.pop())
+        only(operation, purges(&mut connection, operation, &rows).await?)
     }
 
     async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {
@@ -399,7 +400,7 @@ impl CleanupJobStore for PostgresStore {
     }
 }
 
-async fn load_obligations(
+pub(super) async fn load_obligations(
     connection: &mut Session,
     operation: &'static str,
     jobs: &[Uuid],
@@ -434,44 +435,6 @@ async fn load_obligations(
     Ok(found)
 }
 
-async fn purges(
-    connection: &mut Session,
-    operation: &'static str,
-    rows: &[PgRow],
-) -> Result<Vec<PurgeStatus>, StoreError> {
-    let jobs: Vec<Uuid> = rows
-        .iter()
-        .filter_map(|row| row.read(operation, "job").transpose())
-        .collect::<Result<_, _>>()?;
-    let mut obligations = load_obligations(connection, operation, &jobs).await?;
-    rows.iter()
-        .map(|row| {
-            let job = match row.read::<Option<Uuid>>(operation, "job")? {
-                None => None,
-                Some(job) => Some(JobStatus {
-                    attempts: small(operation, row.read(operation, "attempts")?)?,
-                    begun: small(operation, row.read(operation, "begun")?)?,
-                    next_attempt_at: row.read(operation, "next_attempt_at")?,
-                    leased_until: row.read(operation, "lease_until")?,
-                    last_error: row.read(operation, "last_error")?,
-                    finished_at: row.read(operation, "finished_at")?,
-                    obligations: obligations.remove(&job).unwrap_or_default(),
-                }),
-            };
-            Ok(PurgeStatus {
-                position: non_negative(operation, row.read(operation, "position")?)?,
-                event_id: row.read(operation, "event_id")?,
-                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                purge_id: row.read(operation, "purge_id")?,
-                state: purge_state(operation, row.read(operation, "state")?)?,
-                requested_at: row.read(operation, "requested_at")?,
-                storage_count: small(operation, row.read(operation, "storage_count")?)?,
-                job,
-            })
-        })
-        .collect()
-}
-
-fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
+pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
 }

@@ -16,6 +16,7 @@ mod instance_marks;
 mod keys;
 mod pgpass;
 pub mod proofs;
+mod purge_rows;
 pub mod read;
 mod rebuild;
 pub mod reconcile;

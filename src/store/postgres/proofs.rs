@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use std::cell::Cell;
 use uuid::Uuid;
 
 #[async_trait]
@@ -286,38 +287,62 @@ impl ProofStore for PostgresStore {
     }
 }
 
-/// The part of a row that needs no key.
+/// The part of a row that needs no key. What does not decode reads as nothing, and the row says so.
 fn readable(operation: &'static str, row: &PgRow) -> Result<RawEvent, StoreError> {
-    Ok(RawEvent {
+    let damaged = Cell::new(false);
+    let lost = || damaged.set(true);
+    let text = |column: &str| {
+        row.try_get(column).unwrap_or_else(|_| {
+            lost();
+            String::new()
+        })
+    };
+    let optional_text = |column: &str| {
+        row.try_get(column).unwrap_or_else(|_| {
+            lost();
+            Some(String::new())
+        })
+    };
+    let sequence = row.read(operation, "sequence");
+    let sequence = sequence.and_then(|number| non_negative(operation, number));
+    let recorded_at = row.read(operation, "recorded_at");
+    let event = RawEvent {
         position: non_negative(operation, row.read(operation, "position")?)?,
-        stream_id: text(row, "aggregate_id"),
-        aggregate_type: text(row, "aggregate_type"),
-        sequence: non_negative(operation, row.read(operation, "sequence")?)?,
-        event_type: text(row, "event_type"),
-        event_version: text(row, "event_version"),
-        payload: text(row, "payload"),
-        metadata: text(row, "metadata"),
-        event_id: text(row, "event_id"),
-        recorded_at: Some(row.read(operation, "recorded_at")?),
-        command_id: text(row, "command_id"),
-        correlation_id: optional_text(row, "correlation_id"),
-        causation_id: optional_text(row, "causation_id"),
-        actor: text(row, "actor"),
-        salt: row.read(operation, "salt")?,
+        stream_id: text("aggregate_id"),
+        aggregate_type: text("aggregate_type"),
+        sequence: sequence.unwrap_or_else(|_| {
+            lost();
+            0
+        }),
+        event_type: text("event_type"),
+        event_version: text("event_version"),
+        payload: text("payload"),
+        metadata: text("metadata"),
+        event_id: text("event_id"),
+        recorded_at: recorded_at.map_err(|_| lost()).ok(),
+        command_id: text("command_id"),
+        correlation_id: optional_text("correlation_id"),
+        causation_id: optional_text("causation_id"),
+        actor: text("actor"),
+        salt: row.try_get("salt").unwrap_or_else(|_| {
+            lost();
+            Vec::new()
+        }),
         sealed: None,
         entry: Vec::new(),
         leaf: Vec::new(),
         data_key: None,
+        damaged: false,
+    };
+    Ok(RawEvent {
+        damaged: damaged.get(),
+        ..event
     })
 }
 
 /// A text that may have been made none: what does not decode reads as empty, and the caller finds that it does not fit.
 fn text(row: &PgRow, column: &str) -> String {
     row.try_get(column).unwrap_or_default()
-}
-
-fn optional_text(row: &PgRow, column: &str) -> Option<String> {
-    row.try_get(column).unwrap_or_else(|_| Some(String::new()))
 }
 
 /// The stream's key; one that was made unreadable does not open anything.

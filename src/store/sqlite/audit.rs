@@ -6,10 +6,11 @@ use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, time, uuid};
 use crate::store::audit::blocks::IndexTrust;
 use crate::store::audit::{
-    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditSnapshot, AuditStore, Order, Rows,
-    StoredAttempt,
+    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore,
+    Order, Rows, UnreadableRecord,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::report;
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
 use async_trait::async_trait;
@@ -28,7 +29,7 @@ macro_rules! matching {
          AND (json_array_length(?3) = 0
               OR substr(e.aggregate_id, 1, instr(e.aggregate_id, ':') - 1) IN (SELECT value FROM json_each(?3)))
          AND (json_array_length(?4) = 0 OR e.correlation_id IN (SELECT value FROM json_each(?4)))
-         AND (json_array_length(?5) = 0 OR e.metadata ->> '$.ip' IN (SELECT value FROM json_each(?5)))"
+         AND (json_array_length(?5) = 0 OR CASE WHEN json_valid(e.metadata) THEN e.metadata ->> '$.ip' END IN (SELECT value FROM json_each(?5)))"
     };
 }
 
@@ -97,7 +98,7 @@ impl AuditStore for SqliteStore {
         &self,
         rows: Rows<'_>,
         ranges: &[(Position, Position)],
-    ) -> Result<Vec<AuditEvent>, StoreError> {
+    ) -> Result<Vec<AuditRecord>, StoreError> {
         let found = bound(sqlx::query(IN_RANGES), rows.filter)
             .bind(Json(ranges))
             .bind(sign(rows.order))
@@ -105,7 +106,7 @@ impl AuditStore for SqliteStore {
             .fetch_all(&self.reads)
             .await
             .map_err(StoreError::database("read the audit"))?;
-        found.iter().map(audit_event).collect()
+        found.iter().map(record).collect()
     }
 
     async fn audit_entity_events(
@@ -113,7 +114,7 @@ impl AuditStore for SqliteStore {
         rows: Rows<'_>,
         low: Position,
         high: Position,
-    ) -> Result<Vec<AuditEvent>, StoreError> {
+    ) -> Result<Vec<AuditRecord>, StoreError> {
         let streams: Vec<String> = rows.filter.entities.iter().map(|key| key.stream_id()).collect();
         let found = bound(sqlx::query(OF_ENTITIES), rows.filter)
             .bind(Json(streams))
@@ -125,14 +126,14 @@ impl AuditStore for SqliteStore {
             .fetch_all(&self.reads)
             .await
             .map_err(StoreError::database("read the audit of entities"))?;
-        found.iter().map(audit_event).collect()
+        found.iter().map(record).collect()
     }
 
     async fn audit_attempts(
         &self,
         rows: Rows<'_>,
         span: AttemptSpan,
-    ) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError> {
+    ) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError> {
         audit_attempts::read(&self.reads, rows, span).await
     }
 
@@ -290,6 +291,29 @@ const fn sign(order: Order) -> i64 {
         Order::Ascending => 1,
         Order::Descending => -1,
     }
+}
+
+/// The line of a row, which may be unreadable.
+fn record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
+    let operation = "read an event of the audit";
+    let error = match audit_event(row) {
+        Ok(event) => return Ok(AuditRecord::Event(Box::new(event))),
+        Err(error) => error,
+    };
+    report(&error);
+    let key = row
+        .read(operation, "aggregate_id")
+        .and_then(|id| entity_key(operation, id));
+    let event_id = row.read(operation, "event_id").and_then(|id| uuid(operation, id));
+    let place = AuditPlace {
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        sequence: 0,
+    };
+    Ok(AuditRecord::Unreadable(Box::new(UnreadableRecord {
+        place,
+        key: key.ok(),
+        event_id: event_id.ok(),
+    })))
 }
 
 fn audit_event(row: &SqliteRow) -> Result<AuditEvent, StoreError> {

@@ -4,9 +4,11 @@ use super::append::signed;
 use super::read::non_negative;
 use super::{micros, time};
 use crate::store::audit::{
-    Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, Order, Outcome, Rows, StoredAttempt,
+    Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, AuditRecord, Order, Outcome, Rows,
+    StoredAttempt, UnreadableRecord,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::report;
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use sqlx::sqlite::SqliteRow;
@@ -63,7 +65,7 @@ pub(super) async fn read(
     reads: &SqlitePool,
     rows: Rows<'_>,
     span: AttemptSpan,
-) -> Result<(Vec<StoredAttempt>, Option<AuditPlace>), StoreError> {
+) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError> {
     let operation = "read the attempts";
     let (filter, order) = (rows.filter, rows.order);
     let (query, last) = match order {
@@ -99,7 +101,7 @@ pub(super) async fn read(
         .fetch_all(reads)
         .await
         .map_err(StoreError::database(operation))?;
-    let found: Vec<StoredAttempt> = found.iter().map(stored_attempt).collect::<Result<_, _>>()?;
+    let found: Vec<AuditRecord> = found.iter().map(record).collect::<Result<_, _>>()?;
     if found.len() >= rows.limit as usize {
         return Ok((found, None));
     }
@@ -189,6 +191,21 @@ fn place(operation: &'static str, row: &SqliteRow) -> Result<AuditPlace, StoreEr
         position: non_negative(operation, row.read(operation, "position")?)?,
         sequence: non_negative(operation, row.read(operation, "sequence")?)?,
     })
+}
+
+/// The line of a row, which may be unreadable.
+fn record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
+    match stored_attempt(row) {
+        Ok(stored) => Ok(AuditRecord::Attempt(Box::new(stored))),
+        Err(error) => {
+            report(&error);
+            Ok(AuditRecord::Unreadable(Box::new(UnreadableRecord {
+                place: place("read an attempt", row)?,
+                key: None,
+                event_id: None,
+            })))
+        }
+    }
 }
 
 fn stored_attempt(row: &SqliteRow) -> Result<StoredAttempt, StoreError> {

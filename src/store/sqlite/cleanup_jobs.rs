@@ -4,7 +4,8 @@
 //! taken only for work.
 
 use super::append::signed;
-use super::cleanup_rows::{load_obligations, purges, small};
+use super::cleanup_rows::{load_obligations, small};
+use super::purge_rows::{only, purges};
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, uuid};
 use crate::store::cleanup_jobs::{
@@ -12,6 +13,7 @@ use crate::store::cleanup_jobs::{
     OWED_AT_ONCE, Obligation, PurgeStatus,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::Readable;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
@@ -360,7 +362,7 @@ impl CleanupJobStore for SqliteStore {
         state: Option<State>,
         after: Position,
         limit: u32,
-    ) -> Result<Vec<PurgeStatus>, StoreError> {
+    ) -> Result<Readable<PurgeStatus>, StoreError> {
         let operation = "list the purges";
         // One snapshot: a purge's obligations belong to its state.
         let mut tx = self
@@ -402,7 +404,7 @@ impl CleanupJobStore for SqliteStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        Ok(purges(&mut tx, operation, &rows).await?.pop())
+        only(operation, purges(&mut tx, operation, &rows).await?)
     }
 
     async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {

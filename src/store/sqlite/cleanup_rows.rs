@@ -1,11 +1,9 @@
 //! SQLite: the rows of the storage cleanup's jobs, as they are read.
 
-use super::read::{entity_key, non_negative};
+use super::read::non_negative;
 use super::{time, uuid};
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{
-    JobStatus, Obligation, PurgeStatus, obligation_state, purge_state, storage_hash,
-};
+use crate::store::cleanup_jobs::{Obligation, obligation_state, storage_hash};
 use crate::store::columns::Columns as _;
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
@@ -47,46 +45,7 @@ pub(super) async fn load_obligations(
     Ok(found)
 }
 
-pub(super) async fn purges(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    rows: &[SqliteRow],
-) -> Result<Vec<PurgeStatus>, StoreError> {
-    let jobs: Vec<&str> = rows
-        .iter()
-        .filter_map(|row| row.read(operation, "job").transpose())
-        .collect::<Result<_, _>>()?;
-    let mut obligations = load_obligations(connection, operation, &jobs).await?;
-    rows.iter()
-        .map(|row| {
-            let event_id = uuid(operation, row.read(operation, "event_id")?)?;
-            let job = match row.read::<Option<&str>>(operation, "job")? {
-                None => None,
-                Some(_) => Some(JobStatus {
-                    attempts: small(operation, row.read(operation, "attempts")?)?,
-                    begun: small(operation, row.read(operation, "begun")?)?,
-                    next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
-                    leased_until: optional_time(operation, row, "lease_until")?,
-                    last_error: row.read(operation, "last_error")?,
-                    finished_at: optional_time(operation, row, "finished_at")?,
-                    obligations: obligations.remove(&event_id).unwrap_or_default(),
-                }),
-            };
-            Ok(PurgeStatus {
-                position: non_negative(operation, row.read(operation, "position")?)?,
-                event_id,
-                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
-                state: purge_state(operation, row.read(operation, "state")?)?,
-                requested_at: time(operation, row.read(operation, "requested_at")?)?,
-                storage_count: small(operation, row.read(operation, "storage_count")?)?,
-                job,
-            })
-        })
-        .collect()
-}
-
-fn optional_time(
+pub(super) fn optional_time(
     operation: &'static str,
     row: &SqliteRow,
     column: &'static str,

@@ -21,6 +21,7 @@ mod forks;
 mod instance_marks;
 mod keys;
 pub mod proofs;
+mod purge_rows;
 pub mod read;
 mod rebuild;
 pub mod reconcile;

@@ -11,10 +11,10 @@ use crate::store::proofs::{
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
-use chrono::DateTime;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use sqlx::{Connection, Row};
+use std::cell::Cell;
 use uuid::Uuid;
 
 #[async_trait]
@@ -282,49 +282,63 @@ impl ProofStore for SqliteStore {
     }
 }
 
-/// The part of a row that needs no key.
+/// The part of a row that needs no key. What does not decode reads as nothing, and the row says so.
 fn readable(operation: &'static str, row: &SqliteRow) -> Result<RawEvent, StoreError> {
-    Ok(RawEvent {
+    let damaged = Cell::new(false);
+    let lost = || damaged.set(true);
+    let text = |column: &str| {
+        row.try_get(column).unwrap_or_else(|_| {
+            lost();
+            String::new()
+        })
+    };
+    let optional_text = |column: &str| {
+        row.try_get(column).unwrap_or_else(|_| {
+            lost();
+            Some(String::new())
+        })
+    };
+    let sequence = row.read(operation, "sequence");
+    let sequence = sequence.and_then(|number| non_negative(operation, number));
+    let recorded_at = row.read(operation, "recorded_at");
+    let recorded_at = recorded_at.and_then(|micros| time(operation, micros));
+    let event = RawEvent {
         position: non_negative(operation, row.read(operation, "position")?)?,
-        stream_id: text(row, "aggregate_id"),
-        aggregate_type: text(row, "aggregate_type"),
-        sequence: number(operation, row, "sequence")?,
-        event_type: text(row, "event_type"),
-        event_version: text(row, "event_version"),
-        payload: text(row, "payload"),
-        metadata: text(row, "metadata"),
-        event_id: text(row, "event_id"),
-        recorded_at: row
-            .try_get("recorded_at")
-            .ok()
-            .and_then(DateTime::from_timestamp_micros),
-        command_id: text(row, "command_id"),
-        correlation_id: optional_text(row, "correlation_id"),
-        causation_id: optional_text(row, "causation_id"),
-        actor: text(row, "actor"),
-        salt: row.try_get("salt").unwrap_or_default(),
+        stream_id: text("aggregate_id"),
+        aggregate_type: text("aggregate_type"),
+        sequence: sequence.unwrap_or_else(|_| {
+            lost();
+            0
+        }),
+        event_type: text("event_type"),
+        event_version: text("event_version"),
+        payload: text("payload"),
+        metadata: text("metadata"),
+        event_id: text("event_id"),
+        recorded_at: recorded_at.map_err(|_| lost()).ok(),
+        command_id: text("command_id"),
+        correlation_id: optional_text("correlation_id"),
+        causation_id: optional_text("causation_id"),
+        actor: text("actor"),
+        salt: row.try_get("salt").unwrap_or_else(|_| {
+            lost();
+            Vec::new()
+        }),
         sealed: None,
         entry: Vec::new(),
         leaf: Vec::new(),
         data_key: None,
+        damaged: false,
+    };
+    Ok(RawEvent {
+        damaged: damaged.get(),
+        ..event
     })
 }
 
 /// A text that may have been made none: what does not decode reads as empty, and the caller finds that it does not fit.
 fn text(row: &SqliteRow, column: &str) -> String {
     row.try_get(column).unwrap_or_default()
-}
-
-fn optional_text(row: &SqliteRow, column: &str) -> Option<String> {
-    row.try_get(column).unwrap_or_else(|_| Some(String::new()))
-}
-
-/// A number whose column SQLite lets hold anything.
-fn number(operation: &'static str, row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
-    let number = row
-        .try_get(column)
-        .map_err(|_| StoreError::inconsistent(operation, format!("{column} is no number")))?;
-    non_negative(operation, number)
 }
 
 /// The stream's key; one that was made unreadable does not open anything.

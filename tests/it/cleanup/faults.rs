@@ -5,6 +5,7 @@ use archive_ledger::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     Obligation, ObligationState, PurgeStatus,
 };
+use archive_ledger::store::damaged::Readable;
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -133,7 +134,7 @@ impl CleanupJobStore for Stepwise {
         state: Option<State>,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<PurgeStatus>, StoreError> {
+    ) -> Result<Readable<PurgeStatus>, StoreError> {
         self.inner.owed_purge_status(state, after, limit).await
     }
 

@@ -3,6 +3,7 @@
 use super::super::append::signed;
 use super::{non_negative, wrapped_key};
 use crate::store::columns::Columns as _;
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::postgres::session::Sessions;
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
@@ -25,8 +26,8 @@ const AFTER: &str = "
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
               WHERE entity_type = $1 AND deleted_at <= $3 AND (deleted_at < $3 OR entity_id > $4)
               ORDER BY deleted_at DESC, entity_id LIMIT 1001) a
-        CROSS JOIN LATERAL (
-            SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e
+        LEFT JOIN LATERAL (
+            SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
             SELECT key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
         ORDER BY a.deleted_at DESC, a.entity_id LIMIT $2
@@ -42,8 +43,8 @@ const WALKED: &str = "
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
               WHERE entity_type = $1
               ORDER BY deleted_at DESC, entity_id OFFSET $3 LIMIT 1001) a
-        CROSS JOIN LATERAL (
-            SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e
+        LEFT JOIN LATERAL (
+            SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
             SELECT key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
         ORDER BY a.deleted_at DESC, a.entity_id LIMIT $2
@@ -80,8 +81,8 @@ const FROM: &str = "
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
               WHERE entity_type = $1 AND deleted_at <= $3 AND (deleted_at < $3 OR entity_id >= $4)
               ORDER BY deleted_at DESC, entity_id OFFSET $5 LIMIT 1001) a
-        CROSS JOIN LATERAL (
-            SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e
+        LEFT JOIN LATERAL (
+            SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
             SELECT key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
         ORDER BY a.deleted_at DESC, a.entity_id LIMIT $2
@@ -180,11 +181,21 @@ fn read(entity_type: EntityType, rows: &[PgRow], limit: u32) -> Result<ArchivedP
         .filter(|row| !matches!(row.try_get::<Option<&str>, _>("entity_id"), Ok(None)));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = listed.clone().nth(limit).is_some();
+    let listed: Vec<&PgRow> = listed.take(limit).collect();
+    let Readable { rows, damaged } = Readable::of(
+        &listed,
+        |row| archived_row(entity_type, row),
+        |row| {
+            let id = row.read(OPERATION, "entity_id").ok();
+            DamagedRow {
+                key: id.and_then(|id| EntityKey::new(entity_type, id).ok()),
+                ..DamagedRow::default()
+            }
+        },
+    );
     Ok(ArchivedPage {
-        rows: listed
-            .take(limit)
-            .map(|row| archived_row(entity_type, row))
-            .collect::<Result<_, _>>()?,
+        rows,
+        damaged,
         total: non_negative(OPERATION, total)?,
         more,
     })

@@ -4,6 +4,7 @@ use super::super::append::signed;
 use super::super::{micros, time, uuid};
 use super::{non_negative, sealed, wrapped_key};
 use crate::store::columns::Columns as _;
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
 use sqlx::sqlite::SqliteRow;
@@ -17,7 +18,7 @@ const AFTER: &str = "
     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
           WHERE entity_type = ?1 AND deleted_at <= ?3 AND (deleted_at < ?3 OR entity_id > ?4)
           ORDER BY deleted_at DESC, entity_id LIMIT ?2) a
-    CROSS JOIN events e ON e.position = a.position
+    LEFT JOIN events e ON e.position = a.position
     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
 
@@ -32,7 +33,7 @@ const FROM: &str = "
           WHERE entity_type = ?1 AND deleted_at <= (SELECT at FROM start)
             AND (deleted_at < (SELECT at FROM start) OR entity_id >= (SELECT id FROM start))
           ORDER BY deleted_at DESC, entity_id LIMIT ?2) a
-    CROSS JOIN events e ON e.position = a.position
+    LEFT JOIN events e ON e.position = a.position
     LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
 
@@ -54,8 +55,13 @@ const PAGE: &str = "
     ORDER BY deleted_at, entity_id DESC LIMIT 1";
 
 const TOTALS: &str = "
-    SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = ?1), 0) AS total,
-           (SELECT coalesce(sum(count), 0) FROM archived_page_groups WHERE entity_type = ?1) AS paged";
+    SELECT coalesce((SELECT CASE typeof(count) WHEN 'integer' THEN count
+                                               ELSE (SELECT count(*) FROM archived_entries WHERE entity_type = ?1) END
+                     FROM archived_summary WHERE entity_type = ?1), 0) AS total,
+           CAST((SELECT coalesce(sum(count), 0) FROM archived_page_groups WHERE entity_type = ?1) AS INTEGER) AS paged";
+
+/// Sorts behind every number and every text: a time that is none must not hide its row.
+const BEFORE_ALL: &[u8] = &[u8::MAX; 32];
 
 /// Up to how many rows are walked: fewer than a page of the list's holds.
 const NEAR: u64 = 128;
@@ -98,10 +104,12 @@ pub(super) async fn page(
                 tracing::warn!(%entity_type, paged, total, "the list's pages are not counted right; run `archive-ledger rebuild`");
                 Start::of_the_list(skipped)
             };
-            sqlx::query(FROM)
-                .bind(entity_type.as_str())
-                .bind(wanted)
-                .bind(start.deleted_at)
+            let query = sqlx::query(FROM).bind(entity_type.as_str()).bind(wanted);
+            let query = match start.deleted_at {
+                Some(time) => query.bind(time),
+                None => query.bind(BEFORE_ALL),
+            };
+            query
                 .bind(start.entity_id)
                 .bind(start.skipped)
                 .fetch_all(&mut *tx)
@@ -111,12 +119,21 @@ pub(super) async fn page(
     .map_err(failed())?;
     tx.commit().await.map_err(failed())?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let listed = rows.get(..limit.min(rows.len())).unwrap_or_default();
+    let Readable { rows: read, damaged } = Readable::of(
+        listed,
+        |row| archived_row(entity_type, row),
+        |row| {
+            let id = row.read(OPERATION, "entity_id").ok();
+            DamagedRow {
+                key: id.and_then(|id| EntityKey::new(entity_type, id).ok()),
+                ..DamagedRow::default()
+            }
+        },
+    );
     Ok(ArchivedPage {
-        rows: rows
-            .iter()
-            .take(limit)
-            .map(|row| archived_row(entity_type, row))
-            .collect::<Result<_, _>>()?,
+        rows: read,
+        damaged,
         total: non_negative(OPERATION, total)?,
         more: rows.len() > limit,
     })
@@ -124,7 +141,8 @@ pub(super) async fn page(
 
 /// Where the walk begins, and how far it goes.
 struct Start {
-    deleted_at: i64,
+    /// `None` before the first row, whatever that has for a time.
+    deleted_at: Option<i64>,
     entity_id: String,
     skipped: i64,
 }
@@ -132,7 +150,7 @@ struct Start {
 impl Start {
     const fn of_the_list(skipped: i64) -> Self {
         Self {
-            deleted_at: i64::MAX,
+            deleted_at: None,
             entity_id: String::new(),
             skipped,
         }
@@ -149,7 +167,7 @@ impl Start {
             .fetch_one(connection)
             .await?;
         Ok(Self {
-            deleted_at: row.try_get("deleted_at")?,
+            deleted_at: Some(row.try_get("deleted_at")?),
             entity_id: row.try_get("entity_id")?,
             skipped: row.try_get("skipped")?,
         })

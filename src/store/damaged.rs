@@ -1,0 +1,80 @@
+//! Rows of a page that cannot be read: each is told as such where it stands, and the others of its page are not concerned.
+
+use super::{Position, StoreError};
+use crate::telemetry;
+use archive_ledger_domain::EntityKey;
+use uuid::Uuid;
+
+/// What can be read of a row that cannot be read whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DamagedRow {
+    /// Where it stands on its page, from 0.
+    pub index: usize,
+    /// Its position in the log.
+    pub position: Option<Position>,
+    /// The entity.
+    pub key: Option<EntityKey>,
+    /// Its own id.
+    pub id: Option<Uuid>,
+}
+
+/// The rows of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readable<T> {
+    /// Those that can be read.
+    pub rows: Vec<T>,
+    /// The others.
+    pub damaged: Vec<DamagedRow>,
+}
+
+impl<T> Readable<T> {
+    /// Reads each row by itself; of one that cannot be read, `left` says what can.
+    pub(super) fn of<R>(
+        page: &[R],
+        mut whole: impl FnMut(&R) -> Result<T, StoreError>,
+        left: impl Fn(&R) -> DamagedRow,
+    ) -> Self {
+        let (mut rows, mut damaged) = (Vec::with_capacity(page.len()), Vec::new());
+        for (index, row) in page.iter().enumerate() {
+            match whole(row) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    report(&error);
+                    damaged.push(DamagedRow { index, ..left(row) });
+                }
+            }
+        }
+        Self { rows, damaged }
+    }
+
+    /// How many there are of both.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rows.len() + self.damaged.len()
+    }
+
+    /// Whether there is none of either.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps the first ones.
+    pub fn truncate(&mut self, count: usize) {
+        self.damaged.retain(|row| row.index < count);
+        self.rows.truncate(count.saturating_sub(self.damaged.len()));
+    }
+}
+
+/// Puts the items of damaged rows where these stand among the others.
+pub fn put_in_place<T>(items: &mut Vec<T>, damaged: impl IntoIterator<Item = (usize, T)>) {
+    for (index, item) in damaged {
+        items.insert(index.min(items.len()), item);
+    }
+}
+
+/// Tells the log and the metrics of a row that cannot be read.
+pub(super) fn report(error: &StoreError) {
+    metrics::counter!(telemetry::UNREADABLE_TOTAL).increment(1);
+    tracing::error!(error = %telemetry::chain(error), "a row cannot be read: it is shown as unreadable");
+}
