@@ -5,9 +5,13 @@ use super::job::attempt;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{Claim, OWED_AT_ONCE};
 use crate::telemetry;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+
+/// How long a service that stops waits for the database to forget its storage roots.
+const WITHDRAWN: Duration = Duration::from_secs(2);
 
 /// The worker of one instance. Any number of instances may run one: a job's lease keeps all but one away from it.
 pub struct CleanupWorker {
@@ -56,6 +60,15 @@ impl CleanupWorker {
         }
         while let Some(ended) = running.join_next().await {
             note_panic(ended);
+        }
+        // Nobody need wait for what it has until it is not believed any more. Where the database is away, that is how it ends.
+        let withdrawn = self
+            .cleanup
+            .parts
+            .holders
+            .withdraw_storage_roots(self.cleanup.instance);
+        if let Ok(withdrawn) = tokio::time::timeout(WITHDRAWN, withdrawn).await {
+            self.settled("withdraw its storage roots", withdrawn);
         }
     }
 
@@ -146,7 +159,7 @@ impl CleanupWorker {
     }
 }
 
-fn every(period: std::time::Duration) -> Interval {
+fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval

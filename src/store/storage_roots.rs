@@ -62,6 +62,9 @@ pub trait StorageRootStore: Send + Sync {
         stale: DateTime<Utc>,
     ) -> Result<(), StoreError>;
 
+    /// Forgets that an instance has any roots: it ends.
+    async fn withdraw_storage_roots(&self, instance: Uuid) -> Result<(), StoreError>;
+
     /// The roots that other instances than `except` have said to have since `since`.
     async fn held_storage_roots(&self, except: Uuid, since: DateTime<Utc>)
     -> Result<Vec<String>, StoreError>;

@@ -87,6 +87,17 @@ impl StorageRootStore for SqliteStore {
         tx.commit().await.map_err(StoreError::database(operation))
     }
 
+    async fn withdraw_storage_roots(&self, instance: Uuid) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM storage_root_holders WHERE instance = ?1")
+            .bind(instance.to_string())
+            .execute(&mut *self.writing().await)
+            .await
+            .map_err(StoreError::database(
+                "withdraw the storage roots of this instance",
+            ))?;
+        Ok(())
+    }
+
     async fn held_storage_roots(
         &self,
         except: Uuid,

@@ -236,6 +236,26 @@ on_both_backends! {
         assert_eq!(world.status(purge_id).await.job.unwrap().begun, 6);
     }
 
+    async fn an_instance_that_ends_withdraws_its_roots_and_one_that_is_killed_does_not(backend: Backend) {
+        let world = World::start(backend).await;
+        let cleanup = world.instance(roots(&world, &["root"]));
+        let held = async || world.holders.held_storage_roots(Uuid::nil(), world.clock.now()).await.unwrap().len();
+        let shows = async |count| {
+            eventually("its roots are known", SOON, || async { (held().await == count).then_some(()) }).await;
+        };
+        let other = Uuid::from_u128(9);
+        let now = world.clock.now();
+        world.holders.hold_storage_roots(other, &["file:///other".to_owned()], now, now).await.unwrap();
+        let worker = run(&cleanup);
+        shows(2).await;
+        worker.end().await;
+        assert_eq!(held().await, 1);
+        let worker = run(&cleanup);
+        shows(2).await;
+        worker.kill().await;
+        assert_eq!(held().await, 2);
+    }
+
     async fn an_instance_is_believed_to_have_its_roots_for_a_while(backend: Backend) {
         let world = World::start(backend).await;
         let (one, two, now) = (Uuid::from_u128(1), Uuid::from_u128(2), world.clock.now());
