@@ -33,14 +33,13 @@ use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::LedgerError;
 use crate::store::claims::ClaimStore;
-use crate::store::reconcile::ReconcileStore;
+use crate::store::reconcile::{BadRow, PurgedCursor, ReconcileStore};
 use crate::store::sqlite::scratch::{Known, Left, Ordered, Scratch};
 use crate::store::{ReadStore, StoreError};
 use claims::Claims;
 use names::{Spot, spots};
 use std::io;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// How many rows are read at a time.
 const PAGE: u32 = 500;
@@ -89,9 +88,19 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     let keyring = app::existing_keyring(config, &store).await?;
     let blobs = app::blobs(config, &store).await?;
     let claimed = store.claims();
+    let mut bad = Vec::new();
     if options.fix {
         // What nobody can say is claimed must not be taken for unclaimed.
-        all_claims::complete(&*claimed, &keyring).await?;
+        match all_claims::complete(&*claimed, &keyring).await {
+            Ok(_) => {}
+            // Told with the entity itself. The claims stay incomplete, so that nothing is deleted.
+            Err(ClaimsError::Sealed { .. }) => {}
+            Err(ClaimsError::Store(error)) if error.is_of_one_row() => bad.push(BadRow {
+                stream_id: None,
+                error,
+            }),
+            Err(error) => return Err(error.into()),
+        }
     }
     let reads = store.reads();
     let mut comparison = Comparison {
@@ -104,8 +113,12 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
         scratch: Scratch::create().await?,
         options,
         summary: Summary::default(),
+        left_unread: false,
         tell,
     };
+    for row in bad {
+        comparison.tell_bad_row(row)?;
+    }
     comparison.entities().await?;
     comparison.restores().await?;
     comparison.purges().await?;
@@ -125,6 +138,8 @@ struct Comparison<'a> {
     scratch: Scratch,
     options: Options,
     summary: Summary,
+    /// Something that a restore left cannot be told.
+    left_unread: bool,
     tell: Tell<'a>,
 }
 
@@ -220,31 +235,44 @@ impl Comparison<'_> {
         let mut after = (0, 0);
         loop {
             let page = self.claimed.left_places(after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = (last.position, last.ordinal);
-            let left: Vec<_> = page
-                .into_iter()
-                .map(|one| {
-                    let left = Left {
-                        key: one.key,
-                        restored: one.restored,
-                    };
-                    (one.place, left)
-                })
-                .collect();
+            let mut left = Vec::new();
+            for row in page.rows {
+                match row {
+                    Ok(one) => left.push((
+                        one.place,
+                        Left {
+                            key: one.key,
+                            restored: one.restored,
+                        },
+                    )),
+                    Err(bad) => {
+                        self.left_unread = true;
+                        self.tell_bad_row(bad)?;
+                    }
+                }
+            }
             self.scratch.left(&left).await?;
+            let Some(next) = page.next else { return Ok(()) };
+            after = next;
         }
     }
 
     /// Notes what purges that are over had ordered to be cleaned.
     async fn purges(&mut self) -> Result<(), ReconcileError> {
-        let mut after = (Uuid::nil(), 0);
+        let mut after = PurgedCursor::default();
         loop {
-            let page = self.pages.purged_storage(after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = (last.event_id, last.ordinal);
-            self.summary.purged += page.len() as u64;
-            self.scratch.ordered(&page).await?;
+            let page = self.pages.purged_storage(&after, PAGE).await?;
+            let mut ordered = Vec::new();
+            for row in page.rows {
+                match row {
+                    Ok(one) => ordered.push(one),
+                    Err(bad) => self.tell_bad_row(bad)?,
+                }
+            }
+            self.summary.purged += ordered.len() as u64;
+            self.scratch.ordered(&ordered).await?;
+            let Some(next) = page.next else { return Ok(()) };
+            after = next;
         }
     }
 

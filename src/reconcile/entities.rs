@@ -4,6 +4,7 @@ use super::claims::Claimed;
 use super::{Comparison, Finding, PAGE, ReconcileError};
 use crate::ledger::LedgerError;
 use crate::store::claims::PlaceKey;
+use crate::store::reconcile::BadRow;
 use crate::store::sqlite::scratch::Left;
 use crate::telemetry;
 use archive_ledger_domain::{EntityKey, State};
@@ -44,6 +45,22 @@ impl Comparison<'_> {
         self.summary.entities += 1;
         let (entity_type, id) = (key.entity_type().as_str(), key.id().to_owned());
         self.tell(&unreadable(Some(entity_type), Some(id), telemetry::chain(&error)))
+    }
+
+    /// Tells of a row that cannot be read, and whose entity is not looked at by itself.
+    pub(super) fn tell_bad_row(&mut self, row: BadRow) -> Result<(), ReconcileError> {
+        let BadRow { stream_id, error } = row;
+        if !error.is_of_one_row() {
+            return Err(error.into());
+        }
+        let key = stream_id
+            .as_deref()
+            .and_then(|stream_id| EntityKey::from_stream_id(stream_id).ok());
+        let (entity_type, id) = match key {
+            Some(key) => (Some(key.entity_type().as_str()), Some(key.id().to_owned())),
+            None => (None, stream_id),
+        };
+        self.tell(&unreadable(entity_type, id, telemetry::chain(&error)))
     }
 
     async fn entity(&mut self, key: &EntityKey) -> Result<(), ReconcileError> {

@@ -19,6 +19,11 @@ impl Comparison<'_> {
         if !self.is_ordered(ordered).await? {
             return Ok(Some("the log orders no such purge, or it is not over".to_owned()));
         }
+        if self.left_unread {
+            return Ok(Some(
+                "what restores left cannot all be read: it may be one's".to_owned(),
+            ));
+        }
         // Somebody may have stored there, around it or inside it: when the comparison began, or since.
         let place = spot.place(tree, self.keyring);
         if let Some(taken) = self.scratch.taken(&place, ordered).await? {

@@ -11,6 +11,7 @@
 //! - The head says up to where the claims are complete. A version that knows nothing of claims leaves it behind; what is missing
 //!   is filled in from the sealed details, and until then nobody can say whose else a place is.
 
+use super::reconcile::Page;
 use super::{Position, StoreError, WrappedKey};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
@@ -165,6 +166,9 @@ pub struct LeftPlace {
     pub place: PlaceKey,
 }
 
+/// Where a page of [`ClaimStore::left_places`] goes on: the last one's event and number, as they stand; zeros at first.
+pub type LeftCursor = (Position, i64);
+
 /// The claims. Each read is one snapshot.
 #[async_trait]
 pub trait ClaimStore: Send + Sync {
@@ -198,5 +202,9 @@ pub trait ClaimStore: Send + Sync {
     async fn replace_claims(&self, events: &[Position], claims: &[Claim]) -> Result<(), StoreError>;
 
     /// Storage that only an undone deletion of its entity named, by the event and its number, those after `after`.
-    async fn left_places(&self, after: (Position, u16), limit: u32) -> Result<Vec<LeftPlace>, StoreError>;
+    async fn left_places(
+        &self,
+        after: LeftCursor,
+        limit: u32,
+    ) -> Result<Page<LeftPlace, LeftCursor>, StoreError>;
 }

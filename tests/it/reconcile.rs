@@ -1,5 +1,7 @@
 //! The storage compared with the ledger: the real binary, its findings, and what `--fix` touches.
 
+mod damaged;
+
 use crate::harness::emulators::{Azurite, GcsEmulator};
 use crate::harness::ledger::change;
 use crate::harness::s3::S3;

@@ -242,9 +242,10 @@ async fn assert_left(
     loop {
         // A page that is smaller than what there is.
         let page = store.backend.claims().left_places(after, 3).await.unwrap();
-        let Some(last) = page.last() else { break };
-        after = (last.position, last.ordinal);
-        found.extend(page.into_iter().map(|one| {
+        let Some(next) = page.next else { break };
+        after = next;
+        found.extend(page.rows.into_iter().map(|one| {
+            let one = one.unwrap();
             assert!(one.restored > one.position);
             (one.key, one.place)
         }));

@@ -5,10 +5,11 @@ use super::append::signed;
 use super::read::{entity_key, non_negative};
 use super::session::Session;
 use crate::store::claims::{
-    Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftPlace, Naming, PlaceKey,
-    ROWS_LOOKED_AT, Whom,
+    Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
+    PlaceKey, ROWS_LOOKED_AT, Whom,
 };
 use crate::store::columns::Columns as _;
+use crate::store::reconcile::Page;
 use crate::store::{Position, StoreError, WrappedKey};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
 use async_trait::async_trait;
@@ -225,7 +226,11 @@ impl ClaimStore for PostgresStore {
         tx.commit().await.map_err(StoreError::database(operation))
     }
 
-    async fn left_places(&self, after: (Position, u16), limit: u32) -> Result<Vec<LeftPlace>, StoreError> {
+    async fn left_places(
+        &self,
+        after: LeftCursor,
+        limit: u32,
+    ) -> Result<Page<LeftPlace, LeftCursor>, StoreError> {
         let operation = "list what restores left";
         let rows = sqlx::query(
             "SELECT c.position, c.ordinal, c.place, e.aggregate_id, r.restored
@@ -241,25 +246,33 @@ impl ClaimStore for PostgresStore {
         )
         .bind(AGGREGATE_TYPE)
         .bind(signed(after.0))
-        .bind(i16::try_from(after.1).unwrap_or(i16::MAX))
+        .bind(after.1)
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                let ordinal: i16 = row.read(operation, "ordinal")?;
-                Ok(LeftPlace {
-                    position: non_negative(operation, row.read(operation, "position")?)?,
-                    ordinal: u16::try_from(ordinal)
-                        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?,
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    restored: non_negative(operation, row.read(operation, "restored")?)?,
-                    place: PlaceKey::new(row.read(operation, "place")?),
-                })
-            })
-            .collect()
+        Page::of(
+            &rows,
+            |row| left(operation, row),
+            |row| row.read(operation, "aggregate_id").ok(),
+            |row| {
+                let position = non_negative(operation, row.read(operation, "position")?)?;
+                Ok((position, row.read::<i16>(operation, "ordinal")?.into()))
+            },
+        )
     }
+}
+
+fn left(operation: &'static str, row: &PgRow) -> Result<LeftPlace, StoreError> {
+    let ordinal: i16 = row.read(operation, "ordinal")?;
+    Ok(LeftPlace {
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        ordinal: u16::try_from(ordinal)
+            .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        restored: non_negative(operation, row.read(operation, "restored")?)?,
+        place: PlaceKey::new(row.read(operation, "place")?),
+    })
 }
 
 /// Adds claims of entities that are not purged: under the head lock, so that no purge comes between the look and the writing.

@@ -5,8 +5,10 @@ use super::read::{entity_key, non_negative};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
 use crate::store::columns::Columns as _;
-use crate::store::reconcile::{PurgedCursor, PurgedStorage, ReconcileStore};
+use crate::store::reconcile::{Page, PurgedCursor, PurgedStorage, ReconcileStore};
 use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 #[async_trait]
 impl ReconcileStore for PostgresStore {
@@ -23,9 +25,9 @@ impl ReconcileStore for PostgresStore {
 
     async fn purged_storage(
         &self,
-        after: PurgedCursor,
+        after: &PurgedCursor,
         limit: u32,
-    ) -> Result<Vec<PurgedStorage>, StoreError> {
+    ) -> Result<Page<PurgedStorage, PurgedCursor>, StoreError> {
         let operation = "list the purged storage";
         let rows = sqlx::query(
             "SELECT o.event_id, o.ordinal, o.state, o.storage_hash, j.position, j.aggregate_id, j.purge_id
@@ -36,26 +38,33 @@ impl ReconcileStore for PostgresStore {
              ORDER BY o.event_id, o.ordinal
              LIMIT $3",
         )
-        .bind(after.0)
-        .bind(i64::from(after.1))
+        .bind(after.0.parse::<Uuid>().unwrap_or_default())
+        .bind(after.1)
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                let missing = || StoreError::inconsistent(operation, "a hash or number is missing");
-                Ok(PurgedStorage {
-                    event_id: row.read(operation, "event_id")?,
-                    ordinal: u32::try_from(row.read::<i64>(operation, "ordinal")?).map_err(|_| missing())?,
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    purge_id: row.read(operation, "purge_id")?,
-                    given_up: row.read::<&str>(operation, "state")? != "done",
-                    position: non_negative(operation, row.read(operation, "position")?)?,
-                    hash: storage_hash(operation, row.read(operation, "storage_hash")?)?
-                        .ok_or_else(missing)?,
-                })
-            })
-            .collect()
+        Page::of(
+            &rows,
+            |row| purged(operation, row),
+            |row| row.read(operation, "aggregate_id").ok(),
+            |row| {
+                let event_id: Uuid = row.read(operation, "event_id")?;
+                Ok((event_id.to_string(), row.read(operation, "ordinal")?))
+            },
+        )
     }
+}
+
+fn purged(operation: &'static str, row: &PgRow) -> Result<PurgedStorage, StoreError> {
+    let missing = || StoreError::inconsistent(operation, "a hash or number is missing");
+    Ok(PurgedStorage {
+        event_id: row.read(operation, "event_id")?,
+        ordinal: u32::try_from(row.read::<i64>(operation, "ordinal")?).map_err(|_| missing())?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        purge_id: row.read(operation, "purge_id")?,
+        given_up: row.read::<&str>(operation, "state")? != "done",
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        hash: storage_hash(operation, row.read(operation, "storage_hash")?)?.ok_or_else(missing)?,
+    })
 }

@@ -4,10 +4,11 @@ use super::append::{chunks, signed};
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, uuid};
 use crate::store::claims::{
-    Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftPlace, Naming, PlaceKey,
-    ROWS_LOOKED_AT, Whom,
+    Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
+    PlaceKey, ROWS_LOOKED_AT, Whom,
 };
 use crate::store::columns::Columns as _;
+use crate::store::reconcile::{BAD_KEYS, Page};
 use crate::store::{Position, StoreError, WrappedKey, ensure_rows};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
 use async_trait::async_trait;
@@ -235,7 +236,11 @@ impl ClaimStore for SqliteStore {
         tx.commit().await.map_err(StoreError::database(operation))
     }
 
-    async fn left_places(&self, after: (Position, u16), limit: u32) -> Result<Vec<LeftPlace>, StoreError> {
+    async fn left_places(
+        &self,
+        after: LeftCursor,
+        limit: u32,
+    ) -> Result<Page<LeftPlace, LeftCursor>, StoreError> {
         let operation = "list what restores left";
         let rows = sqlx::query(
             "SELECT c.position, c.ordinal, c.place, e.aggregate_id, min(r.position) AS restored
@@ -244,29 +249,50 @@ impl ClaimStore for SqliteStore {
              CROSS JOIN events r ON r.aggregate_type = ?1 AND r.aggregate_id = e.aggregate_id
                  AND r.sequence > e.sequence
              WHERE (c.position, c.ordinal) > (?2, ?3) AND e.event_type = 'soft_deleted' AND r.event_type = 'restored'
+               AND typeof(c.ordinal) = 'integer'
              GROUP BY c.position, c.ordinal
              ORDER BY c.position, c.ordinal
              LIMIT ?4",
         )
         .bind(AGGREGATE_TYPE)
         .bind(signed(after.0))
-        .bind(i64::from(after.1))
+        .bind(after.1)
         .bind(i64::from(limit))
         .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                Ok(LeftPlace {
-                    position: non_negative(operation, row.read(operation, "position")?)?,
-                    ordinal: row.read(operation, "ordinal")?,
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    restored: non_negative(operation, row.read(operation, "restored")?)?,
-                    place: PlaceKey::new(row.read(operation, "place")?),
-                })
-            })
-            .collect()
+        let page = Page::of(
+            &rows,
+            |row| left(operation, row),
+            |row| row.read(operation, "aggregate_id").ok(),
+            |row| {
+                let position = non_negative(operation, row.read(operation, "position")?)?;
+                Ok((position, row.read(operation, "ordinal")?))
+            },
+        )?;
+        if after != (0, 0) {
+            return Ok(page);
+        }
+        // Columns take values of any kind: such a key has no place in the order, or leads to no event.
+        let bad = sqlx::query(
+            "SELECT 1 FROM storage_claims WHERE typeof(position) <> 'integer' OR typeof(ordinal) <> 'integer' LIMIT ?1",
+        )
+        .bind(BAD_KEYS)
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(page.behind_bad_keys(operation, bad.len()))
     }
+}
+
+fn left(operation: &'static str, row: &SqliteRow) -> Result<LeftPlace, StoreError> {
+    Ok(LeftPlace {
+        position: non_negative(operation, row.read(operation, "position")?)?,
+        ordinal: row.read(operation, "ordinal")?,
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        restored: non_negative(operation, row.read(operation, "restored")?)?,
+        place: PlaceKey::new(row.read(operation, "place")?),
+    })
 }
 
 /// Adds claims of entities that are not purged: under the write lock, so that no purge comes between the look and the writing.
