@@ -87,6 +87,7 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     let store = app::existing(config).await?;
     let keyring = app::existing_keyring(config, &store).await?;
     let blobs = app::blobs(config, &store).await?;
+    let used = store.storage_roots().storage_roots().await?;
     let claimed = store.claims();
     let mut bad = Vec::new();
     if options.fix {
@@ -114,6 +115,7 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
         options,
         summary: Summary::default(),
         left_unread: false,
+        moved_from: Vec::new(),
         tell,
     };
     for row in bad {
@@ -123,6 +125,10 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     comparison.restores().await?;
     comparison.purges().await?;
     for tree in blobs.trees() {
+        comparison.moved_from = match &tree {
+            Tree::Local(path) => blobs.roots().other_paths(path, &used),
+            Tree::Bucket { .. } => Vec::new(),
+        };
         comparison.walk(&tree).await?;
     }
     Ok(comparison.summary)
@@ -140,6 +146,8 @@ struct Comparison<'a> {
     summary: Summary,
     /// Something that a restore left cannot be told.
     left_unread: bool,
+    /// The other paths at which the root was used that is being walked.
+    moved_from: Vec<String>,
     tell: Tell<'a>,
 }
 
@@ -348,13 +356,22 @@ impl Comparison<'_> {
         }
         for spot in path.into_iter().skip(shared) {
             if owner != Some(Owner::Entity) {
-                let hash = spot.hash(tree, self.keyring);
-                let known = self.scratch.look(&hash, &spot.place(tree, self.keyring)).await?;
+                let mut known = Known::default();
+                for spot in self.names(tree, &spot) {
+                    let (hash, place) = (spot.hash(tree, self.keyring), spot.place(tree, self.keyring));
+                    known = known.and(self.scratch.look(&hash, &place).await?);
+                }
                 owner = Owner::within(owner, &spot, known);
             }
             above.push((spot, owner.clone()));
         }
         Ok((owner, folder))
+    }
+
+    /// A place by every path that its root was used at.
+    fn names(&self, tree: &Tree, spot: &Spot) -> Vec<Spot> {
+        let others = self.moved_from.iter().filter_map(|path| spot.at(tree, path));
+        std::iter::once(spot.clone()).chain(others).collect()
     }
 
     fn left_by_restore(&mut self, tree: &Tree, heap: Option<Heap<Box<Left>>>) -> Result<(), ReconcileError> {

@@ -131,6 +131,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
         writer: handle,
         reads: store.reads(),
         claims: store.claims(),
+        storage_roots: store.storage_roots(),
         repository,
         keyring: Arc::clone(&keyring),
         clock: Arc::clone(&clock),

@@ -9,16 +9,17 @@ use super::root::Root;
 pub use super::root::RootError;
 use super::tree::Tree;
 use super::uri::{
-    BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, below_folder, spell,
+    BucketPlace, Cloud, LocalPlace, Place, Spelled, StorageUri, UriRefusal, below_folder, folder_uri, spell,
 };
 use crate::store::storage_roots::KnownRoot;
 use cap_fs_ext::DirExt as _;
 use cap_std::fs::Dir;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The configured storage roots, none of them inside another. Without any, every URI is refused.
 ///
@@ -171,22 +172,45 @@ impl StorageRoots {
     }
 
     /// What a storage URI is called below the other paths that its root was used at: a root that moved is recognized by its marker,
-    /// and what was named below its old path lies in the same folder.
+    /// and what was named below either path lies in the same folder. The URI may be named by any of them.
     pub(crate) fn other_names(&self, uri: &str, known: &[KnownRoot]) -> Vec<String> {
-        let Ok(placed) = spell(uri).and_then(|spelled| self.place(spelled)) else {
+        let Ok(Spelled::Local(components)) = spell(uri) else {
             return Vec::new();
         };
-        let Place::Local(place) = placed.place() else {
+        let used = self.used(known);
+        let mut names = BTreeSet::new();
+        for (root, path) in &used {
+            let Some(below @ [_, ..]) = components.strip_prefix(path.as_slice()) else {
+                continue;
+            };
+            let others = used.iter().filter(|(other, at)| other == root && at != path);
+            names.extend(others.map(|(_, at)| below_folder(&folder_uri(at), below)));
+        }
+        names.into_iter().collect()
+    }
+
+    /// The other paths that a local root was used at, which is at this absolute path now.
+    pub(crate) fn other_paths(&self, path: &str, known: &[KnownRoot]) -> Vec<String> {
+        let Some((root, expected)) = self.local(path).and_then(|root| Some((root, root.expected()?))) else {
             return Vec::new();
         };
-        let Some(expected) = place.root.expected() else {
-            return Vec::new();
-        };
-        known
-            .iter()
-            .filter(|known| known.root_id == expected.root && known.uri != place.root.uri())
-            .map(|known| below_folder(&known.uri, &place.below))
+        let used = self.used(known).into_iter();
+        used.filter(|(other, at)| *other == expected.root && at != root.components())
+            .map(|(_, at)| format!("/{}", at.join("/")))
             .collect()
+    }
+
+    /// Which local root was used at which path, by the decoded components of that.
+    fn used(&self, known: &[KnownRoot]) -> BTreeSet<(Uuid, Vec<String>)> {
+        let here = self.locals().filter_map(|root| {
+            let expected = root.expected()?;
+            Some((expected.root, root.components().to_vec()))
+        });
+        let before = known.iter().filter_map(|known| match spell(&known.uri) {
+            Ok(Spelled::Local(components)) => Some((known.root_id, components)),
+            Ok(Spelled::Bucket { .. }) | Err(_) => None,
+        });
+        before.chain(here).collect()
     }
 
     /// The roots as they are walked.

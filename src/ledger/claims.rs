@@ -5,7 +5,8 @@ use crate::store::claims::{Claimants, Whom};
 use archive_ledger_domain::EntityKey;
 
 impl Ledger {
-    /// Who else than `key` names storage in, around or at any of these URIs; `first` of them are named.
+    /// Who else than `key` names storage in, around or at any of these URIs, by whatever path its root was used at; `first` of
+    /// them are named.
     ///
     /// # Errors
     /// [`LedgerError::Store`].
@@ -16,11 +17,18 @@ impl Ledger {
         whom: Whom,
         first: u32,
     ) -> Result<Claimants, LedgerError> {
+        let known = if self.roots.any_local() {
+            self.storage_roots.storage_roots().await?
+        } else {
+            Vec::new()
+        };
         // What is not spelled as a storage URI names nothing, and nothing is ever deleted there.
-        let places: Vec<_> = storage
-            .iter()
-            .filter_map(|uri| self.keyring.place(uri).ok())
-            .collect();
+        let mut places = Vec::new();
+        for uri in storage {
+            places.extend(self.keyring.place(uri));
+            let others = self.roots.other_names(uri, &known);
+            places.extend(others.iter().filter_map(|uri| self.keyring.place(uri).ok()));
+        }
         Ok(self.claims.claimants(&places, key, whom, first).await?)
     }
 }

@@ -26,6 +26,7 @@ use crate::clock::SharedClock;
 use crate::keyring::{Keyring, KeyringError};
 use crate::store::claims::ClaimStore;
 use crate::store::repository::Repository;
+use crate::store::storage_roots::StorageRootStore;
 use crate::store::writer::{CommandError, WriterHandle, WriterHealth};
 use crate::store::{Hash, Position, ReadStore, StoreError};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, Rejection, upcasters};
@@ -75,6 +76,8 @@ pub struct Parts {
     pub reads: Arc<dyn ReadStore>,
     /// Who names which storage.
     pub claims: Arc<dyn ClaimStore>,
+    /// Which paths each storage root was used at.
+    pub storage_roots: Arc<dyn StorageRootStore>,
     /// Loads aggregates.
     pub repository: Repository,
     /// Opens what is sealed.
@@ -99,11 +102,18 @@ impl std::fmt::Debug for dyn ClaimStore {
     }
 }
 
+impl std::fmt::Debug for dyn StorageRootStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StorageRootStore")
+    }
+}
+
 /// The ledger.
 pub struct Ledger {
     writer: WriterHandle,
     reads: Arc<dyn ReadStore>,
     claims: Arc<dyn ClaimStore>,
+    storage_roots: Arc<dyn StorageRootStore>,
     aggregates: PersistedEventStore<Repository, ArchivedEntity>,
     keyring: Arc<Keyring>,
     clock: SharedClock,
@@ -126,6 +136,7 @@ impl Ledger {
             writer: parts.writer,
             reads: parts.reads,
             claims: parts.claims,
+            storage_roots: parts.storage_roots,
             aggregates: PersistedEventStore::new_event_store(parts.repository).with_upcasters(upcasters()),
             keyring: parts.keyring,
             clock: parts.clock,

@@ -25,13 +25,16 @@ impl Comparison<'_> {
             ));
         }
         // Somebody may have stored there, around it or inside it: when the comparison began, or since.
-        let place = spot.place(tree, self.keyring);
-        if let Some(taken) = self.scratch.taken(&place, ordered).await? {
-            return Ok(Some(taken.to_string()));
+        let names = self.names(tree, spot);
+        let places: Vec<_> = names.iter().map(|spot| spot.place(tree, self.keyring)).collect();
+        for place in &places {
+            if let Some(taken) = self.scratch.taken(place, ordered).await? {
+                return Ok(Some(taken.to_string()));
+            }
         }
         let others = self
             .claimed
-            .claimants(&[place], &ordered.key, Whom::All, 0)
+            .claimants(&places, &ordered.key, Whom::All, 0)
             .await?;
         match others {
             Claimants { complete: false, .. } => {

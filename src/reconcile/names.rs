@@ -51,6 +51,16 @@ impl Spot {
         }
     }
 
+    /// The same place by another path that the tree's root was used at.
+    pub(super) fn at(&self, tree: &Tree, path: &str) -> Option<Self> {
+        let Tree::Local(root) = tree else { return None };
+        let below = self.name.strip_prefix(root.as_str())?;
+        Some(Self {
+            name: format!("{path}{below}"),
+            kind: self.kind,
+        })
+    }
+
     pub(super) const fn is_object(&self) -> bool {
         matches!(self.kind, Kind::Object)
     }

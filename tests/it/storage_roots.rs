@@ -2,6 +2,7 @@
 //! mounts inside them.
 
 mod first_use;
+mod moved;
 mod reach;
 
 use crate::harness::ledger::{Place, context, deletion, entity};

@@ -28,19 +28,9 @@ impl Attempt {
 
     /// Who else claims the place; `None` when nobody does.
     pub(super) async fn others(&self, uri: &str) -> Result<Option<Claimants>, Cut> {
-        let parts = &self.cleanup.parts;
-        let (ledger, roots) = (&parts.ledger, parts.blobs.roots());
-        let mut storage = vec![uri.to_owned()];
-        if roots.any_local() {
-            let known = parts
-                .holders
-                .storage_roots()
-                .await
-                .map_err(|error| Cut::Ledger(error.into()))?;
-            storage.extend(roots.other_names(uri, &known));
-        }
+        let ledger = &self.cleanup.parts.ledger;
         let others = ledger
-            .claimants(&self.job.key, &storage, Whom::NotPurged, 0)
+            .claimants(&self.job.key, &[uri.to_owned()], Whom::NotPurged, 0)
             .await
             .map_err(Cut::Ledger)?;
         match others {

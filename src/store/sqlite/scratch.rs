@@ -60,6 +60,24 @@ pub struct Known {
     pub ordered: Option<Ordered>,
 }
 
+impl Known {
+    /// What is known of one place by two names: of two restores or two orders the later one counts.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            owned: self.owned || other.owned,
+            left: [self.left, other.left]
+                .into_iter()
+                .flatten()
+                .max_by_key(|left| left.restored),
+            ordered: [self.ordered, other.ordered]
+                .into_iter()
+                .flatten()
+                .max_by_key(|ordered| ordered.position),
+        }
+    }
+}
+
 /// Places by the hashes of their names.
 #[derive(Debug)]
 pub struct Scratch {

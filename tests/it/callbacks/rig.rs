@@ -24,6 +24,7 @@ use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;
 use archive_ledger::store::retention::RetentionStore;
 use archive_ledger::store::sqlite::SqliteStore;
+use archive_ledger::store::storage_roots::StorageRootStore;
 use archive_ledger::store::writer::{WriterHandle, writer};
 use archive_ledger::store::{ReadStore, StoreError};
 use archive_ledger_domain::{CleanupOutcome, EntityKey, EntityType, EventMetadata, EventName};
@@ -74,6 +75,7 @@ impl Running {
 type Stores = (
     Arc<dyn ReadStore>,
     Arc<dyn ClaimStore>,
+    Arc<dyn StorageRootStore>,
     Arc<dyn CallbackStore>,
     Arc<dyn RetentionStore>,
 );
@@ -93,7 +95,7 @@ impl Rig {
         let spawn = |stop| drop(tokio::spawn(task.run(stop)));
         Self::new(
             home,
-            (store.clone(), store.clone(), store.clone(), store),
+            (store.clone(), store.clone(), store.clone(), store.clone(), store),
             (clock, keyring),
             (handle, repository),
             spawn,
@@ -115,7 +117,7 @@ impl Rig {
         let spawn = |stop| drop(tokio::spawn(task.run(stop)));
         Self::new(
             home(),
-            (store.clone(), store.clone(), store.clone(), store),
+            (store.clone(), store.clone(), store.clone(), store.clone(), store),
             (clock, keyring),
             (handle, repository),
             spawn,
@@ -124,7 +126,7 @@ impl Rig {
 
     fn new(
         home: TempDir,
-        (reads, claims, store, retention): Stores,
+        (reads, claims, storage_roots, store, retention): Stores,
         (clock, keyring): (Arc<ManualClock>, Arc<Keyring>),
         (writer, repository): (WriterHandle, Repository),
         spawn: impl FnOnce(CancellationToken),
@@ -137,6 +139,7 @@ impl Rig {
             writer,
             reads,
             claims,
+            storage_roots,
             repository,
             keyring: Arc::clone(&keyring),
             clock: shared(&clock),

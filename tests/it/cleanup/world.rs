@@ -185,6 +185,7 @@ impl World {
             writer: handle,
             reads: reads.clone(),
             claims: claims.clone(),
+            storage_roots: holders.clone(),
             repository,
             keyring: keyring.clone(),
             clock: shared,
