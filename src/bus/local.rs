@@ -40,8 +40,8 @@ pub struct Redrive {
 impl Default for Redrive {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(10),
-            delay: Duration::from_secs(20),
+            every: Duration::from_secs(4),
+            delay: Duration::from_secs(8),
         }
     }
 }
