@@ -201,7 +201,10 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
             false
         }
         Err(_) => {
-            reasons.push("the database does not answer".to_owned());
+            reasons.push(match probes.witness.refusal() {
+                Some(refusal) => format!("connections to the database are refused: {refusal}"),
+                None => "the database does not answer".to_owned(),
+            });
             false
         }
     };

@@ -3,6 +3,7 @@
 use super::witness::Divergence;
 use crate::task_states::TaskFailure;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A failed storage operation.
@@ -57,8 +58,8 @@ pub enum StoreError {
     Unready {
         /// What was being done.
         operation: &'static str,
-        /// What is missing.
-        reason: &'static str,
+        /// What is missing, without any text of the server's.
+        reason: Cow<'static, str>,
     },
     /// An operation took longer than it may. Whether it took effect is unknown, and its connection is replaced.
     #[error("{operation} took longer than {} s", limit.as_secs())]
@@ -84,9 +85,19 @@ impl StoreError {
         )
     }
 
-    /// Wraps a driver error: `.map_err(StoreError::database("load the head"))`.
+    /// Wraps a driver error: `.map_err(StoreError::database("load the head"))`. One that holds an error of this kind, as that of
+    /// a pool whose connections are refused, is that error.
     pub fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |source| Self::Database { operation, source }
+        move |source| match source {
+            sqlx::Error::Configuration(told) => match told.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(told) => Self::Database {
+                    operation,
+                    source: sqlx::Error::Configuration(told),
+                },
+            },
+            source => Self::Database { operation, source },
+        }
     }
 
     /// Reports stored data that contradicts itself.
@@ -206,6 +217,10 @@ impl StoreError {
                 Some(code) => format!("{self} ({code})"),
                 None => self.to_string(),
             },
+            Self::Database {
+                source: sqlx::Error::ColumnDecode { index, .. },
+                ..
+            } => format!("{self} (the column {} cannot be read)", index.trim_matches('"')),
             Self::Database { .. }
             | Self::Inconsistent { .. }
             | Self::Migrate(_)
@@ -304,7 +319,6 @@ pub fn ensure_rows(operation: &'static str, expected: u64, actual: u64) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::borrow::Cow;
     use std::error::Error;
     use std::fmt;
 
@@ -411,5 +425,26 @@ mod tests {
         assert_eq!(coded("25006").brief(), "try failed in the database (25006)");
         let lost = StoreError::database("try")(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
         assert_eq!(lost.brief(), "try failed in the database");
+        let damaged = StoreError::database("try")(sqlx::Error::ColumnDecode {
+            index: "\"root\"".to_owned(),
+            source: "a text of the driver's".into(),
+        });
+        assert_eq!(
+            damaged.brief(),
+            "try failed in the database (the column root cannot be read)"
+        );
+    }
+
+    #[test]
+    fn what_a_pool_was_refused_for_is_told_instead_of_the_pools_own_words() {
+        let reason = || StoreError::Unready {
+            operation: "look",
+            reason: "nothing is there".into(),
+        };
+        let error = StoreError::database("try")(sqlx::Error::Configuration(reason().into()));
+        assert_eq!(error.to_string(), reason().to_string());
+        assert!(error.is_transient());
+        let other = StoreError::database("try")(sqlx::Error::Configuration("a wrong URL".into()));
+        assert!(matches!(other, StoreError::Database { operation: "try", .. }));
     }
 }

@@ -15,8 +15,9 @@
 
 use super::{Hash, Position, StoreError};
 use crate::telemetry;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::borrow::Cow;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -42,6 +43,15 @@ pub struct Signed {
     pub root: Hash,
 }
 
+/// An event that this ledger has published: whoever follows it has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Its position.
+    pub position: Position,
+    /// Its id.
+    pub event_id: Uuid,
+}
+
 /// What a database is asked: everything that is known at the moment of the question. What is learned while the answer is on
 /// its way may be missing from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +62,8 @@ pub struct Question {
     pub signed: Option<Signed>,
     /// The number of the origin that this process serves.
     pub ledger: Option<u64>,
+    /// An event that the stream has, and that was missed in the log.
+    pub published: Option<Published>,
 }
 
 impl Question {
@@ -73,6 +85,8 @@ pub struct Sight {
     pub marked: Option<Uuid>,
     /// The root of the checkpoint of the signed size.
     pub signed: Option<Hash>,
+    /// The id of the event at the position of the one that was published.
+    pub published: Option<Uuid>,
     /// Whether the server is a standby: what it lacks may still come.
     pub standby: bool,
     /// Whether the origin that this process serves has ended.
@@ -95,8 +109,8 @@ type GuardReader = Box<dyn Fn() -> Option<Signed> + Send + Sync>;
 pub struct Witness {
     known: Mutex<Question>,
     guard: OnceLock<GuardReader>,
-    /// Whether the last new connection of a pool was refused.
-    refusing: AtomicBool,
+    /// Why the last new connection of a pool was refused; absent since one was taken.
+    refusal: Mutex<Option<Cow<'static, str>>>,
     diverged: watch::Sender<Option<Divergence>>,
 }
 
@@ -115,7 +129,7 @@ impl Default for Witness {
         Self {
             known: Mutex::default(),
             guard: OnceLock::new(),
-            refusing: AtomicBool::new(false),
+            refusal: Mutex::default(),
             diverged: watch::Sender::new(None),
         }
     }
@@ -134,6 +148,13 @@ impl Witness {
     pub fn publish(&self, signed: Signed) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.signed = later(known.signed, Some(signed));
+    }
+
+    /// Remembers an event that is on the stream, proven to be this ledger's, and that was missed in the log. Whether the database
+    /// lacks it is for [`Witness::compare`] to say: it may be a standby that lags.
+    pub fn published(&self, published: Published) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.published = Some(published);
     }
 
     /// Remembers the number of the origin that this process serves: where it has ended, the log goes on as another.
@@ -178,7 +199,7 @@ impl Witness {
         if seen.standby && is_behind(asked, seen) {
             return Err(StoreError::Unready {
                 operation,
-                reason: "the server is a standby that lags behind what was acknowledged",
+                reason: "the server is a standby that lags behind what was acknowledged".into(),
             });
         }
         Err(self.declare(reason))
@@ -202,8 +223,13 @@ impl Witness {
 
     /// Tells the log when new connections begin to be refused, and when they are taken again: a pool tries many times.
     pub(super) fn admitted(&self, vouched: &Result<(), StoreError>) {
-        let refused = vouched.is_err();
-        if self.refusing.swap(refused, Ordering::Relaxed) == refused {
+        let refusal = vouched.as_ref().err().map(|error| match error {
+            StoreError::Unready { reason, .. } => reason.clone(),
+            error => error.brief().into(),
+        });
+        let refused = refusal.is_some();
+        let before = mem::replace(&mut *self.lock_refusal(), refusal);
+        if before.is_some() == refused {
             return;
         }
         match vouched {
@@ -214,6 +240,28 @@ impl Witness {
                 tracing::warn!(error = %telemetry::chain(error), "connections to the database are refused");
             }
         }
+    }
+
+    /// Why a pool has had no connection to give, where each new one is refused: it waits for one, and keeps that to itself.
+    pub(super) fn explain(&self, error: sqlx::Error) -> sqlx::Error {
+        let (sqlx::Error::PoolTimedOut, Some(reason)) = (&error, self.refusal()) else {
+            return error;
+        };
+        let refused = self.check().err().unwrap_or(StoreError::Unready {
+            operation: "connect to the database",
+            reason,
+        });
+        sqlx::Error::Configuration(refused.into())
+    }
+
+    /// Why new connections are refused, while they are; without any text of the server's.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Cow<'static, str>> {
+        self.lock_refusal().clone()
+    }
+
+    fn lock_refusal(&self) -> MutexGuard<'_, Option<Cow<'static, str>>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing was found out so far.
@@ -259,7 +307,8 @@ fn later(one: Option<Signed>, other: Option<Signed>) -> Option<Signed> {
 fn is_behind(asked: &Question, seen: &Sight) -> bool {
     let known = asked.mark.map_or(0, |mark| mark.position);
     let signed = asked.signed.map_or(0, |signed| signed.size);
-    seen.position < known.max(signed)
+    let published = asked.published.map_or(0, |event| event.position);
+    seen.position < known.max(signed).max(published)
 }
 
 /// Whether a database has what is known.
@@ -298,140 +347,25 @@ fn fits(asked: &Question, seen: &Sight) -> Result<(), String> {
             ));
         }
     }
+    if let Some(published) = &asked.published {
+        if seen.position < published.position {
+            return Err(format!(
+                "the database has {} events, and the stream has the event at position {} from this ledger: it is an older copy. \
+                 {GO_ON}",
+                seen.position, published.position
+            ));
+        }
+        // Where nothing is seen there, a row is damaged, or it was not asked for.
+        if seen.published.is_some_and(|id| id != published.event_id) {
+            return Err(format!(
+                "the database holds another log than the one that was published: the stream has another event at position {} from \
+                 this ledger. {GO_ON}",
+                published.position
+            ));
+        }
+    }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOT: Hash = [7; 32];
-
-    fn knowing() -> Witness {
-        let witness = Witness::default();
-        witness.acknowledge(Mark {
-            position: 9,
-            event_id: Uuid::from_u128(9),
-            root: ROOT,
-        });
-        witness.publish(Signed {
-            ledger: 1,
-            size: 8,
-            root: [8; 32],
-        });
-        witness
-    }
-
-    fn sound() -> Sight {
-        Sight {
-            position: 9,
-            root: ROOT,
-            marked: Some(Uuid::from_u128(9)),
-            signed: Some([8; 32]),
-            standby: false,
-            forked: false,
-        }
-    }
-
-    #[test]
-    fn a_database_that_has_what_is_known_fits_however_much_it_has_beyond() {
-        let witness = knowing();
-        let grown = Sight {
-            position: 12,
-            root: [1; 32],
-            ..sound()
-        };
-        let unsigned = Sight {
-            signed: None,
-            ..sound()
-        };
-        for seen in [sound(), grown, unsigned] {
-            witness.compare("look", &witness.question(), &seen).unwrap();
-        }
-        assert_eq!(witness.divergence(), None);
-        let nothing = Witness::default();
-        nothing.compare("look", &nothing.question(), &sound()).unwrap();
-    }
-
-    #[test]
-    fn a_database_that_lacks_or_replaces_anything_known_is_another_and_stays_so() {
-        let behind = Sight {
-            position: 8,
-            ..sound()
-        };
-        let other_event = Sight {
-            position: 20,
-            marked: Some(Uuid::from_u128(1)),
-            ..sound()
-        };
-        let no_event = Sight {
-            position: 20,
-            marked: None,
-            ..sound()
-        };
-        let other_root = Sight {
-            root: [1; 32],
-            ..sound()
-        };
-        let other_checkpoint = Sight {
-            signed: Some([1; 32]),
-            ..sound()
-        };
-        let forked = Sight {
-            forked: true,
-            ..sound()
-        };
-        let witness = knowing();
-        let error = witness.compare("look", &witness.question(), &forked).unwrap_err();
-        assert!(error.to_string().contains("was forked"), "{error}");
-        for seen in [behind, other_event, no_event, other_root, other_checkpoint] {
-            let witness = knowing();
-            let error = witness.compare("look", &witness.question(), &seen).unwrap_err();
-            assert!(matches!(error, StoreError::Diverged(_)), "{seen:?}: {error:?}");
-            assert!(error.to_string().contains("ledger fork --reason"), "{error}");
-            // What was found out once is not taken back, whatever comes back.
-            let error = witness
-                .compare("look", &witness.question(), &sound())
-                .unwrap_err();
-            assert!(matches!(error, StoreError::Diverged(_)), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn a_standby_may_be_behind_for_a_while_and_may_not_have_anything_else() {
-        let witness = knowing();
-        let lagging = Sight {
-            position: 8,
-            marked: None,
-            standby: true,
-            ..sound()
-        };
-        let error = witness
-            .compare("look", &witness.question(), &lagging)
-            .unwrap_err();
-        assert!(error.is_transient(), "{error:?}");
-        let other = Sight {
-            marked: Some(Uuid::from_u128(1)),
-            standby: true,
-            ..sound()
-        };
-        let error = witness.compare("look", &witness.question(), &other).unwrap_err();
-        assert!(matches!(error, StoreError::Diverged(_)), "{error:?}");
-    }
-
-    #[test]
-    fn the_guard_may_know_more_than_the_process() {
-        let witness = knowing();
-        witness.guarded_by(|| {
-            Some(Signed {
-                ledger: 1,
-                size: 30,
-                root: [3; 32],
-            })
-        });
-        let error = witness
-            .compare("look", &witness.question(), &sound())
-            .unwrap_err();
-        assert!(error.to_string().contains("over 30"), "{error}");
-    }
-}
+mod tests;

@@ -177,6 +177,37 @@ async fn a_right_that_is_taken_away_or_a_table_that_is_gone_for_a_while_is_waite
     is_as_before(&server, &token).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_damaged_is_told_as_what_it_is() {
+    let (server, token, mut admin, _) = clustered(Postgres::shared().await).await;
+    for (damage, repair, said) in [
+        (
+            "CREATE TABLE kept AS SELECT * FROM ledger_head; DELETE FROM ledger_head",
+            "INSERT INTO ledger_head SELECT * FROM kept; DROP TABLE kept",
+            "the table ledger_head has no row",
+        ),
+        (
+            "ALTER TABLE ledger_head ALTER COLUMN position TYPE text",
+            "ALTER TABLE ledger_head ALTER COLUMN position TYPE bigint USING position::bigint",
+            "the column position cannot be read",
+        ),
+    ] {
+        run(&mut admin, damage).await;
+        run(&mut admin, END_SESSIONS).await;
+        let refused = eventually("readers are told", SOON, || async {
+            let (status, body) = readiness(&server).await;
+            let why = "connections to the database are refused: ";
+            (status == 503 && body["reasons"].to_string().contains(why)).then_some(body)
+        })
+        .await;
+        assert!(refused["reasons"].to_string().contains(said), "{refused}");
+        let listed = server.get("/api/admin/archived/backups", &token).send().await;
+        assert_eq!(listed.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        run(&mut admin, repair).await;
+        is_as_before(&server, &token).await;
+    }
+}
+
 /// What several callers at once are answered who read each path.
 async fn read_by_many(server: &Server, token: &str, paths: &[String]) -> Vec<StatusCode> {
     let asked = (0..4)

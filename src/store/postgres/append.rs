@@ -158,8 +158,9 @@ impl PostgresAppend {
             position: head.head.position,
             root: head.head.root,
             marked: row.read("lock the head", "marked")?,
-            // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection.
+            // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection; so is what was published.
             signed: None,
+            published: None,
             standby: false,
             forked: row.read("lock the head", "forked")?,
         };

@@ -22,12 +22,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What every session relies on: durable commits, reads that see what was committed before them, times and bytes in the one
-/// format that is read, no statement that is given up because it is long, and no lock that is waited for for ever.
-const SETTINGS: [(&str, &str); 13] = [
+/// What every session relies on: durable commits, reads that see what was committed before them, times
+/// and bytes in the one format that is read, no statement that is given up because it is long, none that is compiled first (each
+/// is short), and no lock that is waited for for ever.
+const SETTINGS: [(&str, &str); 14] = [
     ("synchronous_commit", "on"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
+    ("jit", "off"),
     ("bytea_output", "hex"),
     ("standard_conforming_strings", "on"),
     ("array_nulls", "on"),
@@ -71,11 +73,10 @@ const REFUSED_OPTION: &str = "08P01";
 const UNAUTHENTICATED: [&str; 2] = ["28000", "28P01"];
 
 /// For sessions whose statements touch few rows by key, whatever the tables' statistics say at the moment.
-const KEYED_PLANS: [(&str, &str); 4] = [
+const KEYED_PLANS: [(&str, &str); 3] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
-    ("jit", "off"),
 ];
 
 /// What a session's statements are planned for.
@@ -296,6 +297,7 @@ impl Server {
             begin,
             begin_snapshot: self.begin(plans, Isolation::Snapshot).into(),
             patient: false,
+            witness: Arc::clone(witness),
             refusals,
             stale,
         }
@@ -340,6 +342,7 @@ impl Server {
             begin_snapshot: alone,
             // Whoever walks through a whole ledger has the time.
             patient: true,
+            witness: Arc::default(),
             refusals: Arc::default(),
             stale: Stale::default(),
         })

@@ -7,6 +7,7 @@
 use super::connections::Known;
 use crate::patience;
 use crate::store::error::is_of_a_stale_statement;
+use crate::store::witness::Witness;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -51,6 +52,8 @@ pub(super) struct Sessions {
     pub(super) begin_snapshot: Arc<str>,
     /// Whether a statement may take as long as it likes.
     pub(super) patient: bool,
+    /// Knows why new sessions are refused that lead to another database.
+    pub(super) witness: Arc<Witness>,
     /// Knows what the server says when it has no connection left.
     pub(super) refusals: Known,
     /// Knows which sessions have prepared what is of no use any more.
@@ -79,7 +82,10 @@ impl Sessions {
     async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         match self.pool.acquire().await {
             Ok(connection) => Ok(connection),
-            Err(error) => Err(self.refusals.why(&self.pool, error).await),
+            Err(error) => {
+                let error = self.witness.explain(error);
+                Err(self.refusals.why(&self.pool, error).await)
+            }
         }
     }
 

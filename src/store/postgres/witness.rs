@@ -83,38 +83,45 @@ async fn look<'c>(
         "SELECT position, root, pg_is_in_recovery() AS standby,
                 (SELECT event_id FROM events WHERE position = $1) AS marked,
                 (SELECT root FROM checkpoints WHERE ledger = $2 AND size = $3) AS signed,
-                EXISTS (SELECT 1 FROM ledger_meta WHERE name = $4) AS forked
+                EXISTS (SELECT 1 FROM ledger_meta WHERE name = $4) AS forked,
+                (SELECT event_id FROM events WHERE position = $5) AS published
          FROM ledger_head WHERE id = 1",
     )
     .bind(asked.mark.map(|mark| signed(mark.position)))
     .bind(asked.signed.map(|known| signed(known.ledger)))
     .bind(asked.signed.map(|known| signed(known.size)))
     .bind(asked.fork())
+    .bind(asked.published.map(|known| signed(known.position)))
     // Asked once by each connection.
     .persistent(false)
     .fetch_optional(executor)
     .await
     .map_err(|error| match &error {
-        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(UNDEFINED_TABLE) => NO_LEDGER,
+        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(UNDEFINED_TABLE) => {
+            no_ledger("the database holds no ledger")
+        }
         _ => StoreError::database(OPERATION)(error),
     })?
-    .ok_or(NO_LEDGER)?;
+    .ok_or_else(|| no_ledger("the database holds no ledger: the table ledger_head has no row"))?;
     let checkpoint: Option<&[u8]> = row.read(OPERATION, "signed")?;
     Ok(Sight {
         position: non_negative(OPERATION, row.read(OPERATION, "position")?)?,
         root: hash(OPERATION, row.read(OPERATION, "root")?)?,
         marked: row.read(OPERATION, "marked")?,
         signed: checkpoint.map(|root| hash(OPERATION, root)).transpose()?,
+        published: row.read(OPERATION, "published")?,
         standby: row.read(OPERATION, "standby")?,
         forked: row.read(OPERATION, "forked")?,
     })
 }
 
 /// Tables or rows that are not there are a question: a restore that is under way looks the same.
-const NO_LEDGER: StoreError = StoreError::Unready {
-    operation: OPERATION,
-    reason: "the database holds no ledger",
-};
+fn no_ledger(reason: &'static str) -> StoreError {
+    StoreError::Unready {
+        operation: OPERATION,
+        reason: reason.into(),
+    }
+}
 
 impl PostgresStore {
     /// Compares what the pool's connections lead to with what is known.

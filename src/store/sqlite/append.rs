@@ -238,8 +238,9 @@ async fn read_head(connection: &mut SqliteConnection, file: &LedgerFile) -> Resu
         position: head.position,
         root: head.root,
         marked,
-        // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection.
+        // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection; so is what was published.
         signed: None,
+        published: None,
         standby: false,
         forked,
     };

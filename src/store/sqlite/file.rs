@@ -110,7 +110,10 @@ impl LedgerFile {
     fn judge(&self, operation: &'static str, found: Verdict) -> Result<(), StoreError> {
         match found {
             Verdict::Fits => Ok(()),
-            Verdict::Unready(reason) => Err(StoreError::Unready { operation, reason }),
+            Verdict::Unready(reason) => Err(StoreError::Unready {
+                operation,
+                reason: reason.into(),
+            }),
             Verdict::Another(reason) => Err(self.witness.declare(reason)),
         }
     }
@@ -177,37 +180,45 @@ const OPERATION: &str = "compare the database with what is known";
 const WRONG_STATEMENT: &str = "1";
 
 /// Tables or rows that are not there are a question: a restore that is under way looks the same.
-const NO_LEDGER: StoreError = StoreError::Unready {
-    operation: OPERATION,
-    reason: "the database holds no ledger",
-};
+fn no_ledger(reason: &'static str) -> StoreError {
+    StoreError::Unready {
+        operation: OPERATION,
+        reason: reason.into(),
+    }
+}
 
 async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sight, StoreError> {
     let row = sqlx::query(
         "SELECT position, root,
                 (SELECT event_id FROM events WHERE position = ?1) AS marked,
                 (SELECT root FROM checkpoints WHERE ledger = ?2 AND size = ?3) AS signed,
-                EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?4) AS forked
+                EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?4) AS forked,
+                (SELECT event_id FROM events WHERE position = ?5) AS published
          FROM ledger_head WHERE id = 1",
     )
     .bind(asked.mark.map(|mark| signed(mark.position)))
     .bind(asked.signed.map(|known| signed(known.ledger)))
     .bind(asked.signed.map(|known| signed(known.size)))
     .bind(asked.fork())
+    .bind(asked.published.map(|known| signed(known.position)))
     .fetch_optional(connection)
     .await
     .map_err(|error| match &error {
-        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(WRONG_STATEMENT) => NO_LEDGER,
+        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(WRONG_STATEMENT) => {
+            no_ledger("the database holds no ledger")
+        }
         _ => StoreError::database(OPERATION)(error),
     })?
-    .ok_or(NO_LEDGER)?;
+    .ok_or_else(|| no_ledger("the database holds no ledger: the table ledger_head has no row"))?;
     let marked: Option<&str> = row.read(OPERATION, "marked")?;
+    let published: Option<&str> = row.read(OPERATION, "published")?;
     let checkpoint: Option<&[u8]> = row.read(OPERATION, "signed")?;
     Ok(Sight {
         position: non_negative(OPERATION, row.read(OPERATION, "position")?)?,
         root: hash(OPERATION, row.read(OPERATION, "root")?)?,
         marked: marked.map(|id| super::uuid(OPERATION, id)).transpose()?,
         signed: checkpoint.map(|root| hash(OPERATION, root)).transpose()?,
+        published: published.map(|id| super::uuid(OPERATION, id)).transpose()?,
         standby: false,
         forked: row.read(OPERATION, "forked")?,
     })
@@ -232,7 +243,7 @@ impl SqliteStore {
             .reads
             .acquire()
             .await
-            .map_err(StoreError::database(OPERATION))?;
+            .map_err(|error| StoreError::database(OPERATION)(self.file.witness.explain(error)))?;
         self.file.vouch(&mut connection).await
     }
 }

@@ -4,7 +4,7 @@ use super::{World, refused};
 use crate::harness::postgres::Postgres;
 
 /// What an administrator may have set for a role or a database, each row at once.
-const SETTINGS: [&[&str]; 8] = [
+const SETTINGS: [&[&str]; 9] = [
     &["bytea_output = escape"],
     &[
         "standard_conforming_strings = off",
@@ -21,6 +21,12 @@ const SETTINGS: [&[&str]; 8] = [
     &[
         "default_transaction_isolation = serializable",
         "default_transaction_deferrable = on",
+    ],
+    &[
+        "jit = on",
+        "jit_above_cost = 0",
+        "enable_nestloop = off",
+        "enable_sort = off",
     ],
     // The tables are found where they were made, and temporary ones come last.
     &["search_path = ledger, public, pg_temp"],
