@@ -17,6 +17,7 @@
 //! - NATS or the database being away is waited for, for ever. Where events wait and nothing is published for a while, the log
 //!   says so once, and `/readyz` and a gauge as long as it lasts.
 
+mod compare;
 mod lost;
 mod outgoing;
 mod publish;
@@ -24,10 +25,12 @@ mod resume;
 mod stored;
 mod window;
 
+pub use compare::compare;
 pub use lost::LostPart;
 
 use crate::bus::cloud_event::Source;
 use crate::bus::health::{Look, RelayState};
+use crate::bus::marks::Marks;
 use crate::bus::nats::NatsBus;
 use crate::bus::{Backoff, BusError, CommitSignal, LogAccess};
 use crate::store::StoreError;
@@ -95,19 +98,21 @@ pub struct Relay {
     log: LogAccess,
     signal: CommitSignal,
     source: Source,
+    marks: Marks,
     owner: Uuid,
     settings: RelaySettings,
     state: RelayState,
 }
 
 impl Relay {
-    /// A relay that publishes as `source` and tells `state` how it gets on.
+    /// A relay that publishes as `source`, with these marks, and tells `state` how it gets on.
     #[must_use]
     pub fn new(
         bus: NatsBus,
         log: LogAccess,
         signal: CommitSignal,
         source: Source,
+        marks: Marks,
         settings: RelaySettings,
         state: RelayState,
     ) -> Self {
@@ -117,6 +122,7 @@ impl Relay {
             log,
             signal,
             source,
+            marks,
             owner,
             settings,
             state,

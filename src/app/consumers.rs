@@ -115,6 +115,7 @@ fn log(opened: &Opened) -> LogAccess {
         reads: opened.store.reads(),
         coordination: opened.store.coordination(),
         clock: Arc::clone(&opened.clock),
+        witness: Arc::clone(opened.store.witness()),
     }
 }
 
@@ -149,7 +150,9 @@ fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
     match bus {
         BusHealth::InProcess => {}
         BusHealth::Nats { bus, relay } => {
-            let source = Source::new(&config.service.id, opened.started.identity.numbering());
+            let identity = &opened.started.identity;
+            let source = Source::new(&config.service.id, identity.numbering());
+            let marks = identity.marks().clone();
             let signal = CommitSignal::new(opened.ledger.committed());
             let (bus, log, state) = ((**bus).clone(), log(opened), relay.clone());
             tasks.spawn("the relay", move |stop| {
@@ -158,6 +161,7 @@ fn relay(tasks: &mut Tasks, opened: &Opened, bus: &BusHealth, config: &Config) {
                     log.clone(),
                     signal.clone(),
                     source.clone(),
+                    marks.clone(),
                     RelaySettings::default(),
                     state.clone(),
                 )

@@ -1,12 +1,19 @@
 //! Checks, before anything is appended, that the log is what was signed, with the key that signed it.
 
 use super::backend::Store;
-use super::start_error::{StartError, refuse};
+use super::start_error::{StartError, refuse, store_option};
 use super::used_key;
-use crate::config::Config;
+use crate::bus::cloud_event::Source;
+use crate::bus::nats::{NatsBus, StreamSettings};
+use crate::bus::{BusError, LogAccess};
+use crate::clock::SystemClock;
+use crate::config::{Config, Nats};
 use crate::proofs::guard::Guard;
 use crate::proofs::{self, Identity, Started};
+use crate::relay;
 use crate::secret_files;
+use crate::store::StoreError;
+use crate::telemetry;
 use std::sync::Arc;
 
 /// The seed of the key that this ledger is signed with; a new one only for a ledger that was never signed.
@@ -57,5 +64,37 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
     let (guard, identity) = (started.guard.clone(), Arc::clone(&started.identity));
     // A guard that cannot be read now is the checkpointer's to tell.
     witness.guarded_by(move || guard.signed(&identity).ok().flatten());
+    if let Some(nats) = &config.nats {
+        let source = Source::new(&config.service.id, started.identity.numbering());
+        match compare_with_stream(nats, config, store, &source, &started.identity).await {
+            Ok(()) => {}
+            Err(BusError::Store(StoreError::Diverged(reason))) => {
+                let refused = format!("the ledger refuses to append: {reason}");
+                return Err(StartError::option(store_option(config), refused));
+            }
+            // Silence proves nothing, and what is acknowledged is durable without the stream. The relay asks again.
+            Err(error) => {
+                tracing::warn!(error = %telemetry::chain(&error), "the stream cannot be asked whether the log is what was published");
+            }
+        }
+    }
     Ok(started)
+}
+
+/// The guard may have been lost with the machine, or restored with the database: the stream knows what subscribers have seen.
+async fn compare_with_stream(
+    nats: &Nats,
+    config: &Config,
+    store: &Store,
+    source: &Source,
+    identity: &Identity,
+) -> Result<(), BusError> {
+    let bus = NatsBus::reach(&nats.servers, &config.service.id, StreamSettings::default()).await?;
+    let log = LogAccess {
+        reads: store.reads(),
+        coordination: store.coordination(),
+        clock: Arc::new(SystemClock),
+        witness: Arc::clone(store.witness()),
+    };
+    relay::compare(&bus, &log, source, identity.marks()).await
 }

@@ -18,9 +18,11 @@ pub mod cloud_event;
 pub mod contract;
 pub mod health;
 pub mod local;
+pub mod marks;
 pub mod nats;
 
 use crate::clock::SharedClock;
+use crate::store::witness::Witness;
 use crate::store::{CoordinationStore, Position, ReadStore, StoreError, StoredEvent};
 use crate::task_states::TaskFailure;
 use crate::telemetry;
@@ -158,6 +160,8 @@ pub struct LogAccess {
     pub coordination: Arc<dyn CoordinationStore>,
     /// Tells how old an event is.
     pub clock: SharedClock,
+    /// Is told what others know of the log.
+    pub witness: Arc<Witness>,
 }
 
 /// Wakes readers of the log when this process commits.

@@ -16,6 +16,8 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType, Stream
 use async_nats::jetstream::{self, ErrorCode};
 use metrics::gauge;
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The stream that holds every event.
@@ -30,6 +32,10 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest pause between two attempts to connect again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a stream that was deleted is not created again. A server (2.9) tells the stream's consumers of it before it removes the
+/// folder, and the name is free meanwhile: whoever is so quick loses the new stream's folder, and nothing can be stored in it then.
+const DELETED_PAUSE: Duration = Duration::from_secs(2);
 
 /// The stream's settings where this service creates it. An operator may change retention and replicas of the stream itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +116,8 @@ pub struct NatsBus {
     context: jetstream::Context,
     settings: StreamSettings,
     servers: String,
+    /// Whether the stream was there once.
+    seen: Arc<AtomicBool>,
 }
 
 impl NatsBus {
@@ -169,6 +177,7 @@ impl NatsBus {
             context,
             settings,
             servers: shown,
+            seen: Arc::default(),
         })
     }
 
@@ -186,15 +195,21 @@ impl NatsBus {
         self.settings.replicas
     }
 
-    /// The stream, created where it is missing.
+    /// The stream, created where it is missing; one that was deleted, after a pause.
     ///
     /// # Errors
     /// [`NatsError::StreamMismatch`] when a stream of that name cannot hold the events.
     pub(crate) async fn stream(&self) -> Result<Stream, NatsError> {
-        let stream = match self.standing_stream().await? {
+        let mut standing = self.standing_stream().await?;
+        if standing.is_none() && self.seen.load(Ordering::Relaxed) {
+            tokio::time::sleep(DELETED_PAUSE).await;
+            standing = self.standing_stream().await?;
+        }
+        let stream = match standing {
             Some(stream) => stream,
             None => self.create_stream().await?,
         };
+        self.seen.store(true, Ordering::Relaxed);
         check(&stream.cached_info().config)?;
         Ok(stream)
     }

@@ -6,6 +6,7 @@
 use super::caller::SharedApi;
 use super::error::ApiError;
 use crate::bus::cloud_event::{self, CONTENT_TYPE, CloudEvent, Data, SUBJECT_ROOT, examples};
+use crate::bus::marks;
 use crate::bus::nats::{self, StreamSettings};
 use archive_ledger_domain::{EntityType, EventName, InvalidId, State as EntityState};
 use axum::Json;
@@ -145,6 +146,10 @@ fn headers() -> Value {
         "properties": {
             "Nats-Msg-Id": { "type": "string", "format": "uuid", "description": "The event's id." },
             "Content-Type": { "const": CONTENT_TYPE },
+            marks::HEADER: {
+                "type": "string",
+                "description": "Tells the ledger its own messages from others'. It says nothing to anybody else.",
+            },
         },
     })
 }

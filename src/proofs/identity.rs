@@ -8,6 +8,7 @@
 use super::ProofError;
 use super::fork::Statement;
 use super::losses::SKIPPED_MAX;
+use crate::bus::marks::Marks;
 use crate::merkle::checkpoint::{Checkpoint, statement_hash};
 use crate::merkle::note::{SigningKey, VerifierKey};
 use crate::numbering::Numbering;
@@ -70,6 +71,7 @@ pub struct Identity {
     /// The statement that the current origin was forked with.
     statement: Option<String>,
     numbering: Numbering,
+    marks: Marks,
 }
 
 /// What a ledger remembers of its origins.
@@ -121,6 +123,7 @@ impl Identity {
             origins,
             statement,
             numbering: Numbering::new(forks),
+            marks: Marks::new(seed),
         })
     }
 
@@ -181,6 +184,12 @@ impl Identity {
     #[must_use]
     pub fn numbering(&self) -> Numbering {
         self.numbering.clone()
+    }
+
+    /// How the ledger marks what it publishes.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The number of the current origin.

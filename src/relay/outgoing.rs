@@ -4,6 +4,7 @@ use super::stored::{is_same, message_at};
 use super::window::{Ack, Answer, Sent};
 use crate::bus::BusError;
 use crate::bus::cloud_event::{CONTENT_TYPE, CloudEvent, Source, subject};
+use crate::bus::marks::{self, Marks};
 use crate::bus::nats::{NatsBus, NatsError, STREAM};
 use crate::store::StoredEvent;
 use async_nats::header::NATS_MESSAGE_ID;
@@ -27,6 +28,7 @@ pub(super) struct Outgoing {
     pub(super) subject: String,
     pub(super) sent: Sent,
     body: Bytes,
+    mark: String,
     /// A `source` that it may have on the stream already.
     former: Option<String>,
 }
@@ -41,12 +43,15 @@ impl Outgoing {
         event: &StoredEvent,
         stream_id: String,
         source: &Source,
+        marks: &Marks,
         stream: i128,
     ) -> Result<Self, BusError> {
+        let number = source.numbering().of(event.position);
         let body = CloudEvent::new(event, &source.of(event.position)).encode();
         Ok(Self {
             subject: subject(&event.key, event.event.name()),
             body: body.map_err(failed)?.into(),
+            mark: marks.of(number, event.position, event.event_id),
             former: source.former(event.position).map(ToOwned::to_owned),
             sent: Sent {
                 position: event.position,
@@ -79,7 +84,8 @@ impl Outgoing {
             .payload(self.body.clone())
             .message_id(self.sent.event_id.to_string())
             .expected_stream(STREAM)
-            .header("Content-Type", CONTENT_TYPE);
+            .header("Content-Type", CONTENT_TYPE)
+            .header(marks::HEADER, &*self.mark);
         message = match fence {
             Fence::Stream(sequence) => {
                 self.sent.sequence = Some(sequence + 1);

@@ -19,11 +19,12 @@
 
 use super::outgoing::{Fence, Outgoing};
 use super::resume::{Finder, Place};
-use super::stored::last_on;
+use super::stored::{Own, last_on};
 use super::window::{Answer, Broken, Sent, Window};
 use super::{NAME, PUBLISHING, RelaySettings};
 use crate::bus::cloud_event::Source;
 use crate::bus::health::RelayState;
+use crate::bus::marks::Marks;
 use crate::bus::nats::{NatsBus, NatsError};
 use crate::bus::{BusError, CommitSignal, LogAccess};
 use crate::store::Position;
@@ -41,6 +42,9 @@ const PAGE: u32 = 512;
 
 /// How often the cursor is written while it moves. It only matters once nothing is left on the stream.
 const SAVE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the stream is looked at although nothing was refused.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often the connection is looked at while an acknowledgement is awaited.
 const CONNECTION_CHECK: Duration = Duration::from_millis(100);
@@ -71,6 +75,7 @@ pub(super) struct Publisher {
     log: LogAccess,
     signal: CommitSignal,
     source: Source,
+    marks: Marks,
     settings: RelaySettings,
     state: RelayState,
     deadline: watch::Receiver<Instant>,
@@ -86,6 +91,7 @@ pub(super) struct Publisher {
     taken: Position,
     saved: Position,
     saved_at: Instant,
+    looked_at: Instant,
 }
 
 impl Publisher {
@@ -96,6 +102,7 @@ impl Publisher {
             log: parts.log.clone(),
             signal: parts.signal.clone(),
             source: parts.source.clone(),
+            marks: parts.marks.clone(),
             settings: parts.settings,
             state: parts.state.clone(),
             deadline,
@@ -106,6 +113,7 @@ impl Publisher {
             taken: 0,
             saved: 0,
             saved_at: Instant::now(),
+            looked_at: Instant::now(),
         }
     }
 
@@ -162,7 +170,7 @@ impl Publisher {
         let Place {
             mut position,
             scanned: mut sequence,
-            stream,
+            mut stream,
             ..
         } = place;
         let (mut signal, poll) = (self.signal.clone(), self.settings.poll);
@@ -191,7 +199,7 @@ impl Publisher {
                     return Ok(End::LeaseOver);
                 }
                 position = event.position;
-                let message = Outgoing::new(&event, stream_id, &self.source, stream)?;
+                let message = Outgoing::new(&event, stream_id, &self.source, &self.marks, stream)?;
                 if self.crowded > 0 {
                     self.crowded -= 1;
                     self.send_alone(window, message).await?;
@@ -205,11 +213,19 @@ impl Publisher {
                 self.send(window, message, Fence::Stream(sequence)).await?;
                 sequence += 1;
             }
+            let look = self.looked_at.elapsed() >= LOOK_AGAIN;
+            if look {
+                self.settle_all(window).await;
+            }
             if shutdown.is_cancelled() {
                 return Ok(End::Shutdown);
             }
             if window.broken.is_some() {
                 return Ok(End::Refused);
+            }
+            if look && let Some(place) = self.look_again().await? {
+                (position, sequence, stream) = (place.position, place.scanned, place.stream);
+                continue;
             }
             let since_saved = self.saved_at.elapsed();
             if since_saved >= SAVE_EVERY {
@@ -229,6 +245,21 @@ impl Publisher {
                 }
             }
         }
+    }
+
+    /// Looks whether the stream is still the one that was published to, and ends where that ended; if not, where to go on. No
+    /// refusal tells of a stream that was deleted while there was nothing to publish, of another one in its place that took
+    /// the first events or those that went alone, or of what others publish under this ledger's name.
+    async fn look_again(&mut self) -> Result<Option<Place>, BusError> {
+        self.looked_at = Instant::now();
+        let stream = self.bus.stream().await?;
+        let info = stream.cached_info();
+        if self.certain.is_some_and(|place| place.is_end_of(info)) {
+            return Ok(None);
+        }
+        let place = self.finder().find(self.certain, true).await?;
+        self.is_certain_of(place);
+        Ok(Some(place))
     }
 
     /// Sends one event among strangers' messages: it follows the last one of its own subject, whatever else comes.
@@ -258,7 +289,10 @@ impl Publisher {
         Finder {
             bus: &self.bus,
             log: &self.log,
-            source: &self.source,
+            own: Own {
+                source: &self.source,
+                marks: &self.marks,
+            },
         }
     }
 

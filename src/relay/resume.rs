@@ -14,11 +14,10 @@
 //! if it says word for word what the log says.
 
 use super::NAME;
-use super::stored::{By, Found, events_at};
-use crate::bus::cloud_event::Source;
+use super::stored::{By, Found, Own, Stretch, stretch_at};
 use crate::bus::nats::{NatsBus, NatsError};
 use crate::bus::{BusError, LogAccess};
-use crate::store::Position;
+use crate::store::{Position, StoreError};
 use async_nats::jetstream::stream::{Info, State, Stream};
 use std::ops::RangeInclusive;
 
@@ -46,6 +45,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether the stream is the one that it is on, and has nothing behind it.
+    pub(super) fn is_end_of(&self, info: &Info) -> bool {
+        let end = self.scanned.max(self.at.unwrap_or_default());
+        created(info) == self.stream && info.state.last_sequence == end
+    }
+
     /// The place when what stands behind it, up to the sequence `scanned`, was found.
     fn with(self, found: &Found, scanned: u64) -> Self {
         let position = end_of_run(self.position, found);
@@ -62,7 +67,7 @@ impl Place {
 pub(super) struct Finder<'a> {
     pub(super) bus: &'a NatsBus,
     pub(super) log: &'a LogAccess,
-    pub(super) source: &'a Source,
+    pub(super) own: Own<'a>,
 }
 
 impl Finder<'_> {
@@ -134,12 +139,12 @@ impl Finder<'_> {
         if at > last {
             return Ok(false);
         }
-        let found = self.events(at..=at).await?;
-        Ok(found.contains_key(&place.position))
+        let one = stretch_at(self.bus, self.log, self.own, at..=at).await?;
+        Ok(one.found.contains_key(&place.position))
     }
 
     /// The position of the last event before which none is missing, as far as one can be; `None` when the stream does not say.
-    async fn last_complete(&self, state: &State, last: u64) -> Result<Option<Position>, BusError> {
+    pub(super) async fn last_complete(&self, state: &State, last: u64) -> Result<Option<Position>, BusError> {
         let first = state.first_sequence.max(1);
         let mut upper = last;
         let mut found = Found::new();
@@ -172,8 +177,30 @@ impl Finder<'_> {
         Ok(untouched.then(|| end_of_run(0, &found)))
     }
 
+    /// The events of the log that stand there. One that the log should have and has not is a question to the database: is it the
+    /// one that published it?
     async fn events(&self, sequences: RangeInclusive<u64>) -> Result<Found, BusError> {
-        events_at(self.bus, self.log, self.source, sequences).await
+        let Stretch {
+            found,
+            lacking,
+            unproven,
+        } = stretch_at(self.bus, self.log, self.own, sequences).await?;
+        if let Some(published) = lacking {
+            self.log.witness.published(published);
+            tokio::select! {
+                vouched = self.log.reads.vouch() => vouched?,
+                // A pool whose new connections are refused for it would say so much later.
+                reason = self.log.witness.diverged() => return Err(StoreError::Diverged(reason).into()),
+            }
+        }
+        if let Some(position) = unproven {
+            tracing::warn!(
+                event.position = position,
+                "event {position} is on the stream under this ledger's name and not in the log; it has no mark of this ledger, so \
+                 that anybody may have sent it"
+            );
+        }
+        Ok(found)
     }
 }
 

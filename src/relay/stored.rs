@@ -1,8 +1,10 @@
 //! Messages that stand on the stream: whose they are, and whether they say what the log says.
 
 use crate::bus::cloud_event::{CloudEvent, Source, subject};
+use crate::bus::marks::{self, Marks};
 use crate::bus::nats::{NatsBus, NatsError, STREAM};
 use crate::bus::{BusError, LogAccess, find_in_log};
+use crate::store::witness::Published;
 use crate::store::{Position, StoredEvent};
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::message::StreamMessage;
@@ -57,13 +59,31 @@ fn found(message: Result<StreamMessage, RawMessageError>) -> Result<Option<Strea
     }
 }
 
-/// The events of the log that stand at these sequences.
-pub(super) async fn events_at(
+/// What a relay knows the messages by that are its ledger's.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    pub(super) source: &'a Source,
+    pub(super) marks: &'a Marks,
+}
+
+/// What stands on a stretch of the stream.
+#[derive(Default)]
+pub(super) struct Stretch {
+    /// The events of the log.
+    pub(super) found: Found,
+    /// The last event that this ledger has published, by its mark, and that the log does not have.
+    pub(super) lacking: Option<Published>,
+    /// The same without a mark: somebody else's, or a relay's that made none yet.
+    pub(super) unproven: Option<Position>,
+}
+
+/// What stands at these sequences. The log is read after the stream, which only gets what was committed.
+pub(super) async fn stretch_at(
     bus: &NatsBus,
     log: &LogAccess,
-    source: &Source,
+    own: Own<'_>,
     sequences: RangeInclusive<u64>,
-) -> Result<Found, BusError> {
+) -> Result<Stretch, BusError> {
     let claims: Vec<Claim> = stream::iter(sequences)
         .map(|sequence| message_at(bus, sequence))
         .buffered(READ_AHEAD)
@@ -72,15 +92,49 @@ pub(super) async fn events_at(
         .await?;
     let positions: Vec<Position> = claims.iter().map(|claim| claim.event.data.position).collect();
     let log = find_in_log(&*log.reads, &positions).await?;
-    let mut found = Found::new();
-    for claim in claims {
+    let mut stretch = Stretch::default();
+    let mut confirmed = 0;
+    let mut missed = Vec::new();
+    for claim in &claims {
         let position = claim.event.data.position;
-        if log.get(&position).is_some_and(|event| claim.is(event, source)) {
-            let by = found.entry(position).or_insert(claim.by);
-            *by = claim.by.max(*by);
+        match log.get(&position) {
+            Some(logged) if logged.event_id == claim.event.id => {
+                confirmed = confirmed.max(position);
+                if claim.is(logged, own.source) {
+                    let by = stretch.found.entry(position).or_insert(claim.by);
+                    *by = claim.by.max(*by);
+                }
+            }
+            Some(_) | None => missed.push(claim),
         }
     }
-    Ok(found)
+    for claim in missed {
+        let position = claim.event.data.position;
+        match own.number_of(&claim.event, confirmed) {
+            Some(number) if claim.has_mark(own, number) => {
+                let event_id = claim.event.id;
+                let last = stretch.lacking.filter(|last| last.position > position);
+                stretch.lacking = last.or(Some(Published { position, event_id }));
+            }
+            Some(_) => stretch.unproven = stretch.unproven.max(Some(position)),
+            None => {}
+        }
+    }
+    Ok(stretch)
+}
+
+impl Own<'_> {
+    /// The number of the ledger that an event says has recorded it, where the log should have the event. It need not have what a fork
+    /// has given up; but it should know of a fork after it. Up to the position `confirmed` the log is the one that was published, as
+    /// two that have the same event at the same position are: a row in which it seems another was damaged.
+    fn number_of(&self, event: &CloudEvent, confirmed: Position) -> Option<u64> {
+        let numbering = self.source.numbering();
+        let position = event.data.position;
+        let number = self.source.number_in(&event.source)?;
+        let should_have =
+            number > numbering.current() || (number == numbering.of(position) && position > confirmed);
+        should_have.then_some(number)
+    }
 }
 
 /// What a message says that it is.
@@ -100,6 +154,13 @@ impl Claim {
             Some(_) | None => By::Other,
         };
         (id == event.id.to_string()).then_some(Self { event, message, by })
+    }
+
+    /// Whether a relay of this ledger has sent it first, whoever sent this copy of it.
+    fn has_mark(&self, own: Own<'_>, number: u64) -> bool {
+        let mark = self.message.headers.get(marks::HEADER);
+        let position = self.event.data.position;
+        mark.is_some_and(|mark| own.marks.is(mark.as_str(), number, position, self.event.id))
     }
 
     /// Whether the log has this event at this position. What a relay published in an earlier version may lack what later ones

@@ -9,6 +9,7 @@ use archive_ledger::bus::cloud_event::{CloudEvent, Source, subject};
 use archive_ledger::bus::contract::{self, BusUnderTest, Recorder, archives, purge_all, stop};
 use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::local::{LogConsumer, Redrive};
+use archive_ledger::bus::marks::Marks;
 use archive_ledger::bus::nats::{NatsBus, NatsConsumer, NatsError, STREAM, StreamSettings};
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
@@ -51,6 +52,7 @@ impl Clustered {
             log.access(),
             log.signal(),
             Source::new("test", Numbering::default()),
+            Marks::new(&[1; 32]),
             RelaySettings::default(),
             RelayState::default(),
         );

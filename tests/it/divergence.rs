@@ -1,9 +1,12 @@
 //! A database that is not the one that a running service knows: an older copy, another history, another file. Nothing is
 //! acknowledged, the reason is told, and the service ends as it would not have started.
 
+mod published;
+
 use crate::harness::eventually;
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Backend, Server};
+use archive_ledger::bus::nats::STREAM;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -162,7 +165,10 @@ async fn an_older_copy_that_others_have_carried_further_is_another_log() {
     postgres.stop().await;
     postgres.bring_back("older");
     postgres.restart().await;
-    // An instance that knows nothing of what was lost: it has a guard of its own.
+    // An instance that knows nothing of what was lost: it has a guard of its own, and the stream is gone.
+    let client = async_nats::connect(server.nats().url()).await.unwrap();
+    let client = async_nats::jetstream::new(client);
+    client.delete_stream(STREAM).await.unwrap();
     let elsewhere = server.home().join("elsewhere.guard");
     let other = server.another().arg("--guard-file").arg(&elsewhere).start().await;
     delete(&other, &token, 9).await;

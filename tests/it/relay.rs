@@ -3,7 +3,9 @@
 mod cluster;
 mod copies;
 mod doubles;
+mod marks;
 mod proxy;
+mod replaced;
 mod stream;
 
 use crate::harness::nats::Nats;
@@ -13,6 +15,7 @@ use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::bus::health::RelayState;
+use archive_ledger::bus::marks::Marks;
 use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
 use archive_ledger::bus::{CommitSignal, LogAccess};
 use archive_ledger::numbering::Numbering;
@@ -71,6 +74,7 @@ async fn relay_with(
         log,
         signal,
         Source::new("test", Numbering::default()),
+        Marks::new(&[1; 32]),
         settings,
         RelayState::default(),
     );
@@ -291,7 +295,7 @@ on_both_backends! {
         let (log, nats) = (TestLog::on(backend).await, Nats::start().await);
         let shutdown = CancellationToken::new();
         let running = relay(&nats.url(), log.access(), log.signal(), &shutdown).await;
-        for _ in 0..3 {
+        for somebody_writes in [true, false, true, false] {
             log.purge_fresh(300).await;
             stream::is_the_log(&nats.url(), &log.events().await).await;
             stream::client(&nats.url())
@@ -299,8 +303,9 @@ on_both_backends! {
                 .delete_stream(STREAM)
                 .await
                 .unwrap();
-            // Nobody has to write anything for the stream to come back, but somebody may.
-            log.purge_fresh(1).await;
+            if somebody_writes {
+                log.purge_fresh(1).await;
+            }
             stream::is_the_log(&nats.url(), &log.events().await).await;
         }
         stop(shutdown, running).await;
@@ -494,6 +499,7 @@ async fn kill_nodes(rounds: usize) {
         log.access(),
         log.signal(),
         Source::new("test", Numbering::default()),
+        Marks::new(&[1; 32]),
         QUICK,
         RelayState::default(),
     );

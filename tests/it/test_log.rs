@@ -92,6 +92,7 @@ impl TestLog {
             reads: store.reads(),
             coordination: store.coordination(),
             clock: self.clock.clone(),
+            witness: store.witness().clone(),
         }
     }
 

@@ -25,10 +25,14 @@ async fn on_the_stream(server: &Server, acknowledged: &[Uuid]) {
     let context = jetstream::new(client);
     eventually("everything is on the stream once", HEALED_WITHIN, || async {
         let stream = context.get_stream(STREAM).await.ok()?;
+        let state = &stream.cached_info().state;
         let mut subjects = Vec::new();
-        for sequence in 1..=stream.cached_info().state.last_sequence {
-            subjects.push(stream.get_raw_message(sequence).await.ok()?.subject.to_string());
+        for sequence in state.first_sequence..=state.last_sequence {
+            // One that is not there is missed below.
+            let message = stream.get_raw_message(sequence).await;
+            subjects.extend(message.map(|message| message.subject.to_string()));
         }
+        println!("{state:?}: {subjects:?}");
         let once = acknowledged.iter().all(|id| {
             let wanted = format!("archive.backups.soft_deleted.{id}");
             let found = subjects.iter().filter(|subject| **subject == wanted).count();

@@ -8,6 +8,7 @@ use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::cloud_event::{CloudEvent, Source, subject};
 use archive_ledger::bus::health::RelayState;
+use archive_ledger::bus::marks::Marks;
 use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
@@ -20,6 +21,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// What the ledger's key is made of.
+const SEED: [u8; 32] = [1; 32];
 
 const SOURCE: &str = "/archive-ledger/test/1";
 
@@ -48,6 +52,7 @@ async fn run(bus: &NatsBus, log: &TestLog, state: &RelayState, shutdown: &Cancel
         log.access(),
         log.signal(),
         source,
+        Marks::new(&SEED),
         SETTINGS,
         state.clone(),
     );
