@@ -31,7 +31,7 @@ pub async fn verifier_key(config: &Config) -> Result<VerifierKey, StartError> {
     let seed = existing_seed(config, &store).await?;
     let identity = Identity::open(&*store.proofs(), &seed, &config.service.domain).await;
     let identity = identity.map_err(|error| refuse(config, error))?;
-    used_key::mark(config, identity.verifier(), store.known_ledger_id().await?);
+    used_key::mark(config, identity.verifier(), store.known_ledger_id().await?)?;
     Ok(identity.verifier().clone())
 }
 
@@ -59,7 +59,7 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Forked, StartError> {
     let work = Work::new(config, &store, seed);
     let forked = fork::fork(&work.parts(used), reason).await;
     let forked = forked.map_err(|error| refuse(config, error))?;
-    used_key::mark(config, &forked.statement.new, store.known_ledger_id().await?);
+    used_key::mark(config, &forked.statement.new, store.known_ledger_id().await?)?;
     Ok(forked)
 }
 
@@ -99,7 +99,7 @@ pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Forked, 
     let work = Work::new(config, &store, seed);
     let forked = fork::from_nothing(&work.parts(lost), reason).await;
     let forked = forked.map_err(|error| refuse(config, error))?;
-    used_key::mark(config, &forked.statement.new, ledger_id);
+    used_key::mark(config, &forked.statement.new, ledger_id)?;
     Ok(forked)
 }
 

@@ -272,6 +272,7 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
         config.callbacks.secret_file.clone(),
     ];
     files.extend(used_key::marks(config));
+    files.push(used_key::new_mark(config));
     files.extend(config.config_file.clone());
     let cloud_files = CLOUD_FILES.iter().filter_map(std::env::var_os);
     files.extend(cloud_files.map(PathBuf::from));

@@ -1,9 +1,10 @@
 //! Whether the ledger's key has signed a ledger already that the database does not hold.
 //!
 //! An empty database beside a key that was used would begin a second history under the same name with the same key: whoever holds a
-//! checkpoint of the first could not tell them apart from a forgery. What tells that a key was used lies outside the database:
-//! the guard file, and a mark that is written beside the key once the database holds the ledger. A key that nobody has used yet,
-//! such as one that was handed out before the first start, has neither.
+//! checkpoint of the first could not tell them apart from a forgery. Which ledger a key has signed lies outside the database: in
+//! the guard file, and in a mark that is written beside the key once the database holds the ledger. Both can be lost with it,
+//! so their absence proves nothing: a key is new only while the mark stands beside it that the service writes before it makes
+//! one, and takes away once the database holds the ledger.
 
 use super::backend::Store;
 use super::start_error::{StartError, blame, refuse, store_option};
@@ -33,14 +34,40 @@ pub(super) struct Used {
 
 /// Where marks are: beside the key, and in the data directory, for keys in a folder that cannot be written.
 pub(super) fn marks(config: &Config) -> Vec<PathBuf> {
-    let mut beside = config.ledger_key_file.clone().into_os_string();
-    beside.push(".used");
-    let mut places = vec![PathBuf::from(beside)];
+    let mut places = vec![beside_key(config, ".used")];
     let own = config.data_dir.join("ledger.key.used");
     if !places.contains(&own) {
         places.push(own);
     }
     places
+}
+
+/// Where it stands that the key is new.
+pub(super) fn new_mark(config: &Config) -> PathBuf {
+    beside_key(config, ".new")
+}
+
+fn beside_key(config: &Config, extension: &str) -> PathBuf {
+    let mut beside = config.ledger_key_file.clone().into_os_string();
+    beside.push(extension);
+    PathBuf::from(beside)
+}
+
+/// Notes, where there is no key yet, that the one which is about to be made is new.
+///
+/// # Errors
+/// [`StartError`]: the folder of the key cannot be written, so that no key could be made in it either.
+pub(super) fn expect_new(config: &Config) -> Result<(), StartError> {
+    let failed = |error| StartError::option("--ledger-key-file", error);
+    if config.ledger_key_file.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let path = new_mark(config);
+    secret_files::create_private_directory(folder_of(&path)).map_err(|source| StartError::SecretFile {
+        option: "--ledger-key-file",
+        source,
+    })?;
+    write(&path, "").map_err(failed)
 }
 
 /// What the files say of the key; `None` for a key that was never used, or when there is none.
@@ -94,19 +121,23 @@ pub(super) fn find(config: &Config) -> Result<Option<Used>, StartError> {
 /// [`StartError`], saying how to go on.
 pub(super) async fn refuse_second_history(config: &Config, store: &Store) -> Result<(), StartError> {
     // First the files, then the database: another instance that begins the ledger at this moment writes them the other way round.
-    let Some(used) = find(config)? else {
-        return Ok(());
-    };
-    if holds_ledger(config, store).await? {
+    let failed = |error| StartError::option("--ledger-key-file", error);
+    let used = find(config)?;
+    let there = config.ledger_key_file.try_exists().map_err(failed)?;
+    let is_new = !there || new_mark(config).try_exists().map_err(failed)?;
+    if used.is_none() && is_new || holds_ledger(config, store).await? {
         return Ok(());
     }
+    let signed = used.map_or_else(
+        || "was there before it, and may have signed one".to_owned(),
+        |used| format!("has signed one, {}", used.origin.name()),
+    );
     Err(StartError::option(
         store_option(config),
         format!(
-            "the database holds no ledger, and the key {} has signed one, {}: bring its database back, or begin again under another \
-             name with `archive-ledger ledger fork --from-nothing --reason …`",
+            "the database holds no ledger, and the key {} {signed}: bring its database back, or begin again under another name with \
+             `archive-ledger ledger fork --from-nothing --reason …`",
             config.ledger_key_file.display(),
-            used.origin.name()
         ),
     ))
 }
@@ -141,8 +172,24 @@ pub(super) async fn holds_ledger(config: &Config, store: &Store) -> Result<bool,
     Ok(head.position > 0)
 }
 
-/// Marks the key as used, once the database holds the ledger. Where no mark can be written, the guard has to do.
-pub(super) fn mark(config: &Config, origin: &VerifierKey, ledger_id: Option<Uuid>) {
+/// Marks the key as used, once the database holds the ledger. Where it cannot be written which ledger that is, the guard has to do.
+///
+/// # Errors
+/// [`StartError`]: the key would still count as new.
+pub(super) fn mark(config: &Config, origin: &VerifierKey, ledger_id: Option<Uuid>) -> Result<(), StartError> {
+    note_ledger(config, origin, ledger_id);
+    let path = new_mark(config);
+    let removed = fs::remove_file(&path).and_then(|()| fs::File::open(folder_of(&path))?.sync_all());
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(StartError::option("--ledger-key-file", error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes down which ledger the key has signed.
+fn note_ledger(config: &Config, origin: &VerifierKey, ledger_id: Option<Uuid>) {
     let id = ledger_id.map(|id| format!("{id}\n")).unwrap_or_default();
     let text = format!("{HEADER}\n{origin}\n{id}");
     let mut failed = None;
@@ -190,13 +237,17 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
+    let directory = folder_of(path);
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     fs::File::open(directory)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
 }

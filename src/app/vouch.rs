@@ -24,6 +24,7 @@ pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 3
         .map_err(|error| refuse(config, error))?;
     if remembered.is_none() {
         used_key::refuse_second_history(config, store).await?;
+        used_key::expect_new(config)?;
     }
     let path = &config.ledger_key_file;
     let seed =
@@ -52,7 +53,7 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
         config,
         started.identity.verifier(),
         store.known_ledger_id().await?,
-    );
+    )?;
     let witness = store.witness();
     witness.serves(started.identity.ledger());
     if let Some(mark) = started.mark {

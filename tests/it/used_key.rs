@@ -4,8 +4,10 @@ use crate::harness::eventually;
 use crate::harness::ledger::Place;
 use crate::harness::on_both_backends;
 use crate::harness::server::Server;
+use archive_ledger::app;
 use archive_ledger::merkle::checkpoint::Checkpoint;
 use archive_ledger::merkle::note::VerifierKey;
+use archive_ledger::telemetry;
 use serde_json::json;
 use std::time::Duration;
 
@@ -93,6 +95,18 @@ on_both_backends! {
             let plain = server.run_command(&["ledger", "fork", "--reason", "x"]).await;
             assert_eq!(plain.status.code(), Some(2), "{}", String::from_utf8_lossy(&plain.stdout));
         }
+        // Nothing tells any more which ledger it has signed.
+        let mark = server.data_dir().join("ledger.key.used");
+        let marked = std::fs::read(&mark).unwrap();
+        for nothing_in_it in [true, false] {
+            std::fs::remove_file(&mark).unwrap();
+            if nothing_in_it {
+                std::fs::write(&mark, "").unwrap();
+            }
+            let told = refusal(&server).await;
+            assert!(told.contains("fork --from-nothing --reason") && told.contains("may have signed one"), "{told}");
+        }
+        std::fs::write(&mark, marked).unwrap();
         std::fs::write(&guard, kept).unwrap();
 
         let forked = server.run_command(&["ledger", "fork", "--from-nothing", "--reason", "the disk burned"]).await;
@@ -118,15 +132,32 @@ on_both_backends! {
         assert_eq!(signed(&server, &token, 1).await.origin, "localhost/ledger/3");
     }
 
-    async fn keys_that_nobody_has_used_yet_begin_a_ledger(backend: Backend) {
+    async fn a_key_that_was_made_elsewhere_begins_no_ledger_until_it_is_said(backend: Backend) {
         let place = Place::new(backend).await;
         let data = place.config().data_dir;
         std::fs::create_dir_all(&data).unwrap();
         let key = data.join("ledger.key");
         std::fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n").unwrap();
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        // As a first start leaves it that was killed before the database knew of anything.
+        let refused = app::open(&place.config()).await.expect_err("it is refused");
+        assert!(telemetry::chain(&refused).contains("fork --from-nothing --reason"), "{refused:?}");
+
+        app::fork_from_nothing(&place.config(), "made in a vault").await.unwrap();
         place.open().await.close().await.unwrap();
+        place.open().await.close().await.unwrap();
+    }
+
+    async fn a_first_start_that_was_killed_goes_on(backend: Backend) {
+        let place = Place::new(backend).await;
+        let data = place.config().data_dir;
+        std::fs::create_dir_all(&data).unwrap();
+        // As it is left before the database knows of anything.
+        let (new, key) = (data.join("ledger.key.new"), data.join("ledger.key"));
+        std::fs::write(&new, "").unwrap();
+        std::fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n").unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        place.open().await.close().await.unwrap();
+        assert!(!new.exists(), "the key is used now");
         place.open().await.close().await.unwrap();
     }
 }
