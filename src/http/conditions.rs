@@ -1,15 +1,18 @@
 //! `If-Match` and `If-None-Match` (RFC 9110, section 13): lists of entity tags, weak ones, and the asterisk.
 //!
-//! An entity's tag is its version. On a command the conditions go along to where it is decided; on a read they are looked at
-//! when the answer has its tag.
+//! An entity's tag is its version, and where an answer tells more than the version implies (whose else its storage is, what has
+//! become of its purge), a hyphen and a digest of that: `"3"`, `"3-9f86d081884c7d65"`. On a command the conditions go along to where
+//! it is decided, which is by the version alone; on a read they are looked at when the answer has its tag.
 
 use super::error::ApiError;
+use crate::merkle::sha256;
 use crate::store::writer::{VersionCondition, Versions};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde::Serialize;
 
 /// An entity tag: what stands between its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +24,8 @@ struct Tag {
 impl Tag {
     /// The version that it stands for. Tags are compared as they are written: "01" is none of ours.
     fn version(&self) -> Option<u64> {
-        let digits = std::str::from_utf8(&self.opaque).ok()?;
+        let text = std::str::from_utf8(&self.opaque).ok()?;
+        let digits = text.split_once('-').map_or(text, |(digits, _)| digits);
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         let shortest = digits == "0" || !digits.starts_with('0');
         digits.parse().ok().filter(|_| plain && shortest)
@@ -48,14 +52,40 @@ impl Tags {
         }
     }
 
-    fn name(&self, tag: &Tag, weak_too: bool) -> bool {
+    /// Whether they name exactly what an answer tells.
+    fn name(&self, tag: &Tag) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(tags) => tags.iter().any(|one| one.opaque == tag.opaque),
+        }
+    }
+
+    /// Whether they name the version that an answer is of.
+    fn name_version(&self, tag: &Tag) -> bool {
         match self {
             Self::Any => true,
             Self::These(tags) => tags
                 .iter()
-                .any(|one| one.opaque == tag.opaque && (weak_too || !(one.weak || tag.weak))),
+                .any(|one| !(one.weak || tag.weak) && one.version() == tag.version()),
         }
     }
+}
+
+/// A version as an entity tag.
+///
+/// # Errors
+/// [`ApiError::Internal`].
+pub fn entity_tag(version: u64) -> Result<HeaderValue, ApiError> {
+    HeaderValue::from_str(&format!("\"{version}\"")).map_err(ApiError::internal)
+}
+
+/// The tag of an answer that tells `beside` as well, which may change while the version stays.
+///
+/// # Errors
+/// [`ApiError::Internal`].
+pub fn tag_with(version: u64, beside: &impl Serialize) -> Result<HeaderValue, ApiError> {
+    let digest = sha256(&[&serde_json::to_vec(beside).map_err(ApiError::internal)?]);
+    HeaderValue::from_str(&format!("\"{version}-{}\"", hex::encode(&digest[..8]))).map_err(ApiError::internal)
 }
 
 /// The conditions of a request.
@@ -188,11 +218,12 @@ pub async fn conditional_reads(request: Request, next: Next) -> Response {
         Ok(conditions) => conditions,
         Err(error) => return error.into_response(),
     };
-    let named = |tags: &Tags, weak_too| tag.iter().any(|tag| tags.name(tag, weak_too));
-    if conditions.matches.is_some_and(|tags| !named(&tags, false)) {
+    let is_of_version = |tags: Tags| tag.iter().any(|tag| tags.name_version(tag));
+    if conditions.matches.is_some_and(|tags| !is_of_version(tags)) {
         return ApiError::PreconditionFailed.into_response();
     }
-    if conditions.none_matches.is_some_and(|tags| named(&tags, true)) {
+    let is_the_same = |tags: Tags| tag.iter().any(|tag| tags.name(tag));
+    if conditions.none_matches.is_some_and(is_the_same) {
         let (mut parts, _) = response.into_parts();
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(CONTENT_TYPE);
@@ -205,7 +236,6 @@ pub async fn conditional_reads(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn conditions(name: HeaderName, lines: &[&str]) -> Result<Conditions, ApiError> {
         let value = |line: &&str| HeaderValue::from_bytes(line.as_bytes()).unwrap();
@@ -220,6 +250,11 @@ mod tests {
             (&["\"1\"", "\"2\""], vec![1, 2], vec![1, 2]),
             (&[" , \"1\" ,,\t\"2\", "], vec![1, 2], vec![1, 2]),
             (&["W/\"1\", \"2\""], vec![2], vec![1, 2]),
+            (
+                &["\"3-9f86d081884c7d65\", \"4-\", \"-5\", \"06-a\""],
+                vec![3, 4],
+                vec![3, 4],
+            ),
             (&["\"a,b\", \"*\", \"\", \"\u{fc}\", \"2\""], vec![2], vec![2]),
             (
                 &["\"01\", \"-1\", \"+1\", \"18446744073709551616\", \"0\""],

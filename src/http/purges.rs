@@ -3,9 +3,10 @@
 use super::attempts::Trail;
 use super::body::{EmptyBody, Text};
 use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
+use super::conditions::entity_tag;
 use super::cursor::CursorCodec;
 use super::error::ApiError;
-use super::ocore::{entity_tag, is_false, timestamp};
+use super::ocore::{is_false, timestamp};
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use super::refusal::refused;
 use super::rights::Right;
@@ -447,7 +448,7 @@ pub async fn force(
         Err(RetryError::Jobs(error)) => return Err(LedgerError::Store(error).into()),
         Err(RetryError::Ledger(error)) => return Err(refused(Action::ForcePurge, error)),
     };
-    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let etag = entity_tag(receipt.version)?;
     let answer = Forced {
         message: "the purge was forced: what it still owed was given up, and objects may be left",
         purge_id,

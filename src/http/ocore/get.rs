@@ -1,9 +1,10 @@
 //! `GET /api/admin/archived/{entity_type}/{id}`: one entity, whatever its state.
 
 use super::soft_delete::TypedParent;
-use super::{asks_for, entity_tag, is_false, parameter, timestamp};
+use super::{asks_for, is_false, parameter, timestamp};
 use crate::http::audit::query::{position, time};
 use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
+use crate::http::conditions::{entity_tag, tag_with};
 use crate::http::error::ApiError;
 use crate::http::purge_so_far::{PurgeSoFar, so_far};
 use crate::http::rights::Right;
@@ -13,6 +14,7 @@ use archive_ledger_domain::Parent;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::header::ETAG;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -29,7 +31,7 @@ pub struct Entity {
     pub entity_type: &'static str,
     /// `live`, `archived`, `purging` or `purge_failed`; `purged` only as of a point in the past.
     pub state: &'static str,
-    /// The entity's version, which is also its `ETag`.
+    /// The entity's version; its `ETag` begins with it.
     pub version: u64,
     /// Its name, as of the deletion that stands.
     pub name: Option<String>,
@@ -114,6 +116,21 @@ impl Entity {
             as_of: None,
         }
     }
+
+    /// The tag of all that it tells.
+    fn tag(&self) -> Result<HeaderValue, ApiError> {
+        let beside = (
+            &self.storage_shared,
+            &self.storage_shared_with,
+            &self.purge,
+            self.unreadable,
+        );
+        let nothing = self.storage_shared.is_no() && self.storage_shared_with.is_empty();
+        if nothing && self.purge.is_none() && !self.unreadable {
+            return entity_tag(self.version);
+        }
+        tag_with(self.version, &beside)
+    }
 }
 
 /// A position, or a time as in RFC 3339; not in the future, which may still turn out otherwise.
@@ -156,7 +173,8 @@ async fn as_of(api: &Api, text: &str) -> Result<AsOf, ApiError> {
     ),
     responses(
         (status = 200, description = "The entity, with its version as `ETag`", body = Entity,
-            headers(("ETag" = String, description = "The entity's version"))),
+            headers(("ETag" = String, description = "The entity's version; where more is told than that implies, followed by a \
+                hyphen and a digest of it"))),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
         (status = 404, description = "Never existed, or purged; with `as_of`: not recorded yet then"),
     )
@@ -193,7 +211,6 @@ pub async fn handler(
         return Ok(Json(entity).into_response());
     }
     let view = api.ledger.entity(&key).await?.ok_or(ApiError::NotFound)?;
-    let etag = entity_tag(view.version).map_err(ApiError::internal)?;
     let sharing = sharing(&api, &key, &view.details.storage, NAMED_OTHERS).await?;
     let entity = Entity {
         storage_shared: sharing.shared,
@@ -201,5 +218,6 @@ pub async fn handler(
         purge: so_far(&api, &view).await?,
         ..Entity::new(view)
     };
+    let etag = entity.tag()?;
     Ok(([(ETAG, etag)], Json(entity)).into_response())
 }

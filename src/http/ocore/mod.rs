@@ -13,8 +13,6 @@ use crate::http::error::ApiError;
 use crate::store::damaged::DamagedRow;
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::HeaderValue;
-use http::header::InvalidHeaderValue;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -113,9 +111,4 @@ pub(super) fn parameter(query: Option<&str>, name: &'static str) -> Result<Optio
         (value, None) => Ok(value.map(std::borrow::Cow::into_owned)),
         (_, Some(_)) => Err(ApiError::bad_data(name, "given more than once")),
     }
-}
-
-/// A version as an entity tag.
-pub(super) fn entity_tag(version: u64) -> Result<HeaderValue, InvalidHeaderValue> {
-    HeaderValue::from_str(&format!("\"{version}\""))
 }

@@ -1,9 +1,10 @@
 //! `DELETE /api/admin/archived/{entity_type}/{id}/purge` (seed 000): removes an entity for good.
 
-use super::{Message, entity_tag};
+use super::Message;
 use crate::callbacks::target::URL_MAX;
 use crate::http::body::{EmptyBody, Text};
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
+use crate::http::conditions::entity_tag;
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
@@ -75,7 +76,7 @@ pub async fn handler(
         )
         .await
         .map_err(|error| refused(Action::Purge, error))?;
-    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let etag = entity_tag(receipt.version)?;
     let message = if receipt.state == EntityState::Purged {
         format!("{key} was purged")
     } else {

@@ -1,8 +1,9 @@
 //! `POST /api/admin/archived/{entity_type}/{id}/restore` (seed 000): undoes the current deletion.
 
-use super::{Message, entity_tag};
+use super::Message;
 use crate::http::body::EmptyBody;
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
+use crate::http::conditions::entity_tag;
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
@@ -52,7 +53,7 @@ pub async fn handler(
         .restore(key.clone(), context)
         .await
         .map_err(|error| refused(Action::Restore, error))?;
-    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let etag = entity_tag(receipt.version)?;
     let message = format!("{key} was restored");
     Ok(([(ETAG, etag)], Json(Message { message })).into_response())
 }

@@ -1,8 +1,9 @@
 //! `POST /api/admin/archived/{entity_type}`: records that the platform deleted an entity.
 
-use super::{Item, entity_tag};
+use super::Item;
 use crate::http::body::{EmptyBody, Fields, Text};
 use crate::http::caller::{Segments, SharedApi, entity_type, segments};
+use crate::http::conditions::entity_tag;
 use crate::http::error::{ApiError, Key};
 use crate::http::refusal::refused;
 use crate::http::rights::Right;
@@ -214,7 +215,7 @@ pub async fn handler(
         .await
         .map_err(|error| refused(Action::SoftDelete, error))?;
     let deleted_at = receipt.deleted_at.unwrap_or(receipt.recorded_at);
-    let etag = entity_tag(receipt.version).map_err(ApiError::internal)?;
+    let etag = entity_tag(receipt.version)?;
     let location = format!("/api/admin/archived/{key}");
     let item = Item::new(&key, deleted_at, Some(name), metadata);
     Ok((

@@ -2,8 +2,9 @@
 
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
 use crate::http::caller::{Api, Head, Segments, SharedApi, segments};
+use crate::http::conditions::{entity_tag, tag_with};
 use crate::http::error::ApiError;
-use crate::http::ocore::{entity_tag, is_false};
+use crate::http::ocore::is_false;
 use crate::http::purge_so_far::so_far;
 use crate::http::rights::{Principal, Right};
 use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
@@ -11,6 +12,7 @@ use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::header::ETAG;
 use serde::Serialize;
 use std::sync::Arc;
@@ -51,6 +53,23 @@ pub struct Archive {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(nullable = false)]
     pub failed_at: Vec<String>,
+}
+
+impl Archive {
+    /// The tag of all that it tells.
+    fn tag(&self, version: u64) -> Result<HeaderValue, ApiError> {
+        let beside = (
+            &self.storage_shared,
+            &self.storage_shared_with,
+            &self.failed_at,
+            self.unreadable,
+        );
+        let nothing = self.storage_shared.is_no() && self.storage_shared_with.is_empty();
+        if nothing && self.failed_at.is_empty() && !self.unreadable {
+            return entity_tag(version);
+        }
+        tag_with(version, &beside)
+    }
 }
 
 /// Of how many others it is looked whether the caller may see them.
@@ -124,12 +143,12 @@ pub async fn handler(
         return Err(ApiError::Forbidden);
     }
     let view = view.ok_or(ApiError::NotFound)?;
-    let etag = entity_tag(view.version).map_err(ApiError::internal)?;
     let failed_at = so_far(&api, &view)
         .await?
         .map_or_else(Vec::new, |purge| purge.failed_at);
     let sharing = sharing(&api, &view.key, &view.details.storage, LOOKED_AT_OTHERS).await?;
     let others = visible(&api, &principal, &sharing.others).await?;
+    let version = view.version;
     let archive = Archive {
         failed_at,
         archive_id: view.key.id().to_owned(),
@@ -143,5 +162,6 @@ pub async fn handler(
         creation_time: view.created_at.timestamp(),
         unreadable: view.unreadable,
     };
+    let etag = archive.tag(version)?;
     Ok(([(ETAG, etag)], Json(archive)).into_response())
 }

@@ -245,6 +245,43 @@ on_both_backends! {
         assert_eq!((changed.status, changed.header("etag")), (200, Some("\"2\"")));
     }
 
+    async fn what_changes_while_the_version_stays_has_another_tag_and_the_same_version(backend: Backend) {
+        let api = Api::shared(backend).await;
+        for (entity_type, path) in [("backups", format!("{ARCHIVED}/backups/")), ("archives", format!("{ARCHIVES}/"))] {
+            let (id, sharer) = (new_id(), new_id());
+            let one = format!("{path}{id}");
+            if entity_type == "archives" {
+                let body = json!({"archiveId": id, "datasetId": "d1", "spaceId": "s1", "description": "d", "storage": [held(&id)]});
+                api.post(ARCHIVES, &body).await.json(201);
+            } else {
+                api.soft_delete_held(entity_type, &id).await;
+            }
+            let alone = api.get(&one).await;
+            assert_eq!(alone.header("etag"), Some("\"1\""));
+            let body = json!({"id": sharer, "name": "n", "storage": [format!("{}below/", held(&id))]});
+            api.post(&format!("{ARCHIVED}/servers"), &body).await.json(201);
+
+            let told = send_with(&api, "GET", &one, "if-none-match", "\"1\"", None).await;
+            let tag = told.header("etag").unwrap().to_owned();
+            assert_eq!(told.json(200)["storage_shared"], true, "{one}");
+            assert!(tag.starts_with("\"1-"), "{tag}");
+            assert_eq!(send_with(&api, "GET", &one, "if-none-match", &tag, None).await.status, 304);
+            // A condition that something is as it was seen is one on the version.
+            for tags in ["\"1\"", &tag] {
+                assert_eq!(send_with(&api, "GET", &one, "if-match", tags, None).await.status, 200, "{tags}");
+            }
+            if entity_type == "archives" {
+                let body = json!({"id": id, "name": "n"});
+                let deleted = send(&api, "POST", &format!("{ARCHIVED}/archives"), &tag, Some(body)).await;
+                assert_eq!((deleted.status, deleted.header("etag")), (201, Some("\"2\"")));
+            } else {
+                let restore = format!("{one}/restore");
+                send(&api, "POST", &restore, &tag.replace("\"1-", "\"2-"), None).await.refused(412, "preconditionFailed");
+                assert_eq!(send(&api, "POST", &restore, &tag, None).await.status, 200);
+            }
+        }
+    }
+
     async fn a_condition_holds_for_a_purge_that_is_retried_too(backend: Backend) {
         let api = Api::shared(backend).await;
         let id = new_id();
