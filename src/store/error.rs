@@ -272,10 +272,11 @@ pub(super) fn is_of_a_stale_statement(error: &(dyn sqlx::error::DatabaseError + 
 /// PostgreSQL's codes of what passes, whole or as a class of two characters: connections, resources and disks, an operator's
 /// intervention, serialization and deadlocks, statements that were cancelled or waited too long, a database that takes no
 /// writes for now, a transaction that was aborted or timed out, an object that is in use; and what an operator is about to set
-/// right: a password or a right that was changed, a database or a table that is being restored.
-const PASSING_CODES: [&str; 15] = [
+/// right: a password or a right that was changed, a database or a table that is being restored, a trigger of the operator's own that
+/// raises. A file that cannot grow beyond a limit, and a page that cannot be read, are internal errors to PostgreSQL (`XX`).
+const PASSING_CODES: [&str; 19] = [
     "08", "53", "57", "58", "40", "25006", "25P02", "25P03", "25P04", "55P03", "55006", "28", "3D000",
-    "42501", "42P01",
+    "42501", "42P01", "72", "F0", "P0001", "XX",
 ];
 
 /// SQLite's primary result codes of what passes: busy, locked, a disk that takes no writes for now, interrupted, I/O error, full,
@@ -373,7 +374,6 @@ mod tests {
         for (code, text, passes) in [
             ("0A000", stale, true),
             ("0A000", "cannot do it", false),
-            ("XX000", stale, false),
             ("26000", "prepared statement \"sqlx_s_1\" does not exist", true),
             ("26000", "la instrucción preparada no existe", true),
         ] {
@@ -393,7 +393,8 @@ mod tests {
         for code in [
             "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "25006", "25P02", "25P03", "25P04",
             "55P03", "55006", "40001", "40P01", "40003", "53000", "53100", "53200", "53300", "53400",
-            "08000", "08003", "08006", "08P01", "58000", "58030", "58P01", "58P02",
+            "08000", "08003", "08006", "08P01", "58000", "58030", "58P01", "58P02", "72000", "F0000",
+            "P0001", "XX000", "XX001", "XX002",
         ] {
             assert!(coded(code).is_transient(), "{code}");
             assert!(!coded(code).leaves_connection_clean(), "{code}");
@@ -407,8 +408,8 @@ mod tests {
             assert!(!coded(code).leaves_connection_clean(), "{code}");
         }
         for code in [
-            "22001", "22P02", "23505", "23514", "42703", "42601", "0A000", "XX000", "XX001", "1", "7", "11",
-            "19", "26", "2067", "1555",
+            "22001", "22P02", "23505", "23514", "42703", "42601", "0A000", "P0002", "1", "7", "11", "19",
+            "26", "2067", "1555",
         ] {
             assert!(!coded(code).is_transient(), "{code}");
         }
