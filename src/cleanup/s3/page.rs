@@ -276,7 +276,8 @@ pub(super) fn versioning(body: &[u8]) -> Result<Versioning, Doubt> {
     let root = xml::parse(body, "VersioningConfiguration")?;
     root.only(&OF_VERSIONING)?;
     match root.optional_text("Status")?.map(str::trim) {
-        None => Ok(Versioning::Never),
+        // Whatever else it is configured with is of versions, and says that they are or were kept.
+        None => root.only(&[]).map(|()| Versioning::Never),
         Some("Enabled" | "Suspended") => Ok(Versioning::Kept),
         Some(_) => Err(Doubt(
             "it says neither that versions are kept nor that they are not",
