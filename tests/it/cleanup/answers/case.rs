@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 pub type Edit = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
+/// Makes another body of a body.
+type Change = fn(&str) -> String;
+
 /// What is wrong with an answer.
 #[derive(Clone)]
 pub enum Bad {
@@ -94,7 +97,7 @@ pub fn anywhere() -> Vec<Case> {
         "",
         Bad::Header("content-range", "bytes 0-99/1000"),
     ));
-    let more: [(&str, fn(&str) -> String); 5] = [
+    let more: [(&str, Change); 5] = [
         ("something behind it", |body| format!("{body}x")),
         ("a zero behind it", |body| format!("{body}\0")),
         ("itself behind it", |body| format!("{body}{body}")),
