@@ -168,7 +168,7 @@ impl Attempt {
         if let Some(others) = others {
             before.under_way = false;
             self.uncounted |= left.is_some_and(|left| left.falls_short());
-            return self.shared(before, others).await;
+            return self.shared(before, uri, others).await;
         }
         before.under_way = true;
         // Proves the lease before the first deletion, and extends it.
@@ -210,7 +210,7 @@ impl Attempt {
                 after = advanced(&after, *told.borrow());
                 after.at_least = true;
                 after.under_way = false;
-                return self.shared(after, others).await;
+                return self.shared(after, uri, others).await;
             }
             Err(Err(Cut::Stopping)) => {
                 // What was asked for last is not counted: it stays under way.

@@ -47,7 +47,7 @@ impl Attempt {
             }
         };
         after.last_error = Some(hindrance.to_string());
-        after.failed_at = None;
+        after.failed_at = self.seal(after.ordinal, uri).await;
         self.keep(after).await?;
         Ok(Some(hindrance))
     }

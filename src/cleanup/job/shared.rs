@@ -16,12 +16,13 @@ impl Attempt {
     pub(super) async fn shared(
         &mut self,
         mut after: Obligation,
+        uri: &str,
         others: Claimants,
     ) -> Result<Option<Hindrance>, Cut> {
         let hindrance = Hindrance::Claimed(others);
         after.state = ObligationState::Failed;
         after.last_error = Some(hindrance.to_string());
-        after.failed_at = None;
+        after.failed_at = self.seal(after.ordinal, uri).await;
         self.keep(after).await?;
         Ok(Some(hindrance))
     }

@@ -252,6 +252,7 @@ on_both_backends! {
             scene.purge(&inner).await;
             let failed = scene.failed(&inner).await;
             assert_eq!(failed["last_error"], "storage 1 of 1: 2 others claim a place in, around or at it", "{cloud}");
+            assert!(failed["obligations"][0]["failed_at"].as_str().unwrap().ends_with("k/in"), "{cloud}: {failed}");
             scene.purge(&folder).await;
             let failed = scene.failed(&folder).await;
             assert_eq!(failed["last_error"], format!("storage 1 of 1: {ONE_OTHER}"), "{cloud}");
