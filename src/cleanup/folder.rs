@@ -183,6 +183,17 @@ impl Mounts {
         self.by_id.values().any(|mount| mount.point.starts_with(path))
     }
 
+    /// All paths at which a folder can be reached, as far as this process sees its file system mounted. What else is mounted above
+    /// may hide some of them.
+    pub(super) fn paths_of(&self, origin: &Origin) -> Vec<PathBuf> {
+        let mounts = self.by_id.values().filter(|mount| mount.device == origin.device);
+        let paths = mounts.filter_map(|mount| {
+            let below = origin.path.strip_prefix(&mount.root).ok()?;
+            Some(mount.point.join(below))
+        });
+        paths.collect()
+    }
+
     /// A folder by its canonical path and the number of its mount; `None` when the table does not tell.
     pub(super) fn origin(&self, path: &Path, mount: u64) -> Option<Origin> {
         let mount = self.by_id.get(&mount)?;
@@ -254,6 +265,9 @@ mod tests {
         assert!(!origin("/mnt/y/srv", 91).is_in(&origin("/srv", 27)));
         assert!(mounts.any_in(Path::new("/mnt")) && !mounts.any_in(Path::new("/srv")));
         assert_eq!(mounts.origin(Path::new("/x"), 7), None);
+        let mut paths = mounts.paths_of(&origin("/mnt/x/deep", 90));
+        paths.sort();
+        assert_eq!(paths, [Path::new("/mnt/x/deep"), Path::new("/srv/a b/deep")]);
     }
 
     #[test]

@@ -11,15 +11,20 @@
 //! any          another one, or none at all refused: somebody else's folder, or another root's
 //! no           no folder                   refused: nobody knows what should be there; unavailable where the ledger knows
 //! ```
+//!
+//! A root that lies inside another one, of another ledger or of this one under another name, is refused: what is named through one
+//! would not be known to be what is named through the other.
 
-use super::folder::path_of;
+use super::folder::{FileId, Mounts, mount_of, path_of};
 use super::local_root::{Expected, LocalRoot, Look, RootTrouble};
 use super::marker::{self, Found};
 use super::roots::{RootError, StorageRoots};
+use super::uri::{Spelled, spell};
 use crate::store::storage_roots::KnownRoot;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -58,7 +63,14 @@ impl StorageRoots {
         for root in self.locals().filter(|root| root.expected().is_none()) {
             let uri = root.uri();
             let before = known.iter().find(|known| known.uri == uri);
-            let Some(found) = Candidate { root, ledger, before }.settle(first_use(uri), new_id)? else {
+            let Some(found) = (Candidate {
+                root,
+                ledger,
+                known,
+                before,
+            })
+            .settle(first_use(uri), new_id)?
+            else {
                 root.doubt(ledger);
                 continue;
             };
@@ -136,6 +148,8 @@ impl StorageRoots {
 struct Candidate<'a> {
     root: &'a LocalRoot,
     ledger: Uuid,
+    /// All roots that this ledger was ever used with.
+    known: &'a [KnownRoot],
     before: Option<&'a KnownRoot>,
 }
 
@@ -218,24 +232,69 @@ impl Candidate<'_> {
         }
     }
 
-    /// Looks for the marker of another ledger in the folders above. One of this ledger may be left of a root that was given up.
+    /// Looks for the markers of other roots in the folders above, by whatever path the folder can be reached.
     fn check_above(&self, look: &Look) -> Result<(), RootError> {
-        let path = path_of(&look.dir).or_else(|_| self.root.path().canonicalize());
-        for above in path.iter().flat_map(|path| path.ancestors()).skip(1) {
-            let found = Dir::open_ambient_dir(above, ambient_authority()).and_then(|dir| marker::read(&dir));
-            match found {
-                Ok(Found::Marker(marker)) if marker.ledger != self.ledger => {
+        for path in self.paths(look) {
+            for above in path.ancestors().skip(1) {
+                let found =
+                    Dir::open_ambient_dir(above, ambient_authority()).and_then(|dir| marker::read(&dir));
+                // Where we may not look, we do not know of any.
+                let Ok(Found::Marker(marker)) = found else {
+                    continue;
+                };
+                if marker.ledger != self.ledger {
                     return Err(RootError::InsideOther {
                         root: self.root.uri().to_owned(),
                         dir: above.display().to_string(),
                         ledger: marker.ledger,
                     });
                 }
-                // Where we may not look, we do not know of any.
-                Ok(_) | Err(_) => {}
+                let below = path.strip_prefix(above).unwrap_or(Path::new(""));
+                self.check_name_in(marker.root, below)?;
             }
         }
         Ok(())
+    }
+
+    /// The paths at which the folder is: its own, and where it can be reached through other mounts of its file system.
+    fn paths(&self, look: &Look) -> Vec<PathBuf> {
+        let resolved = path_of(&look.dir).or_else(|_| self.root.path().canonicalize());
+        let (Ok(resolved), Ok(id)) = (resolved, FileId::of_folder(&look.dir)) else {
+            return Vec::new();
+        };
+        let origin = Mounts::read().and_then(|mounts| {
+            let origin = mounts.origin(&resolved, mount_of(&look.dir)?);
+            Ok(origin.map_or_else(Vec::new, |origin| mounts.paths_of(&origin)))
+        });
+        let mut paths = origin.unwrap_or_default();
+        // Something else may be mounted there by now, or above it.
+        paths.retain(|path| *path != resolved && FileId::at(path).is_ok_and(|there| there == id));
+        paths.push(resolved);
+        paths
+    }
+
+    /// A root that was given up may have held this one: what was named through either has the same name then. Anything else is the
+    /// same place under two names.
+    fn check_name_in(&self, root: Option<Uuid>, below: &Path) -> Result<(), RootError> {
+        let holders = self.known.iter().filter(|known| Some(known.root_id) == root);
+        let mut other = None;
+        for holder in holders {
+            let Ok(Spelled::Local(mut components)) = spell(&holder.uri) else {
+                continue;
+            };
+            components.extend(below.iter().map(|name| name.to_string_lossy().into_owned()));
+            if components == self.root.components() {
+                return Ok(());
+            }
+            other = Some(holder);
+        }
+        other.map_or(Ok(()), |other| {
+            Err(RootError::Overlap {
+                one: self.root.uri().to_owned(),
+                other: other.uri.clone(),
+                how: "are one place under two names: the first lies inside the second, which this ledger has used",
+            })
+        })
     }
 
     fn refused(&self, trouble: RootTrouble) -> RootError {

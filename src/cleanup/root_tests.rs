@@ -364,7 +364,13 @@ async fn a_purge_leaves_a_folder_that_is_another_root_and_takes_a_copy_of_this_r
             let error = blobs.purge(&scene.uri("a/entity"), &|_| {}).await.unwrap_err();
             let held = matches!(error.kind, BlobErrorKind::Refused(UriRefusal::HoldsRoot));
             assert!(held && !error.retryable, "{error:?}");
-            assert_eq!(error.at.as_deref(), scene.path(place).to_str());
+            // What is named itself is told by its URI.
+            let told = scene
+                .path(place)
+                .to_str()
+                .filter(|_| place != "a/entity")
+                .map(ToOwned::to_owned);
+            assert_eq!(error.at, told);
             assert!(scene.path("a/entity/deep/1").exists() && scene.marker(place).exists());
             fs::remove_file(scene.marker(place)).unwrap();
         }

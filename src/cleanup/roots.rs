@@ -322,6 +322,7 @@ impl StorageRoots {
         };
         let at_home = standing(&whole.dir).map_err(|_| unsure())?;
         let mut exists = true;
+        let whole_place: PathBuf = place.below.iter().collect();
         for component in &place.below {
             path.push(component);
             if !exists {
@@ -342,10 +343,12 @@ impl StorageRoots {
                 return Err(UriRefusal::Protected);
             }
             below.push(component);
-            // What is on it would be gone from here, and from nowhere else, as soon as it is unmounted.
-            match is_on_other_mount(&whole, at_home, &below, meta.is_dir()) {
-                Ok(false) => {}
-                Ok(true) => return Err(UriRefusal::OtherFileSystem),
+            match strangeness(&whole, at_home, &below, meta.is_dir()) {
+                Ok(None) => {}
+                Ok(Some(UriRefusal::InsideOtherRoot)) if below == whole_place => {
+                    return Err(UriRefusal::HoldsRoot);
+                }
+                Ok(Some(refusal)) => return Err(refusal),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => exists = false,
                 Err(_) => return Err(unsure()),
             }
@@ -364,17 +367,25 @@ impl StorageRoots {
     }
 }
 
-/// Whether what lies at `below` in a root, which stands `at_home`, is on another file system, or on another mount of the same.
-fn is_on_other_mount(
+/// Why what lies at `below` in a root, which stands `at_home`, may not be named: it is on another file system, or on another mount
+/// of the same, and would be gone from here and from nowhere else as soon as that is unmounted; or it is a root of its own.
+fn strangeness(
     root: &Whole<'_>,
     at_home: (u64, u64),
     below: &Path,
     is_folder: bool,
-) -> io::Result<bool> {
+) -> io::Result<Option<UriRefusal>> {
     if !is_folder {
-        return mounted_in(&root.dir, below.as_os_str());
+        let mounted = mounted_in(&root.dir, below.as_os_str())?;
+        return Ok(mounted.then_some(UriRefusal::OtherFileSystem));
     }
-    Ok(standing(&root.dir.open_dir_nofollow(below)?)? != at_home)
+    let dir = root.dir.open_dir_nofollow(below)?;
+    if standing(&dir)? != at_home {
+        return Ok(Some(UriRefusal::OtherFileSystem));
+    }
+    Ok(root
+        .holds_other_root(&dir)?
+        .then_some(UriRefusal::InsideOtherRoot))
 }
 
 /// The mount and the device that a folder is on.

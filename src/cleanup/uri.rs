@@ -225,6 +225,9 @@ pub enum UriRefusal {
     /// A storage root itself, or a folder that holds one.
     #[error("it names a storage root or a folder that holds one")]
     HoldsRoot,
+    /// A place in a root of another name, or of another ledger, that lies inside the one that the URI names.
+    #[error("it lies inside another storage root, which has another name for it")]
+    InsideOtherRoot,
     /// A folder that the ledger keeps its own data in, or a folder around it.
     #[error("it reaches the ledger's own data")]
     Protected,

@@ -2,6 +2,7 @@
 //! mounts inside them.
 
 mod first_use;
+mod inside;
 mod moved;
 mod reach;
 
