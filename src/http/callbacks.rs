@@ -8,7 +8,7 @@ pub mod replay_matching;
 
 use super::audit;
 use super::caller::entity_type;
-use super::cursor::{CursorCodec, is_storable};
+use super::cursor::{CursorCodec, Walk, is_storable};
 use super::error::ApiError;
 use super::ocore::timestamp;
 use crate::store::callbacks::{Circuit, DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState};
@@ -189,13 +189,38 @@ fn time(key: &'static str, text: Option<String>) -> Result<Option<DateTime<Utc>>
     text.map(|text| audit::query::bound(key, &text)).transpose()
 }
 
-fn write_cursor(cursors: &CursorCodec, (created_at, delivery_id): DeliveryCursor) -> String {
-    cursors.seal_place(CURSORS, (created_at.timestamp_micros(), delivery_id))
+/// What a cursor goes on with. A bulk replay goes through the same rows in the same order as a list with its filter.
+fn walk(filter: &DeliveryFilter) -> Walk {
+    let micros = |time: Option<DateTime<Utc>>| time.map(|time| time.timestamp_micros());
+    let DeliveryFilter {
+        state,
+        host,
+        key,
+        from,
+        until,
+    } = filter;
+    let (state, key) = (
+        state.map(|state| state.as_str()),
+        key.as_ref().map(EntityKey::stream_id),
+    );
+    Walk::new(CURSORS, (state, host, key, micros(*from), micros(*until)))
 }
 
-fn read_cursor(cursors: &CursorCodec, text: Option<&str>) -> Result<Option<DeliveryCursor>, ApiError> {
+fn write_cursor(
+    cursors: &CursorCodec,
+    filter: &DeliveryFilter,
+    (created_at, delivery_id): DeliveryCursor,
+) -> String {
+    cursors.seal_place(&walk(filter), (created_at.timestamp_micros(), delivery_id))
+}
+
+fn read_cursor(
+    cursors: &CursorCodec,
+    filter: &DeliveryFilter,
+    text: Option<&str>,
+) -> Result<Option<DeliveryCursor>, ApiError> {
     let Some(text) = text else { return Ok(None) };
-    let (micros, delivery_id): (i64, Uuid) = cursors.open_place(CURSORS, text, |_| None)?;
+    let (micros, delivery_id): (i64, Uuid) = cursors.open_place(&walk(filter), text, |_| None)?;
     let created_at = DateTime::from_timestamp_micros(micros).filter(|time| is_storable(*time));
     let created_at = created_at.ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
     Ok(Some((created_at, delivery_id)))

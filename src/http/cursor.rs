@@ -1,6 +1,7 @@
 //! Where a list goes on: cursors that nobody can make up, and positions with their ledger's number.
 
 use super::error::{ApiError, Key};
+use crate::merkle::sha256;
 use crate::numbering::Numbering;
 use crate::store::Position;
 use archive_ledger_domain::{EntityKey, EntityType};
@@ -97,6 +98,28 @@ struct Payload {
 
 const CURSOR_VERSION: u8 = 2;
 
+/// What a cursor of any other list goes on with: the list, and everything that chooses its rows and their order. A cursor of one walk
+/// says nothing of a place in another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    list: &'static str,
+    /// Stands for what was chosen.
+    chosen: String,
+}
+
+impl Walk {
+    /// A walk through the list of this name, with these filters in this order: whatever the page's size does not decide.
+    #[must_use]
+    pub fn new(list: &'static str, chosen: impl Serialize) -> Self {
+        // Numbers and strings only, which always serialize.
+        let chosen = serde_json::to_vec(&chosen).unwrap_or_default();
+        Self {
+            list,
+            chosen: hex::encode(&sha256(&[&chosen])[..16]),
+        }
+    }
+}
+
 /// A place in a list that is not of entities.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,10 +129,12 @@ struct Place<T> {
     ledger: u64,
     /// Which list.
     list: String,
+    /// What of it, in which order.
+    chosen: String,
     at: T,
 }
 
-const PLACE_VERSION: u8 = 1;
+const PLACE_VERSION: u8 = 2;
 
 impl CursorCodec {
     /// A codec whose key is derived from `secret`, which may serve other purposes as well.
@@ -126,12 +151,6 @@ impl CursorCodec {
             key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
             numbering,
         }
-    }
-
-    /// Which ledger recorded which position.
-    #[must_use]
-    pub(super) const fn numbering(&self) -> &Numbering {
-        &self.numbering
     }
 
     /// The text of a cursor: base64url of an HMAC-SHA256 tag and the JSON that it covers.
@@ -189,35 +208,42 @@ impl CursorCodec {
         Ok(cursor)
     }
 
-    /// The text of a cursor for the place `at` in the list of this name.
+    /// The text of a cursor for the place `at` on this walk.
     #[must_use]
-    pub fn seal_place(&self, list: &str, at: impl Serialize) -> String {
+    pub fn seal_place(&self, walk: &Walk, at: impl Serialize) -> String {
         let place = Place {
             v: PLACE_VERSION,
             ledger: self.numbering.current(),
-            list: list.to_owned(),
+            list: walk.list.to_owned(),
+            chosen: walk.chosen.clone(),
             at,
         };
         // Numbers and strings only, which always serialize.
         self.seal_json(&serde_json::to_vec(&place).unwrap_or_default())
     }
 
-    /// The place that `text` stands for, if this codec gave it out for the list of this name, and `seen` of it: the position up to
-    /// which its holder has seen everything, where there is one.
+    /// The place that `text` stands for, if this codec gave it out for this walk, and `seen` of it: the position up to which its
+    /// holder has seen everything, where there is one.
     ///
     /// # Errors
     /// [`ApiError::BadData`] when it did not, [`ApiError::LedgerForked`] when it did before a fork.
     pub(super) fn open_place<T: DeserializeOwned>(
         &self,
-        list: &str,
+        walk: &Walk,
         text: &str,
         seen: impl FnOnce(&T) -> Option<Position>,
     ) -> Result<T, ApiError> {
         let read = || {
             let place: Place<T> = serde_json::from_slice(&self.open_json(text)?).ok()?;
-            (place.v == PLACE_VERSION && place.list == list).then_some(place)
+            (place.v == PLACE_VERSION && place.list == walk.list).then_some(place)
         };
         let place = read().ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
+        if place.chosen != walk.chosen {
+            return Err(ApiError::bad_data(
+                "cursor",
+                "given out with other filters or another order",
+            ));
+        }
         of_this_ledger(&self.numbering, "cursor", place.ledger, seen(&place.at))?;
         Ok(place.at)
     }

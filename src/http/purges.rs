@@ -4,7 +4,7 @@ use super::attempts::Trail;
 use super::body::{EmptyBody, Text};
 use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
 use super::conditions::entity_tag;
-use super::cursor::CursorCodec;
+use super::cursor::{CursorCodec, Walk};
 use super::error::ApiError;
 use super::ocore::{is_false, timestamp};
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
@@ -214,6 +214,12 @@ const FILTERS: [(&str, PurgeFilter); 3] = [
 /// What its cursors are given out for.
 const CURSORS: &str = "purges";
 
+/// What a cursor goes on with.
+fn walk(filter: PurgeFilter) -> Walk {
+    let name = FILTERS.into_iter().find(|(_, known)| *known == filter);
+    Walk::new(CURSORS, name.map(|(name, _)| name))
+}
+
 /// Which purges, after which position, how many.
 fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64, u32), ApiError> {
     let (mut state, mut limit, mut cursor) = (None, None, None);
@@ -241,7 +247,7 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
     };
     let after = match cursor {
         None => 0,
-        Some(text) => cursors.open_place(CURSORS, &text, |position| Some(*position))?,
+        Some(text) => cursors.open_place(&walk(filter), &text, |position| Some(*position))?,
     };
     let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
         0 => DEFAULT_LIMIT,
@@ -262,7 +268,7 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
     params(
         ("state" = Option<String>, Query, description = "purging, failed or all (the default)"),
         ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same `state`"),
     ),
     responses(
         (status = 200, description = "A page", body = Page),
@@ -291,7 +297,7 @@ pub async fn list(
     let last = whole.chain(damaged).max().filter(|last| *last > after);
     let next_cursor = last
         .filter(|_| has_more)
-        .map(|last| api.cursors.seal_place(CURSORS, last));
+        .map(|last| api.cursors.seal_place(&walk(filter), last));
     let now = api.ledger.clock().now();
     let mut items = Vec::with_capacity(purges.len());
     for purge in purges.rows {
@@ -467,15 +473,22 @@ mod tests {
     fn the_query_has_defaults_and_refuses_what_it_does_not_know() {
         let cursors = CursorCodec::new(b"a secret", Numbering::default());
         assert_eq!(query(None, &cursors).unwrap(), (PurgeFilter::All, 0, 20));
-        let cursor = cursors.seal_place(CURSORS, 41);
-        assert_eq!(
-            query(
-                Some(&format!("state=failed&limit=7&cursor={cursor}&else=x")),
-                &cursors
-            )
-            .unwrap(),
-            (PurgeFilter::Failed, 41, 7)
-        );
+        for (given, filter) in FILTERS {
+            let cursor = cursors.seal_place(&walk(filter), 41);
+            for (name, asked) in FILTERS {
+                let found = query(
+                    Some(&format!("state={name}&limit=7&cursor={cursor}&else=x")),
+                    &cursors,
+                );
+                assert_eq!(
+                    found.ok(),
+                    (asked == filter).then_some((filter, 41, 7)),
+                    "{given} {name}"
+                );
+            }
+        }
+        let cursor = cursors.seal_place(&walk(PurgeFilter::All), 41);
+        assert!(query(Some(&format!("cursor={cursor}")), &cursors).is_ok());
         for wrong in [
             "state=done",
             "state=",

@@ -1,13 +1,12 @@
 //! Where a walk through the audit goes on: bound to its filters, its order and its snapshot.
 
-use crate::http::cursor::{CursorCodec, of_this_ledger};
+use crate::http::cursor::{CursorCodec, Walk};
 use crate::http::error::ApiError;
-use crate::merkle::sha256;
 use crate::numbering::Numbering;
 use crate::store::audit::{AuditFilter, AuditPlace, AuditSnapshot, Order};
-use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 2;
+/// What its cursors are given out for.
+const CURSORS: &str = "audit";
 
 /// Gives out cursors of the audit and recognizes those it gave out.
 #[derive(Debug)]
@@ -22,26 +21,15 @@ pub struct AuditCursor {
     pub after: AuditPlace,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payload {
-    v: u8,
-    /// The ledger's number.
-    ledger: u64,
-    /// Which filters, in which order.
-    walk: String,
-    position: u64,
-    sequence: u64,
-    at: (u64, u64),
-}
+/// Position and sequence of the snapshot, and of the place in it.
+type At = ((u64, u64), (u64, u64));
 
-/// What tells walks apart.
-fn walk(filter: &AuditFilter, order: Order) -> String {
-    let order: &[u8] = match order {
-        Order::Ascending => b"asc\0",
-        Order::Descending => b"desc\0",
+fn walk(filter: &AuditFilter, order: Order) -> Walk {
+    let order = match order {
+        Order::Ascending => "asc",
+        Order::Descending => "desc",
     };
-    hex::encode(&sha256(&[order, filter.canonical().as_bytes()])[..16])
+    Walk::new(CURSORS, (order, filter.canonical()))
 }
 
 impl AuditCursors {
@@ -58,17 +46,12 @@ impl AuditCursors {
     /// The text of a cursor.
     #[must_use]
     pub fn seal(&self, filter: &AuditFilter, order: Order, cursor: AuditCursor) -> String {
-        let payload = Payload {
-            v: VERSION,
-            ledger: self.0.numbering().current(),
-            walk: walk(filter, order),
-            position: cursor.snapshot.position,
-            sequence: cursor.snapshot.sequence,
-            at: (cursor.after.position, cursor.after.sequence),
-        };
-        // Strings and integers only, which always serialize.
-        self.0
-            .seal_json(&serde_json::to_vec(&payload).unwrap_or_default())
+        let AuditCursor { snapshot, after } = cursor;
+        let at: At = (
+            (snapshot.position, snapshot.sequence),
+            (after.position, after.sequence),
+        );
+        self.0.seal_place(&walk(filter, order), at)
     }
 
     /// The cursor that `text` stands for, if it was given out for a walk with these filters in this order.
@@ -76,25 +59,20 @@ impl AuditCursors {
     /// # Errors
     /// [`ApiError::BadData`] when it was not, [`ApiError::LedgerForked`] when it was before a fork.
     pub fn open(&self, filter: &AuditFilter, order: Order, text: &str) -> Result<AuditCursor, ApiError> {
-        let read = || {
-            let payload: Payload = serde_json::from_slice(&self.0.open_json(text)?).ok()?;
-            (payload.v == VERSION && payload.walk == walk(filter, order)).then_some(payload)
-        };
-        let payload = read().ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this query"))?;
         // Newest first, what was seen lies behind.
-        let seen = match order {
-            Order::Ascending => Some(payload.at.0),
+        let seen = |(_, (position, _)): &At| match order {
+            Order::Ascending => Some(*position),
             Order::Descending => None,
         };
-        of_this_ledger(self.0.numbering(), "cursor", payload.ledger, seen)?;
+        let (snapshot, after) = self.0.open_place(&walk(filter, order), text, seen)?;
         Ok(AuditCursor {
             snapshot: AuditSnapshot {
-                position: payload.position,
-                sequence: payload.sequence,
+                position: snapshot.0,
+                sequence: snapshot.1,
             },
             after: AuditPlace {
-                position: payload.at.0,
-                sequence: payload.at.1,
+                position: after.0,
+                sequence: after.1,
             },
         })
     }

@@ -61,8 +61,9 @@ pub(super) fn query(
         DeliveryState::Dead,
         DeliveryState::Superseded,
     ];
-    let after = read_cursor(cursors, cursor.as_deref())?;
-    Ok((filter.read(&states)?, after, limit))
+    let filter = filter.read(&states)?;
+    let after = read_cursor(cursors, &filter, cursor.as_deref())?;
+    Ok((filter, after, limit))
 }
 
 /// Deliveries of callbacks, newest first.
@@ -81,7 +82,7 @@ pub(super) fn query(
         ("from" = Option<String>, Query, description = "Created at this time or later, RFC 3339"),
         ("until" = Option<String>, Query, description = "Created before this time, RFC 3339"),
         ("limit" = Option<i64>, Query, description = "Page size 1 to 100; 0 means 20"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters"),
     ),
     responses(
         (status = 200, description = "A page", body = Page),
@@ -110,6 +111,6 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<J
         has_more: page.more,
         next_cursor: last
             .filter(|_| page.more)
-            .map(|last| write_cursor(&api.cursors, last)),
+            .map(|last| write_cursor(&api.cursors, &filter, last)),
     }))
 }

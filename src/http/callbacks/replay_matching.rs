@@ -38,7 +38,7 @@ pub struct BulkRequest {
     pub dry_run: bool,
     /// Which deliveries.
     pub filter: Option<BulkFilter>,
-    /// `next_cursor` of the call before.
+    /// `next_cursor` of the call before, with the same filter.
     pub cursor: Option<String>,
 }
 
@@ -81,7 +81,8 @@ pub(super) fn bulk(
     fields.finish_strict()?;
     let mut filter = text.read(&REPLAYABLE)?;
     filter.state = filter.state.or(Some(DeliveryState::Dead));
-    Ok((filter, read_cursor(cursors, cursor.as_deref())?, dry_run))
+    let after = read_cursor(cursors, &filter, cursor.as_deref())?;
+    Ok((filter, after, dry_run))
 }
 
 /// The entity that a filter names, whatever else is in it.
@@ -139,7 +140,7 @@ pub async fn handler(
     let answer = BulkReplayed {
         dry_run,
         deliveries: done.deliveries,
-        next_cursor: done.next.map(|next| write_cursor(&api.cursors, next)),
+        next_cursor: done.next.map(|next| write_cursor(&api.cursors, &filter, next)),
     };
     Ok((status, Json(answer)))
 }

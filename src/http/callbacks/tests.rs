@@ -59,10 +59,62 @@ fn a_cursor_comes_back_as_it_was_given_out() {
         DateTime::from_timestamp_micros(1_750_762_637_248_123).unwrap(),
         Uuid::try_parse(ID).unwrap(),
     );
+    let filter = DeliveryFilter::default();
     assert_eq!(
-        read_cursor(&cursors(), Some(&write_cursor(&cursors(), cursor))).unwrap(),
+        read_cursor(
+            &cursors(),
+            &filter,
+            Some(&write_cursor(&cursors(), &filter, cursor))
+        )
+        .unwrap(),
         Some(cursor)
     );
+}
+
+#[test]
+fn a_cursor_goes_on_with_the_filter_that_it_was_given_out_for_and_no_other() {
+    let at = (DateTime::from_timestamp_micros(1).unwrap(), Uuid::nil());
+    let filters = [
+        "",
+        "state=dead",
+        "state=due",
+        "host=a.example:443",
+        "host=dead",
+        "entity_type=backups&entity_id=497f6eca-6276-4993-bfeb-53cbbbba6f08",
+        "entity_type=users&entity_id=497f6eca-6276-4993-bfeb-53cbbbba6f08",
+        "from=2026-01-01T00:00:00Z",
+        "until=2026-01-01T00:00:00Z",
+        "from=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z",
+    ];
+    for given in filters {
+        let (filter, _, _) = query(Some(given), &cursors()).unwrap();
+        let cursor = write_cursor(&cursors(), &filter, at);
+        for (asked, limit) in filters.into_iter().flat_map(|asked| [(asked, 1), (asked, 50)]) {
+            let found = query(
+                Some(&format!("{asked}&limit={limit}&cursor={cursor}")),
+                &cursors(),
+            );
+            match found {
+                Ok((_, after, _)) => assert_eq!((after, asked), (Some(at), given)),
+                Err(error) => {
+                    let told = error.describe(Uuid::nil());
+                    assert_ne!(asked, given);
+                    assert_eq!((told.status.as_u16(), told.id), (400, "badData"));
+                    let details = told.details.unwrap();
+                    assert_eq!(details["key"], "cursor");
+                    assert!(details.to_string().contains("other filters"), "{details}");
+                }
+            }
+        }
+        // The same time, written in another way.
+        let again = given.replace("00:00:00Z", "01:00:00%2B01:00");
+        assert!(query(Some(&format!("{again}&cursor={cursor}")), &cursors()).is_ok());
+    }
+    let dead = write_cursor(&cursors(), &query(Some("state=dead"), &cursors()).unwrap().0, at);
+    assert!(bulk_of(json!({"dry_run": true, "cursor": dead})).is_ok());
+    for filter in [json!({"state": "delivered"}), json!({"host": "a:80"})] {
+        assert!(bulk_of(json!({"dry_run": true, "filter": filter, "cursor": dead})).is_err());
+    }
 }
 
 #[test]

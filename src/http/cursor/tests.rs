@@ -116,21 +116,48 @@ fn a_numbered_position_has_one_text() {
 #[test]
 fn a_place_comes_back_as_it_was_given_out_and_in_no_other_list() {
     let codec = codec();
-    let sealed = codec.seal_place("purges", 41_u64);
-    let open = |list: &str, text: &str| codec.open_place::<u64>(list, text, |at| Some(*at)).ok();
-    assert_eq!(open("purges", &sealed), Some(41));
-    assert_eq!(open("callbacks", &sealed), None);
-    assert_eq!(open("purges", &codec.seal(&cursor())), None);
+    let (walk, other) = (Walk::new("purges", "all"), Walk::new("callbacks", "all"));
+    let sealed = codec.seal_place(&walk, 41_u64);
+    let open = |walk: &Walk, text: &str| codec.open_place::<u64>(walk, text, |at| Some(*at)).ok();
+    assert_eq!(open(&walk, &sealed), Some(41));
+    assert_eq!(open(&other, &sealed), None);
+    assert_eq!(open(&walk, &codec.seal(&cursor())), None);
     assert!(codec.open(&sealed, EntityType::Backups).is_err());
-    assert_eq!(open("purges", &codec.seal_place("purges", "41")), None);
+    assert_eq!(open(&walk, &codec.seal_place(&walk, "41")), None);
     for text in ["", "x", "41", "1-41", &sealed[1..], &"A".repeat(10_000)] {
-        assert_eq!(open("purges", text), None, "{text}");
+        assert_eq!(open(&walk, text), None, "{text}");
     }
     let bytes = URL_SAFE_NO_PAD.decode(&sealed).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut forged = bytes.clone();
         forged[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(open("purges", &URL_SAFE_NO_PAD.encode(forged)), None);
+        assert_eq!(open(&walk, &URL_SAFE_NO_PAD.encode(forged)), None);
+    }
+}
+
+#[test]
+fn a_place_is_one_of_what_was_chosen() {
+    let codec = codec();
+    let chosen = [
+        json!(null),
+        json!("failed"),
+        json!(["failed", null]),
+        json!([null, "failed"]),
+        json!(["failed,null"]),
+    ];
+    for given in &chosen {
+        let sealed = codec.seal_place(&Walk::new("purges", given), 41_u64);
+        for asked in &chosen {
+            let found = codec.open_place::<u64>(&Walk::new("purges", asked), &sealed, |_| None);
+            match found {
+                Ok(_) => assert_eq!(given, asked),
+                Err(error) => {
+                    assert_ne!(given, asked);
+                    let details = error.describe(Uuid::nil()).details.unwrap().to_string();
+                    assert!(details.contains("other filters"), "{details}");
+                }
+            }
+        }
     }
 }
 
@@ -138,10 +165,11 @@ fn a_place_comes_back_as_it_was_given_out_and_in_no_other_list() {
 fn a_place_of_an_earlier_ledger_is_gone_and_says_where_both_part() {
     let secret = b"a secret of at least thirty-two bytes";
     let forked = CursorCodec::new(secret, Numbering::new([(2, 7)]));
+    let walk = Walk::new("purges", "all");
     for (seen, position) in [(3, 3), (9, 7)] {
-        let sealed = codec().seal_place("purges", seen);
+        let sealed = codec().seal_place(&walk, seen);
         let described = forked
-            .open_place::<u64>("purges", &sealed, |at| Some(*at))
+            .open_place::<u64>(&walk, &sealed, |at| Some(*at))
             .unwrap_err()
             .describe(Uuid::nil());
         let details = json!({"key": "cursor", "of": 1, "ledger": 2, "position": position});

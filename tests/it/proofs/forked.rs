@@ -2,7 +2,7 @@
 
 use crate::harness::on_both_backends;
 use crate::harness::server::Server;
-use archive_ledger::http::cursor::CursorCodec;
+use archive_ledger::http::cursor::{CursorCodec, Walk};
 use archive_ledger::keyring::Keyring;
 use archive_ledger::numbering::Numbering;
 use reqwest::Response;
@@ -71,9 +71,10 @@ on_both_backends! {
         let keyring = std::fs::read(server.data_dir().join("keyring.json")).unwrap();
         let keyring = Keyring::parse(&keyring).unwrap();
         let cursors = CursorCodec::new(&keyring.keyed_hash("list-cursor", b""), Numbering::default());
-        let purges = &format!("/api/admin/purges?cursor={}", cursors.seal_place("purges", 2));
+        let purges = &format!("/api/admin/purges?cursor={}", cursors.seal_place(&Walk::new("purges", "all"), 2));
         let place = (1_700_000_000_000_000_i64, Uuid::from_u128(7));
-        let callbacks = format!("/api/admin/callbacks?cursor={}", cursors.seal_place("callbacks", place));
+        let unfiltered = Walk::new("callbacks", [(); 5]);
+        let callbacks = format!("/api/admin/callbacks?cursor={}", cursors.seal_place(&unfiltered, place));
         for path in [&list, &audit, purges, &callbacks] {
             assert_eq!(server.get(path, &token).send().await.unwrap().status(), 200, "{path}");
         }

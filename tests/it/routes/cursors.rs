@@ -17,6 +17,31 @@ const READS: [&str; 5] = [
     "/api/admin/callbacks?limit=1",
 ];
 
+/// Each list, with what chooses its rows or their order.
+const CHOSEN: [(&str, &[&str]); 3] = [
+    (
+        "/api/admin/callbacks",
+        &[
+            "",
+            "&state=due",
+            "&host=127.0.0.1:9",
+            "&from=2000-01-01T00:00:00Z",
+            "&until=9000-01-01T00:00:00Z",
+            "&state=due&host=127.0.0.1:9",
+        ],
+    ),
+    ("/api/admin/purges", &["", "&state=purging", "&state=failed"]),
+    (
+        "/api/admin/audit/events",
+        &[
+            "",
+            "&order=asc",
+            "&entity_type=backups",
+            "&from=2000-01-01T00:00:00Z",
+        ],
+    ),
+];
+
 const REPLAY: &str = "/api/admin/callbacks/replay";
 
 /// Texts of the form that cursors have had, and of no form.
@@ -113,19 +138,35 @@ on_both_backends! {
                 refused(&api.get(&format!("{path}&cursor={foreign}")).await, &format!("{path}, of {other}"));
             }
         }
+        for (list, chosen) in CHOSEN {
+            let mut walks = Vec::new();
+            for choice in chosen {
+                let page = api.get(&format!("{list}?limit=1{choice}")).await.json(200);
+                if let Some(cursor) = page["next_cursor"].as_str() {
+                    walks.push((*choice, cursor.to_owned()));
+                }
+            }
+            assert!(walks.len() > 1, "{list}: {walks:?}");
+            for (given, cursor) in &walks {
+                let goes_on = api.get(&format!("{list}?limit=2{given}&cursor={cursor}")).await;
+                assert_eq!(goes_on.status, 200, "{list}{given}: {}", goes_on.text());
+                for other in chosen.iter().filter(|other| *other != given) {
+                    let told = api.get(&format!("{list}?limit=1{other}&cursor={cursor}")).await;
+                    refused(&told, &format!("{list} {given} {other}"));
+                    assert!(told.text().contains("other filters"), "{}", told.text());
+                }
+            }
+        }
         // In a body, where a replay would go on.
         let body = |cursor: &str| json!({"dry_run": false, "filter": {"state": "delivered"}, "cursor": cursor});
         for text in MADE_UP {
             refused(&api.post(REPLAY, &body(text)).await, text);
         }
         for (path, cursor) in &given_out {
-            if path.contains("/callbacks") {
-                assert_eq!(api.post(REPLAY, &body(cursor)).await.status, 202);
-                for text in near(cursor) {
-                    refused(&api.post(REPLAY, &body(&text)).await, &text);
-                }
-            } else {
-                refused(&api.post(REPLAY, &body(cursor)).await, path);
+            // Also that of the list of all deliveries: a replay has filters of its own.
+            refused(&api.post(REPLAY, &body(cursor)).await, path);
+            for text in near(cursor) {
+                refused(&api.post(REPLAY, &body(&text)).await, &text);
             }
         }
         for value in [json!(1), json!(["x"]), json!({}), json!(true)] {
