@@ -49,6 +49,8 @@ const SHORT_OF_TURNS: Duration = Duration::from_millis(100);
 const PROBES: usize = 16;
 /// Open circuits that nobody has probed for so long are forgotten: nothing is due there any more.
 const CIRCUITS_KEPT: TimeDelta = TimeDelta::hours(1);
+/// No lease is longer: the longest attempt that can be configured, and twice the margin.
+const LONGEST_LEASE: Duration = Duration::from_secs(630);
 /// The most outcomes that one transaction records.
 const RECORD_BATCH: usize = 500;
 /// Pauses after a failure of the store: doubling between these.
@@ -357,8 +359,29 @@ impl CallbackWorker {
         Ok(())
     }
 
+    /// Ends leases that a clock which was wrong, or somebody's hand, has made longer than any attempt. Whatever this fails for shows in
+    /// the claims, which use the same store.
+    async fn end_impossible_leases(&self) {
+        let now = self.sender.clock.now();
+        let ended = self
+            .store
+            .end_impossible_leases(now, LONGEST_LEASE, self.options.lease_margin);
+        match ended.await {
+            Ok(0) => {}
+            Ok(ended) => tracing::warn!(
+                deliveries = ended,
+                "{ended} leases of callbacks lay further ahead than an attempt takes; they are over"
+            ),
+            Err(error) => tracing::debug!(
+                error = telemetry::chain(&error),
+                "leases of callbacks were not looked at"
+            ),
+        }
+    }
+
     async fn measure(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
         while !cancel.is_cancelled() {
+            self.end_impossible_leases().await;
             // A failure shows in the claims, which use the same store; the gauges keep their last value.
             if let Ok(stats) = self.store.delivery_stats().await {
                 let now = self.sender.clock.now();

@@ -3,7 +3,7 @@
 use super::super::StoreError;
 use super::super::callbacks::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
-    PurgeOutcome, TargetRow, plan, streams,
+    PurgeOutcome, TargetRow, later, plan, streams,
 };
 use super::PostgresStore;
 use super::append::signed;
@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 #[async_trait]
@@ -301,6 +302,29 @@ impl CallbackStore for PostgresStore {
         .await
         .map_err(StoreError::database("record callback attempts"))?;
         Ok(recorded.rows_affected())
+    }
+
+    async fn end_impossible_leases(
+        &self,
+        now: DateTime<Utc>,
+        longest: Duration,
+        skew: Duration,
+    ) -> Result<u64, StoreError> {
+        // The token stays: whoever holds it after all, and records before the next claim, is believed.
+        let ended = sqlx::query(
+            "UPDATE callback_deliveries d SET next_attempt_at = $1
+             WHERE d.state = 'due' AND d.retry AND d.lease_token IS NOT NULL AND d.next_attempt_at > $1
+               AND (d.next_attempt_at > $2
+                    OR EXISTS (SELECT 1 FROM callback_attempts a
+                               WHERE a.delivery_id = d.delivery_id AND a.attempt = d.attempts AND a.started_at > $3))",
+        )
+        .bind(now)
+        .bind(later(now, longest))
+        .bind(later(now, skew))
+        .execute(&self.deliveries)
+        .await
+        .map_err(StoreError::database("end impossible leases of callbacks"))?;
+        Ok(ended.rows_affected())
     }
 
     async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {

@@ -3,7 +3,7 @@
 use super::super::StoreError;
 use super::super::callbacks::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
-    PurgeOutcome, TargetRow, endpoint_of, plan, streams,
+    PurgeOutcome, TargetRow, endpoint_of, later, plan, streams,
 };
 use super::append::signed;
 use super::callback_log::{count, optional_time};
@@ -12,10 +12,12 @@ use super::{SqliteStore, micros, time, uuid};
 use crate::clock::Clock;
 use crate::store::columns::Columns as _;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use sqlx::types::Json;
 use sqlx::{Connection, SqliteConnection};
 use std::collections::HashMap;
+use std::time::Duration;
 
 #[async_trait]
 impl CallbackStore for SqliteStore {
@@ -181,6 +183,44 @@ impl CallbackStore for SqliteStore {
         }
         tx.commit().await.map_err(failed(operation))?;
         Ok(changed)
+    }
+
+    async fn end_impossible_leases(
+        &self,
+        now: DateTime<Utc>,
+        longest: Duration,
+        skew: Duration,
+    ) -> Result<u64, StoreError> {
+        let operation = "end impossible leases of callbacks";
+        // Looked for beside the writer, who is not kept waiting by it.
+        let impossible: Vec<String> = sqlx::query_scalar(
+            "SELECT d.delivery_id FROM callback_deliveries d
+             WHERE d.state = 'due' AND d.retry = 1 AND d.lease_token IS NOT NULL AND d.next_attempt_at > ?1
+               AND (d.next_attempt_at > ?2
+                    OR EXISTS (SELECT 1 FROM callback_attempts a
+                               WHERE a.delivery_id = d.delivery_id AND a.attempt = d.attempts AND a.started_at > ?3))",
+        )
+        .bind(micros(now))
+        .bind(micros(later(now, longest)))
+        .bind(micros(later(now, skew)))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        if impossible.is_empty() {
+            return Ok(0);
+        }
+        let mut connection = self.writing().await;
+        // The token stays: whoever holds it after all, and records before the next claim, is believed.
+        let ended = sqlx::query(
+            "UPDATE callback_deliveries SET next_attempt_at = ?1
+             WHERE delivery_id IN (SELECT value FROM json_each(?2)) AND state = 'due' AND lease_token IS NOT NULL",
+        )
+        .bind(micros(now))
+        .bind(Json(impossible))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(ended.rows_affected())
     }
 
     async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {

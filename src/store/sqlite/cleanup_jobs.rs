@@ -130,7 +130,8 @@ impl CleanupJobStore for SqliteStore {
         let operation = "claim cleanup jobs";
         let any = sqlx::query(
             "SELECT 1 FROM cleanup_jobs
-             WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+             WHERE state = 'due' AND next_attempt_at <= ?1
+               AND (lease_until IS NULL OR lease_until <= ?1 OR lease_until > ?3 + 120000000)
              UNION ALL
              SELECT 1 FROM cleanup_jobs
              WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?2) = 0
@@ -139,6 +140,7 @@ impl CleanupJobStore for SqliteStore {
         )
         .bind(micros(claim.now))
         .bind(claim.instance.to_string())
+        .bind(micros(claim.until))
         .fetch_optional(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
@@ -154,7 +156,9 @@ impl CleanupJobStore for SqliteStore {
             "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1, left_by = NULL
              WHERE event_id IN (
                  SELECT event_id FROM cleanup_jobs
-                 WHERE state = 'due' AND next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+                 WHERE state = 'due' AND next_attempt_at <= ?1
+                   -- One that ends long after this one would is of a clock that was wrong, and over.
+                   AND (lease_until IS NULL OR lease_until <= ?1 OR lease_until > ?4 + 120000000)
                  ORDER BY next_attempt_at, position
                  LIMIT ?2)
              RETURNING event_id, aggregate_id, purge_id, attempts, begun",

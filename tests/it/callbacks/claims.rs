@@ -7,8 +7,9 @@ use archive_ledger::store::callbacks::{
     Circuit, CircuitChange, ClaimRequest, ClaimedDelivery, DeliveryFilter, Disposition, Lane, Replay,
     endpoint_of,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
+use std::time::Duration;
 
 const A: &str = "http://127.0.0.1:1001/a?token=secret";
 const B: &str = "http://127.0.0.1:1002/b";
@@ -17,6 +18,7 @@ on_both_stores! {
     urls_of_one_endpoint_share_its_room_and_have_a_turn_each,
     a_replayed_delivery_is_claimed_as_a_probe_once,
     circuits_are_kept_until_they_are_closed_or_forgotten,
+    a_lease_that_no_attempt_can_hold_is_over_and_every_other_one_stands,
 }
 
 async fn urls_of_one_endpoint_share_its_room_and_have_a_turn_each(rig: Rig) {
@@ -102,6 +104,58 @@ async fn a_replayed_delivery_is_claimed_as_a_probe_once(rig: Rig) {
     let receivers: HashSet<&str> = claimed.iter().map(|claimed| claimed.receiver.as_str()).collect();
     assert_eq!((claimed.len(), receivers.len()), (2, 2));
     assert_eq!(rig.claim(Lane::Retry, 100, &[], 100).await.len(), 10);
+}
+
+async fn a_lease_that_no_attempt_can_hold_is_over_and_every_other_one_stands(rig: Rig) {
+    let (longest, skew) = (Duration::from_secs(630), Duration::from_secs(15));
+    rig.owe(A, 6).await;
+    let now = rig.clock.now();
+    let claim = async |at: DateTime<Utc>, length: TimeDelta| {
+        let request = ClaimRequest {
+            lane: Lane::First,
+            now: at,
+            lease_until: at + length,
+            token: rig.clock.new_id(),
+            limit: 1,
+            rooms: &[],
+            others: 1,
+            endpoints: &[],
+            per_endpoint: 1,
+            after: "",
+        };
+        rig.store.claim(&request).await.unwrap().remove(0)
+    };
+    let usual = TimeDelta::seconds(35);
+    // Of an attempt under way, of the longest one that can be configured, of an instance whose clock is a little ahead.
+    for (at, length) in [
+        (now, usual),
+        (now, TimeDelta::seconds(615)),
+        (now + TimeDelta::seconds(14), usual),
+    ] {
+        claim(at, length).await;
+    }
+    // What waits for its next attempt has no lease.
+    let waits = claim(now, usual).await;
+    let (at, gone) = (now + TimeDelta::days(1), false);
+    assert!(rig.record(&waits, Disposition::RetryAt { at, gone }).await);
+    let end = async || {
+        let ended = rig.store.end_impossible_leases(rig.clock.now(), longest, skew);
+        ended.await.unwrap()
+    };
+    assert_eq!(end().await, 0);
+    // A clock that ran ahead, and a lease that is longer than any attempt.
+    let ahead = claim(now + TimeDelta::minutes(2), usual).await;
+    let endless = claim(now, TimeDelta::hours(1)).await;
+    assert_eq!(end().await, 2);
+    assert_eq!(end().await, 0);
+    assert_eq!(rig.claim(Lane::First, 100, &[], 100).await, []);
+    // Whoever holds such a lease after all is believed until somebody else has it.
+    assert!(rig.record(&ahead, Disposition::Delivered).await);
+    let again = rig.claim(Lane::Retry, 100, &[], 100).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].delivery_id, again[0].attempt), (endless.delivery_id, 2));
+    assert!(!rig.record(&endless, Disposition::Delivered).await);
+    assert!(rig.record(&again[0], Disposition::Delivered).await);
 }
 
 async fn circuits_are_kept_until_they_are_closed_or_forgotten(rig: Rig) {

@@ -7,7 +7,7 @@ use crate::harness::receiver::{Answer, Receiver};
 use archive_ledger::callbacks::receivers::ReceiverLimits;
 use archive_ledger::callbacks::worker::WorkerOptions;
 use archive_ledger::clock::Clock;
-use archive_ledger::store::callbacks::{AttemptState, DeliveryRow, DeliveryState, Replay};
+use archive_ledger::store::callbacks::{AttemptState, DeliveryRow, DeliveryState, Lane, Replay};
 use chrono::TimeDelta;
 use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
@@ -24,6 +24,7 @@ on_both_stores! {
     a_killed_worker_leaves_nothing_unsent,
     a_stopped_worker_lets_attempts_end,
     a_receiver_that_does_not_answer_is_left_alone_without_costing_attempts,
+    a_lease_of_a_clock_that_ran_ahead_keeps_no_callback_waiting,
 }
 
 fn delivered(all: &[DeliveryRow]) -> usize {
@@ -341,6 +342,19 @@ async fn a_receiver_that_does_not_answer_is_left_alone_without_costing_attempts(
     rig.clock.advance(TimeDelta::seconds(59));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(made(&rig.all().await), 6, "a probe that fails doubles the pause");
+    worker.stop().await;
+}
+
+async fn a_lease_of_a_clock_that_ran_ahead_keeps_no_callback_waiting(rig: Rig) {
+    let receiver = Receiver::start().await;
+    rig.owe(&receiver.url("/"), 2).await;
+    for jump in [TimeDelta::minutes(5), TimeDelta::hours(1)] {
+        rig.clock.advance(jump);
+        assert_eq!(rig.claim(Lane::First, 1, &[], 1).await.len(), 1);
+        rig.clock.advance(-jump);
+    }
+    let worker = rig.work(WorkerOptions::default(), TIMEOUT);
+    rig.until("both are delivered", |all| delivered(all) == 2).await;
     worker.stop().await;
 }
 

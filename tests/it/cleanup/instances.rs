@@ -256,6 +256,21 @@ on_both_backends! {
         assert_eq!(held().await, 2);
     }
 
+    async fn a_lease_that_a_clock_which_ran_ahead_has_taken_is_over(backend: Backend) {
+        let world = World::start(backend).await;
+        let key = world.archive(&[&world.folder("one", 1).1]).await;
+        world.purge(&key).await;
+        world.deliver().await;
+        for (begun, ahead) in (1..).zip([Duration::from_secs(3_600), Duration::from_secs(600), Duration::ZERO]) {
+            let ahead = chrono::TimeDelta::from_std(ahead).unwrap();
+            world.clock.advance(ahead);
+            let claimed = claim(&world, begun).await;
+            world.clock.advance(-ahead);
+            assert_eq!(claimed.iter().map(|job| u128::from(job.begun)).collect::<Vec<_>>(), [begun]);
+        }
+        assert_eq!(claim(&world, 4).await.len(), 0, "the last one was taken just now");
+    }
+
     async fn an_instance_is_believed_to_have_its_roots_for_a_while(backend: Backend) {
         let world = World::start(backend).await;
         let (one, two, now) = (Uuid::from_u128(1), Uuid::from_u128(2), world.clock.now());
