@@ -2,7 +2,7 @@
 
 use super::body::callback_body;
 use super::client::{Attempt, CallbackClient};
-use super::outcome::{AttemptOutcome, Evidence};
+use super::outcome::{AttemptOutcome, Evidence, Failure};
 use super::schedule::{Next, Schedule};
 use super::target::{CallbackUrl, callback_context};
 use crate::clock::SharedClock;
@@ -13,6 +13,8 @@ use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The error class of a delivery whose URL cannot be opened: the keyring is another one, or the row was changed.
 const URL_UNREADABLE: &str = "url_unreadable";
@@ -49,8 +51,13 @@ pub(super) fn open_url(keyring: &Keyring, key: &EntityKey, sealed: &[u8]) -> Opt
 }
 
 impl Sender {
-    /// Makes one attempt, unless so much of the lease has passed that it might outlast it.
-    pub(super) async fn send(&self, delivery: &ClaimedDelivery, lease_until: DateTime<Utc>) -> Sent {
+    /// Makes one attempt, unless so much of the lease has passed that it might outlast it. It ends early when it has to give way.
+    pub(super) async fn send(
+        &self,
+        delivery: &ClaimedDelivery,
+        lease_until: DateTime<Utc>,
+        gives_way: &CancellationToken,
+    ) -> Sent {
         let at = self.clock.now();
         let longest = TimeDelta::from_std(self.client.exchange_timeout()).unwrap_or(TimeDelta::MAX);
         if lease_until - at < longest {
@@ -86,7 +93,11 @@ impl Sender {
             body: body.into(),
             at,
         };
-        let outcome = self.client.attempt(&attempt).await;
+        let began = Instant::now();
+        let outcome = tokio::select! {
+            outcome = self.client.attempt(&attempt) => outcome,
+            () = gives_way.cancelled() => AttemptOutcome::failed(Failure::GaveWay, began.elapsed()),
+        };
         let evidence = outcome.evidence(self.client.connects_first());
         let record = self.judge(delivery, outcome);
         report(delivery, &record);
@@ -112,7 +123,7 @@ impl Sender {
             finished_at,
             duration: outcome.duration,
             status: outcome.status,
-            error: outcome.error.map(super::outcome::Failure::as_str),
+            error: outcome.error.map(Failure::as_str),
             next: match next {
                 Next::Delivered => Disposition::Delivered,
                 Next::RetryAt { at, gone } => Disposition::RetryAt { at, gone },

@@ -23,6 +23,8 @@ pub enum Failure {
     TlsFailed,
     /// No status line within the time of the whole exchange.
     ResponseTimeout,
+    /// No status line came, and others that had never been tried needed the place.
+    GaveWay,
     /// The receiver closed or reset the connection before it answered.
     ConnectionClosed,
     /// The answer is not HTTP.
@@ -48,6 +50,7 @@ impl Failure {
             Self::ConnectFailed => "connect_failed",
             Self::TlsFailed => "tls_failed",
             Self::ResponseTimeout => "response_timeout",
+            Self::GaveWay => "gave_way",
             Self::ConnectionClosed => "connection_closed",
             Self::InvalidResponse => "invalid_response",
             Self::RequestFailed => "request_failed",
@@ -135,7 +138,11 @@ impl AttemptOutcome {
                 | Failure::BodyFailed,
             ) => Evidence::Failed { reached: true },
             Some(
-                Failure::DnsFailed | Failure::DnsTimeout | Failure::AddressRefused | Failure::RequestFailed,
+                Failure::DnsFailed
+                | Failure::DnsTimeout
+                | Failure::AddressRefused
+                | Failure::GaveWay
+                | Failure::RequestFailed,
             )
             | None => Evidence::Failed { reached: false },
         }
@@ -212,6 +219,7 @@ mod tests {
             (Failure::ConnectFailed, Evidence::Unreachable),
             (Failure::TlsFailed, reached),
             (Failure::ResponseTimeout, reached),
+            (Failure::GaveWay, no_news),
             (Failure::ConnectionClosed, reached),
             (Failure::InvalidResponse, reached),
             (Failure::RequestFailed, no_news),

@@ -20,6 +20,12 @@
 //! | whose circuit is open: failed [`ReceiverLimits::failures`] times in a row, or half the time ([`ReceiverLimits::sample`]) | none for a while, then one probe, the while doubling |
 //!
 //! Starting with one attempt keeps a thousand receivers that never answer from filling every slot at once.
+//!
+//! # Many that never answer, at one endpoint
+//! Those that answered the last time ([`Standing`]) are claimed by name, on places of their own. The others are found on a walk, first
+//! attempts and retries on places of their own each ([`super::options::WorkerOptions::places_of`]). Of what is free, an endpoint gets half
+//! at the most, so that something is left for the next one. Among first attempts those give way that have waited longest, see
+//! [`super::turns`]; retries have their whole time, and an endpoint holds no more of their places than it leaves to all others.
 
 use super::breaker::Breaker;
 pub use super::options::ReceiverLimits;
@@ -46,13 +52,48 @@ struct Receiver {
     breaker: Breaker,
 }
 
-/// Attempts under way at an endpoint.
+/// How a receiver did the last time, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It answered promptly, and nothing speaks against its endpoint since.
+    Prompt,
+    /// It answered.
+    Slow,
+    /// It did not, or is not known.
+    Unproven,
+}
+
+impl Standing {
+    /// All, the one to serve first at the front.
+    pub const ALL: [Self; 3] = [Self::Prompt, Self::Slow, Self::Unproven];
+}
+
+/// Attempts of a kind under way at an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Busy {
-    /// To receivers that are not prompt, and not stalled yet.
+pub struct Held {
+    /// Not stalled yet.
     pub waiting: u32,
     /// Stalled.
     pub stalled: u32,
+}
+
+impl Held {
+    const fn all(self) -> u32 {
+        self.waiting + self.stalled
+    }
+}
+
+/// Attempts under way at an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// To prompt receivers.
+    pub prompt: Held,
+    /// To slow ones.
+    pub slow: Held,
+    /// To the others, of deliveries that were never attempted.
+    pub new: Held,
+    /// To the others, of the rest.
+    pub again: Held,
 }
 
 /// The attempts under way, by endpoint.
@@ -98,40 +139,80 @@ impl Receivers {
         all.filter(|breaker| breaker.is_open()).count()
     }
 
-    /// Whether the receiver answered promptly the last time, and nothing speaks against its endpoint since.
-    #[must_use]
-    pub fn is_prompt(&self, receiver: &str) -> bool {
-        self.known
-            .get(receiver)
-            .is_some_and(|known| known.prompt && !known.breaker.is_open())
-            && !self
-                .endpoints
-                .get(endpoint_of(receiver))
-                .is_some_and(Breaker::is_open)
+    fn standing(&self, key: &str, receiver: &Receiver, busy: &BusyEndpoints<'_>) -> Standing {
+        let endpoint = endpoint_of(key);
+        if !receiver.answers
+            || receiver.breaker.is_open()
+            || self.endpoints.get(endpoint).is_some_and(Breaker::is_open)
+        {
+            return Standing::Unproven;
+        }
+        let in_doubt = busy
+            .get(endpoint)
+            .is_some_and(|busy| busy.prompt.stalled >= self.limits.crowd);
+        if receiver.prompt && !in_doubt {
+            Standing::Prompt
+        } else {
+            Standing::Slow
+        }
     }
 
-    /// How many more attempts each prompt receiver may have now, those with none left out.
+    /// How many more attempts each receiver of this standing may have now, those with none left out, in alphabetical order from the
+    /// first on that follows `after`. `free`: so many places there are for slow ones, of which an endpoint leaves as many to all others
+    /// as it holds.
     #[must_use]
-    pub fn prompt_rooms(&self, now: DateTime<Utc>) -> Vec<(String, u32)> {
-        self.known
+    pub fn named_rooms(
+        &self,
+        standing: Standing,
+        now: DateTime<Utc>,
+        busy: &BusyEndpoints<'_>,
+        (free, after): (usize, &str),
+    ) -> Vec<(String, u32)> {
+        let mut rooms: Vec<(String, u32)> = self
+            .known
             .iter()
-            .filter(|(key, _)| self.is_prompt(key))
+            .filter(|(key, receiver)| self.standing(key, receiver, busy) == standing)
             .map(|(key, receiver)| (key.clone(), self.room(receiver, now)))
             .filter(|(_, room)| *room > 0)
-            .collect()
+            .collect();
+        rooms.sort_unstable();
+        let split = rooms.partition_point(|(receiver, _)| receiver.as_str() <= after);
+        rooms.rotate_left(split);
+        if standing == Standing::Slow {
+            let mut left: HashMap<String, u32> = HashMap::new();
+            for (receiver, room) in &mut rooms {
+                let endpoint = endpoint_of(receiver);
+                let left = left.entry(endpoint.to_owned()).or_insert_with(|| {
+                    let held = busy.get(endpoint).map_or(0, |busy| busy.slow.all());
+                    half(free, held)
+                });
+                *room = (*room).min(*left);
+                *left -= *room;
+            }
+            rooms.retain(|(_, room)| *room > 0);
+        }
+        rooms
     }
 
-    /// The same for every other receiver that may have more or less than one, and 0 for the prompt ones. All others may have one.
+    /// The same for every unproven receiver that may have more or less than one, and 0 for all that are not. All others may have one.
     #[must_use]
-    pub fn other_rooms(&self, now: DateTime<Utc>, busy: &BusyEndpoints<'_>) -> Vec<(String, u32)> {
+    pub fn other_rooms(
+        &self,
+        now: DateTime<Utc>,
+        lane: Lane,
+        busy: &BusyEndpoints<'_>,
+    ) -> Vec<(String, u32)> {
         let crowded = |key: &str| {
-            busy.get(endpoint_of(key))
-                .is_some_and(|busy| busy.stalled >= self.limits.stalled_per_endpoint / 2)
+            lane == Lane::First
+                && busy
+                    .get(endpoint_of(key))
+                    .is_some_and(|busy| busy.new.all() >= self.limits.crowd)
         };
         self.known
             .iter()
             .map(|(key, receiver)| {
-                let waits = self.is_prompt(key) || (receiver.failed && crowded(key));
+                let waits = self.standing(key, receiver, busy) != Standing::Unproven
+                    || (receiver.failed && crowded(key));
                 let room = if waits { 0 } else { self.room(receiver, now) };
                 (key.clone(), room)
             })
@@ -139,47 +220,55 @@ impl Receivers {
             .collect()
     }
 
-    /// How many more attempts of a lane all receivers of an endpoint may have that are not prompt, where it is not
-    /// [`Self::per_endpoint`].
+    /// How many more attempts of a lane all unproven receivers of an endpoint may have, where it is not [`Self::per_endpoint`]. `free`: so
+    /// many places there are for them.
     #[must_use]
     pub fn endpoint_rooms(
         &self,
         now: DateTime<Utc>,
         lane: Lane,
         busy: &BusyEndpoints<'_>,
+        free: usize,
     ) -> Vec<(String, u32)> {
         let mut endpoints: HashSet<&str> = busy.keys().copied().collect();
         let open = self.endpoints.iter().filter(|(_, breaker)| breaker.is_open());
         endpoints.extend(open.map(|(endpoint, _)| endpoint.as_str()));
-        let stalled_limit = match lane {
-            Lane::First => self.limits.stalled_per_endpoint,
-            Lane::Retry => self.limits.stalled_per_endpoint / 2,
-        };
         endpoints
             .into_iter()
             .map(|endpoint| {
-                let Busy { waiting, stalled } = busy.get(endpoint).copied().unwrap_or_default();
-                let (at_once, stalled_limit) = match self.endpoints.get(endpoint) {
-                    Some(breaker) if breaker.is_shut_off(now) => (0, 0),
-                    Some(breaker) if breaker.is_open() => (1, STALLED_PROBES),
-                    Some(_) | None => (self.per_endpoint(lane), stalled_limit),
-                };
-                let room = if stalled >= stalled_limit {
-                    0
-                } else {
-                    at_once.saturating_sub(waiting)
+                let Busy { new, again, .. } = busy.get(endpoint).copied().unwrap_or_default();
+                let room = match self.endpoints.get(endpoint) {
+                    Some(breaker) if breaker.is_shut_off(now) => 0,
+                    Some(breaker) if breaker.is_open() => {
+                        let probing = new.waiting + again.waiting > 0;
+                        u32::from(!probing && new.stalled + again.stalled < STALLED_PROBES)
+                    }
+                    Some(_) | None => self.room_of_endpoint(lane, free, new, again),
                 };
                 (endpoint.to_owned(), room)
             })
             .collect()
     }
 
-    /// How many attempts of a lane at once all receivers of an endpoint may have that are not prompt.
+    /// How many attempts of a lane at once the unproven receivers of an endpoint may have that has none under way.
     #[must_use]
-    pub fn per_endpoint(&self, lane: Lane) -> u32 {
+    pub fn per_endpoint(&self, lane: Lane, free: usize) -> u32 {
+        self.room_of_endpoint(lane, free, Held::default(), Held::default())
+    }
+
+    fn room_of_endpoint(&self, lane: Lane, free: usize, new: Held, again: Held) -> u32 {
+        let at_once = self.limits.per_endpoint;
         match lane {
-            Lane::First => self.limits.per_endpoint,
-            Lane::Retry => (self.limits.per_endpoint / 2).max(1),
+            // Silence is no reason to wait with the others, who may all be well. It is no reason either to hold on to a place: those
+            // that have waited longest give way.
+            Lane::First => at_once
+                .max(self.limits.per_stalled.saturating_mul(new.stalled))
+                .saturating_sub(new.waiting)
+                .min(half(free, 0)),
+            Lane::Retry => (at_once / 2)
+                .max(1)
+                .saturating_sub(again.waiting)
+                .min(half(free, again.all())),
         }
     }
 
@@ -332,6 +421,15 @@ impl Receivers {
         }
     }
 
+    /// Whether an attempt to one that is not known to answer changes what may begin by the mere passing of time.
+    #[must_use]
+    pub fn is_moving(lane: Lane, busy: &BusyEndpoints<'_>) -> bool {
+        busy.values().any(|busy| match lane {
+            Lane::First => busy.new.all() > 0,
+            Lane::Retry => busy.again.waiting > 0,
+        })
+    }
+
     fn forget_some(&mut self) {
         if self.known.len() > REMEMBERED {
             self.known
@@ -341,6 +439,12 @@ impl Receivers {
             self.endpoints.retain(|_, breaker| breaker.is_open());
         }
     }
+}
+
+/// Half of what is free for whoever holds so many already: what he leaves is no less than what he then has.
+fn half(free: usize, held: u32) -> u32 {
+    let free = u32::try_from(free).unwrap_or(u32::MAX);
+    free.saturating_sub(held).div_ceil(2)
 }
 
 #[cfg(test)]

@@ -1,17 +1,25 @@
 //! The attempts under way, and who gets the next turns.
+//!
+//! # Who gives way
+//! When three quarters of the places for first attempts to receivers that are not known to answer are taken, those that have waited
+//! longest for an answer, but not less than [`super::options::ReceiverLimits::gives_way`], give theirs up, at the endpoint that has most
+//! of them first. So there is always a place for the next one, and however many are silent, each is tried. What gave way is tried again as
+//! the schedule says, then for its whole time.
 
 use super::attempt::{Sender, Sent};
-use super::options::WorkerOptions;
+use super::options::{Kind, WorkerOptions};
 use super::outcome::Evidence;
-use super::receivers::{BusyEndpoints, Receivers};
+use super::receivers::{BusyEndpoints, Receivers, Standing};
 
 use crate::store::callbacks::{AttemptRecord, ClaimedDelivery, Lane, endpoint_of};
 use chrono::{DateTime, Utc};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// An attempt under way.
 #[derive(Debug)]
@@ -19,7 +27,8 @@ struct Flight {
     receiver: String,
     began: Instant,
     lane: Lane,
-    prompt: bool,
+    kind: Kind,
+    gives_way: CancellationToken,
 }
 
 /// The attempts under way, and who gets the next turns.
@@ -30,9 +39,19 @@ pub(super) struct Turns {
     pub(super) attempts: JoinSet<Option<Evidence>>,
     flights: HashMap<Id, Flight>,
     /// Where the next claim of a lane goes on: the receiver that the last one had to stop at.
-    pub(super) after: HashMap<(Lane, bool), String>,
+    pub(super) after: HashMap<(Lane, Standing), String>,
     /// When the circuits of other instances were read last.
     pub(super) heard: Option<Instant>,
+}
+
+/// What attempts to receivers of a standing are made for.
+pub(super) const fn kind_of(lane: Lane, standing: Standing) -> Kind {
+    match (standing, lane) {
+        (Standing::Prompt, _) => Kind::Prompt,
+        (Standing::Slow, _) => Kind::Slow,
+        (Standing::Unproven, Lane::First) => Kind::New,
+        (Standing::Unproven, Lane::Retry) => Kind::Again,
+    }
 }
 
 impl Turns {
@@ -47,49 +66,89 @@ impl Turns {
         }
     }
 
-    /// How many attempts are under way.
-    pub(super) fn under_way(&self) -> usize {
-        self.flights.len()
-    }
-
     /// The attempts under way, by endpoint.
     pub(super) fn busy(&self) -> BusyEndpoints<'_> {
         let mut busy = BusyEndpoints::new();
-        for flight in self.flights.values() {
+        for flight in self.flights.values().filter(|flight| !flight.has_given_way()) {
             let of_endpoint = busy.entry(endpoint_of(&flight.receiver)).or_default();
+            let held = match flight.kind {
+                Kind::Prompt => &mut of_endpoint.prompt,
+                Kind::Slow => &mut of_endpoint.slow,
+                Kind::New => &mut of_endpoint.new,
+                Kind::Again | Kind::Probe => &mut of_endpoint.again,
+            };
             if flight.began.elapsed() >= self.options.receivers.patience {
-                of_endpoint.stalled += 1;
-            } else if !flight.prompt {
-                of_endpoint.waiting += 1;
+                held.stalled += 1;
+            } else {
+                held.waiting += 1;
             }
         }
         busy
     }
 
-    /// How many attempts of a lane may begin now, to prompt receivers or to the others.
-    pub(super) fn free(&self, lane: Lane, prompt: bool) -> usize {
-        let half = (self.options.concurrency / 2).max(1);
-        let (mut all, mut of_lane, mut of_kind) = (0_usize, 0_usize, 0_usize);
-        for flight in self.flights.values() {
-            if flight.began.elapsed() < self.options.receivers.patience {
-                all += 1;
-                of_lane += usize::from(flight.lane == lane);
-                of_kind += usize::from(flight.prompt == prompt);
+    fn count(&self, which: impl Fn(&Flight) -> bool) -> usize {
+        self.flights.values().filter(|flight| which(flight)).count()
+    }
+
+    /// How many attempts of a lane may begin now, for what they are made.
+    pub(super) fn free(&self, lane: Lane, kind: Kind) -> usize {
+        let held = |kind| self.count(|flight| flight.kind == kind && !flight.has_given_way());
+        let left = |kind: Kind, held| self.options.places_of(kind).saturating_sub(held);
+        let free = match kind {
+            Kind::Prompt => {
+                let waits = |flight: &Flight| {
+                    flight.kind == Kind::Prompt && flight.began.elapsed() < self.options.receivers.patience
+                };
+                let turns = self.options.concurrency;
+                let free = turns.saturating_sub(self.count(waits));
+                let free = free.min(left(kind, held(kind) + held(Kind::Slow)));
+                match lane {
+                    Lane::First => free,
+                    Lane::Retry => {
+                        let of_lane = self.count(|flight| waits(flight) && flight.lane == lane);
+                        free.min((turns / 2).max(1).saturating_sub(of_lane))
+                    }
+                }
             }
-        }
-        let stalled = self.flights.len() - all;
-        let mut free = self.options.concurrency.saturating_sub(all);
-        free = free.min((self.options.concurrency + self.options.stalled).saturating_sub(self.flights.len()));
-        free = match lane {
-            Lane::First => free,
-            Lane::Retry => free.min(half.saturating_sub(of_lane)),
+            Kind::Slow | Kind::New | Kind::Again | Kind::Probe => left(kind, held(kind)),
         };
-        if prompt {
-            free
-        } else if stalled >= self.options.stalled {
-            0
-        } else {
-            free.min(half.saturating_sub(of_kind))
+        free.min(self.options.places().saturating_sub(self.flights.len()))
+    }
+
+    /// Has attempts give way until a quarter of the places for new ones is free, or none may have to.
+    pub(super) fn make_way(&self) {
+        let places = self.options.places_of(Kind::New);
+        let of_kind = |flight: &&Flight| flight.kind == Kind::New && !flight.has_given_way();
+        let held = self.flights.values().filter(of_kind).count();
+        let mut excess = held.saturating_sub(places - places / 4);
+        if excess == 0 {
+            return;
+        }
+        let mut endpoints: HashMap<&str, Vec<&Flight>> = HashMap::new();
+        for flight in self.flights.values().filter(of_kind) {
+            endpoints
+                .entry(endpoint_of(&flight.receiver))
+                .or_default()
+                .push(flight);
+        }
+        let mut most = BinaryHeap::new();
+        for (endpoint, flights) in &mut endpoints {
+            // The one that has waited longest last, where it is taken from.
+            flights.sort_unstable_by_key(|flight| Reverse(flight.began));
+            let longest = flights.last().map(|flight| Reverse(flight.began));
+            most.push((flights.len(), longest, *endpoint));
+        }
+        while excess > 0
+            && let Some((_, _, endpoint)) = most.pop()
+            && let Some(flights) = endpoints.get_mut(endpoint)
+            && let Some(flight) = flights.pop()
+            // Where those that are most have just begun, nobody else gives way for them.
+            && flight.began.elapsed() >= self.options.receivers.gives_way
+        {
+            flight.gives_way.cancel();
+            excess -= 1;
+            let longest = flights.last().map(|flight| Reverse(flight.began));
+            most.push((flights.len(), longest, endpoint));
         }
     }
 
@@ -98,20 +157,21 @@ impl Turns {
         sender: &Arc<Sender>,
         delivery: ClaimedDelivery,
         lease_until: DateTime<Utc>,
-        lane: Lane,
-        prompt: bool,
+        (lane, kind): (Lane, Kind),
         results: mpsc::Sender<AttemptRecord>,
     ) {
         self.receivers.started(&delivery.receiver, sender.clock.now());
+        let gives_way = CancellationToken::new();
         let flight = Flight {
             receiver: delivery.receiver.clone(),
             began: Instant::now(),
             lane,
-            prompt,
+            kind,
+            gives_way: gives_way.clone(),
         };
         let sender = Arc::clone(sender);
         let task = self.attempts.spawn(async move {
-            let (record, evidence) = match sender.send(&delivery, lease_until).await {
+            let (record, evidence) = match sender.send(&delivery, lease_until, &gives_way).await {
                 Sent::Made { record, evidence } => (record, Some(evidence)),
                 Sent::Unsendable(record) => (record, None),
                 Sent::TooLate => return None,
@@ -147,5 +207,11 @@ impl Turns {
                 opened.pause.as_secs(),
             );
         }
+    }
+}
+
+impl Flight {
+    fn has_given_way(&self) -> bool {
+        self.gives_way.is_cancelled()
     }
 }

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! # Who gets a turn
-//! An attempt takes a turn for as long as it may still be answered promptly; after [`super::options::ReceiverLimits::patience`] it counts
-//! as stalled, which takes memory but no turn. Of the turns, retries get half at the most, and so do receivers that are
-//! not known to answer promptly. So neither a backlog nor any number of silent receivers stands before a new callback to
-//! a receiver that answers. Stalled attempts are bounded too, in all and for each endpoint: when there are too many, only prompt
-//! receivers are tried. What an operator replays goes out whatever a circuit says, and closes it when it arrives.
+//! Receivers that answered the last time are claimed by name, the prompt ones on turns that they take for as long as they may still be
+//! answered promptly ([`super::options::ReceiverLimits::patience`]), and retries take half of these at the most. All others are found on
+//! a walk: first attempts and retries on places of their own ([`WorkerOptions::places_of`]), of which an endpoint leaves some to the
+//! others, and first attempts that have waited long give way to those that were never tried ([`super::turns`]). So neither a backlog nor
+//! any number of silent receivers stands before a new callback. What an operator replays goes out whatever a circuit says, and
+//! closes it when it arrives.
 //!
 //! # At least once
 //! A delivery is leased for the attempt's longest time and a margin, and an attempt that begins too late for its lease is
@@ -21,9 +22,11 @@
 
 use super::attempt::Sender;
 use super::client::CallbackClient;
+use super::options::Kind;
 pub use super::options::WorkerOptions;
+use super::receivers::{Receivers, Standing};
 use super::schedule::Schedule;
-use super::turns::Turns;
+use super::turns::{Turns, kind_of};
 use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::store::StoreError;
@@ -219,6 +222,7 @@ impl CallbackWorker {
         self.share_circuits(turns).await?;
         let due = self.store.next_due().await?;
         let mut pause = self.options.poll;
+        turns.make_way();
         if due.probe.is_some_and(|at| at <= self.sender.clock.now()) {
             pause = pause.min(self.probe(turns, results).await?);
         }
@@ -232,8 +236,8 @@ impl CallbackWorker {
                 }
                 Some(_) => {}
             }
-            for prompt in [true, false] {
-                pause = pause.min(self.claim(turns, lane, prompt, results).await?);
+            for standing in Standing::ALL {
+                pause = pause.min(self.claim(turns, lane, standing, results).await?);
             }
         }
         Ok(pause)
@@ -245,13 +249,12 @@ impl CallbackWorker {
         turns: &mut Turns,
         results: &mpsc::Sender<AttemptRecord>,
     ) -> Result<Duration, StoreError> {
-        let room = (self.options.concurrency + self.options.stalled).saturating_sub(turns.under_way());
-        let limit = room.min(PROBES);
+        let lane = Lane::Retry;
+        let limit = turns.free(lane, Kind::Probe).min(PROBES);
         if limit == 0 {
             return Ok(SHORT_OF_TURNS);
         }
         let (now, lease_until) = self.lease();
-        let lane = Lane::Retry;
         let request = ClaimRequest {
             lane,
             now,
@@ -267,7 +270,8 @@ impl CallbackWorker {
         let claimed = self.store.claim_probes(&request).await?;
         let full = claimed.len() >= limit;
         for delivery in claimed {
-            turns.start(&self.sender, delivery, lease_until, lane, false, results.clone());
+            let what = (lane, Kind::Probe);
+            turns.start(&self.sender, delivery, lease_until, what, results.clone());
         }
         Ok(if full { Duration::ZERO } else { self.options.poll })
     }
@@ -279,61 +283,68 @@ impl CallbackWorker {
         (now, now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX))
     }
 
-    /// Claims and starts attempts of one lane, to prompt receivers or to the others.
+    /// Claims and starts attempts of one lane, to receivers of one standing.
     async fn claim(
         &self,
         turns: &mut Turns,
         lane: Lane,
-        prompt: bool,
+        standing: Standing,
         results: &mpsc::Sender<AttemptRecord>,
     ) -> Result<Duration, StoreError> {
         let (now, lease_until) = self.lease();
-        let (rooms, endpoints) = if prompt {
-            (turns.receivers.prompt_rooms(now), Vec::new())
+        let kind = kind_of(lane, standing);
+        let named = standing != Standing::Unproven;
+        let limit = turns.free(lane, kind);
+        let after = turns.after.get(&(lane, standing)).cloned().unwrap_or_default();
+        let busy = turns.busy();
+        let (rooms, endpoints) = if named {
+            let free = turns.free(lane, Kind::Slow);
+            let rooms = turns.receivers.named_rooms(standing, now, &busy, (free, &after));
+            (rooms, Vec::new())
         } else {
-            let busy = turns.busy();
             (
-                turns.receivers.other_rooms(now, &busy),
-                turns.receivers.endpoint_rooms(now, lane, &busy),
+                turns.receivers.other_rooms(now, lane, &busy),
+                turns.receivers.endpoint_rooms(now, lane, &busy, limit),
             )
         };
-        if prompt && rooms.is_empty() {
+        if named && rooms.is_empty() {
             return Ok(self.options.poll);
         }
-        let limit = turns.free(lane, prompt);
         if limit == 0 {
             return Ok(SHORT_OF_TURNS);
         }
-        let after = turns.after.entry((lane, prompt)).or_default();
-        let began_after = std::mem::take(after);
+        let moving = !named && Receivers::is_moving(lane, &busy);
+        turns.after.remove(&(lane, standing));
         let request = ClaimRequest {
             lane,
             now,
             lease_until,
             token: self.sender.clock.new_id(),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
-            rooms: &if prompt {
-                rotated(rooms, &began_after)
-            } else {
-                rooms
-            },
-            others: u32::from(!prompt),
+            rooms: &rooms,
+            others: u32::from(!named),
             endpoints: &endpoints,
-            per_endpoint: turns.receivers.per_endpoint(lane),
-            after: if prompt { "" } else { &began_after },
+            per_endpoint: turns.receivers.per_endpoint(lane, limit),
+            after: if named { "" } else { &after },
         };
         let claimed = self.store.claim(&request).await?;
         let full = claimed.len() >= limit;
         if full && let Some(last) = claimed.last() {
             // The next claim goes on where this one had to stop, so that the first in the alphabet are not the only ones.
-            last.receiver.clone_into(after);
+            let last = last.receiver.clone();
+            turns.after.insert((lane, standing), last);
         }
-        // A walk that began in the middle has not seen the receivers before it.
-        let again = full || !(prompt || began_after.is_empty());
+        // A walk that began in the middle has not seen the receivers before it, and one that found something may have left some for the
+        // next because of what it found.
+        let again = full || !(named || after.is_empty() && claimed.is_empty());
         for delivery in claimed {
-            turns.start(&self.sender, delivery, lease_until, lane, prompt, results.clone());
+            turns.start(&self.sender, delivery, lease_until, (lane, kind), results.clone());
         }
-        Ok(if again { Duration::ZERO } else { self.options.poll })
+        Ok(match (again, moving) {
+            (true, _) => Duration::ZERO,
+            (false, true) => SHORT_OF_TURNS,
+            (false, false) => self.options.poll,
+        })
     }
 
     /// Records outcomes, as many in one transaction as came while the last one was written.
@@ -399,12 +410,4 @@ impl CallbackWorker {
         }
         Ok(())
     }
-}
-
-/// The receivers in alphabetical order, beginning with the first that follows `after`.
-fn rotated(mut rooms: Vec<(String, u32)>, after: &str) -> Vec<(String, u32)> {
-    rooms.sort_unstable();
-    let split = rooms.partition_point(|(receiver, _)| receiver.as_str() <= after);
-    rooms.rotate_left(split);
-    rooms
 }

@@ -25,16 +25,25 @@ fn of(rooms: Vec<(String, u32)>, key: &str, default: u32) -> u32 {
         .map_or(default, |(_, room)| room)
 }
 
+/// More places than anybody needs.
+const FREE: usize = 10_000;
+
+fn named(receivers: &Receivers, standing: Standing, now: DateTime<Utc>) -> Vec<(String, u32)> {
+    receivers.named_rooms(standing, now, &BusyEndpoints::new(), (FREE, ""))
+}
+
 /// How many attempts a receiver may have now, of whichever kind.
 fn room_of(receivers: &Receivers, url: &str, now: DateTime<Utc>) -> u32 {
     let busy = BusyEndpoints::new();
     let endpoint = of(
-        receivers.endpoint_rooms(now, Lane::First, &busy),
+        receivers.endpoint_rooms(now, Lane::First, &busy, FREE),
         endpoint_of(url),
-        receivers.per_endpoint(Lane::First),
+        receivers.per_endpoint(Lane::First, FREE),
     );
-    let other = of(receivers.other_rooms(now, &busy), url, 1).min(endpoint);
-    of(receivers.prompt_rooms(now), url, 0).max(other)
+    let other = of(receivers.other_rooms(now, Lane::First, &busy), url, 1).min(endpoint);
+    let named =
+        [Standing::Prompt, Standing::Slow].map(|standing| of(named(receivers, standing, now), url, 0));
+    other + named[0] + named[1]
 }
 
 fn room(receivers: &Receivers, now: DateTime<Utc>) -> u32 {
@@ -50,15 +59,13 @@ fn attempt(receivers: &mut Receivers, url: &str, evidence: Evidence, now: DateTi
 #[test]
 fn a_receiver_gets_one_attempt_until_it_answers_and_eight_then() {
     let mut receivers = new();
-    assert_eq!(receivers.other_rooms(at(0), &BusyEndpoints::new()), []);
+    let others = |receivers: &Receivers| receivers.other_rooms(at(0), Lane::First, &BusyEndpoints::new());
+    assert_eq!(others(&receivers), []);
     receivers.started(URL, at(0));
     assert_eq!(room(&receivers, at(0)), 0);
     receivers.finished(URL, answered(3), at(0));
-    assert_eq!(receivers.prompt_rooms(at(0)), [(URL.to_owned(), 8)]);
-    assert_eq!(
-        receivers.other_rooms(at(0), &BusyEndpoints::new()),
-        [(URL.to_owned(), 0)]
-    );
+    assert_eq!(named(&receivers, Standing::Prompt, at(0)), [(URL.to_owned(), 8)]);
+    assert_eq!(others(&receivers), [(URL.to_owned(), 0)]);
     receivers.started(URL, at(0));
     receivers.started(URL, at(0));
     assert_eq!(room(&receivers, at(0)), 6);
@@ -68,11 +75,8 @@ fn a_receiver_gets_one_attempt_until_it_answers_and_eight_then() {
 fn a_slow_answer_makes_a_receiver_slow_but_not_silent() {
     let mut receivers = new();
     attempt(&mut receivers, URL, answered(9_000), at(0));
-    assert_eq!(receivers.prompt_rooms(at(0)), []);
-    assert_eq!(
-        receivers.other_rooms(at(0), &BusyEndpoints::new()),
-        [(URL.to_owned(), 8)]
-    );
+    assert_eq!(named(&receivers, Standing::Prompt, at(0)), []);
+    assert_eq!(named(&receivers, Standing::Slow, at(0)), [(URL.to_owned(), 8)]);
 }
 
 #[test]
@@ -139,11 +143,14 @@ fn an_endpoint_that_nobody_can_reach_is_probed_for_all_by_one_and_any_connection
         let busy = BusyEndpoints::from([(
             ENDPOINT,
             Busy {
-                waiting: 1,
-                stalled: 0,
+                new: Held {
+                    waiting: 1,
+                    stalled: 0,
+                },
+                ..Busy::default()
             },
         )]);
-        let rooms = receivers.endpoint_rooms(at(30), Lane::First, &busy);
+        let rooms = receivers.endpoint_rooms(at(30), Lane::First, &busy, FREE);
         assert_eq!(of(rooms, ENDPOINT, 16), 0, "the probe is under way");
         receivers.finished(URL, evidence, at(30));
         assert_eq!(room_of(&receivers, "http://a:80#7", at(30)), 1);
@@ -177,29 +184,123 @@ fn what_an_operator_sends_through_an_open_circuit_closes_it_or_changes_nothing()
     assert_eq!(room(&receivers, at(11)), 8);
 }
 
+/// How many first attempts and how many retries an endpoint may begin that has these under way.
+fn rooms_beside(held: Held, free: usize) -> (u32, u32) {
+    let receivers = new();
+    let busy = BusyEndpoints::from([(
+        ENDPOINT,
+        Busy {
+            new: held,
+            again: held,
+            ..Busy::default()
+        },
+    )]);
+    let room = |lane| of(receivers.endpoint_rooms(at(0), lane, &busy, free), ENDPOINT, 99);
+    (room(Lane::First), room(Lane::Retry))
+}
+
 #[test]
-fn stalled_attempts_of_an_endpoint_leave_room_for_new_urls_and_then_for_none() {
-    let mut receivers = new();
-    attempt(&mut receivers, URL, SILENT, at(0));
-    let room = |receivers: &Receivers, lane, url, stalled| {
-        let busy = BusyEndpoints::from([(ENDPOINT, Busy { waiting: 3, stalled })]);
-        let endpoint = of(receivers.endpoint_rooms(at(0), lane, &busy), ENDPOINT, 99);
-        of(receivers.other_rooms(at(0), &busy), url, 1).min(endpoint)
-    };
-    for (stalled, failed_before, new) in [(0, 1, 1), (63, 1, 1), (64, 0, 1), (127, 0, 1), (128, 0, 0)] {
-        assert_eq!(
-            room(&receivers, Lane::First, URL, stalled),
-            failed_before,
-            "{stalled}"
-        );
-        assert_eq!(room(&receivers, Lane::First, OTHER, stalled), new, "{stalled}");
+fn silence_at_an_endpoint_brings_its_new_urls_forward_and_holds_its_retries_back() {
+    for (waiting, stalled, free, rooms) in [
+        (0, 0, FREE, (16, 8)),
+        (10, 0, FREE, (6, 0)),
+        (16, 0, FREE, (0, 0)),
+        // Eight more for each that has been silent for a while, so that two thousand are tried within seconds.
+        (0, 16, FREE, (128, 8)),
+        (100, 16, FREE, (28, 0)),
+        (0, 400, FREE, (3_200, 8)),
+        // Of what is free, half; and of retries, as many at the most as are left to all others.
+        (0, 400, 480, (240, 8)),
+        (0, 80, 100, (50, 8)),
+        (0, 95, 100, (50, 3)),
+        (0, 100, 100, (50, 0)),
+        (0, 400, 1, (1, 0)),
+        (0, 0, 1, (1, 1)),
+        (0, 0, 0, (0, 0)),
+    ] {
+        let held = Held { waiting, stalled };
+        assert_eq!(rooms_beside(held, free), rooms, "{held:?} of {free}");
     }
-    assert_eq!(room(&receivers, Lane::Retry, OTHER, 63), 1);
-    assert_eq!(
-        room(&receivers, Lane::Retry, OTHER, 64),
-        0,
-        "half is for what is new"
-    );
+}
+
+#[test]
+fn in_a_crowd_those_that_failed_before_wait_for_the_new_ones_and_those_that_answered_wait_for_nobody() {
+    let mut receivers = new();
+    let slow = "http://a:80#3";
+    attempt(&mut receivers, URL, SILENT, at(0));
+    attempt(&mut receivers, slow, answered(2_000), at(0));
+    for (stalled, failed_before) in [(0, 1), (63, 1), (64, 0), (400, 0)] {
+        let held = Held { waiting: 0, stalled };
+        let busy = BusyEndpoints::from([(
+            ENDPOINT,
+            Busy {
+                new: held,
+                again: held,
+                ..Busy::default()
+            },
+        )]);
+        let room = |lane, url| of(receivers.other_rooms(at(0), lane, &busy), url, 1);
+        assert_eq!(room(Lane::First, URL), failed_before, "{stalled}");
+        assert_eq!(room(Lane::First, OTHER), 1, "{stalled}");
+        assert_eq!(room(Lane::Retry, URL), 1, "{stalled}");
+        let named = receivers.named_rooms(Standing::Slow, at(0), &busy, (FREE, ""));
+        assert_eq!(named, [(slow.to_owned(), 8)], "{stalled}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_has_fallen_silent_is_prompt_no_more_and_its_urls_leave_places_to_others() {
+    let mut receivers = new();
+    let urls: Vec<String> = (10..60).map(|number| format!("{ENDPOINT}#{number}")).collect();
+    for url in urls.iter().map(String::as_str).chain(["http://b:80#1"]) {
+        attempt(&mut receivers, url, answered(1), at(0));
+    }
+    let of_standing = |standing, stalled, free| {
+        let held = Held { waiting: 0, stalled };
+        let busy = BusyEndpoints::from([(
+            ENDPOINT,
+            Busy {
+                prompt: held,
+                ..Busy::default()
+            },
+        )]);
+        let rooms = receivers.named_rooms(standing, at(0), &busy, (free, ""));
+        let (of_endpoint, others): (Vec<_>, Vec<_>) = rooms
+            .into_iter()
+            .partition(|(url, _)| endpoint_of(url) == ENDPOINT);
+        let sum = |rooms: &[(String, u32)]| rooms.iter().map(|(_, room)| room).sum::<u32>();
+        (sum(&of_endpoint), sum(&others))
+    };
+    assert_eq!(of_standing(Standing::Prompt, 63, FREE), (400, 8));
+    assert_eq!(of_standing(Standing::Slow, 63, FREE), (0, 0));
+    assert_eq!(of_standing(Standing::Prompt, 64, FREE), (0, 8));
+    assert_eq!(of_standing(Standing::Slow, 64, FREE), (400, 0));
+    assert_eq!(of_standing(Standing::Slow, 64, 100), (50, 0));
+}
+
+#[test]
+fn named_receivers_have_their_turns_one_after_the_other() {
+    let mut receivers = new();
+    for number in 1..=3 {
+        attempt(
+            &mut receivers,
+            &format!("http://a:80#{number}"),
+            answered(1),
+            at(0),
+        );
+    }
+    let first = |after: &str| {
+        let rooms = receivers.named_rooms(Standing::Prompt, at(0), &BusyEndpoints::new(), (FREE, after));
+        rooms[0].0.clone()
+    };
+    for (after, next) in [
+        ("", "#1"),
+        ("http://a:80#1", "#2"),
+        ("http://a:80#2", "#3"),
+        ("http://a:80#3", "#1"),
+    ] {
+        assert!(first(after).ends_with(next), "{after}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whose failure delays whom: nobody's delays another URL, and an operator's replay waits for no circuit.
 
 use super::on_both_stores;
-use super::rig::{Rig, SOON};
+use super::rig::{Rig, Running, SOON};
 use crate::harness::eventually;
 use archive_ledger::callbacks::worker::WorkerOptions;
 use archive_ledger::store::callbacks::{Circuit, DeliveryRow, DeliveryState, Replay};
@@ -16,11 +16,16 @@ use tokio::task::JoinHandle;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// A healthy URL's delivery arrives within this time, whatever others do.
 const PROMPTLY: Duration = Duration::from_secs(5);
+/// So many silent URLs are tried within it too, on a machine that has other things to do: each for its whole time would take minutes.
+const SILENT: usize = 2_500;
+const IN_A_CROWD: Duration = Duration::from_secs(20);
 
 on_both_stores! {
     bad_urls_of_an_endpoint_do_not_delay_a_healthy_one,
     a_replay_goes_out_through_an_open_circuit_and_closes_it,
     a_circuit_outlives_its_worker_and_binds_every_instance,
+    urls_that_are_silent_at_one_host_do_not_delay_a_healthy_one_there,
+    hosts_that_are_silent_do_not_delay_a_healthy_one,
 }
 
 /// A server that treats each path in its own way, and remembers what came to `/healthy…`.
@@ -86,6 +91,11 @@ async fn serve(mut stream: TcpStream, healthy: Arc<Mutex<Vec<String>>>) {
         let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
         let answer: &[u8] = match path.split('?').next().unwrap_or_default() {
             "/silent" => std::future::pending().await,
+            "/slow" => {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                healthy.lock().unwrap().push(path);
+                b"HTTP/1.1 204 No Content\r\n\r\n"
+            }
             "/closing" => return,
             "/garbage" => b"hello\r\n\r\n",
             "/failing" => b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
@@ -240,4 +250,66 @@ async fn a_circuit_outlives_its_worker_and_binds_every_instance(rig: Rig) {
     assert_eq!(rig.store.circuits().await.unwrap(), []);
     second.stop().await;
     third.stop().await;
+}
+
+async fn urls_that_are_silent_at_one_host_do_not_delay_a_healthy_one_there(rig: Rig) {
+    let server = Mixed::start().await;
+    let silent = |number: usize| server.url(&format!("/silent?tenant={number}"));
+    let worker = healthy_among_silent(&rig, &server, silent).await;
+
+    // As many again, and one that takes its time at a host where nobody is silent: it does not have to give way.
+    let more: Vec<String> = (SILENT..2 * SILENT).map(silent).collect();
+    rig.owe_each(&more).await;
+    let elsewhere = Mixed::start().await;
+    rig.owe(&elsewhere.url("/slow"), 1).await;
+    let of_slow = |row: &&DeliveryRow| row.host == elsewhere.address.to_string();
+    let rows = rig
+        .until("the slow one has its callback", |all| {
+            let slow = all.iter().find(of_slow);
+            slow.is_some_and(|row| row.state == DeliveryState::Delivered)
+        })
+        .await;
+    assert_eq!(rows.iter().find(of_slow).unwrap().attempts, 1);
+    worker.kill().await;
+}
+
+async fn hosts_that_are_silent_do_not_delay_a_healthy_one(rig: Rig) {
+    let server = Mixed::on(TcpListener::bind("0.0.0.0:0").await.unwrap());
+    let port = server.address.port();
+    let worker = healthy_among_silent(&rig, &server, |number| {
+        format!("http://127.1.{}.{}:{port}/silent", number / 250, number % 250)
+    })
+    .await;
+    worker.kill().await;
+}
+
+/// Works among many silent URLs, all of them due for the first time, and then again and again.
+async fn healthy_among_silent(rig: &Rig, server: &Mixed, silent: impl Fn(usize) -> String) -> Running {
+    // The last host in the alphabet, where it is not the only one.
+    let host = if server.address.ip().is_loopback() {
+        "127.0.0.1"
+    } else {
+        "127.9.9.9"
+    };
+    let healthy = |number: usize| format!("http://{host}:{}/healthy?{number}", server.address.port());
+    let mut urls: Vec<String> = (0..SILENT).map(silent).collect();
+    urls.extend((0..10).map(healthy));
+    rig.owe_each(&urls).await;
+    let began = Instant::now();
+    let worker = rig.work(quick(), TIMEOUT);
+    let all_there = async |what: &str, count: usize| {
+        eventually(what, SOON, || async { (server.healthy() == count).then_some(()) }).await;
+    };
+    all_there("healthy URLs have their callbacks", 10).await;
+    let took = began.elapsed();
+    assert!(took < IN_A_CROWD, "{took:?}");
+    for number in 10..15 {
+        let began = Instant::now();
+        rig.owe(&healthy(number), 1).await;
+        all_there("another healthy URL has its callback", number + 1).await;
+        let took = began.elapsed();
+        assert!(took < IN_A_CROWD, "{took:?}");
+        rig.clock.advance(TimeDelta::seconds(40));
+    }
+    worker
 }

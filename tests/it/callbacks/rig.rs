@@ -256,6 +256,29 @@ impl Rig {
         self.wake.notify_one();
     }
 
+    /// Owes one callback to each of many URLs, all of them at once.
+    pub async fn owe_each(&self, urls: &[String]) {
+        let register = urls.iter().map(async |url| {
+            let id = format!("a{}", self.clock.new_id().simple());
+            self.register(&id, Some(url)).await
+        });
+        let outcomes: Vec<PurgeOutcome> = futures::future::join_all(register)
+            .await
+            .into_iter()
+            .map(|key| PurgeOutcome {
+                event_id: self.clock.new_id(),
+                position: 1,
+                key,
+                recorded_at: self.clock.now(),
+                error: None,
+                over: true,
+            })
+            .collect();
+        let created = self.store.create_deliveries(&outcomes, &*self.clock).await;
+        assert_eq!(created.unwrap(), u64::try_from(urls.len()).unwrap());
+        self.wake.notify_one();
+    }
+
     /// Claims as a worker that knows the receivers at these hosts does, each host having one.
     pub async fn claim(
         &self,
