@@ -114,7 +114,7 @@ pub async fn in_the_way(api: &Api, key: &EntityKey) -> Result<Vec<Sharer>, ApiEr
     match found {
         Ok(found) => Ok(found.first.iter().map(Sharer::from).collect()),
         // One of them cannot be named, which is no reason to keep the purges from being shown.
-        Err(LedgerError::Store(error)) if error.is_of_a_row() => Ok(Vec::new()),
+        Err(LedgerError::Store(error)) if error.is_of_one_row() => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
 }

@@ -47,7 +47,7 @@ impl Ledger {
             Err(error) => {
                 // Of one entity, which is no reason to keep the others from being shown.
                 let concerns_it = matches!(&error, LedgerError::Keyring(_))
-                    || matches!(&error, LedgerError::Store(error) if error.is_of_a_row());
+                    || matches!(&error, LedgerError::Store(error) if error.is_of_one_row());
                 if !concerns_it {
                     return Err(error);
                 }

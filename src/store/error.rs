@@ -72,19 +72,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether what is stored cannot be read, of one row: others may be readable.
-    #[must_use]
-    pub const fn is_of_a_row(&self) -> bool {
-        matches!(
-            self,
-            Self::Inconsistent { .. }
-                | Self::Database {
-                    source: sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_),
-                    ..
-                }
-        )
-    }
-
     /// Wraps a driver error: `.map_err(StoreError::database("load the head"))`. One that holds an error of this kind, as that of
     /// a pool whose connections are refused, is that error.
     pub fn database(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {

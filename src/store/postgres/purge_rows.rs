@@ -48,14 +48,14 @@ async fn owed(connection: &mut Session, operation: &'static str, jobs: &[Uuid]) 
     let whole = |found: HashMap<Uuid, Vec<Obligation>>| found.into_iter().map(|(job, all)| (job, Some(all)));
     match load_obligations(connection, operation, jobs).await {
         Ok(found) => return Ok(whole(found).collect()),
-        Err(error) if !error.is_of_a_row() => return Err(error),
+        Err(error) if !error.is_of_one_row() => return Err(error),
         Err(_) => {}
     }
     let mut owed = Owed::new();
     for job in jobs {
         match load_obligations(connection, operation, &[*job]).await {
             Ok(found) => owed.extend(whole(found)),
-            Err(error) if error.is_of_a_row() => {
+            Err(error) if error.is_of_one_row() => {
                 report(&error);
                 owed.insert(*job, None);
             }
