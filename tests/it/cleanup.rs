@@ -499,7 +499,7 @@ on_both_backends! {
         let taken = eventually("the job is taken over", SOON, || async {
             world.advance_past_leases();
             let now = world.clock.now();
-            let until = now + Duration::from_secs(86_400);
+            let until = now + OPTIONS.lease;
             let claim = Claim { token: Uuid::from_u128(1), now, until, limit: 1, instance: Uuid::nil() };
             world.jobs.claim_cleanup_jobs(&claim).await.unwrap().pop()
         })
