@@ -249,7 +249,7 @@ async fn strangers_who_never_stop_do_not_stop_the_relay() {
         log.purge_fresh(20).await;
         let head = log.head().await;
         let began = Instant::now();
-        eventually("the relay is at the end of the log", SOON, || async {
+        eventually("the relay is at the end of the log", 3 * SOON, || async {
             let stream = watcher.get_stream(STREAM).await.unwrap();
             let own = stream.info_with_subjects("archive.backups.>").await.unwrap();
             let subjects: Vec<(String, usize)> = own.try_collect().await.unwrap();
