@@ -50,7 +50,10 @@ async fn ends_without_acknowledging(server: &Server, token: &str, why: &str) {
     let probe = async {
         loop {
             // What was asked just before may wait for a database that is not there any more.
-            let asked = server.client().get(server.url("/readyz")).timeout(Duration::from_millis(300));
+            let asked = server
+                .client()
+                .get(server.url("/readyz"))
+                .timeout(Duration::from_millis(300));
             if let Ok(answer) = asked.send().await {
                 let status = answer.status();
                 let body: Value = answer.json().await.unwrap_or_default();
