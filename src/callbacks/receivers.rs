@@ -25,7 +25,7 @@
 //! Those that answered the last time ([`Standing`]) are claimed by name, on places of their own. The others are found on a walk, first
 //! attempts and retries on places of their own each ([`super::options::WorkerOptions::places_of`]). Of what is free, an endpoint gets half
 //! at the most, so that something is left for the next one. Among first attempts those give way that have waited longest, see
-//! [`super::turns`]; retries have their whole time, and an endpoint holds no more of their places than it leaves to all others.
+//! `turns.rs`; retries have their whole time, and an endpoint holds no more of their places than it leaves to all others.
 
 use super::breaker::Breaker;
 pub use super::options::ReceiverLimits;

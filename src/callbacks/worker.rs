@@ -12,7 +12,7 @@
 //! Receivers that answered the last time are claimed by name, the prompt ones on turns that they take for as long as they may still be
 //! answered promptly ([`super::options::ReceiverLimits::patience`]), and retries take half of these at the most. All others are found on
 //! a walk: first attempts and retries on places of their own ([`WorkerOptions::places_of`]), of which an endpoint leaves some to the
-//! others, and first attempts that have waited long give way to those that were never tried ([`super::turns`]). So neither a backlog nor
+//! others, and first attempts that have waited long give way to those that were never tried (`turns.rs`). So neither a backlog nor
 //! any number of silent receivers stands before a new callback. What an operator replays goes out whatever a circuit says, and
 //! closes it when it arrives.
 //!
