@@ -7,8 +7,10 @@
 use super::{LOG_LINES_LOST_TOTAL, TelemetryError};
 use crate::config::{Log, LogFormat};
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -21,10 +23,28 @@ static REFUSED: AtomicU64 = AtomicU64::new(0);
 /// Lines that found the queue full.
 static OVERFLOWN: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Writes out the lines that wait when it is dropped, unless that takes longer than a second.
+/// How long the end of the process waits for the lines that are queued.
+const WRITTEN_OUT: Duration = Duration::from_millis(1_500);
+
+/// Writes out the lines that wait when it is dropped, unless that takes longer than a second and a half.
 #[must_use = "log lines are lost when it is dropped"]
 #[derive(Debug)]
-pub struct LogGuard(#[expect(dead_code, reason = "held for what its end does")] WorkerGuard);
+pub struct LogGuard(Option<WorkerGuard>);
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let Some(guard) = self.0.take() else { return };
+        let (tell, told) = mpsc::channel();
+        // Where the queue stays full, the library says so on standard output, which may be the pipe that nobody reads.
+        let ending = thread::Builder::new().spawn(move || {
+            drop(guard);
+            let _ = tell.send(());
+        });
+        if ending.is_ok() {
+            let _ = told.recv_timeout(WRITTEN_OUT);
+        }
+    }
+}
 
 /// Sends the process's logs to standard error; once per process.
 ///
@@ -57,7 +77,7 @@ pub fn init_logs(log: &Log) -> Result<LogGuard, TelemetryError> {
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     }
     .map_err(TelemetryError::Subscriber)?;
-    Ok(LogGuard(guard))
+    Ok(LogGuard(Some(guard)))
 }
 
 /// Brings the counter of lost lines up to date.

@@ -114,7 +114,7 @@ on_both_backends! {
         let (path, held) = fifo(home.path());
         let server = rooted(backend, root.path()).arg("--log").arg("trace").saying_to(path).start().await;
         talk_until_lines_are_lost(&server).await;
-        let ended = tokio::time::timeout(Duration::from_secs(60), server.terminate()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(20), server.terminate()).await;
         assert_eq!(ended.expect("it waits for the reader"), 0);
         drop(held);
     }
