@@ -302,7 +302,8 @@ async fn over_instances_and_takeovers_every_size_has_one_root_and_the_log_stays_
         .trim_end()
         .parse()
         .unwrap();
-    assert!(rows.len() >= 8, "{}", rows.len());
+    // One at least for each round; how many more depends on how fast they are signed.
+    assert!(rows.len() >= 4, "{}", rows.len());
     for (size, note) in rows {
         assert_eq!(
             Checkpoint::open(&note, &key).unwrap().size,
