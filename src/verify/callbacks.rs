@@ -4,8 +4,8 @@
 //! where it goes. Once a purge is over and its callbacks have arrived, all of them are removed together.
 
 use super::Finding;
-use super::beside::{Row, each};
 use super::followed::{End, Followed, Outcome, StreamKey, Waiting};
+use super::table::{Row, each};
 use crate::callbacks::target::{CallbackUrl, callback_context};
 use crate::keyring::Keyring;
 use crate::store::side::{SideStore, SideTable};

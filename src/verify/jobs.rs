@@ -1,8 +1,8 @@
 //! The cleanup's jobs: one for each purge that has storage to clean, with what the log says that it came to.
 
 use super::Finding;
-use super::beside::{Row, each};
 use super::followed::{End, Ended, Followed, Purge};
+use super::table::{Row, each};
 use crate::cleanup::uri::canonical_name;
 use crate::keyring::Keyring;
 use crate::ledger::{STORAGE_PURPOSE, standing_storage};

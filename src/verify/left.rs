@@ -4,8 +4,8 @@
 //! gap. What more they say cannot be checked by it.
 
 use super::Finding;
-use super::beside::{Row, each};
 use super::followed::Followed;
+use super::table::{Row, each};
 use crate::store::audit::{AuditAction, Outcome};
 use crate::store::side::{SideStore, SideTable};
 use crate::store::writer::remembered;

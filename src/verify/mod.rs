@@ -23,6 +23,7 @@ mod payloads;
 mod remembered;
 pub mod rows;
 pub mod source;
+mod table;
 
 pub use log::{LogReport, Request, check_log};
 pub use payloads::{Disclosures, PayloadLine};

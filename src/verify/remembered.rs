@@ -1,7 +1,7 @@
 //! What the ledger remembers of itself: the keyring that it was sealed with, key by key, and its name and forks.
 
 use super::Finding;
-use super::beside::each;
+use super::table::each;
 use crate::app::Store;
 use crate::config::Config;
 use crate::keyring::Keyring;
