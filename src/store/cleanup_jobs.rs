@@ -285,6 +285,11 @@ pub trait CleanupJobStore: Send + Sync {
     async fn count_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<CleanupCounts, StoreError>;
 }
 
+/// A count from its column.
+pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
+}
+
 /// A job's state from its column.
 pub(super) fn obligation_state(operation: &'static str, text: &str) -> Result<ObligationState, StoreError> {
     [

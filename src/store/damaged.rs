@@ -47,6 +47,18 @@ impl<T> Readable<T> {
         Self { rows, damaged }
     }
 
+    /// The one row that was asked for, where there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Inconsistent`] when it cannot be read.
+    pub(super) fn only(mut self, operation: &'static str) -> Result<Option<T>, StoreError> {
+        if self.damaged.is_empty() {
+            Ok(self.rows.pop())
+        } else {
+            Err(StoreError::inconsistent(operation, "its row cannot be read"))
+        }
+    }
+
     /// How many there are of both.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -2,20 +2,19 @@
 
 use super::PostgresStore;
 use super::append::signed;
-use super::purge_rows::{only, purges};
+use super::cleanup_rows::load_obligations;
+use super::purge_rows::purges;
 use super::read::{entity_key, non_negative};
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
-    OWED_AT_ONCE, Obligation, PurgeStatus, obligation_state, storage_hash,
+    OWED_AT_ONCE, Obligation, PurgeStatus, small,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::Readable;
-use crate::store::postgres::session::Session;
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use std::collections::HashMap;
 use uuid::Uuid;
 
 #[async_trait]
@@ -354,7 +353,7 @@ impl CleanupJobStore for PostgresStore {
         .fetch_all(&mut connection)
         .await
         .map_err(StoreError::database(operation))?;
-        only(operation, purges(&mut connection, operation, &rows).await?)
+        purges(&mut connection, operation, &rows).await?.only(operation)
     }
 
     async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {
@@ -400,43 +399,4 @@ impl CleanupJobStore for PostgresStore {
             failed: non_negative(operation, row.read(operation, "failed")?)?,
         })
     }
-}
-
-pub(super) async fn load_obligations(
-    connection: &mut Session,
-    operation: &'static str,
-    jobs: &[Uuid],
-) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at,
-                nobody_since
-         FROM cleanup_obligations WHERE event_id = ANY ($1) ORDER BY event_id, ordinal",
-    )
-    .bind(jobs)
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
-    for row in &rows {
-        found
-            .entry(row.read(operation, "event_id")?)
-            .or_default()
-            .push(Obligation {
-                ordinal: small(operation, row.read(operation, "ordinal")?)?,
-                state: obligation_state(operation, row.read(operation, "state")?)?,
-                objects: non_negative(operation, row.read(operation, "objects")?)?,
-                bytes: non_negative(operation, row.read(operation, "bytes")?)?,
-                last_error: row.read(operation, "last_error")?,
-                storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
-                under_way: row.read(operation, "under_way")?,
-                at_least: row.read(operation, "at_least")?,
-                failed_at: row.read(operation, "failed_at")?,
-                nobody_since: row.read(operation, "nobody_since")?,
-            });
-    }
-    Ok(found)
-}
-
-pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
 }

@@ -8,6 +8,7 @@ pub mod callback_log;
 pub mod callbacks;
 pub mod claims;
 pub mod cleanup_jobs;
+mod cleanup_rows;
 mod clock_moves;
 mod connections;
 pub mod coordination;

@@ -1,10 +1,10 @@
 //! PostgreSQL: the rows of the purges that are owed, each read by itself.
 
-use super::cleanup_jobs::{load_obligations, small};
+use super::cleanup_rows::load_obligations;
 use super::read::{entity_key, non_negative};
 use super::session::Session;
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state};
+use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state, small};
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable, report};
 use sqlx::postgres::PgRow;
@@ -29,18 +29,6 @@ pub(super) async fn purges(
         |row| purge(operation, row, &mut owed),
         |row| left(operation, row),
     ))
-}
-
-/// The one purge that was asked for.
-pub(super) fn only(
-    operation: &'static str,
-    mut found: Readable<PurgeStatus>,
-) -> Result<Option<PurgeStatus>, StoreError> {
-    if found.damaged.is_empty() {
-        Ok(found.rows.pop())
-    } else {
-        Err(StoreError::inconsistent(operation, "its row cannot be read"))
-    }
 }
 
 /// All together, and one by one where one of them cannot be read.

@@ -4,13 +4,13 @@
 //! taken only for work.
 
 use super::append::signed;
-use super::cleanup_rows::{load_obligations, small};
-use super::purge_rows::{only, purges};
+use super::cleanup_rows::load_obligations;
+use super::purge_rows::purges;
 use super::read::{entity_key, non_negative};
 use super::{SqliteStore, micros, uuid};
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
-    OWED_AT_ONCE, Obligation, PurgeStatus,
+    OWED_AT_ONCE, Obligation, PurgeStatus, small,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::Readable;
@@ -408,7 +408,7 @@ impl CleanupJobStore for SqliteStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        only(operation, purges(&mut tx, operation, &rows).await?)
+        purges(&mut tx, operation, &rows).await?.only(operation)
     }
 
     async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {

@@ -3,7 +3,7 @@
 use super::read::non_negative;
 use super::{time, uuid};
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{Obligation, obligation_state, storage_hash};
+use crate::store::cleanup_jobs::{Obligation, obligation_state, small, storage_hash};
 use crate::store::columns::Columns as _;
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
@@ -53,8 +53,4 @@ pub(super) fn optional_time(
     row.read::<Option<i64>>(operation, column)?
         .map(|micros| time(operation, micros))
         .transpose()
-}
-
-pub(super) fn small(operation: &'static str, number: i64) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
 }

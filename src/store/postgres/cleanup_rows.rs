@@ -1,0 +1,44 @@
+//! PostgreSQL: the rows of the storage cleanup's jobs, as they are read.
+
+use super::read::non_negative;
+use super::session::Session;
+use crate::store::StoreError;
+use crate::store::cleanup_jobs::{Obligation, obligation_state, small, storage_hash};
+use crate::store::columns::Columns as _;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+pub(super) async fn load_obligations(
+    connection: &mut Session,
+    operation: &'static str,
+    jobs: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at,
+                nobody_since
+         FROM cleanup_obligations WHERE event_id = ANY ($1) ORDER BY event_id, ordinal",
+    )
+    .bind(jobs)
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
+    for row in &rows {
+        found
+            .entry(row.read(operation, "event_id")?)
+            .or_default()
+            .push(Obligation {
+                ordinal: small(operation, row.read(operation, "ordinal")?)?,
+                state: obligation_state(operation, row.read(operation, "state")?)?,
+                objects: non_negative(operation, row.read(operation, "objects")?)?,
+                bytes: non_negative(operation, row.read(operation, "bytes")?)?,
+                last_error: row.read(operation, "last_error")?,
+                storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
+                under_way: row.read(operation, "under_way")?,
+                at_least: row.read(operation, "at_least")?,
+                failed_at: row.read(operation, "failed_at")?,
+                nobody_since: row.read(operation, "nobody_since")?,
+            });
+    }
+    Ok(found)
+}
