@@ -1,6 +1,7 @@
 //! Whose else an entity's storage is.
 
 use super::{Ledger, LedgerError};
+use crate::cleanup::uri::{Spelled, spell};
 use crate::store::claims::{Claimants, Whom};
 use archive_ledger_domain::EntityKey;
 
@@ -17,7 +18,8 @@ impl Ledger {
         whom: Whom,
         first: u32,
     ) -> Result<Claimants, LedgerError> {
-        let known = if self.roots.any_local() {
+        let is_local = |uri: &String| matches!(spell(uri), Ok(Spelled::Local(_)));
+        let known = if self.roots.any_local() && storage.iter().any(is_local) {
             self.storage_roots.storage_roots().await?
         } else {
             Vec::new()
