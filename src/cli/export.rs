@@ -3,6 +3,7 @@
 mod events;
 
 use crate::Failure;
+use archive_ledger::audit_export;
 use archive_ledger::config::{Config, Flags};
 use archive_ledger::export::{self, ExportError};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -63,12 +64,21 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
         directory.display()
     )
     .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))?;
-    if exported.unreadable.is_empty() {
+    whole(
+        exported.unreadable.len() as u64,
+        &exported.unreadable,
+        "--payloads: position",
+    )
+}
+
+/// Fails where rows were left out because they cannot be read, and names their positions.
+fn whole(left_out: u64, positions: &[u64], what: &str) -> Result<(), Failure> {
+    if left_out == 0 {
         return Ok(());
     }
-    let named: Vec<String> = exported.unreadable.iter().map(u64::to_string).collect();
-    let error = archive_ledger::audit_export::ExportError::Unreadable(exported.unreadable.len() as u64);
-    Err(Failure::runtime(&error).in_context(&format!("--payloads: position {}", named.join(", "))))
+    let named: Vec<String> = positions.iter().map(u64::to_string).collect();
+    let error = audit_export::ExportError::Unreadable(left_out);
+    Err(Failure::runtime(&error).in_context(&format!("{what} {}", named.join(", "))))
 }
 
 /// A bar of events.

@@ -1,6 +1,6 @@
 //! `archive-ledger export --format`: the events, as one file and its manifest.
 
-use super::bar_style;
+use super::{bar_style, whole};
 use crate::Failure;
 use archive_ledger::app;
 use archive_ledger::audit_export::{self, Encoding, Export, ExportError, Request};
@@ -139,7 +139,7 @@ pub(super) async fn run(config: &Config, arguments: Events) -> Result<(), Failur
         if let Some(path) = &arguments.manifest {
             keep(path, &manifest)?;
         }
-        return whole(&manifest);
+        return whole(manifest.unreadable, &manifest.unreadable_positions, "position");
     }
     let manifest_file = arguments.manifest.clone().unwrap_or_else(|| {
         let mut name = arguments.out.clone().into_os_string();
@@ -168,17 +168,7 @@ pub(super) async fn run(config: &Config, arguments: Events) -> Result<(), Failur
         manifest_file.display()
     )
     .map_err(|error| Failure::runtime(&error).in_context("cannot print the report"))?;
-    whole(&manifest)
-}
-
-/// Fails where rows were left out because they cannot be read.
-fn whole(manifest: &audit_export::Manifest) -> Result<(), Failure> {
-    if manifest.unreadable == 0 {
-        return Ok(());
-    }
-    let named: Vec<String> = manifest.unreadable_positions.iter().map(u64::to_string).collect();
-    let error = ExportError::Unreadable(manifest.unreadable);
-    Err(Failure::runtime(&error).in_context(&format!("position {}", named.join(", "))))
+    whole(manifest.unreadable, &manifest.unreadable_positions, "position")
 }
 
 async fn write(mut export: Export, to: impl Write, name: &Path) -> Result<audit_export::Manifest, Failure> {
