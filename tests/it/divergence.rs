@@ -88,8 +88,8 @@ async fn refusal(server: &Server) -> String {
     error
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgres_that_comes_back_as_an_older_copy_ends_the_service_before_it_acknowledges_anything() {
+/// A cluster on a server of its own, with five events that the guard knows of.
+async fn five_guarded() -> (Postgres, Server, String) {
     let postgres = Postgres::start().await;
     let builder = Server::builder(Backend::Clustered);
     let server = builder
@@ -100,6 +100,12 @@ async fn a_postgres_that_comes_back_as_an_older_copy_ends_the_service_before_it_
     let token = server.token(&["--role", "admin"]).await;
     delete(&server, &token, 5).await;
     guarded(&server, 5).await;
+    (postgres, server, token)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_comes_back_as_an_older_copy_ends_the_service_before_it_acknowledges_anything() {
+    let (postgres, server, token) = five_guarded().await;
     postgres.stop().await;
     postgres.keep_copy("older");
     postgres.restart().await;
@@ -119,16 +125,7 @@ async fn a_postgres_that_comes_back_as_an_older_copy_ends_the_service_before_it_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_lacks_only_the_last_acknowledged_event_is_refused_now_and_after_a_restart() {
-    let postgres = Postgres::start().await;
-    let builder = Server::builder(Backend::Clustered);
-    let server = builder
-        .on_database(postgres.create_database().await)
-        .await
-        .start()
-        .await;
-    let token = server.token(&["--role", "admin"]).await;
-    delete(&server, &token, 5).await;
-    guarded(&server, 5).await;
+    let (postgres, server, token) = five_guarded().await;
     postgres.stop().await;
     postgres.keep_copy("older");
     postgres.restart().await;
@@ -147,16 +144,7 @@ async fn a_copy_that_lacks_only_the_last_acknowledged_event_is_refused_now_and_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_that_others_have_carried_further_is_another_log() {
-    let postgres = Postgres::start().await;
-    let builder = Server::builder(Backend::Clustered);
-    let server = builder
-        .on_database(postgres.create_database().await)
-        .await
-        .start()
-        .await;
-    let token = server.token(&["--role", "admin"]).await;
-    delete(&server, &token, 5).await;
-    guarded(&server, 5).await;
+    let (postgres, server, token) = five_guarded().await;
     postgres.stop().await;
     postgres.keep_copy("older");
     postgres.restart().await;

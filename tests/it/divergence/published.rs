@@ -1,7 +1,7 @@
 //! An older copy without a guard that knows better: the guard was lost with the machine, or restored with the database. The stream
 //! still has what subscribers have seen.
 
-use super::{SOON, ask, delete, guarded, refusal};
+use super::{SOON, ask, delete, five_guarded, refusal};
 use crate::harness::eventually;
 use crate::harness::postgres::Postgres;
 use crate::harness::server::{Backend, Server};
@@ -43,16 +43,7 @@ fn kept(message: &StreamMessage, names: &[&'static str]) -> HeaderMap {
 
 /// A cluster that has ended, whose database is an older copy: it has five events of the ten that were published. The guard is gone.
 async fn restored() -> (Postgres, Server, String, Vec<StreamMessage>) {
-    let postgres = Postgres::start().await;
-    let builder = Server::builder(Backend::Clustered);
-    let server = builder
-        .on_database(postgres.create_database().await)
-        .await
-        .start()
-        .await;
-    let token = server.token(&["--role", "admin"]).await;
-    delete(&server, &token, 5).await;
-    guarded(&server, 5).await;
+    let (postgres, server, token) = five_guarded().await;
     assert_eq!(server.terminate().await, 0);
     postgres.stop().await;
     postgres.keep_copy("older");
