@@ -23,6 +23,7 @@ pub mod merkle;
 pub mod numbering;
 pub mod patience;
 pub mod proofs;
+pub mod purge;
 pub mod rebuild;
 pub mod reconcile;
 pub mod relay;

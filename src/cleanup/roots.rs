@@ -162,12 +162,12 @@ impl StorageRoots {
     }
 
     /// The roots' URIs, each in one spelling.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.roots.iter().map(Root::name).collect()
     }
 
     /// Whether a storage URI lies below none of these roots. Goes by the name alone.
-    pub(super) fn is_outside(&self, uri: &str) -> bool {
+    pub(crate) fn is_outside(&self, uri: &str) -> bool {
         spell(uri).and_then(|spelled| self.place(spelled)) == Err(UriRefusal::OutsideRoots)
     }
 

@@ -12,9 +12,9 @@ mod outcome;
 mod shared;
 
 use super::StorageCleanup;
-use super::blob::{BlobErrorKind, Cleaned};
 use super::memory::Left;
-use super::progress::Progress;
+use crate::cleanup::blob::{BlobErrorKind, Cleaned};
+use crate::cleanup::progress::Progress;
 use crate::ledger::{LedgerError, PurgeOrder};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{CleanupJob, JobEnd, Obligation, ObligationState};

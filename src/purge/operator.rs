@@ -1,6 +1,6 @@
 //! What an operator sees of the purges that are owed, and can do about them.
 
-use super::job::GIVEN_UP;
+use super::attempt::GIVEN_UP;
 use crate::clock::SharedClock;
 use crate::ledger::{CommandContext, ForcePurge, Ledger, LedgerError, Purge};
 use crate::store::cleanup_jobs::{

@@ -1,7 +1,7 @@
 //! Takes jobs that are due, a few at a time, and sees to it that the log's orders have jobs.
 
 use super::StorageCleanup;
-use super::job::attempt;
+use super::attempt::attempt;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{Claim, OWED_AT_ONCE};
 use crate::telemetry;
