@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod callbacks;
+mod chunks;
 pub mod claims;
 pub mod cleanup_jobs;
 pub mod clock_moves;
@@ -35,6 +36,7 @@ mod schema;
 pub mod side;
 pub mod sqlite;
 pub mod storage_roots;
+mod values;
 pub mod witness;
 pub mod writer;
 

@@ -28,6 +28,7 @@ use super::server::{Plans, Server};
 use super::session::Session;
 use crate::clock::SharedClock;
 use crate::store::columns::Columns as _;
+use crate::store::values::signed;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use pages::Upkeep;
@@ -394,13 +395,4 @@ impl AppendBackend for PostgresAppend {
     fn witness(&self) -> &Arc<Witness> {
         &self.witness
     }
-}
-
-/// A position or sequence as the database holds it. Both are checked to be positive and far below the limit.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn rows<T>(written: &[T]) -> u64 {
-    u64::try_from(written.len()).unwrap_or(u64::MAX)
 }

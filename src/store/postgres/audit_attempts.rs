@@ -1,7 +1,5 @@
 //! PostgreSQL: attempts, and reads of the audit.
 
-use super::append::signed;
-use super::read::non_negative;
 use crate::store::audit::{
     Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, AuditRecord, Order, Outcome, Rows,
     StoredAttempt, UnreadableRecord,
@@ -9,6 +7,7 @@ use crate::store::audit::{
 use crate::store::columns::Columns as _;
 use crate::store::damaged::report;
 use crate::store::postgres::session::Sessions;
+use crate::store::values::{non_negative, signed};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};

@@ -6,8 +6,8 @@ use super::super::callbacks::{
     Replay, ReplayedPart,
 };
 use super::PostgresStore;
-use super::read::{entity_key, non_negative};
 use crate::store::columns::Columns as _;
+use crate::store::values::{entity_key, non_negative};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

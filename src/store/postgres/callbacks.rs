@@ -6,12 +6,11 @@ use super::super::callbacks::{
     PurgeOutcome, TargetRow, later, plan, streams,
 };
 use super::PostgresStore;
-use super::append::signed;
 use super::callback_log::count;
-use super::read::{entity_key, non_negative};
 use crate::clock::Clock;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::session::Session;
+use crate::store::values::{entity_key, non_negative, signed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;

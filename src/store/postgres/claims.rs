@@ -1,8 +1,6 @@
 //! PostgreSQL: who names which storage.
 
 use super::PostgresStore;
-use super::append::signed;
-use super::read::{entity_key, non_negative};
 use super::session::Session;
 use crate::store::claims::{
     Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
@@ -10,6 +8,7 @@ use crate::store::claims::{
 };
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::Page;
+use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError, WrappedKey};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
 use async_trait::async_trait;

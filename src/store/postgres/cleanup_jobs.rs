@@ -1,16 +1,15 @@
 //! PostgreSQL: the storage cleanup's jobs.
 
 use super::PostgresStore;
-use super::append::signed;
 use super::cleanup_rows::load_obligations;
 use super::purge_rows::purges;
-use super::read::{entity_key, non_negative};
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     OWED_AT_ONCE, Obligation, PurgeStatus, small,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::Readable;
+use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;

@@ -20,7 +20,7 @@ const ASKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is known of the connections that this process may have; shared by all its pools.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(in crate::store) struct Connections {
     /// That the server has fewer than this process may want.
     few: Mutex<Option<String>>,
     /// When the server refused one last, and with which code.
@@ -29,7 +29,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// What somebody should look at; it quotes no server.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(in crate::store) fn warnings(&self) -> Vec<String> {
         let few = self.few.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let refused = self
             .refused
@@ -44,7 +44,7 @@ impl Connections {
 
     /// Why the pool has had no connection to give: what the server says to one more, if it refuses that. A pool that waits for a
     /// connection keeps to itself what its attempts have met.
-    pub(super) async fn why(&self, pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
+    pub(in crate::store) async fn why(&self, pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
         let all_in_use = pool.size() >= pool.options().get_max_connections();
         if !matches!(error, sqlx::Error::PoolTimedOut) || all_in_use {
             return error;
@@ -148,4 +148,4 @@ async fn limits(server: &Server) -> Result<Vec<(u64, &'static str)>, StoreError>
 }
 
 /// Shared by all pools of a process.
-pub(super) type Known = Arc<Connections>;
+pub(in crate::store) type Known = Arc<Connections>;

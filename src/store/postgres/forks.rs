@@ -1,13 +1,12 @@
 //! PostgreSQL: forks.
 
 use super::PostgresStore;
-use super::append::signed;
-use super::read::{entity_key, non_negative};
 use super::session::Session;
 use crate::store::StoreError;
 use crate::store::audit::blocks::BLOCK;
 use crate::store::columns::Columns as _;
 use crate::store::forks::{Fact, ForkStore, Losses, LostPurge};
+use crate::store::values::{entity_key, non_negative, signed};
 use async_trait::async_trait;
 
 /// What names a position behind $1.

@@ -1,9 +1,9 @@
 //! PostgreSQL: which keys of the keyring are in use.
 
 use super::PostgresStore;
-use super::read::non_negative;
 use crate::store::columns::Columns as _;
 use crate::store::keys::KeyStore;
+use crate::store::values::non_negative;
 use crate::store::{StoreError, WrappedKey};
 use async_trait::async_trait;
 

@@ -10,7 +10,7 @@ pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
 mod clock_moves;
-mod connections;
+pub(super) mod connections;
 pub mod coordination;
 mod forks;
 mod instance_marks;
@@ -23,13 +23,13 @@ mod rebuild;
 pub mod reconcile;
 mod retention;
 mod schema;
-mod server;
-mod session;
+pub(super) mod server;
+pub(super) mod session;
 mod side;
 mod storage_roots;
 mod url;
 mod verify_ca;
-mod witness;
+pub(super) mod witness;
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;
@@ -57,15 +57,15 @@ const DELIVERY_CONNECTIONS: u32 = 4;
 /// A PostgreSQL database that holds a ledger.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    pool: Sessions,
-    deliveries: Sessions,
-    summary: Arc<SummaryReader>,
-    server: Server,
+    pub(super) pool: Sessions,
+    pub(super) deliveries: Sessions,
+    pub(super) summary: Arc<SummaryReader>,
+    pub(super) server: Server,
     /// What every new connection is compared with.
-    witness: Arc<Witness>,
+    pub(super) witness: Arc<Witness>,
     /// How many there may be, and what the server says when there is none left.
-    connections: Known,
-    index_trust: IndexTrust,
+    pub(super) connections: Known,
+    pub(super) index_trust: IndexTrust,
 }
 
 impl PostgresStore {

@@ -1,13 +1,12 @@
 //! PostgreSQL: what proofs are made of.
 
 use super::PostgresStore;
-use super::append::signed;
-use super::read::{hash, non_negative};
 use crate::merkle::tree::TileHash;
 use crate::store::columns::Columns as _;
 use crate::store::proofs::{
     Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
 };
+use crate::store::values::{hash, non_negative, signed};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;

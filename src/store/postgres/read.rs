@@ -8,8 +8,8 @@ use super::super::{
     StoredEvent, WrappedKey, decode_event,
 };
 use super::PostgresStore;
-use super::append::signed;
 use crate::store::columns::Columns as _;
+use crate::store::values::{entity_key, hash, non_negative, signed};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
@@ -222,22 +222,4 @@ fn stored_event(row: &PgRow) -> Result<StoredEvent, StoreError> {
         entry: row.read(operation, "entry")?,
         leaf: hash(operation, row.read(operation, "leaf")?)?,
     })
-}
-
-/// An entity from the id of its stream.
-pub(super) fn entity_key(operation: &'static str, stream_id: &str) -> Result<EntityKey, StoreError> {
-    EntityKey::from_stream_id(stream_id)
-        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))
-}
-
-/// A hash from its column.
-pub(super) fn hash(operation: &'static str, bytes: &[u8]) -> Result<Hash, StoreError> {
-    bytes
-        .try_into()
-        .map_err(|_| StoreError::inconsistent(operation, "a hash is not 32 bytes long"))
-}
-
-/// A number that is never negative.
-pub(super) fn non_negative(operation: &'static str, number: i64) -> Result<u64, StoreError> {
-    u64::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a negative number"))
 }

@@ -10,11 +10,11 @@ use super::super::rebuild::{
 };
 use super::super::{Position, StoreError};
 use super::PostgresStore;
-use super::append::{signed, write_changes};
-use super::read::non_negative;
+use super::append::write_changes;
 use super::server::Plans;
 use super::session::Session;
 use crate::store::columns::Columns as _;
+use crate::store::values::{non_negative, signed};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;

@@ -81,7 +81,7 @@ const KEYED_PLANS: [(&str, &str); 3] = [
 
 /// What a session's statements are planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plans {
+pub(in crate::store) enum Plans {
     /// Whatever the planner thinks.
     Free,
     /// Callback deliveries: few rows by key, for the size that the tables have at that moment. A plan that was made while they
@@ -109,7 +109,7 @@ impl Plans {
 
 /// A server, and the way to it.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
+pub(in crate::store) struct Server {
     options: PgConnectOptions,
     /// What the options lead through, for as long as they are used.
     _way: Option<Arc<Way>>,
@@ -125,7 +125,7 @@ impl Server {
     /// # Errors
     /// [`StoreError::Database`] when the server cannot be reached; [`StoreError::Unfit`] when the URL is none, its password file cannot
     /// be used, or its database cannot hold every text.
-    pub(super) async fn find(url: &str) -> Result<Self, StoreError> {
+    pub(in crate::store) async fn find(url: &str) -> Result<Self, StoreError> {
         let url::Way {
             options,
             files,
@@ -202,7 +202,7 @@ impl Server {
     }
 
     /// Whether a session of one's own can be had: settings, prepared statements, temporary tables and locks that last.
-    pub(super) const fn keeps_sessions(&self) -> bool {
+    pub(in crate::store) const fn keeps_sessions(&self) -> bool {
         !self.pooled
     }
 
@@ -252,7 +252,7 @@ impl Server {
 
     /// A pool of at most so many sessions, none of which is opened before it is needed.
     /// Each must lead to the database that `witness` knows.
-    pub(super) fn sessions(
+    pub(in crate::store) fn sessions(
         &self,
         connections: u32,
         plans: Plans,
@@ -305,7 +305,7 @@ impl Server {
 
     /// One session within one transaction, whose reads see one state until it is dropped. Nothing can be written on it, and no
     /// transaction be begun.
-    pub(super) async fn held_still(&self) -> Result<Sessions, sqlx::Error> {
+    pub(in crate::store) async fn held_still(&self) -> Result<Sessions, sqlx::Error> {
         let begin = self.begin(Plans::Free, Isolation::Snapshot);
         let alone: Arc<str> = begin.clone().into();
         // A walk through a long log leaves it idle now and then; the first read takes the snapshot.
@@ -349,18 +349,18 @@ impl Server {
     }
 
     /// What a transaction begins with whose reads see one state while it writes temporary tables.
-    pub(super) fn begin_shadow(&self) -> String {
+    pub(in crate::store) fn begin_shadow(&self) -> String {
         self.begin(Plans::Free, Isolation::Shadow)
     }
 
     /// A connection for one statement in plain text.
-    pub(super) async fn plain(&self) -> Result<PgConnection, sqlx::Error> {
+    pub(in crate::store) async fn plain(&self) -> Result<PgConnection, sqlx::Error> {
         connect(&self.options(Plans::Free)).await
     }
 
     /// A session of one's own. Where the server is reached through a pooler it must be used within transactions alone, which
     /// begin with [`Session::begin_with`].
-    pub(super) async fn session(&self, plans: Plans) -> Result<Session, sqlx::Error> {
+    pub(in crate::store) async fn session(&self, plans: Plans) -> Result<Session, sqlx::Error> {
         let connection = connect(&self.options(plans)).await?;
         let begin = self.begin(plans, Isolation::Committed).into();
         Ok(Session::own(connection, self.pooled, begin))

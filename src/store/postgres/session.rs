@@ -27,7 +27,7 @@ const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// When a session of a pool last had a prepared statement that is of no use any more. Those that were open by then have the like:
 /// a table was changed, and each would fail once for each statement that it has prepared.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stale(Arc<Mutex<Option<Instant>>>);
+pub(in crate::store) struct Stale(Arc<Mutex<Option<Instant>>>);
 
 impl Stale {
     fn met(&self) {
@@ -35,7 +35,7 @@ impl Stale {
     }
 
     /// Whether a session of this age was open by then.
-    pub(super) fn concerns(&self, age: Duration) -> bool {
+    pub(in crate::store) fn concerns(&self, age: Duration) -> bool {
         let met = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         met.is_some_and(|met| met.elapsed() <= age)
     }
@@ -43,31 +43,31 @@ impl Stale {
 
 /// Sessions that are shared. As an executor it runs one statement, which is committed when its answer is there.
 #[derive(Debug, Clone)]
-pub(super) struct Sessions {
-    pub(super) pool: PgPool,
-    pub(super) pooled: bool,
+pub(in crate::store) struct Sessions {
+    pub(in crate::store) pool: PgPool,
+    pub(in crate::store) pooled: bool,
     /// What a transaction begins with.
-    pub(super) begin: Arc<str>,
+    pub(in crate::store) begin: Arc<str>,
     /// The same, where its reads see one state.
-    pub(super) begin_snapshot: Arc<str>,
+    pub(in crate::store) begin_snapshot: Arc<str>,
     /// Whether a statement may take as long as it likes.
-    pub(super) patient: bool,
+    pub(in crate::store) patient: bool,
     /// Knows why new sessions are refused that lead to another database.
-    pub(super) witness: Arc<Witness>,
+    pub(in crate::store) witness: Arc<Witness>,
     /// Knows what the server says when it has no connection left.
-    pub(super) refusals: Known,
+    pub(in crate::store) refusals: Known,
     /// Knows which sessions have prepared what is of no use any more.
-    pub(super) stale: Stale,
+    pub(in crate::store) stale: Stale,
 }
 
 impl Sessions {
     /// Begins a transaction. It is rolled back where it is dropped.
-    pub(super) async fn begin(&self) -> Result<SessionTransaction, sqlx::Error> {
+    pub(in crate::store) async fn begin(&self) -> Result<SessionTransaction, sqlx::Error> {
         self.begin_as(&self.begin).await
     }
 
     /// Begins a transaction whose reads see one state.
-    pub(super) async fn begin_snapshot(&self) -> Result<SessionTransaction, sqlx::Error> {
+    pub(in crate::store) async fn begin_snapshot(&self) -> Result<SessionTransaction, sqlx::Error> {
         self.begin_as(&self.begin_snapshot).await
     }
 
@@ -102,7 +102,7 @@ impl Sessions {
     }
 
     /// A session for some reads one after the other.
-    pub(super) async fn acquire(&self) -> Result<Session, sqlx::Error> {
+    pub(in crate::store) async fn acquire(&self) -> Result<Session, sqlx::Error> {
         if self.pooled {
             return Ok(self.begin().await?.0);
         }
@@ -110,18 +110,18 @@ impl Sessions {
     }
 
     /// Opens no session any more; those that are in use go on.
-    pub(super) fn close(&self) {
+    pub(in crate::store) fn close(&self) {
         // Closed from the call on; the rest of the future would wait for those that are in use.
         drop(self.pool.close());
     }
 
     /// The pool itself, for statements that are prepared by name; `None` where none would be found again.
-    pub(super) fn kept(&self) -> Option<PgPool> {
+    pub(in crate::store) fn kept(&self) -> Option<PgPool> {
         (!self.pooled).then(|| self.pool.clone())
     }
 
     /// A session that leaves the pool, which makes itself another; `None` where none can be kept.
-    pub(super) async fn detach(&self) -> Result<Option<Session>, sqlx::Error> {
+    pub(in crate::store) async fn detach(&self) -> Result<Option<Session>, sqlx::Error> {
         if self.pooled {
             return Ok(None);
         }
@@ -151,7 +151,7 @@ impl Link {
 
 /// A session: statements follow each other on it.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(in crate::store) struct Session {
     /// Absent once it is given back or given up.
     link: Option<Link>,
     pooled: bool,
@@ -168,7 +168,7 @@ pub(super) struct Session {
 impl Session {
     /// A connection of one's own, whose statements may take as long as they like. Through a pooler it is used within transactions
     /// alone, which begin with `begin`.
-    pub(super) fn own(connection: PgConnection, pooled: bool, begin: Arc<str>) -> Self {
+    pub(in crate::store) fn own(connection: PgConnection, pooled: bool, begin: Arc<str>) -> Self {
         Self {
             link: Some(Link::Own(Box::new(connection))),
             pooled,
@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// Lets statements take as long as they like.
-    pub(super) const fn be_patient(&mut self) {
+    pub(in crate::store) const fn be_patient(&mut self) {
         self.patient = true;
     }
 
@@ -203,17 +203,17 @@ impl Session {
     }
 
     /// Whether what a statement leaves behind is there for the next one outside a transaction.
-    pub(super) const fn is_kept(&self) -> bool {
+    pub(in crate::store) const fn is_kept(&self) -> bool {
         !self.pooled
     }
 
     /// What a transaction begins with and its first statement, for one message that takes one round trip.
-    pub(super) fn begin_with(&self, statement: &str) -> String {
+    pub(in crate::store) fn begin_with(&self, statement: &str) -> String {
         format!("{}; {statement}", self.begin)
     }
 
     /// What a transaction begins with.
-    pub(super) fn begin(&self) -> Arc<str> {
+    pub(in crate::store) fn begin(&self) -> Arc<str> {
         Arc::clone(&self.begin)
     }
 
@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// Whether the server still answers.
-    pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
+    pub(in crate::store) async fn ping(&mut self) -> Result<(), sqlx::Error> {
         let limit = Self::limit(self.patient);
         let (connection, under_way) = self.statement()?;
         *under_way = true;
@@ -240,12 +240,12 @@ impl Session {
     ///
     /// # Errors
     /// [`sqlx::Error::PoolClosed`] when it was given up.
-    pub(super) fn migrating(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+    pub(in crate::store) fn migrating(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         Ok(self.statement()?.0)
     }
 
     /// Ends the session, and says so to the server.
-    pub(super) async fn close(mut self) -> Result<(), sqlx::Error> {
+    pub(in crate::store) async fn close(mut self) -> Result<(), sqlx::Error> {
         match self.link.take() {
             Some(Link::Own(connection)) => connection.close().await,
             Some(Link::Lent(connection)) => connection.close().await,
@@ -298,11 +298,11 @@ async fn progress<T>(
 
 /// A transaction. It is rolled back where it is dropped.
 #[derive(Debug)]
-pub(super) struct SessionTransaction(Session);
+pub(in crate::store) struct SessionTransaction(Session);
 
 impl SessionTransaction {
     /// Commits it.
-    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+    pub(in crate::store) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.0.settle().await
     }
 }

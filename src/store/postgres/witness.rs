@@ -1,11 +1,10 @@
 //! PostgreSQL: whether a connection leads to the database that this process knows.
 
 use super::PostgresStore;
-use super::append::signed;
-use super::read::{hash, non_negative};
 use super::session::Session;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::values::{hash, non_negative, signed};
 use crate::store::witness::{Question, Sight, Witness};
 use sqlx::{Executor, PgConnection, Postgres};
 
@@ -35,7 +34,10 @@ async fn vouch<'c>(
 ///
 /// # Errors
 /// As [`vouch`].
-pub(super) async fn vouch_session(session: &mut Session, witness: &Witness) -> Result<(), StoreError> {
+pub(in crate::store) async fn vouch_session(
+    session: &mut Session,
+    witness: &Witness,
+) -> Result<(), StoreError> {
     if session.is_kept() {
         return vouch(session, witness).await;
     }
@@ -57,7 +59,7 @@ pub(super) async fn vouch_session(session: &mut Session, witness: &Witness) -> R
 ///
 /// # Errors
 /// [`sqlx::Error`], as the pool takes it.
-pub(super) async fn admit(
+pub(in crate::store) async fn admit(
     connection: &mut PgConnection,
     begin: Option<&str>,
     witness: &Witness,
@@ -128,7 +130,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
-    pub(super) async fn vouch_pooled(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn vouch_pooled(&self) -> Result<(), StoreError> {
         let mut connection = self
             .pool
             .acquire()

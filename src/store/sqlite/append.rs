@@ -8,11 +8,13 @@ use super::super::{
     AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Head, IdempotencyRecord, NewEvent, PageSizes,
     Position, StoreError, WrappedKey, ensure_rows,
 };
+use super::SqliteStore;
 use super::claims::{insert_claims, release_claims};
 use super::file::LedgerFile;
 use super::read::head_from_row;
-use super::{SqliteStore, micros, uuid};
+use crate::store::chunks::chunks;
 use crate::store::columns::Columns as _;
+use crate::store::values::{micros, rows, signed, uuid};
 use crate::telemetry;
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange};
@@ -23,10 +25,6 @@ use sqlx::{Connection, Executor, QueryBuilder, Sqlite, SqliteConnection};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
-
-/// Rows are inserted this many at a time: few enough sizes that every statement stays prepared, large enough that a row
-/// costs little more than its bytes.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// The turn on the writing connection.
 #[derive(Debug)]
@@ -322,16 +320,6 @@ async fn write_all(
     ensure_rows("move the head", 1, updated.rows_affected())
 }
 
-/// Cuts rows into the sizes of [`CHUNKS`], largest first.
-pub(super) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| *size <= rows.len())?;
-        let (chunk, rest) = rows.split_at(size);
-        rows = rest;
-        Some(chunk)
-    })
-}
-
 async fn insert_events(connection: &mut SqliteConnection, events: &[NewEvent]) -> Result<(), StoreError> {
     for chunk in chunks(events) {
         let mut insert: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
@@ -572,30 +560,4 @@ async fn put_purge_work(
     .await
     .map_err(StoreError::database("write the purge work"))?;
     Ok(())
-}
-
-/// A position or sequence as the database holds it. Both are checked to be positive and far below the limit.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn rows<T>(written: &[T]) -> u64 {
-    u64::try_from(written.len()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::chunks;
-
-    #[test]
-    fn rows_are_cut_into_few_sizes_and_none_is_lost() {
-        let rows: Vec<usize> = (0..151).collect();
-        let cut: Vec<&[usize]> = chunks(&rows).collect();
-        assert_eq!(
-            cut.iter().map(|chunk| chunk.len()).collect::<Vec<_>>(),
-            [64, 64, 16, 4, 1, 1, 1]
-        );
-        assert_eq!(cut.concat(), rows);
-        assert_eq!(chunks::<u8>(&[]).count(), 0);
-    }
 }

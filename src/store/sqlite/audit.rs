@@ -1,9 +1,6 @@
 //! SQLite: the audit.
 
-use super::append::signed;
-use super::audit_attempts;
-use super::read::{entity_key, non_negative};
-use super::{SqliteStore, micros, time, uuid};
+use super::{SqliteStore, audit_attempts};
 use crate::store::audit::blocks::IndexTrust;
 use crate::store::audit::{
     AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore,
@@ -11,6 +8,7 @@ use crate::store::audit::{
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::report;
+use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
 use async_trait::async_trait;

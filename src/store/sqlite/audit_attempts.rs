@@ -1,14 +1,12 @@
 //! SQLite: attempts, and reads of the audit.
 
-use super::append::signed;
-use super::read::non_negative;
-use super::{micros, time};
 use crate::store::audit::{
     Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, AuditRecord, Order, Outcome, Rows,
     StoredAttempt, UnreadableRecord,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::report;
+use crate::store::values::{micros, non_negative, signed, time};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use sqlx::sqlite::SqliteRow;

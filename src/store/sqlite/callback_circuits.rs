@@ -2,9 +2,10 @@
 
 use super::super::StoreError;
 use super::super::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
+use super::SqliteStore;
 use super::callback_log::count;
-use super::{SqliteStore, micros, time};
 use crate::store::columns::Columns as _;
+use crate::store::values::{micros, time};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;

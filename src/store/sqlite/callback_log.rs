@@ -5,9 +5,9 @@ use super::super::callbacks::{
     AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, DeliveryState,
     Replay, ReplayedPart,
 };
-use super::read::{entity_key, non_negative};
-use super::{SqliteStore, micros, time, uuid};
+use super::SqliteStore;
 use crate::store::columns::Columns as _;
+use crate::store::values::{entity_key, micros, non_negative, time, uuid};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

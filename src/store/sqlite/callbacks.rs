@@ -5,12 +5,11 @@ use super::super::callbacks::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
     PurgeOutcome, TargetRow, endpoint_of, later, plan, streams,
 };
-use super::append::signed;
+use super::SqliteStore;
 use super::callback_log::{count, optional_time};
-use super::read::{entity_key, non_negative};
-use super::{SqliteStore, micros, time, uuid};
 use crate::clock::Clock;
 use crate::store::columns::Columns as _;
+use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;

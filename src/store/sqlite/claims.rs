@@ -1,14 +1,14 @@
 //! SQLite: who names which storage.
 
-use super::append::{chunks, signed};
-use super::read::{entity_key, non_negative};
-use super::{SqliteStore, uuid};
+use super::SqliteStore;
+use crate::store::chunks::chunks;
 use crate::store::claims::{
     Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
     PlaceKey, ROWS_LOOKED_AT, Whom,
 };
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::{BAD_KEYS, Page};
+use crate::store::values::{entity_key, non_negative, signed, uuid};
 use crate::store::{Position, StoreError, WrappedKey, ensure_rows};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
 use async_trait::async_trait;

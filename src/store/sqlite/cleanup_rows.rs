@@ -1,10 +1,9 @@
 //! SQLite: the rows of the storage cleanup's jobs, as they are read.
 
-use super::read::non_negative;
-use super::{time, uuid};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{Obligation, obligation_state, small, storage_hash};
 use crate::store::columns::Columns as _;
+use crate::store::values::{non_negative, time, uuid};
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;

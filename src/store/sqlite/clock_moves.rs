@@ -1,10 +1,11 @@
 //! SQLite: clocks that moved under a running instance.
 
-use super::{SqliteStore, micros, time};
+use super::SqliteStore;
 use crate::clock::ClockMoved;
 use crate::store::StoreError;
 use crate::store::clock_moves::{Accepted, ClockMoveStore};
 use crate::store::columns::Columns as _;
+use crate::store::values::{micros, time};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

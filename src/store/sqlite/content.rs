@@ -12,8 +12,8 @@
 //!
 //! Nothing here closes a file: of a process that closes any of its handles on a file, all locks on that file are gone.
 
-use super::read::hash;
 use crate::store::columns::Columns as _;
+use crate::store::values::{hash, non_negative};
 use crate::store::{Hash, Head, Position, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -318,7 +318,7 @@ impl Content {
             }
             Err(error) => return Err(StoreError::database(operation)(error)),
         };
-        let position = super::read::non_negative(operation, row.read(operation, "position")?)?;
+        let position = non_negative(operation, row.read(operation, "position")?)?;
         let root = hash(operation, row.read(operation, "root")?)?;
         Ok(Some(InFile {
             stamp,

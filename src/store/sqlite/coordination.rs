@@ -2,8 +2,9 @@
 //!
 //! Each write is one statement on the writing connection, so nothing has to be held between a read and a write.
 
-use super::{SqliteStore, micros};
+use super::SqliteStore;
 use crate::clock::{Clock as _, SystemClock};
+use crate::store::values::micros;
 use crate::store::{CoordinationStore, Position, StoreError};
 use async_trait::async_trait;
 use std::time::Duration;

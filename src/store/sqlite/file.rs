@@ -5,10 +5,9 @@
 //! memory beside it tells connections of each other: the same holds for both.
 
 use super::SqliteStore;
-use super::append::signed;
 use super::content::{Content, Verdict};
-use super::read::{hash, non_negative};
 use crate::store::columns::Columns as _;
+use crate::store::values::{hash, non_negative, signed, uuid};
 use crate::store::witness::{Question, Sight, Witness};
 use crate::store::{Head, StoreError};
 use sqlx::SqliteConnection;
@@ -36,7 +35,7 @@ impl From<Metadata> for FileId {
 
 /// The ledger's file as it was opened.
 #[derive(Debug)]
-pub(super) struct LedgerFile {
+pub(in crate::store) struct LedgerFile {
     path: PathBuf,
     opened: FileId,
     /// The files that SQLite keeps beside it, from when they are first seen on.
@@ -47,7 +46,7 @@ pub(super) struct LedgerFile {
 
 impl LedgerFile {
     /// The file that was just opened at this path.
-    pub(super) fn opened(path: &Path, witness: Arc<Witness>) -> io::Result<Self> {
+    pub(in crate::store) fn opened(path: &Path, witness: Arc<Witness>) -> io::Result<Self> {
         let opened = FileId::from(fs::metadata(path)?);
         // Where the path is a link, SQLite keeps them beside what it leads to.
         let real = fs::canonicalize(path)?;
@@ -70,7 +69,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// [`StoreError::Diverged`] when something else is there, or nothing; [`StoreError`] when the file system does not say.
-    pub(super) fn check(&self, operation: &'static str) -> Result<(), StoreError> {
+    pub(in crate::store) fn check(&self, operation: &'static str) -> Result<(), StoreError> {
         self.witness.check()?;
         self.compare(operation, &self.path, &self.opened)?;
         for (path, known) in &self.beside {
@@ -91,7 +90,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// As [`LedgerFile::check`].
-    pub(super) async fn check_content(&self, operation: &'static str) -> Result<(), StoreError> {
+    pub(in crate::store) async fn check_content(&self, operation: &'static str) -> Result<(), StoreError> {
         self.check(operation)?;
         let found = self.content.check_file().await?;
         self.judge(operation, found)
@@ -101,7 +100,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// As [`LedgerFile::check`].
-    pub(super) async fn check_all(&self, operation: &'static str) -> Result<(), StoreError> {
+    pub(in crate::store) async fn check_all(&self, operation: &'static str) -> Result<(), StoreError> {
         self.check_content(operation).await?;
         let found = self.content.check_log().await?;
         self.judge(operation, found)
@@ -119,18 +118,18 @@ impl LedgerFile {
     }
 
     /// Nobody but this process appends.
-    pub(super) fn is_served_alone(&self) {
+    pub(in crate::store) fn is_served_alone(&self) {
         self.content.is_served_alone();
     }
 
     /// Remembers a head that the log has.
-    pub(super) fn note(&self, head: &Head) {
+    pub(in crate::store) fn note(&self, head: &Head) {
         self.content.note(head);
     }
 
     /// Whether the file itself is where it was opened and what was left there, and so is what the handle on the log leads to,
     /// wherever that is by now.
-    pub(super) async fn is_in_place(&self) -> bool {
+    pub(in crate::store) async fn is_in_place(&self) -> bool {
         let at_path = find(OPERATION, &self.path).is_ok_and(|found| found == Some(self.opened));
         at_path
             && matches!(self.content.check_file().await, Ok(Verdict::Fits))
@@ -157,7 +156,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
-    pub(super) async fn vouch(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    pub(in crate::store) async fn vouch(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         self.check_content(OPERATION).await?;
         let asked = self.witness.question();
         if asked == Question::default() {
@@ -169,7 +168,7 @@ impl LedgerFile {
     }
 
     /// What the process knows.
-    pub(super) const fn witness(&self) -> &Arc<Witness> {
+    pub(in crate::store) const fn witness(&self) -> &Arc<Witness> {
         &self.witness
     }
 }
@@ -216,9 +215,9 @@ async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sig
     Ok(Sight {
         position: non_negative(OPERATION, row.read(OPERATION, "position")?)?,
         root: hash(OPERATION, row.read(OPERATION, "root")?)?,
-        marked: marked.map(|id| super::uuid(OPERATION, id)).transpose()?,
+        marked: marked.map(|id| uuid(OPERATION, id)).transpose()?,
         signed: checkpoint.map(|root| hash(OPERATION, root)).transpose()?,
-        published: published.map(|id| super::uuid(OPERATION, id)).transpose()?,
+        published: published.map(|id| uuid(OPERATION, id)).transpose()?,
         standby: false,
         forked: row.read(OPERATION, "forked")?,
     })
@@ -238,7 +237,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
-    pub(super) async fn vouch_pooled(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn vouch_pooled(&self) -> Result<(), StoreError> {
         let mut connection = self
             .reads
             .acquire()

@@ -1,12 +1,11 @@
 //! SQLite: forks.
 
-use super::append::signed;
-use super::read::{entity_key, non_negative};
-use super::{SqliteStore, micros, time, uuid};
+use super::SqliteStore;
 use crate::store::StoreError;
 use crate::store::audit::blocks::BLOCK;
 use crate::store::columns::Columns as _;
 use crate::store::forks::{Fact, ForkStore, Losses, LostPurge};
+use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
 use async_trait::async_trait;
 use sqlx::{Connection, SqliteConnection};
 

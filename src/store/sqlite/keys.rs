@@ -1,9 +1,10 @@
 //! SQLite: which keys of the keyring are in use.
 
 use super::SqliteStore;
-use super::read::{non_negative, wrapped_key};
+use super::read::wrapped_key;
 use crate::store::columns::Columns as _;
 use crate::store::keys::KeyStore;
+use crate::store::values::non_negative;
 use crate::store::{StoreError, WrappedKey};
 use async_trait::async_trait;
 

@@ -16,7 +16,7 @@ mod cleanup_rows;
 mod clock_moves;
 mod content;
 pub mod coordination;
-mod file;
+pub(super) mod file;
 mod forks;
 mod instance_marks;
 mod keys;
@@ -65,8 +65,8 @@ pub struct SqliteStore {
     pub(super) reads: SqlitePool,
     pub(super) write: Arc<Mutex<SqliteConnection>>,
     pub(super) options: SqliteConnectOptions,
-    file: Arc<LedgerFile>,
-    index_trust: IndexTrust,
+    pub(super) file: Arc<LedgerFile>,
+    pub(super) index_trust: IndexTrust,
 }
 
 /// Moves the write-ahead log into the database file.
@@ -453,21 +453,4 @@ fn make_private(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-/// A time as its column holds it.
-pub(super) fn micros(time: DateTime<Utc>) -> i64 {
-    time.timestamp_micros()
-}
-
-/// A time from its column.
-pub(super) fn time(operation: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreError> {
-    DateTime::from_timestamp_micros(micros)
-        .ok_or_else(|| StoreError::inconsistent(operation, "a time is out of range"))
-}
-
-/// An id from its column.
-pub(super) fn uuid(operation: &'static str, text: &str) -> Result<uuid::Uuid, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::inconsistent(operation, "an id is no UUID"))
 }

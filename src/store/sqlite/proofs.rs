@@ -1,13 +1,12 @@
 //! SQLite: what proofs are made of.
 
-use super::append::signed;
-use super::read::{hash, non_negative};
-use super::{SqliteStore, micros, time};
+use super::SqliteStore;
 use crate::merkle::tree::TileHash;
 use crate::store::columns::Columns as _;
 use crate::store::proofs::{
     Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
 };
+use crate::store::values::{hash, micros, non_negative, signed, time};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;

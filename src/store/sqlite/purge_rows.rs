@@ -1,12 +1,11 @@
 //! SQLite: the rows of the purges that are owed, each read by itself.
 
 use super::cleanup_rows::{load_obligations, optional_time};
-use super::read::{entity_key, non_negative};
-use super::{time, uuid};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state, small};
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable, report};
+use crate::store::values::{entity_key, non_negative, time, uuid};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use std::collections::HashMap;

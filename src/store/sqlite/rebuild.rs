@@ -10,10 +10,10 @@ use super::super::rebuild::{
     TableDifferences, fill_pages,
 };
 use super::super::{Position, StoreError};
-use super::append::{signed, write_changes};
-use super::read::non_negative;
+use super::SqliteStore;
+use super::append::write_changes;
 use super::side_file::SideFile;
-use super::{SqliteStore, time, uuid};
+use crate::store::values::{non_negative, signed, time, uuid};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;

@@ -1,11 +1,11 @@
 //! SQLite: what a comparison of the storage with the ledger reads.
 
-use super::read::{entity_key, non_negative};
-use super::{SqliteStore, uuid};
+use super::SqliteStore;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::{BAD_KEYS, Page, PurgedCursor, PurgedStorage, ReconcileStore};
+use crate::store::values::{entity_key, non_negative, uuid};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 

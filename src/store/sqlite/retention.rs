@@ -2,7 +2,8 @@
 
 use super::super::StoreError;
 use super::super::retention::{PRUNED_AT_ONCE, RetentionStore};
-use super::{SqliteStore, micros};
+use super::SqliteStore;
+use crate::store::values::micros;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;

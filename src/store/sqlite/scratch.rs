@@ -1,12 +1,10 @@
 //! A private SQLite file for lookups that must not grow with memory. It has no name, holds hashes and ids only, and is gone
 //! with its connection.
 
-use super::append::signed;
-use super::read::non_negative;
-use super::uuid;
 use crate::store::claims::PlaceKey;
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::PurgedStorage;
+use crate::store::values::{entity_key, non_negative, signed, uuid};
 use crate::store::{Hash, Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -222,14 +220,14 @@ impl Scratch {
         let left = match row.read::<Option<&str>>(operation, "left_by")? {
             None => None,
             Some(entity) => Some(Left {
-                key: super::read::entity_key(operation, entity)?,
+                key: entity_key(operation, entity)?,
                 restored: non_negative(operation, row.read(operation, "restored")?)?,
             }),
         };
         let ordered = match row.read::<Option<&str>>(operation, "entity")? {
             None => None,
             Some(entity) => Some(Ordered {
-                key: super::read::entity_key(operation, entity)?,
+                key: entity_key(operation, entity)?,
                 purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
                 ordinal: row.read(operation, "ordinal")?,
                 given_up: row.read(operation, "given_up")?,

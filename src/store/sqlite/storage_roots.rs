@@ -2,7 +2,8 @@
 
 use super::super::StoreError;
 use super::super::storage_roots::{KnownRoot, Numbers, StorageRootStore};
-use super::{SqliteStore, micros, uuid};
+use super::SqliteStore;
+use crate::store::values::{micros, uuid};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection as _;

@@ -1,7 +1,8 @@
 //! What the projections make of events, written table by table: how a rebuild fills its tables.
 
-use super::{rare, rows, signed};
+use super::rare;
 use crate::store::postgres::session::Session;
+use crate::store::values::{rows, signed};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes};

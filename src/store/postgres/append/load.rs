@@ -1,8 +1,8 @@
 //! What a batch has to know before it is decided.
 
-use super::super::read::hash;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::session::Session;
+use crate::store::values::{hash, signed};
 use crate::store::{
     BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey,
 };
@@ -43,7 +43,7 @@ async fn load_events(
 ) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
     let operation = "load the streams";
     let ids: Vec<&str> = streams.keys().map(String::as_str).collect();
-    let known: Vec<i64> = streams.values().map(|version| super::signed(*version)).collect();
+    let known: Vec<i64> = streams.values().map(|version| signed(*version)).collect();
     // The sort in the inner query keeps it from being merged into a join. As `aggregate_id = ANY ($2)` the same is planned as
     // a scan of the whole index whose every row is compared with every id, because that comes in the right order.
     let query = sqlx::query(

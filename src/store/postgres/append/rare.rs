@@ -1,8 +1,8 @@
 //! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
 
 use super::super::claims::release_claims;
-use super::{rows, signed};
 use crate::store::postgres::session::Session;
+use crate::store::values::{rows, signed};
 use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::{Changes, PurgeWork, PurgeWorkChange};

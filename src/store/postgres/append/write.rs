@@ -3,9 +3,9 @@
 
 use super::super::claims::ClaimColumns;
 use super::pages::Upkeep;
-use super::signed;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::session::Session;
+use crate::store::values::signed;
 use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::ArchivedListChange;

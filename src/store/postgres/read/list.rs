@@ -1,10 +1,10 @@
 //! PostgreSQL: the archived list, a page with its total in one snapshot.
 
-use super::super::append::signed;
-use super::{non_negative, wrapped_key};
+use super::wrapped_key;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::postgres::session::Sessions;
+use crate::store::values::{non_negative, signed};
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, Utc};

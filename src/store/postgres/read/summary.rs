@@ -6,9 +6,9 @@
 
 use super::super::session::{Session, Sessions};
 use super::super::{CONNECT_TIMEOUT, TRUSTED_FOR};
-use super::non_negative;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::values::non_negative;
 use archive_ledger_domain::EntityType;
 use sqlx::{Executor, Postgres};
 use std::collections::BTreeMap;

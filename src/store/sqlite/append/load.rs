@@ -1,10 +1,11 @@
 //! What a batch has to know before it is decided.
 
 use super::super::file::LedgerFile;
-use super::super::read::{hash, wrapped_key};
-use super::super::time;
-use super::{chunks, read_head};
+use super::read_head;
+use crate::store::chunks::chunks;
 use crate::store::columns::Columns as _;
+use crate::store::sqlite::read::wrapped_key;
+use crate::store::values::{hash, time};
 use crate::store::{
     BatchNeeds, BatchSnapshot, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,
 };

@@ -1,8 +1,8 @@
 //! The pages of the archived list: counted in the batch's transaction, cut where they have grown too large, and removed where
 //! nothing is left of them.
 
-use super::super::micros;
 use crate::store::columns::Columns as _;
+use crate::store::values::micros;
 use crate::store::{PageSizes, StoreError};
 use archive_ledger_domain::EntityType;
 use archive_ledger_projections::{Changes, Placed};

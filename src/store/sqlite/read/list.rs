@@ -1,10 +1,9 @@
 //! SQLite: the archived list.
 
-use super::super::append::signed;
-use super::super::{micros, time, uuid};
-use super::{non_negative, sealed, wrapped_key};
+use super::{sealed, wrapped_key};
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable};
+use crate::store::values::{micros, non_negative, signed, time, uuid};
 use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
 use sqlx::sqlite::SqliteRow;

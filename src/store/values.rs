@@ -1,0 +1,51 @@
+//! Values as columns hold them. SQLite has no columns for times and ids: it keeps microseconds since 1970 and hyphenated text.
+
+use super::{Hash, StoreError};
+use archive_ledger_domain::EntityKey;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// A position or sequence as the database holds it. Both are checked to be positive and far below the limit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that is never negative.
+pub(super) fn non_negative(operation: &'static str, number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a negative number"))
+}
+
+/// A hash from its column.
+pub(super) fn hash(operation: &'static str, bytes: &[u8]) -> Result<Hash, StoreError> {
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::inconsistent(operation, "a hash is not 32 bytes long"))
+}
+
+/// An entity from the id of its stream.
+pub(super) fn entity_key(operation: &'static str, stream_id: &str) -> Result<EntityKey, StoreError> {
+    EntityKey::from_stream_id(stream_id)
+        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))
+}
+
+/// How many rows were written of these.
+pub(super) fn rows<T>(written: &[T]) -> u64 {
+    u64::try_from(written.len()).unwrap_or(u64::MAX)
+}
+
+/// A time as SQLite's column holds it.
+pub(super) fn micros(time: DateTime<Utc>) -> i64 {
+    time.timestamp_micros()
+}
+
+/// A time from SQLite's column.
+pub(super) fn time(operation: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreError> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or_else(|| StoreError::inconsistent(operation, "a time is out of range"))
+}
+
+/// An id from SQLite's column.
+pub(super) fn uuid(operation: &'static str, text: &str) -> Result<Uuid, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::inconsistent(operation, "an id is no UUID"))
+}
