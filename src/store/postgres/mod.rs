@@ -14,7 +14,6 @@ pub(super) mod connections;
 pub mod coordination;
 mod forks;
 mod instance_marks;
-mod keys;
 mod pgpass;
 pub mod proofs;
 mod purge_rows;

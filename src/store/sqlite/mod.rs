@@ -19,7 +19,6 @@ pub mod coordination;
 pub(super) mod file;
 mod forks;
 mod instance_marks;
-mod keys;
 pub mod proofs;
 mod purge_rows;
 pub mod read;

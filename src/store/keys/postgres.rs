@@ -1,24 +1,22 @@
-//! SQLite: which keys of the keyring are in use.
+//! PostgreSQL: which keys of the keyring are in use.
 
-use super::SqliteStore;
-use super::read::wrapped_key;
+use super::KeyStore;
 use crate::store::columns::Columns as _;
-use crate::store::keys::KeyStore;
+use crate::store::postgres::PostgresStore;
 use crate::store::values::non_negative;
 use crate::store::{StoreError, WrappedKey};
 use async_trait::async_trait;
 
 #[async_trait]
-impl KeyStore for SqliteStore {
+impl KeyStore for PostgresStore {
     async fn recall_all(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
         let operation = "recall what is known of the keys";
-        let rows = sqlx::query(
-            "SELECT name, value FROM ledger_meta WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
-        )
-        .bind(prefix)
-        .fetch_all(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
+        let rows =
+            sqlx::query("SELECT name, value FROM ledger_meta WHERE starts_with(name, $1) ORDER BY name")
+                .bind(prefix)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| Ok((row.read(operation, "name")?, row.read(operation, "value")?)))
             .collect()
@@ -30,12 +28,11 @@ impl KeyStore for SqliteStore {
 
     async fn keks_in_use(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "find the keys in use";
-        let rows = sqlx::query(
-            "SELECT CAST(kek_id AS TEXT) AS kek_id, count(*) AS count FROM entity_keys GROUP BY 1 ORDER BY 1",
-        )
-        .fetch_all(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
+        let rows =
+            sqlx::query("SELECT kek_id, count(*) AS count FROM entity_keys GROUP BY kek_id ORDER BY kek_id")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
                 let count = non_negative(operation, row.read(operation, "count")?)?;
@@ -47,20 +44,21 @@ impl KeyStore for SqliteStore {
     async fn wrapped_with(&self, kek_id: &str, limit: u32) -> Result<Vec<(String, WrappedKey)>, StoreError> {
         let operation = "read wrapped keys";
         let rows = sqlx::query(
-            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entity_keys WHERE kek_id = ?1 LIMIT ?2",
+            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entity_keys WHERE kek_id = $1 LIMIT $2",
         )
         .bind(kek_id)
         .bind(i64::from(limit))
-        .fetch_all(&self.reads)
+        .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()
-            .filter_map(|row| {
-                let key = wrapped_key(row)?;
-                Some(
-                    row.read(operation, "aggregate_id")
-                        .map(|stream_id| (stream_id, key)),
-                )
+            .map(|row| {
+                let key = WrappedKey {
+                    key_id: row.read(operation, "key_id")?,
+                    kek_id: row.read(operation, "kek_id")?,
+                    wrapped: row.read(operation, "wrapped")?,
+                };
+                Ok((row.read(operation, "aggregate_id")?, key))
             })
             .collect()
     }
@@ -68,12 +66,12 @@ impl KeyStore for SqliteStore {
     async fn sealed_for_service(&self, limit: u32) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let operation = "read sealed callback URLs";
         let rows = sqlx::query(
-            "SELECT * FROM (SELECT aggregate_id, url_sealed FROM callback_targets LIMIT ?1)
+            "(SELECT aggregate_id, url_sealed FROM callback_targets LIMIT $1)
              UNION ALL
-             SELECT * FROM (SELECT aggregate_id, url_sealed FROM callback_deliveries LIMIT ?1)",
+             (SELECT aggregate_id, url_sealed FROM callback_deliveries LIMIT $1)",
         )
         .bind(i64::from(limit))
-        .fetch_all(&self.reads)
+        .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()

@@ -1,5 +1,8 @@
 //! What the ledger knows of the keys that its entities' keys are wrapped with.
 
+mod postgres;
+mod sqlite;
+
 use super::{StoreError, WrappedKey};
 use async_trait::async_trait;
 

@@ -1,22 +1,24 @@
-//! PostgreSQL: which keys of the keyring are in use.
+//! SQLite: which keys of the keyring are in use.
 
-use super::PostgresStore;
+use super::KeyStore;
 use crate::store::columns::Columns as _;
-use crate::store::keys::KeyStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::read::wrapped_key;
 use crate::store::values::non_negative;
 use crate::store::{StoreError, WrappedKey};
 use async_trait::async_trait;
 
 #[async_trait]
-impl KeyStore for PostgresStore {
+impl KeyStore for SqliteStore {
     async fn recall_all(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
         let operation = "recall what is known of the keys";
-        let rows =
-            sqlx::query("SELECT name, value FROM ledger_meta WHERE starts_with(name, $1) ORDER BY name")
-                .bind(prefix)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(
+            "SELECT name, value FROM ledger_meta WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+        )
+        .bind(prefix)
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| Ok((row.read(operation, "name")?, row.read(operation, "value")?)))
             .collect()
@@ -28,11 +30,12 @@ impl KeyStore for PostgresStore {
 
     async fn keks_in_use(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "find the keys in use";
-        let rows =
-            sqlx::query("SELECT kek_id, count(*) AS count FROM entity_keys GROUP BY kek_id ORDER BY kek_id")
-                .fetch_all(&self.pool)
-                .await
-                .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(
+            "SELECT CAST(kek_id AS TEXT) AS kek_id, count(*) AS count FROM entity_keys GROUP BY 1 ORDER BY 1",
+        )
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
                 let count = non_negative(operation, row.read(operation, "count")?)?;
@@ -44,21 +47,20 @@ impl KeyStore for PostgresStore {
     async fn wrapped_with(&self, kek_id: &str, limit: u32) -> Result<Vec<(String, WrappedKey)>, StoreError> {
         let operation = "read wrapped keys";
         let rows = sqlx::query(
-            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entity_keys WHERE kek_id = $1 LIMIT $2",
+            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entity_keys WHERE kek_id = ?1 LIMIT ?2",
         )
         .bind(kek_id)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()
-            .map(|row| {
-                let key = WrappedKey {
-                    key_id: row.read(operation, "key_id")?,
-                    kek_id: row.read(operation, "kek_id")?,
-                    wrapped: row.read(operation, "wrapped")?,
-                };
-                Ok((row.read(operation, "aggregate_id")?, key))
+            .filter_map(|row| {
+                let key = wrapped_key(row)?;
+                Some(
+                    row.read(operation, "aggregate_id")
+                        .map(|stream_id| (stream_id, key)),
+                )
             })
             .collect()
     }
@@ -66,12 +68,12 @@ impl KeyStore for PostgresStore {
     async fn sealed_for_service(&self, limit: u32) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let operation = "read sealed callback URLs";
         let rows = sqlx::query(
-            "(SELECT aggregate_id, url_sealed FROM callback_targets LIMIT $1)
+            "SELECT * FROM (SELECT aggregate_id, url_sealed FROM callback_targets LIMIT ?1)
              UNION ALL
-             (SELECT aggregate_id, url_sealed FROM callback_deliveries LIMIT $1)",
+             SELECT * FROM (SELECT aggregate_id, url_sealed FROM callback_deliveries LIMIT ?1)",
         )
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()
