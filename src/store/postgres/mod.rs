@@ -24,7 +24,6 @@ mod retention;
 mod schema;
 pub(super) mod server;
 pub(super) mod session;
-mod side;
 mod storage_roots;
 mod url;
 mod verify_ca;

@@ -26,7 +26,6 @@ mod rebuild;
 pub mod reconcile;
 mod retention;
 pub mod scratch;
-mod side;
 mod side_file;
 mod storage_roots;
 

@@ -1,8 +1,8 @@
 //! SQLite: what stands beside the log.
 
-use super::SqliteStore;
+use super::{SideRow, SideStore, SideTable};
 use crate::store::StoreError;
-use crate::store::side::{SideRow, SideStore, SideTable};
+use crate::store::sqlite::SqliteStore;
 use async_trait::async_trait;
 use sqlx::Row;
 

@@ -1,8 +1,8 @@
 //! PostgreSQL: what stands beside the log.
 
-use super::PostgresStore;
+use super::{SideRow, SideStore, SideTable};
 use crate::store::StoreError;
-use crate::store::side::{SideRow, SideStore, SideTable};
+use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use sqlx::Row;
 

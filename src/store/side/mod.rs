@@ -1,5 +1,8 @@
 //! What stands beside the log and follows from it, as it stands: read by who verifies, and by nobody else.
 
+mod postgres;
+mod sqlite;
+
 use super::StoreError;
 use async_trait::async_trait;
 
