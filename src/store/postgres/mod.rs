@@ -9,7 +9,6 @@ pub mod callbacks;
 pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
-mod clock_moves;
 pub(super) mod connections;
 pub mod coordination;
 mod forks;

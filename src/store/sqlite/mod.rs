@@ -13,7 +13,6 @@ pub mod callbacks;
 pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
-mod clock_moves;
 mod content;
 pub mod coordination;
 pub(super) mod file;

@@ -1,5 +1,8 @@
 //! Clocks that moved under a running instance: told to the database, so that an operator can accept them from outside.
 
+mod postgres;
+mod sqlite;
+
 use super::StoreError;
 use crate::clock::ClockMoved;
 use async_trait::async_trait;

@@ -1,25 +1,24 @@
-//! SQLite: clocks that moved under a running instance.
+//! PostgreSQL: clocks that moved under a running instance.
 
-use super::SqliteStore;
+use super::{Accepted, ClockMoveStore};
 use crate::clock::ClockMoved;
 use crate::store::StoreError;
-use crate::store::clock_moves::{Accepted, ClockMoveStore};
 use crate::store::columns::Columns as _;
-use crate::store::values::{micros, time};
+use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 #[async_trait]
-impl ClockMoveStore for SqliteStore {
+impl ClockMoveStore for PostgresStore {
     async fn notice_move(&self, id: Uuid, moved: &ClockMoved) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO clock_moves (id, expected_at, shown_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO clock_moves (id, expected_at, shown_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
         )
-        .bind(id.to_string())
-        .bind(micros(moved.expected))
-        .bind(micros(moved.shown))
-        .execute(&mut *self.writing().await)
+        .bind(id)
+        .bind(moved.expected)
+        .bind(moved.shown)
+        .execute(&self.pool)
         .await
         .map_err(StoreError::database("tell that the clock has moved"))?;
         Ok(())
@@ -28,10 +27,10 @@ impl ClockMoveStore for SqliteStore {
     async fn accepted_move(&self, id: Uuid) -> Result<Option<Accepted>, StoreError> {
         let operation = "ask whether the clock was accepted";
         let row = sqlx::query(
-            "SELECT accepted_by, reason FROM clock_moves WHERE id = ?1 AND accepted_at IS NOT NULL",
+            "SELECT accepted_by, reason FROM clock_moves WHERE id = $1 AND accepted_at IS NOT NULL",
         )
-        .bind(id.to_string())
-        .fetch_optional(&self.reads)
+        .bind(id)
+        .fetch_optional(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
         row.map(|row| {
@@ -44,10 +43,10 @@ impl ClockMoveStore for SqliteStore {
     }
 
     async fn end_move(&self, id: Uuid, at: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query("UPDATE clock_moves SET ended_at = ?2 WHERE id = ?1 AND ended_at IS NULL")
-            .bind(id.to_string())
-            .bind(micros(at))
-            .execute(&mut *self.writing().await)
+        sqlx::query("UPDATE clock_moves SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL")
+            .bind(id)
+            .bind(at)
+            .execute(&self.pool)
             .await
             .map_err(StoreError::database("tell that the clock is right again"))?;
         Ok(())
@@ -56,27 +55,31 @@ impl ClockMoveStore for SqliteStore {
     async fn accept_moves(&self, by: &Accepted, at: DateTime<Utc>) -> Result<Vec<ClockMoved>, StoreError> {
         let operation = "accept the clock";
         let rows = sqlx::query(
-            "UPDATE clock_moves SET accepted_at = ?1, accepted_by = ?2, reason = ?3
+            "UPDATE clock_moves SET accepted_at = $1, accepted_by = $2, reason = $3
              WHERE accepted_at IS NULL AND ended_at IS NULL
              RETURNING expected_at, shown_at",
         )
-        .bind(micros(at))
+        .bind(at)
         .bind(&by.by)
         .bind(&by.reason)
-        .fetch_all(&mut *self.writing().await)
+        .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
                 Ok(ClockMoved::of_the_machine(
-                    time(operation, row.read(operation, "expected_at")?)?,
-                    time(operation, row.read(operation, "shown_at")?)?,
+                    row.read(operation, "expected_at")?,
+                    row.read(operation, "shown_at")?,
                 ))
             })
             .collect()
     }
 
     async fn time(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        Ok(None)
+        sqlx::query_scalar("SELECT clock_timestamp()")
+            .fetch_one(&self.pool)
+            .await
+            .map(Some)
+            .map_err(StoreError::database("ask for the database's time"))
     }
 }
