@@ -12,7 +12,6 @@ mod cleanup_rows;
 pub(super) mod connections;
 pub mod coordination;
 mod forks;
-mod instance_marks;
 mod pgpass;
 pub mod proofs;
 mod purge_rows;

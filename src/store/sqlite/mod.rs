@@ -17,7 +17,6 @@ mod content;
 pub mod coordination;
 pub(super) mod file;
 mod forks;
-mod instance_marks;
 pub mod proofs;
 mod purge_rows;
 pub mod read;

@@ -1,9 +1,9 @@
 //! SQLite: what instances must have in common.
 
-use super::SqliteStore;
+use super::{InstanceMark, InstanceMarkStore};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::instance_marks::{InstanceMark, InstanceMarkStore};
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::uuid;
 use async_trait::async_trait;
 use sqlx::Connection;

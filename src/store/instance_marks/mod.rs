@@ -1,5 +1,8 @@
 //! What instances must have in common: each tells its own, as keyed hashes, and sees what the others have told.
 
+mod postgres;
+mod sqlite;
+
 use super::StoreError;
 use async_trait::async_trait;
 use std::time::Duration;

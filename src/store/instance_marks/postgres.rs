@@ -1,9 +1,9 @@
 //! PostgreSQL: what instances must have in common.
 
-use super::PostgresStore;
+use super::{InstanceMark, InstanceMarkStore};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::instance_marks::{InstanceMark, InstanceMarkStore};
+use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use std::time::Duration;
 use uuid::Uuid;
