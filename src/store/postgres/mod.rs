@@ -18,7 +18,6 @@ mod purge_rows;
 pub mod read;
 mod rebuild;
 pub mod reconcile;
-mod retention;
 mod schema;
 pub(super) mod server;
 pub(super) mod session;

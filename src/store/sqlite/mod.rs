@@ -22,7 +22,6 @@ mod purge_rows;
 pub mod read;
 mod rebuild;
 pub mod reconcile;
-mod retention;
 pub mod scratch;
 mod side_file;
 mod storage_roots;

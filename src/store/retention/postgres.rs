@@ -1,8 +1,8 @@
 //! PostgreSQL: the end of what is finished.
 
-use super::super::StoreError;
-use super::super::retention::{PRUNED_AT_ONCE, RetentionStore};
-use super::PostgresStore;
+use super::{PRUNED_AT_ONCE, RetentionStore};
+use crate::store::StoreError;
+use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 

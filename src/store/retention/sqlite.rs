@@ -1,8 +1,8 @@
 //! SQLite: the end of what is finished.
 
-use super::super::StoreError;
-use super::super::retention::{PRUNED_AT_ONCE, RetentionStore};
-use super::SqliteStore;
+use super::{PRUNED_AT_ONCE, RetentionStore};
+use crate::store::StoreError;
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::micros;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -2,6 +2,9 @@
 //!
 //! Cleanup jobs stay: their obligations hold the hashes by which leftovers in the storage are recognized.
 
+mod postgres;
+mod sqlite;
+
 use super::StoreError;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
