@@ -16,7 +16,6 @@ mod cleanup_rows;
 mod content;
 pub mod coordination;
 pub(super) mod file;
-mod forks;
 pub mod proofs;
 mod purge_rows;
 pub mod read;

@@ -1,24 +1,24 @@
-//! PostgreSQL: forks.
+//! SQLite: forks.
 
-use super::PostgresStore;
-use super::session::Session;
+use super::{Fact, ForkStore, Losses, LostPurge};
 use crate::store::StoreError;
 use crate::store::audit::blocks::BLOCK;
 use crate::store::columns::Columns as _;
-use crate::store::forks::{Fact, ForkStore, Losses, LostPurge};
-use crate::store::values::{entity_key, non_negative, signed};
+use crate::store::sqlite::SqliteStore;
+use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
 use async_trait::async_trait;
+use sqlx::{Connection, SqliteConnection};
 
-/// What names a position behind $1.
+/// What names a position behind ?1.
 const BEHIND: [&str; 7] = [
-    "UPDATE cursors SET position = $1::bigint WHERE position > $1::bigint",
+    "UPDATE cursors SET position = ?1 WHERE position > ?1",
     // The row is written in any case: whoever appends without a lock finds that it is not as it was left.
-    "UPDATE ledger_head SET claims_position = least(claims_position, $1::bigint) WHERE id = 1",
-    "DELETE FROM storage_claims WHERE position > $1::bigint",
-    "DELETE FROM tree_hashes WHERE place >= $1::bigint >> (8 * level)",
-    "DELETE FROM audit_blocks WHERE block >= $1::bigint / 32",
-    "UPDATE audit_indexed SET blocks = $1::bigint / 32 WHERE blocks > $1::bigint / 32",
-    "UPDATE audit_attempts SET position = $1::bigint WHERE position > $1::bigint",
+    "UPDATE ledger_head SET claims_position = min(claims_position, ?1) WHERE id = 1",
+    "DELETE FROM storage_claims WHERE position > ?1",
+    "DELETE FROM tree_hashes WHERE place >= ?1 >> (8 * level)",
+    "DELETE FROM audit_blocks WHERE block >= ?1 / 32",
+    "UPDATE audit_indexed SET blocks = ?1 / 32 WHERE blocks > ?1 / 32",
+    "UPDATE audit_attempts SET position = ?1 WHERE position > ?1",
 ];
 
 const _: () = assert!(BLOCK == 32, "the audit's blocks are cut by it");
@@ -38,12 +38,16 @@ const OF_LOST_EVENTS: [&str; 4] = [
 ];
 
 #[async_trait]
-impl ForkStore for PostgresStore {
+impl ForkStore for SqliteStore {
     async fn open_origin(&self, facts: &[Fact<'_>], losses: &Losses) -> Result<bool, StoreError> {
         let operation = "open an origin";
         let failed = StoreError::database;
-        let mut tx = self.pool.begin().await.map_err(failed(operation))?;
-        let position: i64 = sqlx::query_scalar("SELECT position FROM ledger_head WHERE id = 1 FOR UPDATE")
+        let mut connection = self.writing().await;
+        let mut tx = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed(operation))?;
+        let position: i64 = sqlx::query_scalar("SELECT position FROM ledger_head WHERE id = 1")
             .fetch_one(&mut *tx)
             .await
             .map_err(failed(operation))?;
@@ -52,14 +56,14 @@ impl ForkStore for PostgresStore {
         }
         for (name, value) in facts {
             sqlx::query(
-                "INSERT INTO ledger_meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+                "INSERT INTO ledger_meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
             )
             .bind(name)
             .bind(value)
             .execute(&mut *tx)
             .await
             .map_err(failed(operation))?;
-            let standing: String = sqlx::query_scalar("SELECT value FROM ledger_meta WHERE name = $1")
+            let standing: String = sqlx::query_scalar("SELECT value FROM ledger_meta WHERE name = ?1")
                 .bind(name)
                 .fetch_one(&mut *tx)
                 .await
@@ -89,32 +93,33 @@ impl ForkStore for PostgresStore {
     async fn losses(&self, ledger: u64) -> Result<Option<Losses>, StoreError> {
         let operation = "read what a fork has lost";
         let row =
-            sqlx::query("SELECT size, reached, seen, stream, told_at FROM fork_losses WHERE ledger = $1")
+            sqlx::query("SELECT size, reached, seen, stream, told_at FROM fork_losses WHERE ledger = ?1")
                 .bind(signed(ledger))
-                .fetch_optional(&self.pool)
+                .fetch_optional(&self.reads)
                 .await
                 .map_err(StoreError::database(operation))?;
         let Some(row) = row else { return Ok(None) };
         let purges = sqlx::query(
             "SELECT event_id, position, recorded_by, aggregate_id, purge_id, event, recorded_at
-             FROM lost_purges WHERE ledger = $1 ORDER BY recorded_by, position",
+             FROM lost_purges WHERE ledger = ?1 ORDER BY recorded_by, position",
         )
         .bind(signed(ledger))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         let purges = purges.iter().map(|row| {
+            let purge_id: Option<&str> = row.read(operation, "purge_id")?;
             let event: &str = row.read(operation, "event")?;
             Ok(LostPurge {
                 event: event
                     .parse()
                     .map_err(|_| StoreError::inconsistent(operation, "an event has no name"))?,
-                event_id: row.read(operation, "event_id")?,
+                event_id: uuid(operation, row.read(operation, "event_id")?)?,
                 position: non_negative(operation, row.read(operation, "position")?)?,
                 recorded_by: non_negative(operation, row.read(operation, "recorded_by")?)?,
                 key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                purge_id: row.read(operation, "purge_id")?,
-                recorded_at: row.read(operation, "recorded_at")?,
+                purge_id: purge_id.map(|id| uuid(operation, id)).transpose()?,
+                recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
             })
         });
         let stream: &str = row.read(operation, "stream")?;
@@ -127,22 +132,26 @@ impl ForkStore for PostgresStore {
                 .parse()
                 .map_err(|_| StoreError::inconsistent(operation, "a stream was asked in no known way"))?,
             purges: purges.collect::<Result<_, StoreError>>()?,
-            told_at: row.read(operation, "told_at")?,
+            told_at: time(operation, row.read(operation, "told_at")?)?,
         }))
     }
 
     async fn keep_losses(&self, losses: &Losses) -> Result<(), StoreError> {
         let operation = "keep what a fork has lost";
-        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        let mut connection = self.writing().await;
+        let mut tx = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::database(operation))?;
         keep(&mut tx, losses).await?;
         tx.commit().await.map_err(StoreError::database(operation))
     }
 }
 
-async fn keep(connection: &mut Session, losses: &Losses) -> Result<(), StoreError> {
+async fn keep(connection: &mut SqliteConnection, losses: &Losses) -> Result<(), StoreError> {
     let operation = "keep what a fork has lost";
     sqlx::query(
-        "INSERT INTO fork_losses (ledger, size, reached, seen, stream, told_at) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO fork_losses (ledger, size, reached, seen, stream, told_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (ledger) DO UPDATE
          SET size = excluded.size, reached = excluded.reached, seen = excluded.seen, stream = excluded.stream,
              told_at = excluded.told_at",
@@ -152,11 +161,11 @@ async fn keep(connection: &mut Session, losses: &Losses) -> Result<(), StoreErro
     .bind(signed(losses.reached))
     .bind(signed(losses.seen))
     .bind(losses.stream.as_str())
-    .bind(losses.told_at)
+    .bind(micros(losses.told_at))
     .execute(&mut *connection)
     .await
     .map_err(StoreError::database(operation))?;
-    sqlx::query("DELETE FROM lost_purges WHERE ledger = $1")
+    sqlx::query("DELETE FROM lost_purges WHERE ledger = ?1")
         .bind(signed(losses.ledger))
         .execute(&mut *connection)
         .await
@@ -165,16 +174,16 @@ async fn keep(connection: &mut Session, losses: &Losses) -> Result<(), StoreErro
         sqlx::query(
             "INSERT INTO lost_purges
                  (ledger, event_id, position, recorded_by, aggregate_id, purge_id, event, recorded_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )
         .bind(signed(losses.ledger))
-        .bind(purge.event_id)
+        .bind(purge.event_id.to_string())
         .bind(signed(purge.position))
         .bind(signed(purge.recorded_by))
         .bind(purge.key.stream_id())
-        .bind(purge.purge_id)
+        .bind(purge.purge_id.map(|id| id.to_string()))
         .bind(purge.event.as_str())
-        .bind(purge.recorded_at)
+        .bind(micros(purge.recorded_at))
         .execute(&mut *connection)
         .await
         .map_err(StoreError::database(operation))?;

@@ -1,5 +1,8 @@
 //! Forks as the database keeps them: the statement that ends an origin, what goes with it, and what was lost.
 
+mod postgres;
+mod sqlite;
+
 use super::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, EventName};
 use async_trait::async_trait;
