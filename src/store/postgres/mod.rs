@@ -20,7 +20,6 @@ pub mod reconcile;
 mod schema;
 pub(super) mod server;
 pub(super) mod session;
-mod storage_roots;
 mod url;
 mod verify_ca;
 pub(super) mod witness;

@@ -23,7 +23,6 @@ mod rebuild;
 pub mod reconcile;
 pub mod scratch;
 mod side_file;
-mod storage_roots;
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;

@@ -1,5 +1,8 @@
 //! What the ledger's local storage roots are recognized by, and which instance has which roots.
 
+mod postgres;
+mod sqlite;
+
 use super::StoreError;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -1,50 +1,56 @@
-//! PostgreSQL: what the storage roots are recognized by.
+//! SQLite: what the storage roots are recognized by.
 
-use super::super::StoreError;
-use super::super::storage_roots::{KnownRoot, Numbers, StorageRootStore};
-use super::PostgresStore;
+use super::{KnownRoot, Numbers, StorageRootStore};
+use crate::store::StoreError;
+use crate::store::sqlite::SqliteStore;
+use crate::store::values::{micros, uuid};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::Connection as _;
+use sqlx::types::Json;
 use uuid::Uuid;
 
-type Row = (String, Uuid, Option<i64>, Option<i64>, Option<i64>);
+type Row = (String, String, Option<i64>, Option<i64>, Option<i64>);
 
 #[async_trait]
-impl StorageRootStore for PostgresStore {
+impl StorageRootStore for SqliteStore {
     async fn storage_roots(&self) -> Result<Vec<KnownRoot>, StoreError> {
+        let operation = "load the storage roots";
         let rows: Vec<Row> =
             sqlx::query_as("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
-                .fetch_all(&self.pool)
+                .fetch_all(&self.reads)
                 .await
-                .map_err(StoreError::database("load the storage roots"))?;
-        let known = rows
-            .into_iter()
-            .map(|(uri, root_id, device, inode, born)| KnownRoot {
-                uri,
-                root_id,
-                numbers: device.zip(inode).map(|(device, inode)| Numbers {
-                    device: device.cast_unsigned(),
-                    inode: inode.cast_unsigned(),
-                    born,
-                }),
-            });
-        Ok(known.collect())
+                .map_err(StoreError::database(operation))?;
+        rows.into_iter()
+            .map(|(uri, root_id, device, inode, born)| {
+                Ok(KnownRoot {
+                    uri,
+                    root_id: uuid(operation, &root_id)?,
+                    numbers: device.zip(inode).map(|(device, inode)| Numbers {
+                        device: device.cast_unsigned(),
+                        inode: inode.cast_unsigned(),
+                        born,
+                    }),
+                })
+            })
+            .collect()
     }
 
     async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut connection = self.writing().await;
         sqlx::query(
             "INSERT INTO storage_roots (uri, root_id, device, inode, born, first_used_at)
-             VALUES ($1, $2, $3, $4, $5, $6)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (uri) DO UPDATE SET root_id = excluded.root_id, device = NULL, inode = NULL, born = NULL
              WHERE storage_roots.device IS NOT NULL AND excluded.device IS NULL",
         )
         .bind(&root.uri)
-        .bind(root.root_id)
+        .bind(root.root_id.to_string())
         .bind(root.numbers.map(|numbers| numbers.device.cast_signed()))
         .bind(root.numbers.map(|numbers| numbers.inode.cast_signed()))
         .bind(root.numbers.and_then(|numbers| numbers.born))
-        .bind(now)
-        .execute(&self.pool)
+        .bind(micros(now))
+        .execute(&mut *connection)
         .await
         .map_err(StoreError::database("remember a storage root"))?;
         Ok(())
@@ -58,20 +64,24 @@ impl StorageRootStore for PostgresStore {
         stale: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let operation = "say which storage roots this instance has";
-        let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
-        sqlx::query("DELETE FROM storage_root_holders WHERE seen_at < $1")
-            .bind(stale)
+        let mut connection = self.writing().await;
+        let mut tx = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::database(operation))?;
+        sqlx::query("DELETE FROM storage_root_holders WHERE seen_at < ?1")
+            .bind(micros(stale))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
         sqlx::query(
             "INSERT INTO storage_root_holders (instance, root, seen_at)
-             SELECT $1, root, $3 FROM unnest($2::text[]) root
+             SELECT ?1, value, ?3 FROM json_each(?2) WHERE true
              ON CONFLICT (instance, root) DO UPDATE SET seen_at = excluded.seen_at",
         )
-        .bind(instance)
-        .bind(roots)
-        .bind(now)
+        .bind(instance.to_string())
+        .bind(Json(roots))
+        .bind(micros(now))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
@@ -79,9 +89,9 @@ impl StorageRootStore for PostgresStore {
     }
 
     async fn withdraw_storage_roots(&self, instance: Uuid) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM storage_root_holders WHERE instance = $1")
-            .bind(instance)
-            .execute(&self.pool)
+        sqlx::query("DELETE FROM storage_root_holders WHERE instance = ?1")
+            .bind(instance.to_string())
+            .execute(&mut *self.writing().await)
             .await
             .map_err(StoreError::database(
                 "withdraw the storage roots of this instance",
@@ -95,11 +105,11 @@ impl StorageRootStore for PostgresStore {
         since: DateTime<Utc>,
     ) -> Result<Vec<String>, StoreError> {
         sqlx::query_scalar(
-            "SELECT DISTINCT root FROM storage_root_holders WHERE instance <> $1 AND seen_at >= $2",
+            "SELECT DISTINCT root FROM storage_root_holders WHERE instance <> ?1 AND seen_at >= ?2",
         )
-        .bind(except)
-        .bind(since)
-        .fetch_all(&self.pool)
+        .bind(except.to_string())
+        .bind(micros(since))
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(
             "ask which storage roots other instances have",
