@@ -10,7 +10,6 @@ pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
 pub(super) mod connections;
-pub mod coordination;
 mod pgpass;
 pub mod proofs;
 mod purge_rows;

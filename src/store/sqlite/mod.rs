@@ -14,7 +14,6 @@ pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
 mod content;
-pub mod coordination;
 pub(super) mod file;
 pub mod proofs;
 mod purge_rows;

@@ -1,7 +1,8 @@
 //! PostgreSQL: leases and cursors.
 
-use super::PostgresStore;
-use crate::store::{CoordinationStore, Position, StoreError};
+use super::CoordinationStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::{Position, StoreError};
 use async_trait::async_trait;
 use std::time::Duration;
 use uuid::Uuid;

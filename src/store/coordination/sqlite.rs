@@ -2,10 +2,11 @@
 //!
 //! Each write is one statement on the writing connection, so nothing has to be held between a read and a write.
 
-use super::SqliteStore;
+use super::CoordinationStore;
 use crate::clock::{Clock as _, SystemClock};
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::micros;
-use crate::store::{CoordinationStore, Position, StoreError};
+use crate::store::{Position, StoreError};
 use async_trait::async_trait;
 use std::time::Duration;
 use uuid::Uuid;
