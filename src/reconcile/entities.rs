@@ -5,7 +5,7 @@ use super::{Comparison, Finding, PAGE, ReconcileError};
 use crate::ledger::LedgerError;
 use crate::store::claims::PlaceKey;
 use crate::store::reconcile::BadRow;
-use crate::store::sqlite::scratch::Left;
+use crate::store::reconcile::scratch::Left;
 use crate::telemetry;
 use archive_ledger_domain::{EntityKey, State};
 

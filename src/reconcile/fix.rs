@@ -4,7 +4,7 @@ use super::names::Spot;
 use super::{Comparison, ReconcileError};
 use crate::cleanup::tree::Tree;
 use crate::store::claims::{Claimants, Whom};
-use crate::store::sqlite::scratch::{Ordered, Taken};
+use crate::store::reconcile::scratch::{Ordered, Taken};
 use archive_ledger_domain::{Event, EventName};
 
 impl Comparison<'_> {

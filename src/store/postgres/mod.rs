@@ -15,7 +15,6 @@ pub mod proofs;
 mod purge_rows;
 pub mod read;
 mod rebuild;
-pub mod reconcile;
 mod schema;
 pub(super) mod server;
 pub(super) mod session;

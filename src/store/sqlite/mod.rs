@@ -19,8 +19,6 @@ pub mod proofs;
 mod purge_rows;
 pub mod read;
 mod rebuild;
-pub mod reconcile;
-pub mod scratch;
 mod side_file;
 
 use super::StoreError;

@@ -1,10 +1,10 @@
 //! PostgreSQL: what a comparison of the storage with the ledger reads.
 
-use super::PostgresStore;
+use super::{Page, PurgedCursor, PurgedStorage, ReconcileStore};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
 use crate::store::columns::Columns as _;
-use crate::store::reconcile::{Page, PurgedCursor, PurgedStorage, ReconcileStore};
+use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, non_negative};
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;

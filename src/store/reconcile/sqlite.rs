@@ -1,10 +1,10 @@
 //! SQLite: what a comparison of the storage with the ledger reads.
 
-use super::SqliteStore;
+use super::{BAD_KEYS, Page, PurgedCursor, PurgedStorage, ReconcileStore};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::storage_hash;
 use crate::store::columns::Columns as _;
-use crate::store::reconcile::{BAD_KEYS, Page, PurgedCursor, PurgedStorage, ReconcileStore};
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, non_negative, uuid};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;

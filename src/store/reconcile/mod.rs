@@ -1,5 +1,9 @@
 //! What a comparison of the storage with the ledger reads, page by page.
 
+mod postgres;
+pub mod scratch;
+mod sqlite;
+
 use super::{Hash, Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;

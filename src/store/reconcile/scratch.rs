@@ -1,9 +1,9 @@
 //! A private SQLite file for lookups that must not grow with memory. It has no name, holds hashes and ids only, and is gone
 //! with its connection.
 
+use super::PurgedStorage;
 use crate::store::claims::PlaceKey;
 use crate::store::columns::Columns as _;
-use crate::store::reconcile::PurgedStorage;
 use crate::store::values::{entity_key, non_negative, signed, uuid};
 use crate::store::{Hash, Position, StoreError};
 use archive_ledger_domain::EntityKey;
