@@ -11,7 +11,6 @@ pub mod cleanup_jobs;
 mod cleanup_rows;
 pub(super) mod connections;
 mod pgpass;
-pub mod proofs;
 mod purge_rows;
 pub mod read;
 mod rebuild;

@@ -15,7 +15,6 @@ pub mod cleanup_jobs;
 mod cleanup_rows;
 mod content;
 pub(super) mod file;
-pub mod proofs;
 mod purge_rows;
 pub mod read;
 mod rebuild;

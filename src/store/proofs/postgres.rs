@@ -1,11 +1,9 @@
 //! PostgreSQL: what proofs are made of.
 
-use super::PostgresStore;
+use super::{Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap};
 use crate::merkle::tree::TileHash;
 use crate::store::columns::Columns as _;
-use crate::store::proofs::{
-    Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
-};
+use crate::store::postgres::PostgresStore;
 use crate::store::values::{hash, non_negative, signed};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;

@@ -1,11 +1,9 @@
 //! SQLite: what proofs are made of.
 
-use super::SqliteStore;
+use super::{Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap};
 use crate::merkle::tree::TileHash;
 use crate::store::columns::Columns as _;
-use crate::store::proofs::{
-    Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap,
-};
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{hash, micros, non_negative, signed, time};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;

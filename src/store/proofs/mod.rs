@@ -1,5 +1,8 @@
 //! What proofs are made of: leaves, entries, the hashes of full tiles, and the checkpoints that were signed.
 
+mod postgres;
+mod sqlite;
+
 use super::{Hash, Position, StoreError, WrappedKey};
 use crate::merkle::tree::TileHash;
 use async_trait::async_trait;
