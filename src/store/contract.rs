@@ -10,7 +10,6 @@
 )]
 
 pub mod append;
-pub mod audit;
 pub mod claims;
 pub mod erasure;
 pub mod idempotency;

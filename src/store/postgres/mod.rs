@@ -1,8 +1,6 @@
 //! The PostgreSQL backend.
 
 pub mod append;
-pub mod audit;
-mod audit_attempts;
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;

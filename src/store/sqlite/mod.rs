@@ -5,8 +5,6 @@
 //! hyphenated text.
 
 pub mod append;
-pub mod audit;
-mod audit_attempts;
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;

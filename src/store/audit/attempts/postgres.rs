@@ -58,7 +58,7 @@ macro_rules! looked_at {
     };
 }
 
-pub(super) async fn read(
+pub(in crate::store::audit) async fn read(
     pool: &Sessions,
     rows: Rows<'_>,
     span: AttemptSpan,
@@ -119,7 +119,10 @@ pub(super) async fn read(
     Ok((found, reached))
 }
 
-pub(super) async fn add(pool: &Sessions, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
+pub(in crate::store::audit) async fn add(
+    pool: &Sessions,
+    write: &AttemptsWrite,
+) -> Result<Vec<u64>, StoreError> {
     let operation = "record attempts";
     let mut tx = pool.begin().await.map_err(StoreError::database(operation))?;
     // The lock comes first: whoever adds next sees a head that is not behind this one.

@@ -1,13 +1,14 @@
 //! PostgreSQL: the audit.
 
-use super::{PostgresStore, audit_attempts};
-use crate::store::audit::blocks::IndexTrust;
-use crate::store::audit::{
+use super::attempts::postgres as attempts;
+use super::blocks::IndexTrust;
+use super::{
     AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore,
     Order, Rows, UnreadableRecord,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::report;
+use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
@@ -139,11 +140,11 @@ impl AuditStore for PostgresStore {
         rows: Rows<'_>,
         span: AttemptSpan,
     ) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError> {
-        audit_attempts::read(&self.pool, rows, span).await
+        attempts::read(&self.pool, rows, span).await
     }
 
     async fn add_attempts(&self, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
-        audit_attempts::add(&self.pool, write).await
+        attempts::add(&self.pool, write).await
     }
 
     async fn indexed_blocks(&self) -> Result<u64, StoreError> {

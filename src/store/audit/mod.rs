@@ -13,9 +13,14 @@
 //!   whatever is written meanwhile and however many rows share a time.
 //! - `count` and `last_at` of an attempt grow until its minute is over; nothing else of a row ever changes.
 
+mod attempts;
 pub mod blocks;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod filter;
+mod postgres;
 mod scan;
+mod sqlite;
 
 pub use filter::{AuditAction, AuditFilter, Outcome};
 pub use scan::{export, page};

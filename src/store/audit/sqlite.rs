@@ -1,13 +1,14 @@
 //! SQLite: the audit.
 
-use super::{SqliteStore, audit_attempts};
-use crate::store::audit::blocks::IndexTrust;
-use crate::store::audit::{
+use super::attempts::sqlite as attempts;
+use super::blocks::IndexTrust;
+use super::{
     AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore,
     Order, Rows, UnreadableRecord,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::report;
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
 use crate::store::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
@@ -132,11 +133,11 @@ impl AuditStore for SqliteStore {
         rows: Rows<'_>,
         span: AttemptSpan,
     ) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError> {
-        audit_attempts::read(&self.reads, rows, span).await
+        attempts::read(&self.reads, rows, span).await
     }
 
     async fn add_attempts(&self, write: &AttemptsWrite) -> Result<Vec<u64>, StoreError> {
-        audit_attempts::add(&mut *self.writing().await, write).await
+        attempts::add(&mut *self.writing().await, write).await
     }
 
     async fn indexed_blocks(&self) -> Result<u64, StoreError> {

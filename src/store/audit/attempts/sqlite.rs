@@ -59,7 +59,7 @@ macro_rules! looked_at {
     };
 }
 
-pub(super) async fn read(
+pub(in crate::store::audit) async fn read(
     reads: &SqlitePool,
     rows: Rows<'_>,
     span: AttemptSpan,
@@ -117,7 +117,7 @@ pub(super) async fn read(
     Ok((found, reached))
 }
 
-pub(super) async fn add(
+pub(in crate::store::audit) async fn add(
     connection: &mut SqliteConnection,
     write: &AttemptsWrite,
 ) -> Result<Vec<u64>, StoreError> {

@@ -1,11 +1,13 @@
 //! The audit: one order, whatever is written meanwhile; filters that find what is there; attempts without a gap.
 
-use super::{ContractStore, Settings, fresh_id, fresh_key, noon, proposal, purge, restore, soft_delete};
-use crate::clock::ManualClock;
-use crate::store::audit::blocks::{BLOCK, block_tokens, index_next};
-use crate::store::audit::{
+use super::blocks::{BLOCK, block_tokens, index_next};
+use super::{
     Attempt, AttemptsWrite, AuditAction, AuditFilter, AuditPlace, AuditQuery, AuditRecord, AuditSnapshot,
     AuditStore, Order, Outcome, page,
+};
+use crate::clock::ManualClock;
+use crate::store::contract::{
+    ContractStore, Settings, fresh_id, fresh_key, noon, proposal, purge, restore, soft_delete,
 };
 use crate::store::writer::Proposal;
 use archive_ledger_domain::{Command, EntityKey, EntityType, EventName};
@@ -175,7 +177,7 @@ pub async fn walks_beside_writers_miss_and_double_nothing(store: ContractStore) 
     for writer in writers {
         writer.stop().await;
     }
-    super::log::verified(&store).await;
+    crate::store::contract::log::verified(&store).await;
 }
 
 /// Whether a record matches, by itself.
