@@ -10,7 +10,6 @@
 )]
 
 pub mod append;
-pub mod claims;
 pub mod erasure;
 pub mod idempotency;
 pub mod list;

@@ -8,9 +8,10 @@ use archive_ledger::clock::SharedClock;
 use archive_ledger::store::audit::AuditStore;
 use archive_ledger::store::audit::contract as audit;
 use archive_ledger::store::claims::ClaimStore;
+use archive_ledger::store::claims::contract as claims;
 use archive_ledger::store::contract::{
-    Backend, ContractStore, IdleWriter, Settings, Traces, append, claims, erasure, idempotency, list, log,
-    pages, stock,
+    Backend, ContractStore, IdleWriter, Settings, Traces, append, erasure, idempotency, list, log, pages,
+    stock,
 };
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;

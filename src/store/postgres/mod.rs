@@ -4,7 +4,6 @@ pub mod append;
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
-pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
 pub(super) mod connections;

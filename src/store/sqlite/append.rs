@@ -9,10 +9,10 @@ use super::super::{
     Position, StoreError, WrappedKey, ensure_rows,
 };
 use super::SqliteStore;
-use super::claims::{insert_claims, release_claims};
 use super::file::LedgerFile;
 use super::read::head_from_row;
 use crate::store::chunks::chunks;
+use crate::store::claims::sqlite::{insert_claims, release_claims};
 use crate::store::columns::Columns as _;
 use crate::store::values::{micros, rows, signed, uuid};
 use crate::telemetry;

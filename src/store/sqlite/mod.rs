@@ -8,7 +8,6 @@ pub mod append;
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
-pub mod claims;
 pub mod cleanup_jobs;
 mod cleanup_rows;
 mod content;

@@ -1,6 +1,6 @@
 //! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
 
-use super::super::claims::release_claims;
+use crate::store::claims::postgres::release_claims;
 use crate::store::postgres::session::Session;
 use crate::store::values::{rows, signed};
 use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};

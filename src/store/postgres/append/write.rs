@@ -1,8 +1,8 @@
 //! A batch's one statement: the head, the events, the keys, the list, its counters and its pages,
 //! and the answers to idempotency keys, all or nothing.
 
-use super::super::claims::ClaimColumns;
 use super::pages::Upkeep;
+use crate::store::claims::postgres::ClaimColumns;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::session::Session;
 use crate::store::values::signed;

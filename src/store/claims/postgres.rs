@@ -1,12 +1,12 @@
 //! PostgreSQL: who names which storage.
 
-use super::PostgresStore;
-use super::session::Session;
-use crate::store::claims::{
+use super::{
     Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
     PlaceKey, ROWS_LOOKED_AT, Whom,
 };
 use crate::store::columns::Columns as _;
+use crate::store::postgres::PostgresStore;
+use crate::store::postgres::session::Session;
 use crate::store::reconcile::Page;
 use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError, WrappedKey};
@@ -16,10 +16,10 @@ use sqlx::postgres::PgRow;
 
 /// Claims, column by column, as `UNNEST` takes them.
 #[derive(Default)]
-pub(super) struct ClaimColumns<'a> {
-    pub(super) position: Vec<i64>,
-    pub(super) ordinal: Vec<i16>,
-    pub(super) place: Vec<&'a [u8]>,
+pub(in crate::store) struct ClaimColumns<'a> {
+    pub(in crate::store) position: Vec<i64>,
+    pub(in crate::store) ordinal: Vec<i16>,
+    pub(in crate::store) place: Vec<&'a [u8]>,
 }
 
 impl<'a> From<&'a [Claim]> for ClaimColumns<'a> {
@@ -37,7 +37,10 @@ impl<'a> From<&'a [Claim]> for ClaimColumns<'a> {
 }
 
 /// Lets go of what erased entities claim. What only a deletion named that was undone stays: nothing has cleaned it.
-pub(super) async fn release_claims(connection: &mut Session, released: &[String]) -> Result<(), StoreError> {
+pub(in crate::store) async fn release_claims(
+    connection: &mut Session,
+    released: &[String],
+) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM storage_claims c USING events e
          WHERE e.aggregate_type = $1 AND e.aggregate_id = ANY ($2) AND c.position = e.position

@@ -11,6 +11,11 @@
 //! - The head says up to where the claims are complete. A version that knows nothing of claims leaves it behind; what is missing
 //!   is filled in from the sealed details, and until then nobody can say whose else a place is.
 
+#[cfg(feature = "contract")]
+pub mod contract;
+pub(super) mod postgres;
+pub(super) mod sqlite;
+
 use super::reconcile::Page;
 use super::{Position, StoreError, WrappedKey};
 use archive_ledger_domain::EntityKey;

@@ -1,13 +1,13 @@
 //! Claims on storage: they come and go with the events that name it, and say exactly whose a place is.
 
-use super::log::verified;
-use super::{
+use super::{Claimants, Whom};
+use crate::claims;
+use crate::keyring::Details;
+use crate::store::contract::log::verified;
+use crate::store::contract::{
     ContractStore, cleaned, fresh_id, fresh_key, gave_up, proposal, purge, register, report, restore,
     soft_delete,
 };
-use crate::claims;
-use crate::keyring::Details;
-use crate::store::claims::{Claimants, Whom};
 use crate::store::writer::Proposal;
 use archive_ledger_domain::{Command, EntityKey, EntityType, ForcedObligation, State};
 use std::collections::BTreeMap;
@@ -402,7 +402,7 @@ pub async fn claims_that_were_changed_are_found_and_set_right(store: ContractSto
     assert_eq!(found.rows(), 4);
     let (found, _) = claims::compare(&*claims, &store.keyring, false).await.unwrap();
     assert_eq!(found.rows(), 0, "{found:?}");
-    let storage = super::details(&keys[0], 2).storage;
+    let storage = crate::store::contract::details(&keys[0], 2).storage;
     let found = asked(&store, &storage[0], &keys[1], Whom::NotPurged).await;
     assert_eq!(found.first, keys[..1]);
 }

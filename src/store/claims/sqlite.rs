@@ -1,13 +1,13 @@
 //! SQLite: who names which storage.
 
-use super::SqliteStore;
-use crate::store::chunks::chunks;
-use crate::store::claims::{
+use super::{
     Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
     PlaceKey, ROWS_LOOKED_AT, Whom,
 };
+use crate::store::chunks::chunks;
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::{BAD_KEYS, Page};
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, non_negative, signed, uuid};
 use crate::store::{Position, StoreError, WrappedKey, ensure_rows};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
@@ -20,7 +20,7 @@ use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Writes what the events of a batch claim.
-pub(super) async fn insert_claims(
+pub(in crate::store) async fn insert_claims(
     connection: &mut SqliteConnection,
     claims: &[Claim],
 ) -> Result<(), StoreError> {
@@ -45,7 +45,7 @@ pub(super) async fn insert_claims(
 }
 
 /// Lets go of what erased entities claim. What only a deletion named that was undone stays: nothing has cleaned it.
-pub(super) async fn release_claims(
+pub(in crate::store) async fn release_claims(
     connection: &mut SqliteConnection,
     released: &[String],
 ) -> Result<(), StoreError> {
