@@ -10,7 +10,6 @@ pub(super) mod connections;
 mod pgpass;
 mod purge_rows;
 pub mod read;
-mod rebuild;
 mod schema;
 pub(super) mod server;
 pub(super) mod session;

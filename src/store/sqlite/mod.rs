@@ -14,8 +14,6 @@ mod content;
 pub(super) mod file;
 mod purge_rows;
 pub mod read;
-mod rebuild;
-mod side_file;
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;

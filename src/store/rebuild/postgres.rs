@@ -4,17 +4,17 @@
 //! live tables apply them here to the shadow ones, and the live ones are reached through views that were made before. The
 //! server writes no log for temporary tables and drops them with the session, however it ends.
 
-use super::super::rebuild::{
+use super::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
     TableDifferences, fill_pages,
 };
-use super::super::{Position, StoreError};
-use super::PostgresStore;
-use super::append::write_changes;
-use super::server::Plans;
-use super::session::Session;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::PostgresStore;
+use crate::store::postgres::append::write_changes;
+use crate::store::postgres::server::Plans;
+use crate::store::postgres::session::Session;
 use crate::store::values::{non_negative, signed};
+use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;

@@ -10,6 +10,10 @@
 //!
 //! The shadow tables belong to one rebuild: nobody else sees them, and they go with it, however it ends.
 
+mod postgres;
+mod side_file;
+mod sqlite;
+
 use super::{Position, StoreError, decode_payload};
 use archive_ledger_domain::{EntityKey, Event};
 use archive_ledger_projections::{Changes, Recorded};

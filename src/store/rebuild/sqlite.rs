@@ -5,15 +5,15 @@
 //! to the live tables apply them here. Filling the shadow tables takes no lock on the ledger and writes nothing to its
 //! write-ahead log.
 
-use super::super::rebuild::{
+use super::side_file::SideFile;
+use super::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
     TableDifferences, fill_pages,
 };
-use super::super::{Position, StoreError};
-use super::SqliteStore;
-use super::append::write_changes;
-use super::side_file::SideFile;
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::append::write_changes;
 use crate::store::values::{non_negative, signed, time, uuid};
+use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;
