@@ -12,9 +12,6 @@
 pub mod append;
 pub mod erasure;
 pub mod idempotency;
-pub mod list;
-pub mod log;
-pub mod pages;
 pub mod stock;
 
 use super::audit::AuditStore;

@@ -11,6 +11,7 @@
 //! - What is acknowledged is committed and fsynced, projections included.
 //! - `postgres` and `sqlite` implement the same traits and never import each other; only they hold SQL.
 
+pub mod archived;
 pub mod audit;
 pub mod callbacks;
 mod chunks;
@@ -27,6 +28,7 @@ pub mod forks;
 mod found;
 pub mod instance_marks;
 pub mod keys;
+pub mod log;
 pub mod postgres;
 pub mod proofs;
 pub mod rebuild;
@@ -43,6 +45,7 @@ pub mod writer;
 
 use archive_ledger_domain::{EntityKey, EntityType, Event, EventMetadata, EventName, State};
 use archive_ledger_projections::Changes;
+pub use archived::{ArchivedPage, ArchivedRow, ArchivedStore, ListPage};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use claims::Claim;
@@ -51,6 +54,7 @@ use cqrs_es::persist::SerializedEvent;
 use damaged::DamagedRow;
 pub use error::{StoreError, ensure_rows};
 pub use found::{BatchSnapshot, FoundAnswers, IdempotencyRecord, StreamSnapshot};
+pub use log::{EntityStream, OwedPurge, ReadStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -281,116 +285,6 @@ pub trait AppendBackend: Send {
 
     /// What the process knows of the log.
     fn witness(&self) -> &Arc<Witness>;
-}
-
-/// A row of the archived list, sealed.
-#[derive(Debug, Clone)]
-pub struct ArchivedRow {
-    /// The entity.
-    pub key: EntityKey,
-    /// When it was deleted.
-    pub deleted_at: DateTime<Utc>,
-    /// The event that holds the sealed details.
-    pub event_id: Uuid,
-    /// The sealed details.
-    pub sealed: Option<Vec<u8>>,
-    /// The entity's data key.
-    pub data_key: Option<WrappedKey>,
-}
-
-/// Which page of the archived list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListPage {
-    /// What follows this many rows.
-    Offset(u64),
-    /// What follows a row: its `deleted_at` and id.
-    After(DateTime<Utc>, String),
-}
-
-/// A page of the archived list.
-#[derive(Debug, Clone)]
-pub struct ArchivedPage {
-    /// The rows, `deleted_at` descending, then id ascending.
-    pub rows: Vec<ArchivedRow>,
-    /// Those that cannot be read.
-    pub damaged: Vec<DamagedRow>,
-    /// How many entities of the type are archived, in the same snapshot.
-    pub total: u64,
-    /// Whether rows follow.
-    pub more: bool,
-}
-
-/// An entity's whole stream and its key.
-#[derive(Debug, Clone)]
-pub struct EntityStream {
-    /// Its events, in order.
-    pub events: Vec<StoredEvent>,
-    /// Its data key; absent when it was never sealed anything, or was purged.
-    pub data_key: Option<WrappedKey>,
-}
-
-/// Reads, each in a snapshot of its own.
-#[async_trait]
-pub trait ReadStore: Send + Sync {
-    /// What somebody should look at although the database answers, one sentence each, for anybody to read.
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Whether the database answers, and is the one that this process knows: it has what was acknowledged and signed. For
-    /// whoever begins to act on the log: at a new connection, when a lease is taken up.
-    ///
-    /// # Errors
-    /// [`StoreError::Diverged`] when it is another one, which also ends the process; [`StoreError`] when it does not answer.
-    async fn vouch(&self) -> Result<(), StoreError>;
-
-    /// The head of the log.
-    async fn head(&self) -> Result<Head, StoreError>;
-
-    /// How many entities of each type are archived. Types without any are absent.
-    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError>;
-
-    /// A page of the archived list; `limit` rows at the most.
-    async fn list(
-        &self,
-        entity_type: EntityType,
-        page: &ListPage,
-        limit: u32,
-    ) -> Result<ArchivedPage, StoreError>;
-
-    /// An entity's stream; `None` when the ledger has never heard of it.
-    async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError>;
-
-    /// The events after a position, in order, `limit` at the most; of the given names only, when there are any.
-    async fn log_after(
-        &self,
-        position: Position,
-        names: &[EventName],
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError>;
-
-    /// The events at these positions, in order; those that do not exist are left out.
-    async fn log_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, StoreError>;
-
-    /// Purges whose storage cleanup is owed, oldest first: the projection `purge_work`.
-    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError>;
-}
-
-/// A purge that is under way or has failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwedPurge {
-    /// The position of its `purge_requested`.
-    pub position: Position,
-    /// The id of its `purge_requested`.
-    pub event_id: Uuid,
-    /// The entity.
-    pub key: EntityKey,
-    /// The purge.
-    pub purge_id: Uuid,
-    /// `Purging` or `PurgeFailed`.
-    pub state: State,
-    /// When it was requested.
-    pub requested_at: DateTime<Utc>,
 }
 
 /// The upcasters, oldest first.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use archive_ledger::store::contract::log::verified;
 use archive_ledger::store::contract::{
     ContractStore, IdleWriter, fresh_key, idempotency, purge, restore, soft_delete,
 };
+use archive_ledger::store::log::contract::verified;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::writer::{CommandError, Idempotency, Proposal, Receipt, WriterHandle};
 use archive_ledger::store::{Position, StoredEvent};

@@ -1,13 +1,18 @@
 //! Claims on storage: they come and go with the events that name it, and say exactly whose a place is.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a contract that is broken says where by panicking"
+)]
 
 use super::{Claimants, Whom};
 use crate::claims;
 use crate::keyring::Details;
-use crate::store::contract::log::verified;
 use crate::store::contract::{
     ContractStore, cleaned, fresh_id, fresh_key, gave_up, proposal, purge, register, report, restore,
     soft_delete,
 };
+use crate::store::log::contract::verified;
 use crate::store::writer::Proposal;
 use archive_ledger_domain::{Command, EntityKey, EntityType, ForcedObligation, State};
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
 //! Appending: concurrency, refusals, conditions and what the store cannot hold.
 
-use super::log::verified;
 use super::{
     ContractStore, fresh_id, fresh_key, minutes, noon, proposal, purge, register, restore, soft_delete,
 };
 use crate::clock::ManualClock;
 use crate::store::StoredEvent;
+use crate::store::log::contract::verified;
 use crate::store::writer::{CommandError, Decision, Proposal, Receipt, WriterHandle};
 use archive_ledger_domain::{
     Action, Command, EntityKey, EntityType, Event, EventName, PurgeFailed, Rejection, State,

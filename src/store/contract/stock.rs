@@ -1,7 +1,7 @@
 //! The stock side of `cqrs-es`: aggregates loaded by its event store, commits that conflict, streams.
 
-use super::log::verified;
 use super::{ContractStore, fresh_key, noon, purge, register, restore, soft_delete};
+use crate::store::log::contract::verified;
 use archive_ledger_domain::{
     ArchivedEntity, Command, EntityType, Event, EventName, Rejection, State, upcasters,
 };

@@ -1,7 +1,7 @@
 //! What the ledger knows of the keys that its entities' keys are wrapped with.
 
-mod postgres;
-mod sqlite;
+pub(super) mod postgres;
+pub(super) mod sqlite;
 
 use super::{StoreError, WrappedKey};
 use async_trait::async_trait;

@@ -6,6 +6,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::values::non_negative;
 use crate::store::{StoreError, WrappedKey};
 use async_trait::async_trait;
+use sqlx::postgres::PgRow;
 
 #[async_trait]
 impl KeyStore for PostgresStore {
@@ -83,4 +84,19 @@ impl KeyStore for PostgresStore {
             })
             .collect()
     }
+}
+
+/// The stream's key, where it has one.
+pub(in crate::store) fn wrapped_key(
+    operation: &'static str,
+    row: &PgRow,
+) -> Result<Option<WrappedKey>, StoreError> {
+    let Some(key_id) = row.read(operation, "key_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(WrappedKey {
+        key_id,
+        kek_id: row.read(operation, "kek_id")?,
+        wrapped: row.read(operation, "wrapped")?,
+    }))
 }

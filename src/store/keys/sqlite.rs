@@ -3,10 +3,11 @@
 use super::KeyStore;
 use crate::store::columns::Columns as _;
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::read::wrapped_key;
 use crate::store::values::non_negative;
 use crate::store::{StoreError, WrappedKey};
 use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 #[async_trait]
 impl KeyStore for SqliteStore {
@@ -85,4 +86,17 @@ impl KeyStore for SqliteStore {
             })
             .collect()
     }
+}
+
+/// The stream's key. One that was made unreadable opens nothing, which concerns its entity and nobody else: it is no error of the
+/// page that it stands on.
+pub(in crate::store) fn wrapped_key(row: &SqliteRow) -> Option<WrappedKey> {
+    let key_id = row
+        .try_get::<Option<String>, _>("key_id")
+        .unwrap_or(Some(String::new()))?;
+    Some(WrappedKey {
+        key_id: key_id.parse().unwrap_or_default(),
+        kek_id: row.try_get("kek_id").unwrap_or_default(),
+        wrapped: row.try_get("wrapped").unwrap_or_default(),
+    })
 }

@@ -23,11 +23,11 @@ pub(super) use changes::write_changes;
 
 use super::super::witness::{Question, Sight, Witness};
 use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes, Position, StoreError};
-use super::read::head_from_row;
 use super::server::{Plans, Server};
 use super::session::Session;
 use crate::clock::SharedClock;
 use crate::store::columns::Columns as _;
+use crate::store::log::postgres::head_from_row;
 use crate::store::values::signed;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -9,7 +9,6 @@ mod cleanup_rows;
 pub(super) mod connections;
 mod pgpass;
 mod purge_rows;
-pub mod read;
 mod schema;
 pub(super) mod server;
 pub(super) mod session;
@@ -18,11 +17,11 @@ mod verify_ca;
 pub(super) mod witness;
 
 use super::StoreError;
+use super::archived::postgres::summary::SummaryReader;
 use super::audit::blocks::IndexTrust;
 use super::witness::Witness;
 use crate::small_files::{self, TLS_MAX};
 use connections::Known;
-use read::summary::SummaryReader;
 use server::{Plans, Server};
 use session::Sessions;
 use sqlx::PgPool;
@@ -31,10 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a new connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection that nobody uses is taken to be alive.
-const TRUSTED_FOR: Duration = Duration::from_millis(50);
+pub(super) const TRUSTED_FOR: Duration = Duration::from_millis(50);
 
 /// Connections for callback deliveries: one each for claims, for what came of attempts, and for the consumers of both events
 /// that deliveries are made of.

@@ -10,10 +10,10 @@ use super::super::{
 };
 use super::SqliteStore;
 use super::file::LedgerFile;
-use super::read::head_from_row;
 use crate::store::chunks::chunks;
 use crate::store::claims::sqlite::{insert_claims, release_claims};
 use crate::store::columns::Columns as _;
+use crate::store::log::sqlite::head_from_row;
 use crate::store::values::{micros, rows, signed, uuid};
 use crate::telemetry;
 use archive_ledger_domain::AGGREGATE_TYPE;

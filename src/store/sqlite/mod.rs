@@ -13,7 +13,6 @@ mod cleanup_rows;
 mod content;
 pub(super) mod file;
 mod purge_rows;
-pub mod read;
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;

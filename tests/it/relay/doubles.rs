@@ -1,8 +1,8 @@
 //! Stores that lie or stall, to bring the relay into states that only bad luck brings about.
 
 use archive_ledger::store::{
-    ArchivedPage, CoordinationStore, EntityStream, Head, ListPage, OwedPurge, Position, ReadStore,
-    StoreError, StoredEvent,
+    ArchivedPage, ArchivedStore, CoordinationStore, EntityStream, Head, ListPage, OwedPurge, Position,
+    ReadStore, StoreError, StoredEvent,
 };
 use archive_ledger_domain::{EntityKey, EntityType, EventName};
 use async_trait::async_trait;
@@ -49,15 +49,7 @@ pub struct Stalling {
 }
 
 #[async_trait]
-impl ReadStore for Stalling {
-    async fn vouch(&self) -> Result<(), StoreError> {
-        self.store.vouch().await
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
-        self.store.head().await
-    }
-
+impl ArchivedStore for Stalling {
     async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
         self.store.summary().await
     }
@@ -69,6 +61,17 @@ impl ReadStore for Stalling {
         limit: u32,
     ) -> Result<ArchivedPage, StoreError> {
         self.store.list(entity_type, page, limit).await
+    }
+}
+
+#[async_trait]
+impl ReadStore for Stalling {
+    async fn vouch(&self) -> Result<(), StoreError> {
+        self.store.vouch().await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.store.head().await
     }
 
     async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError> {

@@ -4,7 +4,7 @@ use super::super::file::LedgerFile;
 use super::read_head;
 use crate::store::chunks::chunks;
 use crate::store::columns::Columns as _;
-use crate::store::sqlite::read::wrapped_key;
+use crate::store::keys::sqlite::wrapped_key;
 use crate::store::values::{hash, time};
 use crate::store::{
     BatchNeeds, BatchSnapshot, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,

@@ -1,74 +1,53 @@
-//! PostgreSQL: reads.
+//! SQLite: reads of the log.
 
-mod list;
-pub(super) mod summary;
-
-use super::super::{
-    ArchivedPage, EntityStream, Hash, Head, ListPage, OwedPurge, Position, ReadStore, StoreError,
-    StoredEvent, WrappedKey, decode_event,
-};
-use super::PostgresStore;
+use super::{EntityStream, OwedPurge, ReadStore};
 use crate::store::columns::Columns as _;
-use crate::store::values::{entity_key, hash, non_negative, signed};
-use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EntityType, EventMetadata, EventName, State};
+use crate::store::keys::sqlite::wrapped_key;
+use crate::store::sqlite::SqliteStore;
+use crate::store::values::{entity_key, hash, non_negative, signed, time, uuid};
+use crate::store::{Head, Position, StoreError, StoredEvent, decode_event};
+use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
-use sqlx::postgres::PgRow;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 #[async_trait]
-impl ReadStore for PostgresStore {
-    fn warnings(&self) -> Vec<String> {
-        self.connections.warnings()
-    }
-
+impl ReadStore for SqliteStore {
     async fn vouch(&self) -> Result<(), StoreError> {
         self.vouch_pooled().await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
         let row = sqlx::query("SELECT position, frontier, root, recorded_at FROM ledger_head WHERE id = 1")
-            .fetch_one(&self.pool)
+            .fetch_one(&self.reads)
             .await
             .map_err(StoreError::database("read the head"))?;
         head_from_row(&row)
     }
 
-    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
-        self.summary.read(&self.pool).await
-    }
-
-    async fn list(
-        &self,
-        entity_type: EntityType,
-        page: &ListPage,
-        limit: u32,
-    ) -> Result<ArchivedPage, StoreError> {
-        list::page(&self.pool, entity_type, page, limit).await
-    }
-
     async fn stream(&self, key: &EntityKey) -> Result<Option<EntityStream>, StoreError> {
         let operation = "read a stream";
-        let stream_id = key.stream_id();
         let rows = sqlx::query(
             "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
                     e.event_id, e.recorded_at, e.command_id, e.causation_id, e.actor, e.sealed, e.entry, e.leaf,
                     k.key_id, k.kek_id, k.wrapped
              FROM events e
              LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-             WHERE e.aggregate_type = $1 AND e.aggregate_id = $2
+             WHERE e.aggregate_type = ?1 AND e.aggregate_id = ?2
              ORDER BY e.sequence",
         )
         .bind(AGGREGATE_TYPE)
-        .bind(&stream_id)
-        .fetch_all(&self.pool)
+        .bind(key.stream_id())
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         let Some(first) = rows.first() else {
             return Ok(None);
         };
-        let data_key = wrapped_key(operation, first)?;
+        let data_key = wrapped_key(first);
         let events = rows.iter().map(stored_event).collect::<Result<_, _>>()?;
         Ok(Some(EntityStream { events, data_key }))
     }
@@ -88,25 +67,26 @@ impl ReadStore for PostgresStore {
                         recorded_at, command_id, causation_id, actor, sealed, entry, leaf
                  FROM events
                  WHERE event_type IN ('purge_requested', 'purged', 'purge_failed')
-                   AND position > $1 AND event_type = ANY ($2)
+                   AND position > ?1 AND +event_type IN (SELECT value FROM json_each(?2))
                  ORDER BY position
-                 LIMIT $3",
+                 LIMIT ?3",
             )
         } else {
             sqlx::query(
                 "SELECT position, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
                         recorded_at, command_id, causation_id, actor, sealed, entry, leaf
                  FROM events
-                 WHERE position > $1 AND (cardinality($2::text[]) = 0 OR event_type = ANY ($2))
+                 WHERE position > ?1
+                   AND (json_array_length(?2) = 0 OR +event_type IN (SELECT value FROM json_each(?2)))
                  ORDER BY position
-                 LIMIT $3",
+                 LIMIT ?3",
             )
         };
         let rows = query
             .bind(signed(position))
-            .bind(&names)
+            .bind(Json(names))
             .bind(i64::from(limit))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.reads)
             .await
             .map_err(StoreError::database("read the log"))?;
         rows.iter().map(stored_event).collect()
@@ -117,10 +97,10 @@ impl ReadStore for PostgresStore {
         let rows = sqlx::query(
             "SELECT position, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
                     recorded_at, command_id, causation_id, actor, sealed, entry, leaf
-             FROM events WHERE position = ANY ($1) ORDER BY position",
+             FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position",
         )
-        .bind(positions)
-        .fetch_all(&self.pool)
+        .bind(Json(positions))
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database("read events of the log"))?;
         rows.iter().map(stored_event).collect()
@@ -130,26 +110,26 @@ impl ReadStore for PostgresStore {
         let operation = "read the purge work";
         let rows = sqlx::query(
             "SELECT aggregate_id, purge_id, position, event_id, requested_at, state
-             FROM purge_work WHERE position > $1 ORDER BY position LIMIT $2",
+             FROM purge_work WHERE position > ?1 ORDER BY position LIMIT ?2",
         )
         .bind(signed(after))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter()
             .map(|row| {
                 Ok(OwedPurge {
                     position: non_negative(operation, row.read(operation, "position")?)?,
-                    event_id: row.read(operation, "event_id")?,
+                    event_id: uuid(operation, row.read(operation, "event_id")?)?,
                     key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    purge_id: row.read(operation, "purge_id")?,
+                    purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
                     state: if row.read::<&str>(operation, "state")? == State::PurgeFailed.as_str() {
                         State::PurgeFailed
                     } else {
                         State::Purging
                     },
-                    requested_at: row.read(operation, "requested_at")?,
+                    requested_at: time(operation, row.read(operation, "requested_at")?)?,
                 })
             })
             .collect()
@@ -160,10 +140,9 @@ impl ReadStore for PostgresStore {
 const PURGE_EVENTS: [&str; 3] = ["purge_requested", "purged", "purge_failed"];
 
 /// The head row as it is read everywhere.
-pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
+pub(in crate::store) fn head_from_row(row: &SqliteRow) -> Result<Head, StoreError> {
     let operation = "read the head";
-    // Owned, because a row that came as plain text has to be decoded.
-    let frontier: Vec<u8> = row.read(operation, "frontier")?;
+    let frontier: &[u8] = row.read(operation, "frontier")?;
     let (hashes, rest) = frontier.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(StoreError::inconsistent(
@@ -174,23 +153,20 @@ pub(super) fn head_from_row(row: &PgRow) -> Result<Head, StoreError> {
     Ok(Head {
         position: non_negative(operation, row.read(operation, "position")?)?,
         frontier: hashes.to_vec(),
-        root: hash(operation, &row.read::<Vec<u8>>(operation, "root")?)?,
-        recorded_at: row.read(operation, "recorded_at")?,
+        root: hash(operation, row.read(operation, "root")?)?,
+        recorded_at: row
+            .read::<Option<i64>>(operation, "recorded_at")?
+            .map(|micros| time(operation, micros))
+            .transpose()?,
     })
 }
 
-fn wrapped_key(operation: &'static str, row: &PgRow) -> Result<Option<WrappedKey>, StoreError> {
-    let Some(key_id) = row.read(operation, "key_id")? else {
-        return Ok(None);
-    };
-    Ok(Some(WrappedKey {
-        key_id,
-        kek_id: row.read(operation, "kek_id")?,
-        wrapped: row.read(operation, "wrapped")?,
-    }))
+/// What is sealed beside an event; bytes that are none open as nothing does.
+pub(in crate::store) fn sealed(row: &SqliteRow) -> Option<Vec<u8>> {
+    row.try_get("sealed").unwrap_or_else(|_| Some(Vec::new()))
 }
 
-fn stored_event(row: &PgRow) -> Result<StoredEvent, StoreError> {
+fn stored_event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
     let operation = "read an event";
     let Json(payload): Json<serde_json::Value> = row.read(operation, "payload")?;
     let Json(metadata): Json<HashMap<String, String>> = row.read(operation, "metadata")?;
@@ -205,20 +181,20 @@ fn stored_event(row: &PgRow) -> Result<StoredEvent, StoreError> {
         payload,
         serde_json::Value::Null,
     );
+    let causation_id = row
+        .read::<Option<&str>>(operation, "causation_id")?
+        .map(|id| uuid(operation, id))
+        .transpose()?;
     Ok(StoredEvent {
         position: non_negative(operation, row.read(operation, "position")?)?,
-        event_id: row.read(operation, "event_id")?,
+        event_id: uuid(operation, row.read(operation, "event_id")?)?,
         key: entity_key(operation, &aggregate_id)?,
         sequence,
-        recorded_at: row.read(operation, "recorded_at")?,
+        recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
         event: decode_event(serialized)?,
-        metadata: EventMetadata::from_map(
-            row.read(operation, "actor")?,
-            row.read(operation, "causation_id")?,
-            metadata,
-        ),
-        command_id: row.read(operation, "command_id")?,
-        sealed: row.read(operation, "sealed")?,
+        metadata: EventMetadata::from_map(row.read(operation, "actor")?, causation_id, metadata),
+        command_id: uuid(operation, row.read(operation, "command_id")?)?,
+        sealed: sealed(row),
         entry: row.read(operation, "entry")?,
         leaf: hash(operation, row.read(operation, "leaf")?)?,
     })

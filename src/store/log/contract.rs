@@ -1,11 +1,16 @@
 //! The log holds together: no gap, every hash what it says it is, every commitment kept.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a contract that is broken says where by panicking"
+)]
 
-use super::{
-    ContractStore, cleaned, fresh_key, gave_up, proposal, purge, register, report, restore, soft_delete,
-};
 use crate::keyring::DataKey;
 use crate::merkle::entry::{Payload, entry_hash, entry_time, payload_commitment};
 use crate::merkle::sha256;
+use crate::store::contract::{
+    ContractStore, cleaned, fresh_key, gave_up, proposal, purge, register, report, restore, soft_delete,
+};
 use crate::store::{Hash, StoredEvent};
 use archive_ledger_domain::{ArchivedEntity, Command, EntityType, EventName, State};
 use cqrs_es::Aggregate;

@@ -4,10 +4,10 @@
 //! runs waits for the next one, which begins after the question and so sees what was committed before it; all who wait
 //! share its answer.
 
-use super::super::session::{Session, Sessions};
-use super::super::{CONNECT_TIMEOUT, TRUSTED_FOR};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::{Session, Sessions};
+use crate::store::postgres::{CONNECT_TIMEOUT, TRUSTED_FOR};
 use crate::store::values::non_negative;
 use archive_ledger_domain::EntityType;
 use sqlx::{Executor, Postgres};
@@ -23,7 +23,7 @@ type Counts = BTreeMap<EntityType, u64>;
 
 /// Reads the summary for everybody.
 #[derive(Debug, Default)]
-pub(in crate::store::postgres) struct SummaryReader {
+pub(in crate::store) struct SummaryReader {
     /// How many have asked.
     asked: AtomicU64,
     latest: Mutex<Latest>,
@@ -39,7 +39,7 @@ struct Latest {
 }
 
 impl SummaryReader {
-    pub(super) async fn read(&self, pool: &Sessions) -> Result<Counts, StoreError> {
+    pub(in crate::store::archived) async fn read(&self, pool: &Sessions) -> Result<Counts, StoreError> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
         // The queue moves with each query, and while the database is away nobody waits for all before him to find that out.
         let mut latest = timeout(CONNECT_TIMEOUT, self.latest.lock())

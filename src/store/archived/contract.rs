@@ -1,7 +1,14 @@
 //! The archived list and its counters: exact with the acknowledgement, paged in one order on every backend.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a contract that is broken says where by panicking"
+)]
 
-use super::log::verified;
-use super::{ContractStore, fresh_key, noon, purge, restore, soft_delete, soft_delete_at};
+pub mod pages;
+
+use crate::store::contract::{ContractStore, fresh_key, noon, purge, restore, soft_delete, soft_delete_at};
+use crate::store::log::contract::verified;
 use crate::store::{ArchivedRow, ListPage};
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -157,7 +164,7 @@ pub async fn a_listed_row_opens_to_the_details_of_the_deletion_that_stands(store
     let (details, _) = data_key
         .open_details(&key.stream_id(), row.event_id, row.sealed.as_ref().unwrap())
         .unwrap();
-    assert_eq!(details, super::details(&key, 2));
+    assert_eq!(details, crate::store::contract::details(&key, 2));
     verified(&store).await;
 }
 

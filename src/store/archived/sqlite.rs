@@ -1,13 +1,18 @@
 //! SQLite: the archived list.
 
-use super::{sealed, wrapped_key};
+use super::{ArchivedPage, ArchivedRow, ArchivedStore, ListPage};
+use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable};
+use crate::store::keys::sqlite::wrapped_key;
+use crate::store::log::sqlite::sealed;
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{micros, non_negative, signed, time, uuid};
-use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
+use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
+use std::collections::BTreeMap;
 
 const OPERATION: &str = "read the archived list";
 
@@ -65,7 +70,39 @@ const BEFORE_ALL: &[u8] = &[u8::MAX; 32];
 /// Up to how many rows are walked: fewer than a page of the list's holds.
 const NEAR: u64 = 128;
 
-pub(super) async fn page(
+#[async_trait]
+impl ArchivedStore for SqliteStore {
+    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
+        let operation = "read the summary";
+        let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database(operation))?;
+        rows.iter()
+            .map(|row| {
+                let entity_type = row
+                    .read::<&str>(operation, "entity_type")?
+                    .parse()
+                    .map_err(|_| StoreError::inconsistent(operation, "an unknown entity type"))?;
+                Ok((
+                    entity_type,
+                    non_negative(operation, row.read(operation, "count")?)?,
+                ))
+            })
+            .collect()
+    }
+
+    async fn list(
+        &self,
+        entity_type: EntityType,
+        page: &ListPage,
+        limit: u32,
+    ) -> Result<ArchivedPage, StoreError> {
+        read_page(&self.reads, entity_type, page, limit).await
+    }
+}
+
+async fn read_page(
     pool: &SqlitePool,
     entity_type: EntityType,
     page: &ListPage,

@@ -1,15 +1,21 @@
 //! PostgreSQL: the archived list, a page with its total in one snapshot.
 
-use super::wrapped_key;
+pub(in crate::store) mod summary;
+
+use super::{ArchivedPage, ArchivedRow, ArchivedStore, ListPage};
+use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable};
+use crate::store::keys::postgres::wrapped_key;
+use crate::store::postgres::PostgresStore;
 use crate::store::postgres::session::Sessions;
 use crate::store::values::{non_negative, signed};
-use crate::store::{ArchivedPage, ArchivedRow, ListPage, StoreError};
 use archive_ledger_domain::{EntityKey, EntityType};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use std::collections::BTreeMap;
 
 const OPERATION: &str = "read the archived list";
 
@@ -92,7 +98,23 @@ const FROM: &str = "
 /// Up to how many rows are walked: fewer than a page of the list's holds.
 const NEAR: u64 = 128;
 
-pub(super) async fn page(
+#[async_trait]
+impl ArchivedStore for PostgresStore {
+    async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
+        self.summary.read(&self.pool).await
+    }
+
+    async fn list(
+        &self,
+        entity_type: EntityType,
+        page: &ListPage,
+        limit: u32,
+    ) -> Result<ArchivedPage, StoreError> {
+        read_page(&self.pool, entity_type, page, limit).await
+    }
+}
+
+async fn read_page(
     pool: &Sessions,
     entity_type: EntityType,
     page: &ListPage,
