@@ -2,16 +2,13 @@
 //! SQLite and on PostgreSQL.
 //!
 //! A function gets a store of its own and panics where the store breaks its contract. Whatever else it proves, it ends
-//! in [`log::verified`], so that every kind of traffic leaves a log that holds together.
+//! in [`verified`](super::log::contract::verified), so that every kind of traffic leaves a log that holds together.
 #![expect(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "a contract that is broken says where by panicking"
 )]
 
-pub mod append;
-pub mod erasure;
-pub mod idempotency;
 pub mod stock;
 
 use super::audit::AuditStore;
@@ -107,7 +104,7 @@ pub struct Settings {
 
 /// A writer that takes commands into its queue and does not record them yet.
 pub struct IdleWriter {
-    handle: WriterHandle,
+    pub(super) handle: WriterHandle,
     stop: CancellationToken,
     run: BoxFuture<'static, ()>,
 }
@@ -152,7 +149,7 @@ impl IdleWriter {
 pub struct RunningWriter {
     /// The way to it.
     pub handle: WriterHandle,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     task: JoinHandle<()>,
 }
 

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use archive_ledger::clock::SharedClock;
+use archive_ledger::store::append::contract as append;
+use archive_ledger::store::append::contract::{erasure, idempotency};
 use archive_ledger::store::archived::contract as list;
 use archive_ledger::store::archived::contract::pages;
 use archive_ledger::store::audit::AuditStore;
 use archive_ledger::store::audit::contract as audit;
 use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::claims::contract as claims;
-use archive_ledger::store::contract::{
-    Backend, ContractStore, IdleWriter, Settings, Traces, append, erasure, idempotency, stock,
-};
+use archive_ledger::store::contract::{Backend, ContractStore, IdleWriter, Settings, Traces, stock};
 use archive_ledger::store::log::contract as log;
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::repository::Repository;

@@ -1,6 +1,5 @@
 //! The PostgreSQL backend.
 
-pub mod append;
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
@@ -118,14 +117,6 @@ impl PostgresStore {
             .map_err(StoreError::database(operation))?;
         let standing = self.recall(name).await?;
         standing.ok_or_else(|| StoreError::inconsistent(operation, "the fact did not stand"))
-    }
-
-    /// Opens the connection of an append backend.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn appender(&self) -> Result<append::PostgresAppend, StoreError> {
-        append::PostgresAppend::connect(self.server.clone(), Arc::clone(&self.witness)).await
     }
 
     /// Opens no connection any more.

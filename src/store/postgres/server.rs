@@ -46,8 +46,8 @@ const SETTINGS: [(&str, &str); 14] = [
 const SETTINGS_SINCE_17: [(&str, &str); 1] = [("transaction_timeout", "0")];
 
 /// The writer's own: everybody who appends waits for the head that it holds. A process that stands still in its transaction loses it
-/// after two seconds; who has waited that long for the lock looks who holds it ([`super::append`]); and no statement takes longer than
-/// the writer waits for its answer.
+/// after two seconds; who has waited that long for the lock looks who holds it (`append/postgres/standstill.rs`); and no statement
+/// takes longer than the writer waits for its answer.
 const WRITING: [(&str, &str); 3] = [
     ("statement_timeout", "5s"),
     ("lock_timeout", "2s"),

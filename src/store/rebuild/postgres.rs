@@ -8,9 +8,9 @@ use super::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
     TableDifferences, fill_pages,
 };
+use crate::store::append::postgres::write_changes;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::PostgresStore;
-use crate::store::postgres::append::write_changes;
 use crate::store::postgres::server::Plans;
 use crate::store::postgres::session::Session;
 use crate::store::values::{non_negative, signed};

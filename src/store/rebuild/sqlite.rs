@@ -10,8 +10,8 @@ use super::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
     TableDifferences, fill_pages,
 };
+use crate::store::append::sqlite::write_changes;
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::append::write_changes;
 use crate::store::values::{non_negative, signed, time, uuid};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;

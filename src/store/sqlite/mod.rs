@@ -4,7 +4,6 @@
 //! other processes (an import, a rebuild) are waited for by `busy_timeout`. Times are microseconds since 1970 UTC, ids are
 //! hyphenated text.
 
-pub mod append;
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
@@ -415,12 +414,6 @@ impl SqliteStore {
     #[must_use]
     pub fn witness(&self) -> &Arc<Witness> {
         self.file.witness()
-    }
-
-    /// The append backend. It takes turns with everything else that writes.
-    #[must_use]
-    pub fn appender(&self) -> append::SqliteAppend {
-        append::SqliteAppend::new(self)
     }
 }
 

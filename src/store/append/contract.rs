@@ -1,10 +1,18 @@
 //! Appending: concurrency, refusals, conditions and what the store cannot hold.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a contract that is broken says where by panicking"
+)]
 
-use super::{
-    ContractStore, fresh_id, fresh_key, minutes, noon, proposal, purge, register, restore, soft_delete,
-};
+pub mod erasure;
+pub mod idempotency;
+
 use crate::clock::ManualClock;
 use crate::store::StoredEvent;
+use crate::store::contract::{
+    ContractStore, fresh_id, fresh_key, minutes, noon, proposal, purge, register, restore, soft_delete,
+};
 use crate::store::log::contract::verified;
 use crate::store::writer::{CommandError, Decision, Proposal, Receipt, WriterHandle};
 use archive_ledger_domain::{

@@ -1,6 +1,6 @@
 //! Idempotency keys: the same request gets the same answer, however often and wherever it is sent.
 
-use super::{ContractStore, fresh_key, idempotency, proposal, purge, restore, soft_delete};
+use crate::store::contract::{ContractStore, fresh_key, idempotency, proposal, purge, restore, soft_delete};
 use crate::store::log::contract::verified;
 use crate::store::writer::{CommandError, Decision, Proposal};
 use archive_ledger_domain::{Action, Command, EntityKey, EntityType, Event, Registered, Rejection, State};
@@ -76,7 +76,7 @@ pub async fn a_mismatch_and_a_failure_are_not_remembered(store: ContractStore) {
     let failing = || Proposal {
         // A failed purge that nobody asked for cannot be stored.
         decision: Decision::Events(vec![Event::PurgeFailed(archive_ledger_domain::PurgeFailed {
-            purge_id: super::fresh_id(),
+            purge_id: crate::store::contract::fresh_id(),
             objects: 0,
             bytes: 0,
             at_least: false,

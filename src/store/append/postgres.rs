@@ -19,16 +19,18 @@ mod rare;
 mod standstill;
 mod write;
 
-pub(super) use changes::write_changes;
+pub(in crate::store) use changes::write_changes;
 
-use super::super::witness::{Question, Sight, Witness};
-use super::super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes, Position, StoreError};
-use super::server::{Plans, Server};
-use super::session::Session;
+use super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes};
 use crate::clock::SharedClock;
 use crate::store::columns::Columns as _;
 use crate::store::log::postgres::head_from_row;
+use crate::store::postgres::PostgresStore;
+use crate::store::postgres::server::{Plans, Server};
+use crate::store::postgres::session::Session;
 use crate::store::values::signed;
+use crate::store::witness::{Question, Sight, Witness};
+use crate::store::{Position, StoreError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use pages::Upkeep;
@@ -65,6 +67,16 @@ pub struct PostgresAppend {
     witness: Arc<Witness>,
     /// What is told the database's time, which comes with answers that are waited for anyway.
     clock: Option<SharedClock>,
+}
+
+impl PostgresStore {
+    /// Opens the connection of an append backend.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn appender(&self) -> Result<PostgresAppend, StoreError> {
+        PostgresAppend::connect(self.server.clone(), Arc::clone(&self.witness)).await
+    }
 }
 
 impl PostgresAppend {
@@ -327,7 +339,7 @@ async fn connect_writer(server: &Server, witness: &Witness) -> Result<Session, S
         .map_err(StoreError::database("connect the writer"))?;
     bounded(
         "prepare the writer's session",
-        super::witness::vouch_session(&mut session, witness),
+        crate::store::postgres::witness::vouch_session(&mut session, witness),
     )
     .await?;
     Ok(session)

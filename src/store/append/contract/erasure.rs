@@ -1,6 +1,6 @@
 //! Purges: what is owed until the storage is clean, and what is gone for good after it.
 
-use super::{
+use crate::store::contract::{
     ContractStore, Traces, cleaned, details, fresh_id, fresh_key, gave_up, proposal, purge, register, report,
     restore, soft_delete,
 };
@@ -245,7 +245,7 @@ pub async fn nothing_is_sealed_for_an_erased_entity_again(store: ContractStore) 
     let forced = Proposal {
         decision: Decision::Events(vec![Event::SoftDeleted(SoftDeleted {
             deletion_id: fresh_id(),
-            deleted_at: super::noon(),
+            deleted_at: crate::store::contract::noon(),
             parent: None,
             storage_count: 0,
         })]),

@@ -1,6 +1,6 @@
 //! What an append transaction finds. A row that cannot be read is somebody's: of its stream, or of its idempotency key.
 
-use super::{Hash, Head, StoreError, WrappedKey};
+use crate::store::{Hash, Head, StoreError, WrappedKey};
 use crate::telemetry;
 use chrono::{DateTime, Utc};
 use cqrs_es::persist::SerializedEvent;

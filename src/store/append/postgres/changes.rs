@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// Applies what the projections made of the events.
-pub(in crate::store::postgres) async fn write_changes(
+pub(in crate::store) async fn write_changes(
     connection: &mut Session,
     changes: &Changes,
 ) -> Result<(), StoreError> {
