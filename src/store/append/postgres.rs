@@ -29,6 +29,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::postgres::server::{Plans, Server};
 use crate::store::postgres::session::Session;
 use crate::store::values::signed;
+use crate::store::witness::postgres::vouch_session;
 use crate::store::witness::{Question, Sight, Witness};
 use crate::store::{Position, StoreError};
 use async_trait::async_trait;
@@ -339,7 +340,7 @@ async fn connect_writer(server: &Server, witness: &Witness) -> Result<Session, S
         .map_err(StoreError::database("connect the writer"))?;
     bounded(
         "prepare the writer's session",
-        crate::store::postgres::witness::vouch_session(&mut session, witness),
+        vouch_session(&mut session, witness),
     )
     .await?;
     Ok(session)

@@ -5,6 +5,7 @@ use crate::store::columns::Columns as _;
 use crate::store::keys::postgres::wrapped_key;
 use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, hash, non_negative, signed};
+use crate::store::witness::postgres::vouch_pooled;
 use crate::store::{Head, Position, StoreError, StoredEvent, decode_event};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata, EventName, State};
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ impl ReadStore for PostgresStore {
     }
 
     async fn vouch(&self) -> Result<(), StoreError> {
-        self.vouch_pooled().await
+        vouch_pooled(&self.pool, &self.witness).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

@@ -13,7 +13,6 @@ pub(super) mod server;
 pub(super) mod session;
 mod url;
 mod verify_ca;
-pub(super) mod witness;
 
 use super::StoreError;
 use super::archived::postgres::summary::SummaryReader;

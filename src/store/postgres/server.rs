@@ -11,10 +11,10 @@
 
 use super::session::{Session, Sessions, Stale};
 use super::verify_ca::{self, Way};
-use super::witness::admit;
 use super::{CONNECT_TIMEOUT, TRUSTED_FOR, url};
 use crate::store::StoreError;
 use crate::store::witness::Witness;
+use crate::store::witness::postgres::admit;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 use std::fmt::Write as _;

@@ -13,6 +13,8 @@
 //!
 //! An event's id is made once, so a log that has the same event at the same position is the same up to there.
 
+pub(super) mod postgres;
+
 use super::{Hash, Position, StoreError};
 use crate::telemetry;
 use std::borrow::Cow;

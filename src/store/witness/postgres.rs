@@ -1,11 +1,10 @@
 //! PostgreSQL: whether a connection leads to the database that this process knows.
 
-use super::PostgresStore;
-use super::session::Session;
+use super::{Question, Sight, Witness};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::session::{Session, Sessions};
 use crate::store::values::{hash, non_negative, signed};
-use crate::store::witness::{Question, Sight, Witness};
 use sqlx::{Executor, PgConnection, Postgres};
 
 const OPERATION: &str = "compare the database with what is known";
@@ -125,17 +124,11 @@ fn no_ledger(reason: &'static str) -> StoreError {
     }
 }
 
-impl PostgresStore {
-    /// Compares what the pool's connections lead to with what is known.
-    ///
-    /// # Errors
-    /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
-    pub(in crate::store) async fn vouch_pooled(&self) -> Result<(), StoreError> {
-        let mut connection = self
-            .pool
-            .acquire()
-            .await
-            .map_err(StoreError::database(OPERATION))?;
-        vouch(&mut connection, &self.witness).await
-    }
+/// Compares what a pool's connections lead to with what is known.
+///
+/// # Errors
+/// As [`vouch`].
+pub(in crate::store) async fn vouch_pooled(pool: &Sessions, witness: &Witness) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(StoreError::database(OPERATION))?;
+    vouch(&mut connection, witness).await
 }
