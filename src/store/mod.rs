@@ -36,6 +36,7 @@ pub mod reconcile;
 pub mod repository;
 pub mod retention;
 mod schema;
+mod server;
 pub mod side;
 pub mod sqlite;
 pub mod storage_roots;

@@ -8,7 +8,7 @@ use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::keys::postgres::wrapped_key;
 use crate::store::postgres::PostgresStore;
-use crate::store::postgres::session::Sessions;
+use crate::store::server::session::Sessions;
 use crate::store::values::{non_negative, signed};
 use archive_ledger_domain::{EntityKey, EntityType};
 use async_trait::async_trait;

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::store::columns::Columns as _;
 use crate::store::postgres::PostgresStore;
-use crate::store::postgres::session::Session;
 use crate::store::reconcile::Page;
+use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError, WrappedKey};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};

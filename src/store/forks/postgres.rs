@@ -5,7 +5,7 @@ use crate::store::StoreError;
 use crate::store::audit::blocks::BLOCK;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::PostgresStore;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative, signed};
 use async_trait::async_trait;
 

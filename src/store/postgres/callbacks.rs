@@ -9,7 +9,7 @@ use super::PostgresStore;
 use super::callback_log::count;
 use crate::clock::Clock;
 use crate::store::columns::Columns as _;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative, signed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

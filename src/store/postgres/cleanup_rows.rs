@@ -1,9 +1,9 @@
 //! PostgreSQL: the rows of the storage cleanup's jobs, as they are read.
 
-use super::session::Session;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{Obligation, obligation_state, small, storage_hash};
 use crate::store::columns::Columns as _;
+use crate::store::server::session::Session;
 use crate::store::values::non_negative;
 use std::collections::HashMap;
 use uuid::Uuid;

@@ -5,37 +5,28 @@ pub mod callback_log;
 pub mod callbacks;
 pub mod cleanup_jobs;
 mod cleanup_rows;
-pub(super) mod connections;
-mod pgpass;
 mod purge_rows;
 mod schema;
-pub(super) mod server;
-pub(super) mod session;
-mod url;
-mod verify_ca;
 
 use super::StoreError;
 use super::archived::postgres::summary::SummaryReader;
 use super::audit::blocks::IndexTrust;
+use super::server::connections::{Known, limits};
+use super::server::session::Sessions;
+use super::server::{CONNECT_TIMEOUT, Plans, Server};
 use super::witness::Witness;
 use crate::small_files::{self, TLS_MAX};
-use connections::Known;
-use server::{Plans, Server};
-use session::Sessions;
 use sqlx::PgPool;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a new connection may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection that nobody uses is taken to be alive.
-pub(super) const TRUSTED_FOR: Duration = Duration::from_millis(50);
+use tokio::time::timeout;
 
 /// Connections for callback deliveries: one each for claims, for what came of attempts, and for the consumers of both events
 /// that deliveries are made of.
 const DELIVERY_CONNECTIONS: u32 = 4;
+
+/// Beside the pools: the writer's own, and that of the summary, which leaves its pool.
+const ALONE: u32 = 2;
 
 /// A PostgreSQL database that holds a ledger.
 #[derive(Debug, Clone)]
@@ -128,6 +119,38 @@ impl PostgresStore {
     #[must_use]
     pub const fn witness(&self) -> &Arc<Witness> {
         &self.witness
+    }
+}
+
+impl PostgresStore {
+    /// Says how many connections this process may open, and warns where the server has fewer for it. A server that does not tell
+    /// is believed to have enough.
+    pub async fn check_connections(&self) {
+        let wanted = self.pool.pool.options().get_max_connections() + DELIVERY_CONNECTIONS + ALONE;
+        let limits = timeout(CONNECT_TIMEOUT, limits(&self.server)).await;
+        let limits = match limits {
+            Ok(Ok(limits)) => limits,
+            Ok(Err(error)) => {
+                tracing::debug!(error = %crate::telemetry::chain(&error), "the server does not tell how many connections it has");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        let Some((least, whose)) = limits.into_iter().min_by_key(|(limit, _)| *limit) else {
+            tracing::info!("this instance opens up to {wanted} connections to the database");
+            return;
+        };
+        tracing::info!(
+            "this instance opens up to {wanted} connections to the database, and {whose} allows {least} to all instances together"
+        );
+        if u64::from(wanted) > least {
+            let few = format!(
+                "this instance may open {wanted} connections to the database, and {whose} allows {least}: lower --database-connections, or \
+                 raise the limit"
+            );
+            tracing::warn!("{few}");
+            self.connections.lacking(few);
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! PostgreSQL: the rows of the purges that are owed, each read by itself.
 
 use super::cleanup_rows::load_obligations;
-use super::session::Session;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state, small};
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable, report};
+use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative};
 use sqlx::postgres::PgRow;
 use std::collections::HashMap;

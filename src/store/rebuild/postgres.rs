@@ -11,8 +11,8 @@ use super::{
 use crate::store::append::postgres::write_changes;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::PostgresStore;
-use crate::store::postgres::server::Plans;
-use crate::store::postgres::session::Session;
+use crate::store::server::Plans;
+use crate::store::server::session::Session;
 use crate::store::values::{non_negative, signed};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;

@@ -3,7 +3,7 @@
 use super::{Question, Sight, Witness};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::postgres::session::{Session, Sessions};
+use crate::store::server::session::{Session, Sessions};
 use crate::store::values::{hash, non_negative, signed};
 use sqlx::{Executor, PgConnection, Postgres};
 

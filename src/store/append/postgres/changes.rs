@@ -1,7 +1,7 @@
 //! What the projections make of events, written table by table: how a rebuild fills its tables.
 
 use super::rare;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::values::{rows, signed};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;

@@ -1,7 +1,7 @@
 //! What a batch has to know before it is decided.
 
 use crate::store::columns::Columns as _;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::values::{hash, signed};
 use crate::store::{
     BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey,

@@ -3,7 +3,7 @@
 //! Counting is part of the batch's one statement (`write.rs`). Pages change their bounds here, in a transaction that moves the
 //! head, so that whoever counts meanwhile finds the head moved and counts again.
 
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::{PageSizes, StoreError};
 
 /// Pages and groups that a batch left too large or empty.

@@ -1,7 +1,7 @@
 //! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
 
 use crate::store::claims::postgres::release_claims;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::values::{rows, signed};
 use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
 use archive_ledger_domain::AGGREGATE_TYPE;

@@ -6,7 +6,7 @@
 
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use sqlx::Executor;
 
 /// Sessions of this service's own, of this role, that have locked the head or are about to, and have been waiting for their client for

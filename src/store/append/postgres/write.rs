@@ -4,7 +4,7 @@
 use super::pages::Upkeep;
 use crate::store::claims::postgres::ClaimColumns;
 use crate::store::columns::Columns as _;
-use crate::store::postgres::session::Session;
+use crate::store::server::session::Session;
 use crate::store::values::signed;
 use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError};
 use archive_ledger_domain::AGGREGATE_TYPE;

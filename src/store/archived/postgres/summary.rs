@@ -6,8 +6,8 @@
 
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::postgres::session::{Session, Sessions};
-use crate::store::postgres::{CONNECT_TIMEOUT, TRUSTED_FOR};
+use crate::store::server::session::{Session, Sessions};
+use crate::store::server::{CONNECT_TIMEOUT, TRUSTED_FOR};
 use crate::store::values::non_negative;
 use archive_ledger_domain::EntityType;
 use sqlx::{Executor, Postgres};

@@ -6,7 +6,7 @@ use crate::store::audit::{
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::report;
-use crate::store::postgres::session::Sessions;
+use crate::store::server::session::Sessions;
 use crate::store::values::{non_negative, signed};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;

@@ -9,18 +9,30 @@
 //!
 //! Through a pooler nothing outlives a transaction, so that it makes no difference whether it pools sessions or transactions.
 
-use super::session::{Session, Sessions, Stale};
-use super::verify_ca::{self, Way};
-use super::{CONNECT_TIMEOUT, TRUSTED_FOR, url};
+pub(super) mod connections;
+mod pgpass;
+pub(super) mod session;
+mod url;
+mod verify_ca;
+
 use crate::store::StoreError;
 use crate::store::witness::Witness;
 use crate::store::witness::postgres::admit;
+use connections::Known;
+use session::{Session, Sessions, Stale};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use verify_ca::Way;
+
+/// How long a new connection may take.
+pub(in crate::store) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection that nobody uses is taken to be alive.
+pub(in crate::store) const TRUSTED_FOR: Duration = Duration::from_millis(50);
 
 /// What every session relies on: durable commits, reads that see what was committed before them, times
 /// and bytes in the one format that is read, no statement that is given up because it is long, none that is compiled first (each
@@ -257,7 +269,7 @@ impl Server {
         connections: u32,
         plans: Plans,
         witness: &Arc<Witness>,
-        known: &super::connections::Known,
+        known: &Known,
     ) -> Sessions {
         let refusals = Arc::clone(known);
         let pooled = self.pooled;

@@ -1,16 +1,12 @@
 //! How many connections this process may open, how many the server has for it, and what the server says when there is none left.
 
-use super::server::Server;
-use super::{CONNECT_TIMEOUT, DELIVERY_CONNECTIONS, PostgresStore};
+use super::Server;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use sqlx::{Connection as _, Executor, PgConnection, PgPool};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
-
-/// Beside the pools: the writer's own, and that of the summary, which leaves its pool.
-const ALONE: u32 = 2;
 
 /// How long a refusal is told after it was met.
 const TOLD_FOR: Duration = Duration::from_secs(60);
@@ -28,6 +24,11 @@ pub(in crate::store) struct Connections {
 }
 
 impl Connections {
+    /// Notes that the server has too few.
+    pub(in crate::store) fn lacking(&self, few: String) {
+        *self.few.lock().unwrap_or_else(PoisonError::into_inner) = Some(few);
+    }
+
     /// What somebody should look at; it quotes no server.
     pub(in crate::store) fn warnings(&self) -> Vec<String> {
         let few = self.few.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -72,44 +73,8 @@ impl Connections {
     }
 }
 
-impl PostgresStore {
-    /// Says how many connections this process may open, and warns where the server has fewer for it. A server that does not tell
-    /// is believed to have enough.
-    pub async fn check_connections(&self) {
-        let wanted = self.pool.pool.options().get_max_connections() + DELIVERY_CONNECTIONS + ALONE;
-        let limits = timeout(CONNECT_TIMEOUT, limits(&self.server)).await;
-        let limits = match limits {
-            Ok(Ok(limits)) => limits,
-            Ok(Err(error)) => {
-                tracing::debug!(error = %crate::telemetry::chain(&error), "the server does not tell how many connections it has");
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
-        };
-        let Some((least, whose)) = limits.into_iter().min_by_key(|(limit, _)| *limit) else {
-            tracing::info!("this instance opens up to {wanted} connections to the database");
-            return;
-        };
-        tracing::info!(
-            "this instance opens up to {wanted} connections to the database, and {whose} allows {least} to all instances together"
-        );
-        if u64::from(wanted) > least {
-            let few = format!(
-                "this instance may open {wanted} connections to the database, and {whose} allows {least}: lower --database-connections, or \
-                 raise the limit"
-            );
-            tracing::warn!("{few}");
-            *self
-                .connections
-                .few
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(few);
-        }
-    }
-}
-
 /// The limits that hold for this role and this database; none for a superuser but the server's own.
-async fn limits(server: &Server) -> Result<Vec<(u64, &'static str)>, StoreError> {
+pub(in crate::store) async fn limits(server: &Server) -> Result<Vec<(u64, &'static str)>, StoreError> {
     let operation = "ask how many connections the server has";
     let failed = StoreError::database;
     let mut connection = server.plain().await.map_err(failed(operation))?;
