@@ -4,7 +4,7 @@ use super::start_error::{StartError, blame};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::Keyring;
-use crate::store::writer::{WriterHandle, writer};
+use crate::ledger::writer::{WriterHandle, writer};
 use crate::store::{AppendBackend, StoreError};
 use std::io;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! it is decided, which is by the version alone; on a read they are looked at when the answer has its tag.
 
 use super::error::ApiError;
+use crate::ledger::writer::{VersionCondition, Versions};
 use crate::merkle::sha256;
-use crate::store::writer::{VersionCondition, Versions};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};

@@ -2,9 +2,9 @@
 
 use super::error::ApiError;
 use crate::ledger::LedgerError;
+use crate::ledger::writer::CommandError;
 use crate::proofs::ProofError;
 use crate::store::StoreError;
-use crate::store::writer::CommandError;
 use archive_ledger_domain::{Action, Rejection, State};
 use std::time::Duration;
 

@@ -4,10 +4,10 @@ use super::{Ledger, LedgerError};
 use crate::callbacks::target::callback_context;
 use crate::cleanup::uri::UriRefusal;
 use crate::keyring::Details;
-use crate::store::StoreError;
-use crate::store::writer::{
+use crate::ledger::writer::{
     CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt, VersionCondition,
 };
+use crate::store::StoreError;
 use crate::telemetry;
 use archive_ledger_domain::{Action, CleanupOutcome, Command, EntityKey, EventMetadata, Parent};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -4,7 +4,7 @@ use super::command::CommandContext;
 use super::opened::Opened;
 use super::{Ledger, LedgerError};
 use crate::keyring::{Details, KeyringError};
-use crate::store::writer::Receipt;
+use crate::ledger::writer::Receipt;
 use archive_ledger_domain::{Action, Command, EntityKey, ForcedObligation, PurgeForced};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +28,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`]; nothing was recorded then, save for
-    /// [`CommandError::OutcomeUnknown`](crate::store::writer::CommandError::OutcomeUnknown).
+    /// [`CommandError::OutcomeUnknown`](crate::ledger::writer::CommandError::OutcomeUnknown).
     pub async fn force_purge(
         &self,
         key: EntityKey,

@@ -10,7 +10,9 @@ mod opened;
 mod past;
 mod places;
 mod purge_order;
+pub mod repository;
 mod view;
+pub mod writer;
 
 pub use command::{CommandContext, Purge, Register, SoftDelete};
 pub use force::ForcePurge;
@@ -25,16 +27,16 @@ use crate::cleanup::uri::UriRefusal;
 use crate::clock::SharedClock;
 use crate::keyring::{Keyring, KeyringError};
 use crate::store::claims::ClaimStore;
-use crate::store::repository::Repository;
 use crate::store::storage_roots::StorageRootStore;
-use crate::store::writer::{CommandError, WriterHandle, WriterHealth};
 use crate::store::{Hash, Position, ReadStore, StoreError};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, Rejection, upcasters};
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, EventStore};
+use repository::Repository;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
+use writer::{CommandError, WriterHandle, WriterHealth};
 
 /// Why a command was not recorded, or a read not answered.
 #[derive(Debug, thiserror::Error)]

@@ -2,12 +2,12 @@
 
 use super::attempt::GIVEN_UP;
 use crate::clock::SharedClock;
+use crate::ledger::writer::Receipt;
 use crate::ledger::{CommandContext, ForcePurge, Ledger, LedgerError, Purge};
 use crate::store::cleanup_jobs::{
     CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt, Obligation, ObligationState, PurgeStatus,
 };
 use crate::store::damaged::Readable;
-use crate::store::writer::Receipt;
 use crate::store::{Position, StoreError};
 use crate::telemetry;
 use archive_ledger_domain::{EntityKey, ForcedObligation, State};

@@ -13,11 +13,13 @@ pub mod stock;
 
 use super::audit::AuditStore;
 use super::claims::ClaimStore;
-use super::repository::Repository;
-use super::writer::{CommandError, Decision, Idempotency, Proposal, Receipt, Writer, WriterHandle, writer};
 use super::{AppendBackend, Hash, PageSizes, Position, ReadStore};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::keyring::{Details, Keyring};
+use crate::ledger::repository::Repository;
+use crate::ledger::writer::{
+    CommandError, Decision, Idempotency, Proposal, Receipt, Writer, WriterHandle, writer,
+};
 use archive_ledger_domain::{CleanupOutcome, Command, EntityKey, EntityType, EventMetadata};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};

@@ -241,7 +241,7 @@ fn ended_by(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
 
 /// Whether PostgreSQL says that what the session has prepared is of no use any more: the statement is not there, or its rows have
 /// got other types since. That session is told the same for ever; another one prepares the statement anew.
-pub(super) fn is_of_a_stale_statement(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
+pub(crate) fn is_of_a_stale_statement(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
     match error.code().as_deref() {
         Some("26000") => true,
         // The code is also that of what the server will never do. The text may be in another language, the routine is not; what

@@ -33,7 +33,6 @@ pub mod postgres;
 pub mod proofs;
 pub mod rebuild;
 pub mod reconcile;
-pub mod repository;
 pub mod retention;
 mod schema;
 mod server;
@@ -42,7 +41,6 @@ pub mod sqlite;
 pub mod storage_roots;
 mod values;
 pub mod witness;
-pub mod writer;
 
 pub use append::{
     AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, FoundAnswers, IdempotencyRecord,

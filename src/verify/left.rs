@@ -6,9 +6,9 @@
 use super::Finding;
 use super::followed::Followed;
 use super::table::{Row, each};
+use crate::ledger::writer::remembered;
 use crate::store::audit::{AuditAction, Outcome};
 use crate::store::side::{SideStore, SideTable};
-use crate::store::writer::remembered;
 use archive_ledger_domain::{EntityKey, EntityType};
 
 /// A remembered answer can be given again, and tells of an event of the log if it tells of one.

@@ -22,7 +22,7 @@ use archive_ledger::ledger::LedgerError;
 use archive_ledger::purge::CleanupOptions;
 use archive_ledger::purge::operator::{PurgeFilter, Retried, RetryError};
 use archive_ledger::store::cleanup_jobs::{Claim, NewCleanupJob, Obligation, ObligationState};
-use archive_ledger::store::writer::CommandError;
+use archive_ledger::ledger::writer::CommandError;
 use archive_ledger_domain::{Rejection, State};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use faults::{Side, Stepwise};

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive_ledger::ledger::writer::CommandError;
 use archive_ledger::store::contract::{ContractStore, fresh_key, soft_delete};
 use archive_ledger::store::log::contract::verified;
-use archive_ledger::store::writer::CommandError;
 use archive_ledger_domain::EntityType;
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use archive_ledger::clock::SharedClock;
+use archive_ledger::ledger::repository::Repository;
+use archive_ledger::ledger::writer::WriterHandle;
 use archive_ledger::store::append::contract as append;
 use archive_ledger::store::append::contract::{erasure, idempotency};
 use archive_ledger::store::archived::contract as list;
@@ -16,9 +18,7 @@ use archive_ledger::store::claims::contract as claims;
 use archive_ledger::store::contract::{Backend, ContractStore, IdleWriter, Settings, Traces, stock};
 use archive_ledger::store::log::contract as log;
 use archive_ledger::store::postgres::PostgresStore;
-use archive_ledger::store::repository::Repository;
 use archive_ledger::store::sqlite::SqliteStore;
-use archive_ledger::store::writer::WriterHandle;
 use archive_ledger::store::{Hash, Position, ReadStore};
 use archive_ledger_domain::EntityType;
 use async_trait::async_trait;

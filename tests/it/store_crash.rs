@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use archive_ledger::ledger::writer::{CommandError, Idempotency, Proposal, Receipt, WriterHandle};
 use archive_ledger::store::contract::{
     ContractStore, IdleWriter, fresh_key, idempotency, purge, restore, soft_delete,
 };
 use archive_ledger::store::log::contract::verified;
 use archive_ledger::store::sqlite::SqliteStore;
-use archive_ledger::store::writer::{CommandError, Idempotency, Proposal, Receipt, WriterHandle};
 use archive_ledger::store::{Position, StoredEvent};
 use archive_ledger_domain::{EntityKey, EntityType, Rejection};
 use sqlx::{Connection, Executor, PgConnection};

@@ -1,15 +1,14 @@
 //! A writer whose backend panics: its commands are told, nothing that was acknowledged is lost, and the next command is recorded.
 
-use crate::harness::init;
-use crate::harness::on_both_backends;
 use crate::harness::postgres::Postgres;
 use crate::harness::server::Backend;
+use crate::harness::{init, on_both_backends};
 use archive_ledger::clock::{Clock as _, SharedClock, SystemClock};
 use archive_ledger::keyring::{Details, Keyring};
+use archive_ledger::ledger::writer::{CommandError, Decision, Proposal, Receipt, WriterHandle, writer};
 use archive_ledger::store::postgres::PostgresStore;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::witness::Witness;
-use archive_ledger::store::writer::{CommandError, Decision, Proposal, Receipt, WriterHandle, writer};
 use archive_ledger::store::{
     AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Position, ReadStore, StoreError,
 };

@@ -9,12 +9,12 @@ pub mod erasure;
 pub mod idempotency;
 
 use crate::clock::ManualClock;
+use crate::ledger::writer::{CommandError, Decision, Proposal, Receipt, WriterHandle};
 use crate::store::StoredEvent;
 use crate::store::contract::{
     ContractStore, fresh_id, fresh_key, minutes, noon, proposal, purge, register, restore, soft_delete,
 };
 use crate::store::log::contract::verified;
-use crate::store::writer::{CommandError, Decision, Proposal, Receipt, WriterHandle};
 use archive_ledger_domain::{
     Action, Command, EntityKey, EntityType, Event, EventName, PurgeFailed, Rejection, State,
 };

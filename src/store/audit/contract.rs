@@ -11,10 +11,10 @@ use super::{
     AuditStore, Order, Outcome, page,
 };
 use crate::clock::ManualClock;
+use crate::ledger::writer::Proposal;
 use crate::store::contract::{
     ContractStore, Settings, fresh_id, fresh_key, noon, proposal, purge, restore, soft_delete,
 };
-use crate::store::writer::Proposal;
 use archive_ledger_domain::{Command, EntityKey, EntityType, EventName};
 use chrono::TimeDelta;
 use futures::future::join_all;

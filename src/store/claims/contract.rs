@@ -8,12 +8,12 @@
 use super::{Claimants, Whom};
 use crate::claims;
 use crate::keyring::Details;
+use crate::ledger::writer::Proposal;
 use crate::store::contract::{
     ContractStore, cleaned, fresh_id, fresh_key, gave_up, proposal, purge, register, report, restore,
     soft_delete,
 };
 use crate::store::log::contract::verified;
-use crate::store::writer::Proposal;
 use archive_ledger_domain::{Command, EntityKey, EntityType, ForcedObligation, State};
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -77,7 +77,7 @@ impl PostgresStore {
     }
 
     /// Sessions that keep what is prepared on them, for a reader that is not our own; `None` through a pooler.
-    pub(super) fn kept_sessions(&self) -> Option<PgPool> {
+    pub(crate) fn kept_sessions(&self) -> Option<PgPool> {
         self.pool.kept()
     }
 

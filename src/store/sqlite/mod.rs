@@ -17,7 +17,6 @@ use super::StoreError;
 use super::audit::blocks::IndexTrust;
 use super::schema::{self, Applied};
 use super::witness::Witness;
-use chrono::{DateTime, Utc};
 use file::LedgerFile;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransactionManager,
@@ -125,6 +124,11 @@ impl SqliteStore {
             let _ = SqliteTransactionManager::rollback(&mut connection).await;
         }
         connection
+    }
+
+    /// The reading connections, for a reader that is not our own.
+    pub(crate) fn readers(&self) -> SqlitePool {
+        self.reads.clone()
     }
 
     /// Opens the file, or makes it, with `connections` reading connections.

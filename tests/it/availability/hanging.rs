@@ -2,9 +2,9 @@
 
 use archive_ledger::clock::{SharedClock, SystemClock};
 use archive_ledger::keyring::Keyring;
+use archive_ledger::ledger::writer::{CommandError, writer};
 use archive_ledger::store::contract::{fresh_id, fresh_key, soft_delete};
 use archive_ledger::store::witness::Witness;
-use archive_ledger::store::writer::{CommandError, writer};
 use archive_ledger::store::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, Position, StoreError};
 use archive_ledger_domain::EntityType;
 use async_trait::async_trait;

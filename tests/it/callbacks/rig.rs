@@ -14,6 +14,8 @@ use archive_ledger::callbacks::target::CallbackPolicy;
 use archive_ledger::callbacks::worker::{CallbackWorker, WorkerOptions, WorkerParts};
 use archive_ledger::clock::{Clock, ManualClock, SharedClock};
 use archive_ledger::keyring::Keyring;
+use archive_ledger::ledger::repository::Repository;
+use archive_ledger::ledger::writer::{WriterHandle, writer};
 use archive_ledger::ledger::{CommandContext, Ledger, Parts, Purge, Register};
 use archive_ledger::store::callbacks::{
     AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryFilter, DeliveryRow,
@@ -21,11 +23,9 @@ use archive_ledger::store::callbacks::{
 };
 use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::postgres::PostgresStore;
-use archive_ledger::store::repository::Repository;
 use archive_ledger::store::retention::RetentionStore;
 use archive_ledger::store::sqlite::SqliteStore;
 use archive_ledger::store::storage_roots::StorageRootStore;
-use archive_ledger::store::writer::{WriterHandle, writer};
 use archive_ledger::store::{ReadStore, StoreError};
 use archive_ledger_domain::{CleanupOutcome, EntityKey, EntityType, EventMetadata, EventName};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,11 +1,11 @@
 //! Purges: what is owed until the storage is clean, and what is gone for good after it.
 
+use crate::ledger::writer::{CommandError, Decision, Proposal};
 use crate::store::contract::{
     ContractStore, Traces, cleaned, details, fresh_id, fresh_key, gave_up, proposal, purge, register, report,
     restore, soft_delete,
 };
 use crate::store::log::contract::verified;
-use crate::store::writer::{CommandError, Decision, Proposal};
 use crate::store::{ListPage, StoredEvent};
 use archive_ledger_domain::{
     Command, EntityKey, EntityType, Event, EventName, Rejection, SoftDeleted, State,

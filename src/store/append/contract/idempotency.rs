@@ -1,8 +1,8 @@
 //! Idempotency keys: the same request gets the same answer, however often and wherever it is sent.
 
+use crate::ledger::writer::{CommandError, Decision, Proposal};
 use crate::store::contract::{ContractStore, fresh_key, idempotency, proposal, purge, restore, soft_delete};
 use crate::store::log::contract::verified;
-use crate::store::writer::{CommandError, Decision, Proposal};
 use archive_ledger_domain::{Action, Command, EntityKey, EntityType, Event, Registered, Rejection, State};
 use futures::future::join_all;
 

@@ -1,8 +1,8 @@
 //! The counted pages of the archived list: whatever comes and goes, a page's number leads to its rows.
 
+use crate::ledger::writer::Proposal;
 use crate::store::contract::{ContractStore, RunningWriter, fresh_key, noon, purge, restore, soft_delete_at};
 use crate::store::log::contract::verified;
-use crate::store::writer::Proposal;
 use crate::store::{ListPage, PageSizes};
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -14,7 +14,7 @@
 //! - A command is answered only after its batch is committed and fsynced, projections included.
 //! - After an error the connection is replaced unless it is known to be clean. A writer that cannot record keeps trying, with
 //!   nothing to record, until it can: it heals without anybody's command.
-//! - A database that proves to be another one than this process knows ([`super::witness`]) gets nothing any more.
+//! - A database that proves to be another one than this process knows ([`crate::store::witness`]) gets nothing any more.
 
 mod answers;
 mod attempt;
@@ -34,10 +34,10 @@ pub use health::{Failing, WriterHealth};
 pub use proposal::{Decision, Idempotency, NewTarget, Proposal, Receipt};
 pub use queue::WriterHandle;
 
-use super::witness::Mark;
-use super::{AppendBackend, Position, StoreError};
 use crate::clock::SharedClock;
 use crate::keyring::Keyring;
+use crate::store::witness::Mark;
+use crate::store::{AppendBackend, Position, StoreError};
 use crate::telemetry;
 use attempt::{Attempted, Failure};
 use batch::Batch;

@@ -4,14 +4,14 @@
 //! used: they order by the stream's sequence instead of the log's position, apply events twice to snapshots, and end a
 //! stream silently where the database fails.
 
-use super::error::is_of_a_stale_statement;
-use super::postgres::PostgresStore;
-use super::sqlite::SqliteStore;
-use super::writer::{CommandError, Decision, Proposal, WriterHandle};
-use super::{ReadStore, StoreError, StoredEvent, decode_event};
 use crate::clock::SharedClock;
 use crate::keyring::Details;
+use crate::ledger::writer::{CommandError, Decision, Proposal, WriterHandle};
 use crate::patience;
+use crate::store::error::is_of_a_stale_statement;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{ReadStore, StoreError, StoredEvent, decode_event};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata};
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
@@ -68,7 +68,7 @@ impl Repository {
     /// Reads from SQLite.
     #[must_use]
     pub fn sqlite(store: &SqliteStore, writer: WriterHandle, clock: SharedClock) -> Self {
-        let reader = SqliteEventRepository::new(store.reads.clone()).with_tables("events", "snapshots");
+        let reader = SqliteEventRepository::new(store.readers()).with_tables("events", "snapshots");
         Self {
             reader: Reader::Sqlite(reader),
             writer,
