@@ -9,7 +9,9 @@
 //! - An append transaction takes the head row first, so positions are assigned in commit order and a reader that sees
 //!   position *n* sees everything below it.
 //! - What is acknowledged is committed and fsynced, projections included.
-//! - `postgres` and `sqlite` implement the same traits and never import each other; only they hold SQL.
+//! - There is a room per subject: the trait with what it promises, both databases beside it (`postgres`, `sqlite`), which never
+//!   import each other and alone hold SQL, and where it has one its contract. [`postgres`] and [`sqlite`] themselves are the
+//!   connections.
 
 pub mod append;
 pub mod archived;
