@@ -1,8 +1,11 @@
 //! Values as columns hold them. SQLite has no columns for times and ids: it keeps microseconds since 1970 and hyphenated text.
 
+use super::columns::Columns as _;
 use super::{Hash, StoreError};
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 /// A position or sequence as the database holds it. Both are checked to be positive and far below the limit.
@@ -48,4 +51,110 @@ pub(super) fn time(operation: &'static str, micros: i64) -> Result<DateTime<Utc>
 pub(super) fn uuid(operation: &'static str, text: &str) -> Result<Uuid, StoreError> {
     text.parse()
         .map_err(|_| StoreError::inconsistent(operation, "an id is no UUID"))
+}
+
+/// A row of either database: what is made of one in the same way for both.
+pub(super) trait StoredRow {
+    /// A number.
+    fn number(&self, operation: &'static str, column: &'static str) -> Result<i64, StoreError>;
+    /// A number that may be absent.
+    fn optional_number(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<i64>, StoreError>;
+    /// A text.
+    fn text(&self, operation: &'static str, column: &'static str) -> Result<String, StoreError>;
+    /// A text that may be absent.
+    fn optional_text(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<String>, StoreError>;
+    /// Bytes.
+    fn bytes(&self, operation: &'static str, column: &'static str) -> Result<Vec<u8>, StoreError>;
+    /// A time.
+    fn time(&self, operation: &'static str, column: &'static str) -> Result<DateTime<Utc>, StoreError>;
+    /// An id.
+    fn uuid(&self, operation: &'static str, column: &'static str) -> Result<Uuid, StoreError>;
+    /// An id that may be absent.
+    fn optional_uuid(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<Uuid>, StoreError>;
+}
+
+/// What both databases' rows hold alike.
+macro_rules! plain_columns {
+    () => {
+        fn number(&self, operation: &'static str, column: &'static str) -> Result<i64, StoreError> {
+            self.read(operation, column)
+        }
+
+        fn optional_number(
+            &self,
+            operation: &'static str,
+            column: &'static str,
+        ) -> Result<Option<i64>, StoreError> {
+            self.read(operation, column)
+        }
+
+        fn text(&self, operation: &'static str, column: &'static str) -> Result<String, StoreError> {
+            self.read(operation, column)
+        }
+
+        fn optional_text(
+            &self,
+            operation: &'static str,
+            column: &'static str,
+        ) -> Result<Option<String>, StoreError> {
+            self.read(operation, column)
+        }
+
+        fn bytes(&self, operation: &'static str, column: &'static str) -> Result<Vec<u8>, StoreError> {
+            self.read(operation, column)
+        }
+    };
+}
+
+impl StoredRow for PgRow {
+    plain_columns!();
+
+    fn time(&self, operation: &'static str, column: &'static str) -> Result<DateTime<Utc>, StoreError> {
+        self.read(operation, column)
+    }
+
+    fn uuid(&self, operation: &'static str, column: &'static str) -> Result<Uuid, StoreError> {
+        self.read(operation, column)
+    }
+
+    fn optional_uuid(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<Uuid>, StoreError> {
+        self.read(operation, column)
+    }
+}
+
+impl StoredRow for SqliteRow {
+    plain_columns!();
+
+    fn time(&self, operation: &'static str, column: &'static str) -> Result<DateTime<Utc>, StoreError> {
+        time(operation, self.read(operation, column)?)
+    }
+
+    fn uuid(&self, operation: &'static str, column: &'static str) -> Result<Uuid, StoreError> {
+        uuid(operation, self.read(operation, column)?)
+    }
+
+    fn optional_uuid(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let text: Option<&str> = self.read(operation, column)?;
+        text.map(|text| uuid(operation, text)).transpose()
+    }
 }

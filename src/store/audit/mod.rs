@@ -17,6 +17,7 @@ mod attempts;
 pub mod blocks;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod events;
 pub mod filter;
 mod postgres;
 mod scan;

@@ -2,23 +2,21 @@
 
 use super::attempts::sqlite as attempts;
 use super::blocks::IndexTrust;
+use super::events::{record, sign};
 use super::{
-    AttemptSpan, AttemptsWrite, AuditEvent, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore,
-    Order, Rows, UnreadableRecord,
+    AttemptSpan, AttemptsWrite, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore, Order, Rows,
 };
 use crate::store::columns::Columns as _;
-use crate::store::damaged::report;
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
-use crate::store::{Position, StoreError, decode_payload};
-use archive_ledger_domain::{AGGREGATE_TYPE, EventMetadata};
+use crate::store::values::{micros, non_negative, signed};
+use crate::store::{Position, StoreError};
+use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteArguments;
 use sqlx::types::Json;
 use sqlx::{Connection, Sqlite};
-use std::collections::HashMap;
 
 /// What a filter says of an event: of each list any, all lists that have something. Binds ?1 to ?5.
 macro_rules! matching {
@@ -283,59 +281,4 @@ fn bound<'q>(query: Unbound<'q>, filter: &'q AuditFilter) -> Unbound<'q> {
         .bind(Json(types))
         .bind(Json(&filter.request_ids))
         .bind(Json(&filter.ips))
-}
-
-const fn sign(order: Order) -> i64 {
-    match order {
-        Order::Ascending => 1,
-        Order::Descending => -1,
-    }
-}
-
-/// The line of a row, which may be unreadable.
-fn record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
-    let operation = "read an event of the audit";
-    let error = match audit_event(row) {
-        Ok(event) => return Ok(AuditRecord::Event(Box::new(event))),
-        Err(error) => error,
-    };
-    report(&error);
-    let key = row
-        .read(operation, "aggregate_id")
-        .and_then(|id| entity_key(operation, id));
-    let event_id = row.read(operation, "event_id").and_then(|id| uuid(operation, id));
-    let place = AuditPlace {
-        position: non_negative(operation, row.read(operation, "position")?)?,
-        sequence: 0,
-    };
-    Ok(AuditRecord::Unreadable(Box::new(UnreadableRecord {
-        place,
-        key: key.ok(),
-        event_id: event_id.ok(),
-    })))
-}
-
-fn audit_event(row: &SqliteRow) -> Result<AuditEvent, StoreError> {
-    let operation = "read an event of the audit";
-    let metadata: &str = row.read(operation, "metadata")?;
-    let metadata: HashMap<String, String> = serde_json::from_str(metadata)
-        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))?;
-    let causation_id = row
-        .read::<Option<&str>>(operation, "causation_id")?
-        .map(|id| uuid(operation, id))
-        .transpose()?;
-    Ok(AuditEvent {
-        position: non_negative(operation, row.read(operation, "position")?)?,
-        event_id: uuid(operation, row.read(operation, "event_id")?)?,
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        version: non_negative(operation, row.read(operation, "sequence")?)?,
-        recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
-        event: decode_payload(
-            row.read(operation, "event_type")?,
-            row.read(operation, "event_version")?,
-            row.read(operation, "payload")?,
-        )?,
-        metadata: EventMetadata::from_map(row.read(operation, "actor")?, causation_id, metadata),
-        command_id: uuid(operation, row.read(operation, "command_id")?)?,
-    })
 }

@@ -3,10 +3,12 @@
 mod postgres;
 mod sqlite;
 
+use super::values::{StoredRow, non_negative};
 use super::{Hash, Position, StoreError, WrappedKey};
 use crate::merkle::tree::TileHash;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use std::cell::Cell;
 use uuid::Uuid;
 
 /// A checkpoint as it was signed.
@@ -198,4 +200,57 @@ pub(super) fn without_gap<T>(
             Ok(row)
         })
         .collect()
+}
+
+/// The part of a row that needs no key. What does not decode reads as nothing, and the row says so.
+fn readable(operation: &'static str, row: &impl StoredRow) -> Result<RawEvent, StoreError> {
+    let damaged = Cell::new(false);
+    let lost = || damaged.set(true);
+    let text = |column| {
+        row.text(operation, column).unwrap_or_else(|_| {
+            lost();
+            String::new()
+        })
+    };
+    let optional_text = |column| {
+        row.optional_text(operation, column).unwrap_or_else(|_| {
+            lost();
+            Some(String::new())
+        })
+    };
+    let sequence = row.number(operation, "sequence");
+    let sequence = sequence.and_then(|number| non_negative(operation, number));
+    let recorded_at = row.time(operation, "recorded_at");
+    let event = RawEvent {
+        position: non_negative(operation, row.number(operation, "position")?)?,
+        stream_id: text("aggregate_id"),
+        aggregate_type: text("aggregate_type"),
+        sequence: sequence.unwrap_or_else(|_| {
+            lost();
+            0
+        }),
+        event_type: text("event_type"),
+        event_version: text("event_version"),
+        payload: text("payload"),
+        metadata: text("metadata"),
+        event_id: text("event_id"),
+        recorded_at: recorded_at.map_err(|_| lost()).ok(),
+        command_id: text("command_id"),
+        correlation_id: optional_text("correlation_id"),
+        causation_id: optional_text("causation_id"),
+        actor: text("actor"),
+        salt: row.bytes(operation, "salt").unwrap_or_else(|_| {
+            lost();
+            Vec::new()
+        }),
+        sealed: None,
+        entry: Vec::new(),
+        leaf: Vec::new(),
+        data_key: None,
+        damaged: false,
+    };
+    Ok(RawEvent {
+        damaged: damaged.get(),
+        ..event
+    })
 }

@@ -1,6 +1,6 @@
 //! SQLite: what proofs are made of.
 
-use super::{Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, without_gap};
+use super::{Disclosure, ProofStore, RawEvent, Run, StoredCheckpoint, StoredEntry, readable, without_gap};
 use crate::merkle::tree::TileHash;
 use crate::store::columns::Columns as _;
 use crate::store::sqlite::SqliteStore;
@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use sqlx::{Connection, Row};
-use std::cell::Cell;
 use uuid::Uuid;
 
 #[async_trait]
@@ -277,60 +276,6 @@ impl ProofStore for SqliteStore {
             })
             .collect()
     }
-}
-
-/// The part of a row that needs no key. What does not decode reads as nothing, and the row says so.
-fn readable(operation: &'static str, row: &SqliteRow) -> Result<RawEvent, StoreError> {
-    let damaged = Cell::new(false);
-    let lost = || damaged.set(true);
-    let text = |column: &str| {
-        row.try_get(column).unwrap_or_else(|_| {
-            lost();
-            String::new()
-        })
-    };
-    let optional_text = |column: &str| {
-        row.try_get(column).unwrap_or_else(|_| {
-            lost();
-            Some(String::new())
-        })
-    };
-    let sequence = row.read(operation, "sequence");
-    let sequence = sequence.and_then(|number| non_negative(operation, number));
-    let recorded_at = row.read(operation, "recorded_at");
-    let recorded_at = recorded_at.and_then(|micros| time(operation, micros));
-    let event = RawEvent {
-        position: non_negative(operation, row.read(operation, "position")?)?,
-        stream_id: text("aggregate_id"),
-        aggregate_type: text("aggregate_type"),
-        sequence: sequence.unwrap_or_else(|_| {
-            lost();
-            0
-        }),
-        event_type: text("event_type"),
-        event_version: text("event_version"),
-        payload: text("payload"),
-        metadata: text("metadata"),
-        event_id: text("event_id"),
-        recorded_at: recorded_at.map_err(|_| lost()).ok(),
-        command_id: text("command_id"),
-        correlation_id: optional_text("correlation_id"),
-        causation_id: optional_text("causation_id"),
-        actor: text("actor"),
-        salt: row.try_get("salt").unwrap_or_else(|_| {
-            lost();
-            Vec::new()
-        }),
-        sealed: None,
-        entry: Vec::new(),
-        leaf: Vec::new(),
-        data_key: None,
-        damaged: false,
-    };
-    Ok(RawEvent {
-        damaged: damaged.get(),
-        ..event
-    })
 }
 
 /// A text that may have been made none: what does not decode reads as empty, and the caller finds that it does not fit.

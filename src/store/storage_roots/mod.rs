@@ -4,6 +4,7 @@ mod postgres;
 mod sqlite;
 
 use super::StoreError;
+use super::values::StoredRow;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -71,6 +72,24 @@ pub trait StorageRootStore: Send + Sync {
     /// The roots that other instances than `except` have said to have since `since`.
     async fn held_storage_roots(&self, except: Uuid, since: DateTime<Utc>)
     -> Result<Vec<String>, StoreError>;
+}
+
+/// What the roots are loaded under.
+const LOAD: &str = "load the storage roots";
+
+fn known_root(row: &impl StoredRow) -> Result<KnownRoot, StoreError> {
+    let device = row.optional_number(LOAD, "device")?;
+    let inode = row.optional_number(LOAD, "inode")?;
+    let born = row.optional_number(LOAD, "born")?;
+    Ok(KnownRoot {
+        uri: row.text(LOAD, "uri")?,
+        root_id: row.uuid(LOAD, "root_id")?,
+        numbers: device.zip(inode).map(|(device, inode)| Numbers {
+            device: device.cast_unsigned(),
+            inode: inode.cast_unsigned(),
+            born,
+        }),
+    })
 }
 
 #[cfg(test)]

@@ -1,34 +1,20 @@
 //! PostgreSQL: what the storage roots are recognized by.
 
-use super::{KnownRoot, Numbers, StorageRootStore};
+use super::{KnownRoot, LOAD, StorageRootStore, known_root};
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-type Row = (String, Uuid, Option<i64>, Option<i64>, Option<i64>);
-
 #[async_trait]
 impl StorageRootStore for PostgresStore {
     async fn storage_roots(&self) -> Result<Vec<KnownRoot>, StoreError> {
-        let rows: Vec<Row> =
-            sqlx::query_as("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
-                .fetch_all(&self.pool)
-                .await
-                .map_err(StoreError::database("load the storage roots"))?;
-        let known = rows
-            .into_iter()
-            .map(|(uri, root_id, device, inode, born)| KnownRoot {
-                uri,
-                root_id,
-                numbers: device.zip(inode).map(|(device, inode)| Numbers {
-                    device: device.cast_unsigned(),
-                    inode: inode.cast_unsigned(),
-                    born,
-                }),
-            });
-        Ok(known.collect())
+        let rows = sqlx::query("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::database(LOAD))?;
+        rows.iter().map(known_root).collect()
     }
 
     async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError> {

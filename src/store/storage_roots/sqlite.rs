@@ -1,39 +1,23 @@
 //! SQLite: what the storage roots are recognized by.
 
-use super::{KnownRoot, Numbers, StorageRootStore};
+use super::{KnownRoot, LOAD, StorageRootStore, known_root};
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{micros, uuid};
+use crate::store::values::micros;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection as _;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-type Row = (String, String, Option<i64>, Option<i64>, Option<i64>);
-
 #[async_trait]
 impl StorageRootStore for SqliteStore {
     async fn storage_roots(&self) -> Result<Vec<KnownRoot>, StoreError> {
-        let operation = "load the storage roots";
-        let rows: Vec<Row> =
-            sqlx::query_as("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
-                .fetch_all(&self.reads)
-                .await
-                .map_err(StoreError::database(operation))?;
-        rows.into_iter()
-            .map(|(uri, root_id, device, inode, born)| {
-                Ok(KnownRoot {
-                    uri,
-                    root_id: uuid(operation, &root_id)?,
-                    numbers: device.zip(inode).map(|(device, inode)| Numbers {
-                        device: device.cast_unsigned(),
-                        inode: inode.cast_unsigned(),
-                        born,
-                    }),
-                })
-            })
-            .collect()
+        let rows = sqlx::query("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
+            .fetch_all(&self.reads)
+            .await
+            .map_err(StoreError::database(LOAD))?;
+        rows.iter().map(known_root).collect()
     }
 
     async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError> {

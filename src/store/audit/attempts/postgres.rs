@@ -1,17 +1,12 @@
 //! PostgreSQL: attempts, and reads of the audit.
 
-use crate::store::audit::{
-    Attempt, AttemptSpan, AttemptsWrite, AuditAction, AuditPlace, AuditRecord, Order, Outcome, Rows,
-    StoredAttempt, UnreadableRecord,
-};
-use crate::store::columns::Columns as _;
-use crate::store::damaged::report;
+use super::{place, record};
+use crate::store::audit::{AttemptSpan, AttemptsWrite, AuditPlace, AuditRecord, Order, Rows};
 use crate::store::server::session::Sessions;
 use crate::store::values::{non_negative, signed};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
 
 macro_rules! attempts {
     ($order:literal) => {
@@ -187,68 +182,4 @@ pub(in crate::store::audit) async fn add(
     }
     tx.commit().await.map_err(StoreError::database(operation))?;
     Ok(sequences)
-}
-
-fn place(operation: &'static str, row: &PgRow) -> Result<AuditPlace, StoreError> {
-    Ok(AuditPlace {
-        position: non_negative(operation, row.read(operation, "position")?)?,
-        sequence: non_negative(operation, row.read(operation, "sequence")?)?,
-    })
-}
-
-/// The line of a row, which may be unreadable.
-fn record(row: &PgRow) -> Result<AuditRecord, StoreError> {
-    match stored_attempt(row) {
-        Ok(stored) => Ok(AuditRecord::Attempt(Box::new(stored))),
-        Err(error) => {
-            report(&error);
-            Ok(AuditRecord::Unreadable(Box::new(UnreadableRecord {
-                place: place("read an attempt", row)?,
-                key: None,
-                event_id: None,
-            })))
-        }
-    }
-}
-
-fn stored_attempt(row: &PgRow) -> Result<StoredAttempt, StoreError> {
-    let operation = "read an attempt";
-    let unknown = |what: &str| StoreError::inconsistent(operation, format!("an unknown {what}"));
-    let key = match (
-        row.read::<Option<&str>>(operation, "entity_type")?,
-        row.read::<Option<&str>>(operation, "entity_id")?,
-    ) {
-        (Some(entity_type), Some(id)) => {
-            let entity_type = entity_type.parse().map_err(|_| unknown("entity type"))?;
-            Some(EntityKey::new(entity_type, id).map_err(|_| unknown("entity"))?)
-        }
-        _ => None,
-    };
-    let outcome: Outcome = row
-        .read::<&str>(operation, "outcome")?
-        .parse()
-        .map_err(|_| unknown("outcome"))?;
-    let action: AuditAction = row
-        .read::<&str>(operation, "action")?
-        .parse()
-        .map_err(|_| unknown("action"))?;
-    Ok(StoredAttempt {
-        place: place(operation, row)?,
-        attempt: Attempt {
-            outcome,
-            action,
-            reason: row.read(operation, "reason")?,
-            actor: row.read(operation, "actor")?,
-            token_issuer: row.read(operation, "token_issuer")?,
-            token_id_hash: row.read(operation, "token_id_hash")?,
-            ip: row.read(operation, "ip")?,
-            user_agent: row.read(operation, "user_agent")?,
-            request_id: row.read(operation, "request_id")?,
-            key,
-            detail: row.read(operation, "detail")?,
-            first_at: row.read(operation, "first_at")?,
-            last_at: row.read(operation, "last_at")?,
-            count: non_negative(operation, row.read(operation, "count")?)?,
-        },
-    })
 }
