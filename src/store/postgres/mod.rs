@@ -3,9 +3,6 @@
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
-pub mod cleanup_jobs;
-mod cleanup_rows;
-mod purge_rows;
 mod schema;
 
 use super::StoreError;

@@ -7,11 +7,8 @@
 pub mod callback_circuits;
 pub mod callback_log;
 pub mod callbacks;
-pub mod cleanup_jobs;
-mod cleanup_rows;
 mod content;
 pub(super) mod file;
-mod purge_rows;
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;

@@ -8,7 +8,7 @@ use crate::store::values::non_negative;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-pub(super) async fn load_obligations(
+pub(in crate::store::cleanup_jobs) async fn load_obligations(
     connection: &mut Session,
     operation: &'static str,
     jobs: &[Uuid],

@@ -1,27 +1,27 @@
-//! SQLite: the rows of the purges that are owed, each read by itself.
+//! PostgreSQL: the rows of the purges that are owed, each read by itself.
 
-use super::cleanup_rows::{load_obligations, optional_time};
 use crate::store::StoreError;
+use crate::store::cleanup_jobs::obligations::postgres::load_obligations;
 use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state, small};
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable, report};
-use crate::store::values::{entity_key, non_negative, time, uuid};
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
+use crate::store::server::session::Session;
+use crate::store::values::{entity_key, non_negative};
+use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use uuid::Uuid;
 
 /// What jobs owe, by job; `None` where that cannot be read.
 type Owed = HashMap<Uuid, Option<Vec<Obligation>>>;
 
-pub(super) async fn purges(
-    connection: &mut SqliteConnection,
+pub(in crate::store::cleanup_jobs) async fn purges(
+    connection: &mut Session,
     operation: &'static str,
-    rows: &[SqliteRow],
+    rows: &[PgRow],
 ) -> Result<Readable<PurgeStatus>, StoreError> {
-    let jobs: Vec<&str> = rows
+    let jobs: Vec<Uuid> = rows
         .iter()
-        .filter_map(|row| row.read::<Option<&str>>(operation, "job").ok().flatten())
+        .filter_map(|row| row.read::<Option<Uuid>>(operation, "job").ok().flatten())
         .collect();
     let mut owed = owed(connection, operation, &jobs).await?;
     Ok(Readable::of(
@@ -32,11 +32,7 @@ pub(super) async fn purges(
 }
 
 /// All together, and one by one where one of them cannot be read.
-async fn owed(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    jobs: &[&str],
-) -> Result<Owed, StoreError> {
+async fn owed(connection: &mut Session, operation: &'static str, jobs: &[Uuid]) -> Result<Owed, StoreError> {
     let whole = |found: HashMap<Uuid, Vec<Obligation>>| found.into_iter().map(|(job, all)| (job, Some(all)));
     match load_obligations(connection, operation, jobs).await {
         Ok(found) => return Ok(whole(found).collect()),
@@ -45,11 +41,11 @@ async fn owed(
     }
     let mut owed = Owed::new();
     for job in jobs {
-        match load_obligations(connection, operation, &[job]).await {
+        match load_obligations(connection, operation, &[*job]).await {
             Ok(found) => owed.extend(whole(found)),
             Err(error) if error.is_of_one_row() => {
                 report(&error);
-                owed.extend(uuid(operation, job).ok().map(|job| (job, None)));
+                owed.insert(*job, None);
             }
             Err(error) => return Err(error),
         }
@@ -57,17 +53,17 @@ async fn owed(
     Ok(owed)
 }
 
-fn purge(operation: &'static str, row: &SqliteRow, owed: &mut Owed) -> Result<PurgeStatus, StoreError> {
-    let event_id = uuid(operation, row.read(operation, "event_id")?)?;
-    let job = match row.read::<Option<&str>>(operation, "job")? {
+fn purge(operation: &'static str, row: &PgRow, owed: &mut Owed) -> Result<PurgeStatus, StoreError> {
+    let event_id = row.read(operation, "event_id")?;
+    let job = match row.read::<Option<Uuid>>(operation, "job")? {
         None => None,
         Some(_) => Some(JobStatus {
             attempts: small(operation, row.read(operation, "attempts")?)?,
             begun: small(operation, row.read(operation, "begun")?)?,
-            next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
-            leased_until: optional_time(operation, row, "lease_until")?,
+            next_attempt_at: row.read(operation, "next_attempt_at")?,
+            leased_until: row.read(operation, "lease_until")?,
             last_error: row.read(operation, "last_error")?,
-            finished_at: optional_time(operation, row, "finished_at")?,
+            finished_at: row.read(operation, "finished_at")?,
             obligations: owed
                 .remove(&event_id)
                 .unwrap_or(Some(Vec::new()))
@@ -78,17 +74,17 @@ fn purge(operation: &'static str, row: &SqliteRow, owed: &mut Owed) -> Result<Pu
         position: non_negative(operation, row.read(operation, "position")?)?,
         event_id,
         key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+        purge_id: row.read(operation, "purge_id")?,
         state: purge_state(operation, row.read(operation, "state")?)?,
-        requested_at: time(operation, row.read(operation, "requested_at")?)?,
+        requested_at: row.read(operation, "requested_at")?,
         storage_count: small(operation, row.read(operation, "storage_count")?)?,
         job,
     })
 }
 
 /// What can be read of a row that cannot be read whole.
-fn left(operation: &'static str, row: &SqliteRow) -> DamagedRow {
-    let id = row.read(operation, "purge_id").and_then(|id| uuid(operation, id));
+fn left(operation: &'static str, row: &PgRow) -> DamagedRow {
+    let id = row.read(operation, "purge_id");
     let key = row
         .read(operation, "aggregate_id")
         .and_then(|id| entity_key(operation, id));

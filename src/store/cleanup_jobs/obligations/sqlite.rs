@@ -11,7 +11,7 @@ use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-pub(super) async fn load_obligations(
+pub(in crate::store::cleanup_jobs) async fn load_obligations(
     connection: &mut SqliteConnection,
     operation: &'static str,
     jobs: &[&str],
@@ -44,7 +44,7 @@ pub(super) async fn load_obligations(
     Ok(found)
 }
 
-pub(super) fn optional_time(
+pub(in crate::store::cleanup_jobs) fn optional_time(
     operation: &'static str,
     row: &SqliteRow,
     column: &'static str,

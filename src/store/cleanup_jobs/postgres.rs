@@ -1,14 +1,14 @@
 //! PostgreSQL: the storage cleanup's jobs.
 
-use super::PostgresStore;
-use super::cleanup_rows::load_obligations;
-use super::purge_rows::purges;
-use crate::store::cleanup_jobs::{
+use super::obligations::postgres::load_obligations;
+use super::purges::postgres::purges;
+use super::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     OWED_AT_ONCE, Obligation, PurgeStatus, small,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::Readable;
+use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};

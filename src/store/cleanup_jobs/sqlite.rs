@@ -3,15 +3,15 @@
 //! Workers poll: where there may be nothing to do, a reading connection looks first, so that the turn on the writing one is
 //! taken only for work.
 
-use super::SqliteStore;
-use super::cleanup_rows::load_obligations;
-use super::purge_rows::purges;
-use crate::store::cleanup_jobs::{
+use super::obligations::sqlite::load_obligations;
+use super::purges::sqlite::purges;
+use super::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     OWED_AT_ONCE, Obligation, PurgeStatus, small,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::Readable;
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, signed, uuid};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
