@@ -1,8 +1,5 @@
 //! The PostgreSQL backend.
 
-pub mod callback_circuits;
-pub mod callback_log;
-pub mod callbacks;
 mod schema;
 
 use super::StoreError;

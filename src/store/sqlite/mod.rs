@@ -4,9 +4,6 @@
 //! other processes (an import, a rebuild) are waited for by `busy_timeout`. Times are microseconds since 1970 UTC, ids are
 //! hyphenated text.
 
-pub mod callback_circuits;
-pub mod callback_log;
-pub mod callbacks;
 mod content;
 pub(super) mod file;
 

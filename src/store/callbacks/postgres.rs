@@ -1,14 +1,14 @@
 //! PostgreSQL: callback deliveries.
 
-use super::super::StoreError;
-use super::super::callbacks::{
+use super::log::postgres::count;
+use super::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
     PurgeOutcome, TargetRow, later, plan, streams,
 };
-use super::PostgresStore;
-use super::callback_log::count;
 use crate::clock::Clock;
+use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::PostgresStore;
 use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative, signed};
 use async_trait::async_trait;

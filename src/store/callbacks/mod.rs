@@ -13,6 +13,8 @@
 mod circuits;
 mod log;
 mod plan;
+mod postgres;
+mod sqlite;
 
 pub use circuits::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore, endpoint_of};
 pub use log::{

@@ -1,12 +1,12 @@
 //! SQLite: the delivery log of callbacks, and replay.
 
-use super::super::StoreError;
-use super::super::callbacks::{
+use crate::store::StoreError;
+use crate::store::callbacks::{
     AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, DeliveryState,
     Replay, ReplayedPart,
 };
-use super::SqliteStore;
 use crate::store::columns::Columns as _;
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, time, uuid};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
@@ -230,7 +230,7 @@ fn attempt_row(operation: &'static str, row: &SqliteRow) -> Result<AttemptRow, S
 }
 
 /// A time that may be absent from its column.
-pub(super) fn optional_time(
+pub(in crate::store::callbacks) fn optional_time(
     operation: &'static str,
     micros: Option<i64>,
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
@@ -238,7 +238,7 @@ pub(super) fn optional_time(
 }
 
 /// A number of attempts from its column.
-pub(super) fn count(operation: &'static str, number: i64) -> Result<u32, StoreError> {
+pub(in crate::store::callbacks) fn count(operation: &'static str, number: i64) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
 }
 

@@ -1,5 +1,8 @@
 //! Circuits of callbacks that are open, as instances share them and keep them over a restart.
 
+mod postgres;
+mod sqlite;
+
 use crate::store::StoreError;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -1,23 +1,26 @@
-//! PostgreSQL: open circuits of callbacks.
+//! SQLite: open circuits of callbacks.
 
-use super::super::StoreError;
-use super::super::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
-use super::PostgresStore;
-use super::callback_log::count;
+use crate::store::StoreError;
+use crate::store::callbacks::log::sqlite::count;
+use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
 use crate::store::columns::Columns as _;
+use crate::store::sqlite::SqliteStore;
+use crate::store::values::{micros, time};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::types::Json;
 
 #[async_trait]
-impl CircuitStore for PostgresStore {
+impl CircuitStore for SqliteStore {
     async fn circuits(&self) -> Result<Vec<Circuit>, StoreError> {
         let operation = "read the open circuits";
         let rows = sqlx::query(
-            "SELECT key, since, open_until, opened FROM callback_circuits ORDER BY open_until DESC LIMIT $1",
+            "SELECT key, since, open_until, opened FROM callback_circuits ORDER BY open_until DESC LIMIT ?1",
         )
         .bind(i64::try_from(CIRCUITS_MAX).unwrap_or(i64::MAX))
-        .fetch_all(&self.deliveries)
+        .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         rows.iter().map(|row| circuit(operation, row)).collect()
@@ -25,33 +28,36 @@ impl CircuitStore for PostgresStore {
 
     async fn circuits_of(&self, keys: &[String]) -> Result<Vec<Circuit>, StoreError> {
         let operation = "look up circuits";
-        let rows =
-            sqlx::query("SELECT key, since, open_until, opened FROM callback_circuits WHERE key = ANY ($1)")
-                .bind(keys)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(StoreError::database(operation))?;
+        let rows = sqlx::query(
+            "SELECT key, since, open_until, opened FROM callback_circuits
+             WHERE key IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(Json(keys))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
         rows.iter().map(|row| circuit(operation, row)).collect()
     }
 
     async fn change_circuits(&self, changes: &[CircuitChange]) -> Result<(), StoreError> {
         let operation = "change circuits";
         let failed = StoreError::database;
-        let mut tx = self.deliveries.begin().await.map_err(failed(operation))?;
+        let mut connection = self.writing().await;
+        let mut tx = connection.begin().await.map_err(failed(operation))?;
         for change in changes {
             let query = match change {
                 CircuitChange::Opened(circuit) => sqlx::query(
-                    "INSERT INTO callback_circuits (key, since, open_until, opened) VALUES ($1, $2, $3, $4)
+                    "INSERT INTO callback_circuits (key, since, open_until, opened) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (key) DO UPDATE
                      SET open_until = excluded.open_until, opened = excluded.opened
                      WHERE excluded.open_until > callback_circuits.open_until",
                 )
                 .bind(&circuit.key)
-                .bind(circuit.since)
-                .bind(circuit.open_until)
-                .bind(i32::try_from(circuit.opened).unwrap_or(i32::MAX)),
+                .bind(micros(circuit.since))
+                .bind(micros(circuit.open_until))
+                .bind(circuit.opened),
                 CircuitChange::Closed(key) => {
-                    sqlx::query("DELETE FROM callback_circuits WHERE key = $1").bind(key)
+                    sqlx::query("DELETE FROM callback_circuits WHERE key = ?1").bind(key)
                 }
             };
             query.execute(&mut *tx).await.map_err(failed(operation))?;
@@ -60,20 +66,21 @@ impl CircuitStore for PostgresStore {
     }
 
     async fn forget_circuits(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM callback_circuits WHERE open_until < $1")
-            .bind(before)
-            .execute(&self.deliveries)
+        let mut connection = self.writing().await;
+        sqlx::query("DELETE FROM callback_circuits WHERE open_until < ?1")
+            .bind(micros(before))
+            .execute(&mut *connection)
             .await
             .map_err(StoreError::database("forget circuits"))?;
         Ok(())
     }
 }
 
-fn circuit(operation: &'static str, row: &PgRow) -> Result<Circuit, StoreError> {
+fn circuit(operation: &'static str, row: &SqliteRow) -> Result<Circuit, StoreError> {
     Ok(Circuit {
         key: row.read(operation, "key")?,
-        since: row.read(operation, "since")?,
-        open_until: row.read(operation, "open_until")?,
+        since: time(operation, row.read(operation, "since")?)?,
+        open_until: time(operation, row.read(operation, "open_until")?)?,
         opened: count(operation, row.read(operation, "opened")?)?,
     })
 }

@@ -1,14 +1,14 @@
 //! SQLite: callback deliveries.
 
-use super::super::StoreError;
-use super::super::callbacks::{
+use super::log::sqlite::{count, optional_time};
+use super::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
     PurgeOutcome, TargetRow, endpoint_of, later, plan, streams,
 };
-use super::SqliteStore;
-use super::callback_log::{count, optional_time};
 use crate::clock::Clock;
+use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

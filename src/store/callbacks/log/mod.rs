@@ -1,5 +1,8 @@
 //! Callback deliveries as an operator reads and replays them.
 
+pub(super) mod postgres;
+pub(super) mod sqlite;
+
 use super::{DeliveryState, UnknownDeliveryState};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;

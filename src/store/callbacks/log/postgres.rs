@@ -1,12 +1,12 @@
 //! PostgreSQL: the delivery log of callbacks, and replay.
 
-use super::super::StoreError;
-use super::super::callbacks::{
+use crate::store::StoreError;
+use crate::store::callbacks::{
     AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, DeliveryState,
     Replay, ReplayedPart,
 };
-use super::PostgresStore;
 use crate::store::columns::Columns as _;
+use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, non_negative};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
@@ -232,7 +232,7 @@ fn attempt_row(operation: &'static str, row: &PgRow) -> Result<AttemptRow, Store
 }
 
 /// A number of attempts from its column.
-pub(super) fn count(operation: &'static str, number: i32) -> Result<u32, StoreError> {
+pub(in crate::store::callbacks) fn count(operation: &'static str, number: i32) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a negative number"))
 }
 
