@@ -1,7 +1,5 @@
 //! The PostgreSQL backend.
 
-mod schema;
-
 use super::StoreError;
 use super::archived::postgres::summary::SummaryReader;
 use super::audit::blocks::IndexTrust;

@@ -9,7 +9,6 @@ pub(super) mod file;
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;
-use super::schema::{self, Applied};
 use super::witness::Witness;
 use file::LedgerFile;
 use sqlx::sqlite::{
@@ -30,9 +29,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a reading connection is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The migrations, compiled in.
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A SQLite file that holds a ledger.
 #[derive(Debug, Clone)]
@@ -234,21 +230,6 @@ impl SqliteStore {
         })
     }
 
-    /// Brings the schema up to date.
-    ///
-    /// # Errors
-    /// [`StoreError::Migrate`]; [`StoreError::Unfit`] when this version must leave the file alone.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        if self.is_current().await? {
-            return Ok(());
-        }
-        let mut connection = self.writing().await;
-        schema::migrator(&MIGRATIONS)
-            .run(&mut *connection)
-            .await
-            .map_err(StoreError::Migrate)
-    }
-
     /// Moves the write-ahead log into the database file and empties it, so that keys and sealed details which a purge
     /// destroyed do not linger there. Open reads may keep it from being emptied this time.
     ///
@@ -341,35 +322,6 @@ impl SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(())
-    }
-
-    /// Whether the schema is that of this version, or one of a newer version that this one works on. Nothing is changed, and a
-    /// file that holds no ledger says no.
-    ///
-    /// # Errors
-    /// [`StoreError::Unfit`] when this version must leave the file alone.
-    pub async fn is_current(&self) -> Result<bool, StoreError> {
-        let operation = "read the schema's version";
-        let migrated: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations')",
-        )
-        .fetch_one(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
-        if !migrated {
-            return Ok(false);
-        }
-        let applied: Vec<Applied> =
-            sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
-                .fetch_all(&self.reads)
-                .await
-                .map_err(StoreError::database(operation))?;
-        let oldest = if applied.is_empty() {
-            None
-        } else {
-            self.recall(schema::OLDEST).await?
-        };
-        schema::is_current(&MIGRATIONS, &applied, oldest.as_deref())
     }
 
     /// What the ledger remembers of itself under `name`.

@@ -3,6 +3,9 @@
 //! Migrations expand first and contract one release later (`migrations/README.md`), so an older version works on a newer schema
 //! until a contracting migration says which one is the oldest that still does.
 
+mod postgres;
+mod sqlite;
+
 use super::StoreError;
 use sqlx::migrate::Migrator;
 
