@@ -27,6 +27,7 @@ pub mod contract;
 pub mod coordination;
 pub mod damaged;
 pub mod error;
+mod file;
 pub mod forks;
 pub mod instance_marks;
 pub mod keys;

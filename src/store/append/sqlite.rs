@@ -9,9 +9,9 @@ pub(in crate::store) use changes::write_changes;
 
 use super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes};
 use crate::store::columns::Columns as _;
+use crate::store::file::LedgerFile;
 use crate::store::log::sqlite::head_from_row;
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::file::LedgerFile;
 use crate::store::values::{signed, uuid};
 use crate::store::witness::{Sight, Witness};
 use crate::store::{Head, Position, StoreError};

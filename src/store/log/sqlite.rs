@@ -17,7 +17,7 @@ use std::collections::HashMap;
 #[async_trait]
 impl ReadStore for SqliteStore {
     async fn vouch(&self) -> Result<(), StoreError> {
-        self.vouch_pooled().await
+        self.file.vouch_pooled(&self.reads).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

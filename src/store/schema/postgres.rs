@@ -1,9 +1,10 @@
 //! The schema: whether it is there, made where it is not, and whether this role may use it.
 
-use super::{self, Applied};
+use super::Applied;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::postgres::PostgresStore;
+use crate::store::schema;
 use crate::store::server::Plans;
 use sqlx::Executor;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};

@@ -3,8 +3,8 @@
 use super::read_head;
 use crate::store::chunks::chunks;
 use crate::store::columns::Columns as _;
+use crate::store::file::LedgerFile;
 use crate::store::keys::sqlite::wrapped_key;
-use crate::store::sqlite::file::LedgerFile;
 use crate::store::values::{hash, time};
 use crate::store::{
     BatchNeeds, BatchSnapshot, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,

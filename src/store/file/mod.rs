@@ -4,13 +4,14 @@
 //! find again, and new connections find another ledger. The write-ahead log holds what was committed lately, and the shared
 //! memory beside it tells connections of each other: the same holds for both.
 
-use super::SqliteStore;
-use super::content::{Content, Verdict};
+mod content;
+
 use crate::store::columns::Columns as _;
 use crate::store::values::{hash, non_negative, signed, uuid};
 use crate::store::witness::{Question, Sight, Witness};
 use crate::store::{Head, StoreError};
-use sqlx::SqliteConnection;
+use content::{Content, Verdict};
+use sqlx::{SqliteConnection, SqlitePool};
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -167,6 +168,18 @@ impl LedgerFile {
         self.witness.compare(OPERATION, &asked, &seen)
     }
 
+    /// Compares the file, and what its readers see, with what is known.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::vouch`].
+    pub(in crate::store) async fn vouch_pooled(&self, reads: &SqlitePool) -> Result<(), StoreError> {
+        let mut connection = reads
+            .acquire()
+            .await
+            .map_err(|error| StoreError::database(OPERATION)(self.witness.explain(error)))?;
+        self.vouch(&mut connection).await
+    }
+
     /// What the process knows.
     pub(in crate::store) const fn witness(&self) -> &Arc<Witness> {
         &self.witness
@@ -229,20 +242,5 @@ fn find(operation: &'static str, path: &Path) -> Result<Option<FileId>, StoreErr
         Ok(metadata) => Ok(Some(metadata.into())),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(StoreError::database(operation)(sqlx::Error::Io(error))),
-    }
-}
-
-impl SqliteStore {
-    /// Compares the file, and what its readers see, with what is known.
-    ///
-    /// # Errors
-    /// [`StoreError`], as [`crate::store::ReadStore::vouch`].
-    pub(in crate::store) async fn vouch_pooled(&self) -> Result<(), StoreError> {
-        let mut connection = self
-            .reads
-            .acquire()
-            .await
-            .map_err(|error| StoreError::database(OPERATION)(self.file.witness.explain(error)))?;
-        self.file.vouch(&mut connection).await
     }
 }

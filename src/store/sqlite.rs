@@ -4,13 +4,10 @@
 //! other processes (an import, a rebuild) are waited for by `busy_timeout`. Times are microseconds since 1970 UTC, ids are
 //! hyphenated text.
 
-mod content;
-pub(super) mod file;
-
 use super::StoreError;
 use super::audit::blocks::IndexTrust;
+use super::file::LedgerFile;
 use super::witness::Witness;
-use file::LedgerFile;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransactionManager,
 };
