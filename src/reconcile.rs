@@ -28,7 +28,8 @@ use crate::app::{self, StartError};
 use crate::claims::{self as all_claims, ClaimsError};
 use crate::cleanup::blob::Cleaned;
 use crate::cleanup::blobs::Blobs;
-use crate::cleanup::tree::{Met, Tree, Unread};
+use crate::cleanup::inventory::{Found, Unread};
+use crate::cleanup::tree::Tree;
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::LedgerError;
@@ -291,9 +292,9 @@ impl Comparison<'_> {
         let mut leftover: Option<Heap<Box<Ordered>>> = None;
         let mut left: Option<Heap<Box<Left>>> = None;
         let mut unclaimed: Option<Heap<()>> = None;
-        while let Some(met) = walk.recv().await {
-            let met = match met {
-                Ok(met) => met,
+        while let Some(found) = walk.recv().await {
+            let found = match found {
+                Ok(found) => found,
                 Err(Unread { name, kind }) => {
                     let finding = Finding::Unchecked {
                         entity_type: None,
@@ -306,12 +307,12 @@ impl Comparison<'_> {
                 }
             };
             self.summary.objects += 1;
-            let (owner, folder) = self.owner(tree, &met, &mut above).await?;
-            self.leftover(tree, ended(&mut leftover, &met.name)).await?;
-            self.left_by_restore(tree, ended(&mut left, &met.name))?;
+            let (owner, folder) = self.owner(tree, &found, &mut above).await?;
+            self.leftover(tree, ended(&mut leftover, &found.name)).await?;
+            self.left_by_restore(tree, ended(&mut left, &found.name))?;
             let one = Cleaned {
                 objects: 1,
-                bytes: met.bytes,
+                bytes: found.bytes,
             };
             match owner {
                 Some(Owner::Entity) => {}
@@ -339,10 +340,10 @@ impl Comparison<'_> {
     async fn owner(
         &mut self,
         tree: &Tree,
-        met: &Met,
+        found: &Found,
         above: &mut Vec<(Spot, Option<Owner>)>,
     ) -> Result<(Option<Owner>, Spot), ReconcileError> {
-        let path = spots(tree, &met.name);
+        let path = spots(tree, &found.name);
         let shared = path
             .iter()
             .zip(above.iter())

@@ -4,32 +4,26 @@
 //! workload or managed identity); its listing is not used, because it cannot name keys such as `a//b` or `a/`, and does not
 //! show versions and snapshots.
 //!
-//! `page` judges what is listed, `failure` reads refusals.
+//! `page` judges what is listed, `refusal` reads what is answered instead.
 
-mod failure;
 mod page;
+mod refusal;
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, Cleaned};
-use super::driver::BlobStore;
-use super::gcs::CloudError;
-use super::listing::{Container, Failure, Found, Kind, Listing, Marker, Page, Removed};
-use super::look;
-use super::progress::Progress;
-use super::rest::{Answer, Rest, remove_each};
-use super::sweep;
-use super::tree::{Met, Unread};
-use super::uri::{BucketPlace, Cloud, Place, StorageUri};
+use super::blob::BlobErrorKind;
+use super::credentials::{CloudError, Credentials, Provider, Settings, client_options, none, retries};
+use super::driver::{
+    Bucket, Cursor, Driver, EditionKind, Listing, ListingPage, Object, Removed, remove_each,
+};
+use super::request::RequestError;
+use super::rest::{Answer, IN_FLIGHT, Rest, rejected};
 use async_trait::async_trait;
-use failure::failure;
-use object_store::azure::{AzureAuthorizer, AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
+use object_store::azure::{AzureAuthorizer, AzureConfigKey, AzureCredential, MicrosoftAzureBuilder};
 use object_store::client::HttpRequestBody;
-use object_store::{ClientOptions, RetryConfig};
+use refusal::refusal;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::sync::Arc;
 use url::Url;
 
 /// The version of the protocol, <https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services>.
@@ -52,37 +46,17 @@ pub struct AzureOptions {
 pub struct AzureStore {
     rest: Rest,
     account: String,
-    credentials: Option<Arc<Credentials>>,
+    credentials: Option<Arc<Credentials<MicrosoftAzureBuilder>>>,
     backoff: Backoff,
 }
 
-/// Credentials, and how to load them anew when they are no longer taken.
-struct Credentials {
-    settings: MicrosoftAzureBuilder,
-    provider: Mutex<AzureCredentialProvider>,
-}
+impl Settings for MicrosoftAzureBuilder {
+    type Credential = AzureCredential;
 
-impl Credentials {
-    fn new(settings: MicrosoftAzureBuilder) -> Result<Self, object_store::Error> {
-        let provider = Mutex::new(Arc::clone(settings.clone().build()?.credentials()));
-        Ok(Self { settings, provider })
-    }
+    const CLOUD: &'static str = "Azure";
 
-    fn provider(&self) -> AzureCredentialProvider {
-        Arc::clone(&self.provider.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Forgets tokens and files that were read.
-    fn renew(&self) {
-        match self.settings.clone().build() {
-            Ok(store) => {
-                *self.provider.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Arc::clone(store.credentials());
-            }
-            Err(error) => {
-                tracing::warn!(error = %crate::telemetry::chain(&error), "the credentials for Azure cannot be loaded anew");
-            }
-        }
+    fn load(self) -> Result<Provider<Self>, object_store::Error> {
+        Ok(Arc::clone(self.build()?.credentials()))
     }
 }
 
@@ -124,19 +98,13 @@ impl AzureStore {
         let credentials = if unsigned {
             None
         } else {
-            let retry = RetryConfig {
-                max_retries: 2,
-                retry_timeout: Duration::from_secs(10),
-                ..RetryConfig::default()
-            };
             let settings = builder
                 .with_use_emulator(false)
                 .with_account(&account)
                 .with_container_name(container)
-                .with_retry(retry)
-                .with_client_options(ClientOptions::new().with_timeout(Duration::from_secs(10)));
-            let credentials = Credentials::new(settings).map_err(CloudError::Credentials)?;
-            Some(Arc::new(credentials))
+                .with_retry(retries())
+                .with_client_options(client_options());
+            Some(Arc::new(Credentials::new(settings)?))
         };
         Ok(Self {
             rest: Rest::new(&base).map_err(CloudError::Client)?,
@@ -153,41 +121,13 @@ impl AzureStore {
         self
     }
 
-    /// Lists a page of a storage root.
-    ///
-    /// # Errors
-    /// What stands in the way, after one attempt.
-    pub(crate) async fn probe(&self, container: &str, prefix: &str) -> Result<(), BlobErrorKind> {
-        look::probe(&self.container(container), prefix).await
-    }
-
-    fn container<'a>(&'a self, name: &'a str) -> AzureContainer<'a> {
-        AzureContainer { store: self, name }
-    }
-
-    /// Whether the object or anything in the folder is there, in its current version.
-    pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
-        let bucket = place.bucket();
-        look::holds(&self.container(bucket), self.backoff, place).await
-    }
-
-    /// Everything under a prefix, with every version, in the order of the names.
-    pub(crate) async fn list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        tell: &mpsc::Sender<Result<Met, Unread>>,
-    ) -> Result<(), BlobErrorKind> {
-        look::walk(&self.container(bucket), self.backoff, prefix, tell).await
-    }
-
     async fn send(
         &self,
         method: Method,
         url: Url,
         headers: &[(&'static str, &'static str)],
-    ) -> Result<Answer, Failure> {
-        let invalid = || super::rest::rejected("aRequestThatCannotBeBuilt");
+    ) -> Result<Answer, RequestError> {
+        let invalid = || rejected("aRequestThatCannotBeBuilt");
         let mut request = http::Request::builder()
             .method(method)
             .uri(url.as_str())
@@ -197,18 +137,10 @@ impl AzureStore {
         }
         let mut request = request.body(HttpRequestBody::empty()).map_err(|_| invalid())?;
         if let Some(credentials) = &self.credentials {
-            let no_credentials = |error: object_store::Error| {
-                tracing::warn!(error = %crate::telemetry::chain(&error), "no credentials for Azure");
-                Failure::Stands(BlobErrorKind::NoCredentials)
-            };
-            let credential = credentials
-                .provider()
-                .get_credential()
-                .await
-                .map_err(no_credentials)?;
+            let credential = credentials.get().await?;
             AzureAuthorizer::new(&credential, &self.account)
                 .try_authorize(&mut request)
-                .map_err(no_credentials)?;
+                .map_err(|error| none::<MicrosoftAzureBuilder>(&error))?;
         }
         let (parts, _) = request.into_parts();
         // A shared access signature is in the address.
@@ -221,8 +153,8 @@ impl AzureStore {
         let answer = self.rest.send(request).await?;
         if let Some(credentials) = &self.credentials
             && matches!(
-                failure(&answer),
-                Failure::Passing(BlobErrorKind::CredentialsRefused { .. })
+                refusal(&answer),
+                RequestError::Transient(BlobErrorKind::CredentialsRefused { .. })
             )
         {
             credentials.renew();
@@ -231,16 +163,13 @@ impl AzureStore {
     }
 }
 
-#[async_trait]
-impl BlobStore for AzureStore {
-    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
-        match uri.place() {
-            Place::Bucket(place) if place.cloud() == Cloud::Azure => {
-                let container = self.container(place.bucket());
-                sweep::purge(&container, self.backoff, place, progress).await
-            }
-            Place::Bucket(_) | Place::Local(_) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
-        }
+impl Driver for AzureStore {
+    fn bucket<'a>(&'a self, name: &'a str) -> Box<dyn Bucket + 'a> {
+        Box::new(AzureContainer { store: self, name })
+    }
+
+    fn backoff(&self) -> Backoff {
+        self.backoff
     }
 }
 
@@ -250,8 +179,13 @@ struct AzureContainer<'a> {
 }
 
 #[async_trait]
-impl Container for AzureContainer<'_> {
-    async fn list(&self, _listing: Listing, prefix: &str, from: Option<&Marker>) -> Result<Page, Failure> {
+impl Bucket for AzureContainer<'_> {
+    async fn list(
+        &self,
+        _listing: Listing,
+        prefix: &str,
+        from: Option<&Cursor>,
+    ) -> Result<ListingPage, RequestError> {
         let mut query = vec![
             ("restype", "container"),
             ("comp", "list"),
@@ -263,45 +197,46 @@ impl Container for AzureContainer<'_> {
         query.extend(token.map(|token| ("marker", token)));
         let url = self.store.rest.url(&[self.name.as_bytes()], &query)?;
         let answer = self.store.send(Method::GET, url, &[]).await?;
-        match answer.status {
-            200 if answer.is_part() => Err(Failure::doubt("it is a part, and the whole was asked for")),
-            200 if !failure::code(&answer).is_empty() => {
-                Err(Failure::doubt("it names an error, and its status none"))
+        match answer.whole()? {
+            Some(_) if !refusal::code(&answer).is_empty() => {
+                Err(RequestError::doubt("it names an error, and its status none"))
             }
-            200 => page::read(&answer.body, self.name, prefix, from).map_err(|doubt| Failure::doubt(doubt.0)),
-            _ if answer.is_success() => Err(Failure::doubt("its status is not that of a whole answer")),
-            _ => Err(match failure(&answer) {
+            Some(body) => Ok(page::read(body, self.name, prefix, from)?),
+            None => Err(match refusal(&answer) {
                 // With a code of the storage's own: only the container can be missing where it is listed.
-                Failure::Gone => Failure::Stands(BlobErrorKind::NoSuchBucket),
-                failure => failure,
+                RequestError::Gone => RequestError::Permanent(BlobErrorKind::NoSuchBucket),
+                error => error,
             }),
         }
     }
 
-    async fn remove(&self, mut batch: Vec<Found>) -> Removed {
+    async fn remove(&self, mut batch: Vec<Object>) -> Removed {
         // Older versions and snapshots first: the deletion of what they belong to may take them along.
-        batch.sort_by_key(|found| found.current);
-        remove_each(batch, self.store.backoff, |found| self.remove_one(found)).await
+        batch.sort_by_key(|object| object.current);
+        remove_each(batch, IN_FLIGHT, self.store.backoff, |object| {
+            self.remove_one(object)
+        })
+        .await
     }
 }
 
 impl AzureContainer<'_> {
-    async fn remove_one(&self, found: Found) -> Result<(), Failure> {
-        if found.current {
+    async fn remove_one(&self, object: Object) -> Result<(), RequestError> {
+        if object.current {
             // A blob does not go before its snapshots; those that were made since the listing go with it.
             let include = [("x-ms-delete-snapshots", "include")];
-            match self.delete(&found.name, &[], &include).await {
-                Ok(()) | Err(Failure::Gone) => {}
-                Err(failure) => return Err(failure),
+            match self.delete(&object.name, &[], &include).await {
+                Ok(()) | Err(RequestError::Gone) => {}
+                Err(error) => return Err(error),
             }
         }
-        match (&found.edition, found.kind) {
-            (Some(snapshot), Kind::Snapshot) => {
-                self.delete(&found.name, &[("snapshot", snapshot)], &[]).await
+        match (&object.edition, object.kind) {
+            (Some(snapshot), EditionKind::Snapshot) => {
+                self.delete(&object.name, &[("snapshot", snapshot)], &[]).await
             }
             // What was current goes by its name alone, and stays as an older version then.
-            (Some(version), Kind::Version | Kind::Upload) => {
-                self.delete(&found.name, &[("versionid", version)], &[]).await
+            (Some(version), EditionKind::Version | EditionKind::Upload) => {
+                self.delete(&object.name, &[("versionid", version)], &[]).await
             }
             (None, _) => Ok(()),
         }
@@ -312,12 +247,12 @@ impl AzureContainer<'_> {
         name: &[u8],
         query: &[(&str, &str)],
         headers: &[(&'static str, &'static str)],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let url = self.store.rest.url(&[self.name.as_bytes(), name], query)?;
         let answer = self.store.send(Method::DELETE, url, headers).await?;
         if answer.is_success() {
             return Ok(());
         }
-        Err(failure(&answer))
+        Err(refusal(&answer))
     }
 }

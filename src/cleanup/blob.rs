@@ -27,6 +27,31 @@ impl Cleaned {
     }
 }
 
+/// What ends a purge before everything is gone.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// What stands in the way.
+    pub(crate) kind: BlobErrorKind,
+    /// What it failed at, as in [`BlobError::at`].
+    pub(crate) at: Option<String>,
+}
+
+impl Stop {
+    /// With what was deleted before.
+    pub(crate) fn after(self, done: Cleaned) -> BlobError {
+        BlobError {
+            at: self.at,
+            ..self.kind.after(done)
+        }
+    }
+}
+
+impl From<BlobErrorKind> for Stop {
+    fn from(kind: BlobErrorKind) -> Self {
+        Self { kind, at: None }
+    }
+}
+
 /// A purge that did not end with everything gone.
 ///
 /// `Display` is a short cause for the ledger and its callbacks; it holds no path, key or bucket.
@@ -43,13 +68,6 @@ pub struct BlobError {
     /// The object, file, folder or mount that it failed at, as an absolute path or a URI without any encoding; absent for the whole
     /// place. Personal data, and no part of `Display`.
     pub at: Option<String>,
-}
-
-impl BlobError {
-    /// Names what it failed at.
-    pub(crate) fn at(self, at: Option<String>) -> Self {
-        Self { at, ..self }
-    }
 }
 
 /// What stands in the way of a purge.
@@ -136,6 +154,14 @@ pub enum BlobErrorKind {
 }
 
 impl BlobErrorKind {
+    /// What the file system stands in the way with.
+    pub(crate) fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied,
+            kind => Self::Io(kind),
+        }
+    }
+
     /// Whether time alone may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -2,23 +2,23 @@
 
 use super::azure::{AzureOptions, AzureStore};
 use super::blob::{BlobError, BlobErrorKind, Cleaned};
-use super::driver::BlobStore;
-use super::gcs::{CloudError, GcsOptions, GcsStore};
-use super::local::LocalStore;
+use super::credentials::CloudError;
+use super::driver::Driver;
+use super::gcs::{GcsOptions, GcsStore};
+use super::local;
 use super::overlap::Endpoints;
 use super::progress::Progress;
 use super::roots::{RootError, StorageRoots};
 use super::s3::{S3Options, S3Store};
-use super::uri::{Cloud, Place, StorageUri};
+use super::sweep;
+use super::uri::{Cloud, Place};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Every storage that the roots name, behind one door.
 pub struct Blobs {
-    pub(super) roots: Arc<StorageRoots>,
-    local: LocalStore,
-    pub(super) s3: Option<S3Store>,
-    pub(super) gcs: Option<GcsStore>,
-    pub(super) azure: Option<AzureStore>,
+    roots: Arc<StorageRoots>,
+    clouds: HashMap<Cloud, Arc<dyn Driver>>,
 }
 
 /// How the clouds are reached that roots name.
@@ -69,10 +69,6 @@ impl Blobs {
             gcs: options.gcs.endpoint.clone(),
             azure: options.azure.endpoint.clone(),
         })?;
-        let s3 = match roots.any_bucket(Cloud::S3) {
-            Some(_) => Some(S3Store::connect(options.s3).await),
-            None => None,
-        };
         let failed = |cloud: Cloud| {
             move |source| ConnectError::Cloud {
                 scheme: cloud.scheme(),
@@ -89,42 +85,49 @@ impl Blobs {
             .map(|container| AzureStore::connect(options.azure, container))
             .transpose()
             .map_err(failed(Cloud::Azure))?;
-        Ok(Self {
-            gcs,
-            azure,
-            ..Self::with_stores(roots, s3)
+        let s3 = match roots.any_bucket(Cloud::S3) {
+            Some(_) => Some(S3Store::connect(options.s3).await),
+            None => None,
+        };
+        let blobs = Self::with_stores(roots, s3);
+        let blobs = match gcs {
+            Some(gcs) => blobs.with_gcs(gcs),
+            None => blobs,
+        };
+        Ok(match azure {
+            Some(azure) => blobs.with_azure(azure),
+            None => blobs,
         })
     }
 
     /// As [`Blobs::connect`], with an S3 store that was made elsewhere.
     #[must_use]
     pub fn with_stores(roots: StorageRoots, s3: Option<S3Store>) -> Self {
-        let roots = Arc::new(roots);
-        Self {
-            roots: Arc::clone(&roots),
-            local: LocalStore::new(Arc::clone(&roots)),
-            s3,
-            gcs: None,
-            azure: None,
+        let blobs = Self {
+            roots: Arc::new(roots),
+            clouds: HashMap::new(),
+        };
+        match s3 {
+            Some(s3) => blobs.with(Cloud::S3, s3),
+            None => blobs,
         }
     }
 
     /// With a GCS store that was made elsewhere.
     #[must_use]
     pub fn with_gcs(self, gcs: GcsStore) -> Self {
-        Self {
-            gcs: Some(gcs),
-            ..self
-        }
+        self.with(Cloud::Gcs, gcs)
     }
 
     /// With an Azure store that was made elsewhere.
     #[must_use]
     pub fn with_azure(self, azure: AzureStore) -> Self {
-        Self {
-            azure: Some(azure),
-            ..self
-        }
+        self.with(Cloud::Azure, azure)
+    }
+
+    fn with(mut self, cloud: Cloud, driver: impl Driver + 'static) -> Self {
+        self.clouds.insert(cloud, Arc::new(driver));
+        self
     }
 
     /// The roots, for checking URIs when they come in.
@@ -133,49 +136,9 @@ impl Blobs {
         &self.roots
     }
 
-    /// Lists under every root that is in a bucket, to tell at start what would fail later.
-    ///
-    /// # Errors
-    /// [`ConnectError::Listing`] for the first root that cannot be listed, whoever refused it. A listing that came and is not
-    /// believed is only logged.
-    pub async fn probe(&self) -> Result<(), ConnectError> {
-        for (cloud, bucket, prefix) in self.roots.buckets() {
-            let root = || format!("{}://{bucket}/{prefix}", cloud.scheme());
-            let outcome = match cloud {
-                Cloud::S3 => match &self.s3 {
-                    Some(s3) => s3.probe(bucket, prefix).await,
-                    None => Err(BlobErrorKind::NotConnected),
-                },
-                Cloud::Gcs => match &self.gcs {
-                    Some(gcs) => gcs.probe(bucket, prefix).await,
-                    None => Err(BlobErrorKind::NotConnected),
-                },
-                Cloud::Azure => match &self.azure {
-                    Some(azure) => azure.probe(bucket, prefix).await,
-                    None => Err(BlobErrorKind::NotConnected),
-                },
-            };
-            match outcome {
-                Ok(()) => {}
-                // Nothing follows from such a listing, not even that the root is unusable. (A refusal is another kind.)
-                Err(kind @ BlobErrorKind::Doubtful { .. }) => {
-                    tracing::warn!(storage.root = root(), error = %kind, "storage root {} was not listed: {kind}", root());
-                }
-                Err(kind) => return Err(ConnectError::Listing { root: root(), kind }),
-            }
-        }
-        Ok(())
-    }
-
-    fn store(&self, uri: &StorageUri) -> Option<&dyn BlobStore> {
-        match uri.place() {
-            Place::Local(_) => Some(&self.local),
-            Place::Bucket(place) => match place.cloud() {
-                Cloud::S3 => self.s3.as_ref().map(|s3| s3 as &dyn BlobStore),
-                Cloud::Gcs => self.gcs.as_ref().map(|gcs| gcs as &dyn BlobStore),
-                Cloud::Azure => self.azure.as_ref().map(|azure| azure as &dyn BlobStore),
-            },
-        }
+    pub(super) fn driver(&self, cloud: Cloud) -> Result<Arc<dyn Driver>, BlobErrorKind> {
+        let driver = self.clouds.get(&cloud).map(Arc::clone);
+        driver.ok_or(BlobErrorKind::NotConnected)
     }
 
     /// As [`Blobs::purge_watched`], with nothing but the counts told: after each batch, the sum since the start.
@@ -190,19 +153,32 @@ impl Blobs {
         self.purge_watched(uri, &Progress::new(tell)).await
     }
 
-    /// Checks `uri` against the roots once more, then deletes what it names, as [`BlobStore::purge`] promises.
+    /// Checks `uri` against the roots once more, then deletes everything that it names, and returns only when a fresh and whole
+    /// listing shows that nothing is left.
+    ///
+    /// Idempotent: what is already gone is a success with zero objects, and a purge that was cut off anywhere is finished by
+    /// the next one. Nothing outside `uri` is touched. Memory does not grow with the number of objects beyond a bound. Dropping
+    /// the future stops the purge, and may leave deletions uncounted; stopped by [`Progress::until`] it ends between two batches
+    /// with [`BlobErrorKind::Interrupted`] and counts that are true.
+    ///
+    /// One request may be retried for minutes before it fails, without progress being told: a lease on this work has to be
+    /// renewed by a timer, not by `progress`.
     ///
     /// # Errors
-    /// [`BlobErrorKind::Refused`] when the check fails; otherwise as [`BlobStore::purge`].
+    /// [`BlobErrorKind::Refused`] when the check fails; otherwise whatever stands in the way, when anything is left or may be left.
     pub async fn purge_watched(&self, uri: &str, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
         let (roots, uri) = (Arc::clone(&self.roots), uri.to_owned());
         let uri = tokio::task::spawn_blocking(move || roots.check(&uri))
             .await
             .map_err(|_| BlobErrorKind::Interrupted.after(Cleaned::default()))?
             .map_err(|refusal| BlobErrorKind::Refused(refusal).after(Cleaned::default()))?;
-        match self.store(&uri) {
-            Some(store) => store.purge(&uri, progress).await,
-            None => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
+        match uri.place() {
+            Place::Local(place) => local::purge(place, &self.roots, progress).await,
+            Place::Bucket(place) => {
+                let driver = self.driver(place.cloud());
+                let driver = driver.map_err(|kind| kind.after(Cleaned::default()))?;
+                sweep::purge(&*driver.bucket(place.bucket()), driver.backoff(), place, progress).await
+            }
         }
     }
 }

@@ -3,29 +3,23 @@
 //! The credentials are those of `object_store` (service account files, application default credentials, the machine's own);
 //! its listing is not used, because it cannot name keys such as `a//b` or `a/`, and does not show older generations.
 //!
-//! `page` judges what is listed, `failure` reads refusals.
+//! `page` judges what is listed, `refusal` reads what is answered instead.
 
-mod failure;
 mod page;
+mod refusal;
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, Cleaned};
-use super::driver::BlobStore;
-use super::listing::{Container, Failure, Found, Listing, Marker, Page, Removed};
-use super::look;
-use super::progress::Progress;
-use super::rest::{Answer, Rest, remove_each};
-use super::sweep;
-use super::tree::{Met, Unread};
-use super::uri::{BucketPlace, Cloud, Place, StorageUri};
+use super::blob::BlobErrorKind;
+use super::credentials::{CloudError, Credentials, Provider, Settings, client_options, retries};
+use super::driver::{Bucket, Cursor, Driver, Listing, ListingPage, Object, Removed, remove_each};
+use super::request::RequestError;
+use super::rest::{Answer, IN_FLIGHT, Rest};
 use async_trait::async_trait;
-use failure::failure;
-use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::{ClientOptions, RetryConfig};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+use refusal::refusal;
 use reqwest::Method;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::mpsc;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use std::sync::Arc;
 use url::Url;
 
 const ADDRESS: &str = "https://storage.googleapis.com";
@@ -37,23 +31,6 @@ pub struct GcsOptions {
     pub endpoint: Option<Url>,
 }
 
-/// Why a cloud cannot be used from the start.
-#[derive(Debug, thiserror::Error)]
-pub enum CloudError {
-    /// A credentials file that is unreadable, or settings that contradict each other.
-    #[error("its credentials cannot be used")]
-    Credentials(#[source] object_store::Error),
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made")]
-    Client(#[source] reqwest::Error),
-    /// The address that everything is sent to.
-    #[error("its address is no URL")]
-    Address(#[source] url::ParseError),
-    /// Azure's containers belong to an account.
-    #[error("no account is named: set --azure-account")]
-    NoAccount,
-}
-
 /// Deletes from GCS.
 ///
 /// Every generation is deleted by its number, so that a bucket with object versioning is empty afterwards. What the bucket's
@@ -61,37 +38,17 @@ pub enum CloudError {
 #[derive(Clone)]
 pub struct GcsStore {
     rest: Rest,
-    credentials: Option<Arc<Credentials>>,
+    credentials: Option<Arc<Credentials<GoogleCloudStorageBuilder>>>,
     backoff: Backoff,
 }
 
-/// Credentials, and how to load them anew when they are no longer taken.
-struct Credentials {
-    settings: GoogleCloudStorageBuilder,
-    provider: Mutex<GcpCredentialProvider>,
-}
+impl Settings for GoogleCloudStorageBuilder {
+    type Credential = GcpCredential;
 
-impl Credentials {
-    fn new(settings: GoogleCloudStorageBuilder) -> Result<Self, object_store::Error> {
-        let provider = Mutex::new(Arc::clone(settings.clone().build()?.credentials()));
-        Ok(Self { settings, provider })
-    }
+    const CLOUD: &'static str = "Google Cloud Storage";
 
-    fn provider(&self) -> GcpCredentialProvider {
-        Arc::clone(&self.provider.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Forgets tokens and files that were read.
-    fn renew(&self) {
-        match self.settings.clone().build() {
-            Ok(store) => {
-                *self.provider.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Arc::clone(store.credentials());
-            }
-            Err(error) => {
-                tracing::warn!(error = %crate::telemetry::chain(&error), "the credentials for Google Cloud Storage cannot be loaded anew");
-            }
-        }
+    fn load(self) -> Result<Provider<Self>, object_store::Error> {
+        Ok(Arc::clone(self.build()?.credentials()))
     }
 }
 
@@ -101,15 +58,10 @@ impl GcsStore {
     /// # Errors
     /// [`CloudError`], when credentials are named that cannot be used.
     pub fn connect(options: GcsOptions, bucket: &str) -> Result<Self, CloudError> {
-        let retry = RetryConfig {
-            max_retries: 2,
-            retry_timeout: Duration::from_secs(10),
-            ..RetryConfig::default()
-        };
         let builder = GoogleCloudStorageBuilder::from_env()
             .with_bucket_name(bucket)
-            .with_retry(retry)
-            .with_client_options(ClientOptions::new().with_timeout(Duration::from_secs(10)));
+            .with_retry(retries())
+            .with_client_options(client_options());
         let any = [
             GoogleConfigKey::ServiceAccount,
             GoogleConfigKey::ServiceAccountKey,
@@ -125,9 +77,7 @@ impl GcsStore {
         let credentials = if unsigned {
             None
         } else {
-            Some(Arc::new(
-                Credentials::new(builder).map_err(CloudError::Credentials)?,
-            ))
+            Some(Arc::new(Credentials::new(builder)?))
         };
         let base = options
             .endpoint
@@ -147,48 +97,14 @@ impl GcsStore {
         self
     }
 
-    /// Lists a page of a storage root.
-    ///
-    /// # Errors
-    /// What stands in the way, after one attempt.
-    pub(crate) async fn probe(&self, bucket: &str, prefix: &str) -> Result<(), BlobErrorKind> {
-        look::probe(&self.bucket(bucket), prefix).await
-    }
-
-    fn bucket<'a>(&'a self, bucket: &'a str) -> Bucket<'a> {
-        Bucket { store: self, bucket }
-    }
-
-    /// Whether the object or anything in the folder is there, in its current version.
-    pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
-        let bucket = place.bucket();
-        look::holds(&self.bucket(bucket), self.backoff, place).await
-    }
-
-    /// Everything under a prefix, with every version, in the order of the names.
-    pub(crate) async fn list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        tell: &mpsc::Sender<Result<Met, Unread>>,
-    ) -> Result<(), BlobErrorKind> {
-        look::walk(&self.bucket(bucket), self.backoff, prefix, tell).await
-    }
-
-    async fn send(&self, method: Method, url: Url) -> Result<Answer, Failure> {
+    async fn send(&self, method: Method, url: Url) -> Result<Answer, RequestError> {
         let mut request = reqwest::Request::new(method, url);
         if let Some(credentials) = &self.credentials {
-            let no_credentials = || Failure::Stands(BlobErrorKind::NoCredentials);
-            let credential = credentials.provider().get_credential().await.map_err(|error| {
-                tracing::warn!(error = %crate::telemetry::chain(&error), "no credentials for Google Cloud Storage");
-                no_credentials()
-            })?;
-            let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", credential.bearer))
-                .map_err(|_| no_credentials())?;
+            let credential = credentials.get().await?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", credential.bearer))
+                .map_err(|_| RequestError::Permanent(BlobErrorKind::NoCredentials))?;
             value.set_sensitive(true);
-            request
-                .headers_mut()
-                .insert(reqwest::header::AUTHORIZATION, value);
+            request.headers_mut().insert(AUTHORIZATION, value);
         }
         let answer = self.rest.send(request).await?;
         if answer.status == 401
@@ -200,26 +116,29 @@ impl GcsStore {
     }
 }
 
-#[async_trait]
-impl BlobStore for GcsStore {
-    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
-        match uri.place() {
-            Place::Bucket(place) if place.cloud() == Cloud::Gcs => {
-                sweep::purge(&self.bucket(place.bucket()), self.backoff, place, progress).await
-            }
-            Place::Bucket(_) | Place::Local(_) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
-        }
+impl Driver for GcsStore {
+    fn bucket<'a>(&'a self, name: &'a str) -> Box<dyn Bucket + 'a> {
+        Box::new(GcsBucket { store: self, name })
+    }
+
+    fn backoff(&self) -> Backoff {
+        self.backoff
     }
 }
 
-struct Bucket<'a> {
+struct GcsBucket<'a> {
     store: &'a GcsStore,
-    bucket: &'a str,
+    name: &'a str,
 }
 
 #[async_trait]
-impl Container for Bucket<'_> {
-    async fn list(&self, _listing: Listing, prefix: &str, from: Option<&Marker>) -> Result<Page, Failure> {
+impl Bucket for GcsBucket<'_> {
+    async fn list(
+        &self,
+        _listing: Listing,
+        prefix: &str,
+        from: Option<&Cursor>,
+    ) -> Result<ListingPage, RequestError> {
         let mut query = vec![
             ("prefix", prefix),
             ("versions", "true"),
@@ -234,35 +153,38 @@ impl Container for Bucket<'_> {
         let url = self
             .store
             .rest
-            .url(&[b"storage", b"v1", b"b", self.bucket.as_bytes(), b"o"], &query)?;
+            .url(&[b"storage", b"v1", b"b", self.name.as_bytes(), b"o"], &query)?;
         let answer = self.store.send(Method::GET, url).await?;
-        match answer.status {
-            200 if answer.is_part() => Err(Failure::doubt("it is a part, and the whole was asked for")),
-            200 => page::read(&answer.body, self.bucket).map_err(Failure::doubt),
+        match answer.whole()? {
+            Some(body) => Ok(page::read(body, self.name)?),
             // Only the bucket can be missing where it is listed.
-            404 if failure::is_own(&answer) => Err(Failure::Stands(BlobErrorKind::NoSuchBucket)),
-            _ if answer.is_success() => Err(Failure::doubt("its status is not that of a whole answer")),
-            _ => Err(failure(&answer)),
+            None if answer.status == 404 && refusal::is_own(&answer) => {
+                Err(RequestError::Permanent(BlobErrorKind::NoSuchBucket))
+            }
+            None => Err(refusal(&answer)),
         }
     }
 
-    async fn remove(&self, batch: Vec<Found>) -> Removed {
-        remove_each(batch, self.store.backoff, |found| self.remove_one(found)).await
+    async fn remove(&self, batch: Vec<Object>) -> Removed {
+        remove_each(batch, IN_FLIGHT, self.store.backoff, |object| {
+            self.remove_one(object)
+        })
+        .await
     }
 }
 
-impl Bucket<'_> {
-    async fn remove_one(&self, found: Found) -> Result<(), Failure> {
-        let generation = found.edition.as_deref().map(|edition| ("generation", edition));
+impl GcsBucket<'_> {
+    async fn remove_one(&self, object: Object) -> Result<(), RequestError> {
+        let generation = object.edition.as_deref().map(|edition| ("generation", edition));
         let query: Vec<(&str, &str)> = generation.into_iter().collect();
-        let segments: [&[u8]; 6] = [b"storage", b"v1", b"b", self.bucket.as_bytes(), b"o", &found.name];
+        let segments: [&[u8]; 6] = [b"storage", b"v1", b"b", self.name.as_bytes(), b"o", &object.name];
         let url = self.store.rest.url(&segments, &query)?;
         let answer = self.store.send(Method::DELETE, url).await?;
         match answer.status {
             // Whoever said so: the next look tells whether it is.
-            404 => Err(Failure::Gone),
+            404 => Err(RequestError::Gone),
             _ if answer.is_success() => Ok(()),
-            _ => Err(failure(&answer)),
+            _ => Err(refusal(&answer)),
         }
     }
 }

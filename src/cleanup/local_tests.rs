@@ -1,19 +1,26 @@
 //! What a purge of a local folder removes, and what it leaves alone.
 
-use super::blob::{BlobErrorKind, Cleaned};
+use super::blob::{BlobError, BlobErrorKind, Cleaned};
 use super::blobs::Blobs;
-use super::driver::BlobStore as _;
 use super::identify::FirstUse;
-use super::local::LocalStore;
+use super::local;
 use super::progress::Progress;
 use super::roots::StorageRoots;
-use super::uri::UriRefusal;
+use super::uri::{Place, StorageUri, UriRefusal};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
+
+/// What follows the check of a URI, later.
+async fn purge_checked(checked: &StorageUri, roots: &Arc<StorageRoots>) -> Result<Cleaned, BlobError> {
+    let Place::Local(place) = checked.place() else {
+        panic!("it is in no folder");
+    };
+    local::purge(place, roots, &Progress::new(&|_| {})).await
+}
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -130,12 +137,12 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
     scene.write("sibling/entity/precious", "stays");
     let roots = roots(scene.dir.path());
     let checked = roots.check(&scene.uri("parent/entity")).unwrap();
-    let store = LocalStore::new(Arc::new(roots));
+    let roots = Arc::new(roots);
     for target in [&outside, &PathBuf::from("sibling")] {
         // First the folder above becomes a link, then the folder itself.
         fs::rename(scene.path("parent"), scene.path("parent.was")).unwrap();
         symlink(target, scene.path("parent")).unwrap();
-        let error = store.purge(&checked, &Progress::new(&|_| {})).await.unwrap_err();
+        let error = purge_checked(&checked, &roots).await.unwrap_err();
         assert!(
             matches!(error.kind, BlobErrorKind::Refused(UriRefusal::Symlink)),
             "{error}"
@@ -145,7 +152,7 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
 
         fs::rename(scene.path("parent/entity"), scene.path("entity.was")).unwrap();
         symlink(target, scene.path("parent/entity")).unwrap();
-        let error = store.purge(&checked, &Progress::new(&|_| {})).await.unwrap_err();
+        let error = purge_checked(&checked, &roots).await.unwrap_err();
         assert!(
             matches!(error.kind, BlobErrorKind::Refused(UriRefusal::Symlink)),
             "{error}"
@@ -155,14 +162,7 @@ async fn a_link_put_in_place_after_the_check_is_not_followed() {
         fs::rename(scene.path("entity.was"), scene.path("parent/entity")).unwrap();
     }
     assert!(outside.join("entity/precious").exists() && scene.path("sibling/entity/precious").exists());
-    assert_eq!(
-        store
-            .purge(&checked, &Progress::new(&|_| {}))
-            .await
-            .unwrap()
-            .objects,
-        1
-    );
+    assert_eq!(purge_checked(&checked, &roots).await.unwrap().objects, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,9 +282,9 @@ async fn a_missing_root_is_never_taken_for_a_clean_one() {
     scene.write("entity/a", "1");
     let roots = roots(scene.dir.path());
     let checked = roots.check(&scene.uri("entity")).unwrap();
-    let store = LocalStore::new(Arc::new(roots));
+    let roots = Arc::new(roots);
     fs::rename(scene.dir.path().join("root"), scene.dir.path().join("unmounted")).unwrap();
-    let error = store.purge(&checked, &Progress::new(&|_| {})).await.unwrap_err();
+    let error = purge_checked(&checked, &roots).await.unwrap_err();
     assert!(matches!(error.kind, BlobErrorKind::RootUnavailable) && error.retryable);
     let error = scene
         .blobs

@@ -7,29 +7,30 @@
 //! `roots` and `uri` decide which storage may be deleted at all; `identify` and `local_root` say whether the folder at a local root's
 //! path is the root, `overlap` that no two roots are one place; `blobs` deletes it, through `local` for folders, and through
 //! `sweep` for objects: `s3`, `gcs` and `azure` are what it lists (`listing`, `xml`) and deletes by, and `unsettled` is what it
-//! counts by. `survey` only looks, for a comparison with the ledger.
+//! counts by. `inventory` only looks, for a comparison with the ledger.
 
 pub mod azure;
 pub mod backoff;
 pub mod blob;
 pub mod blobs;
-pub mod driver;
+pub mod credentials;
+mod driver;
 mod folder;
 pub mod gcs;
 pub mod identify;
+pub mod inventory;
 mod listing;
-pub mod local;
+mod local;
 pub mod local_root;
-mod look;
 mod marker;
 pub mod overlap;
 pub mod own_files;
 pub mod progress;
+mod request;
 mod rest;
 pub mod root;
 pub mod roots;
 pub mod s3;
-pub mod survey;
 mod sweep;
 pub mod tree;
 pub mod unsettled;

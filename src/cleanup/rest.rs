@@ -1,10 +1,8 @@
 //! HTTP as GCS and Azure are spoken to: one request, one bounded answer, and what its status means.
 
-use super::backoff::Backoff;
 use super::blob::BlobErrorKind;
-use super::listing::{Failure, Found, Removed, patiently};
+use super::request::{RequestError, plain};
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, StreamExt as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use reqwest::header::{CONTENT_RANGE, HeaderMap};
 use std::time::Duration;
@@ -14,10 +12,7 @@ use url::{Host, Url};
 const MAX_ANSWER: usize = 32 << 20;
 
 /// How many single deletions of one purge run at the same time.
-const IN_FLIGHT: usize = 16;
-
-/// The error codes that servers put into the ledger are cut to this length.
-const MAX_CODE: usize = 64;
+pub(super) const IN_FLIGHT: usize = 16;
 
 /// What stays as it is in a path segment: a slash of a name is encoded, so that no dot segment can come to be.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -63,7 +58,7 @@ impl Rest {
     }
 
     /// The address of `segments` below the base, each one segment of the path whatever it holds.
-    pub(super) fn url(&self, segments: &[&[u8]], query: &[(&str, &str)]) -> Result<Url, Failure> {
+    pub(super) fn url(&self, segments: &[&[u8]], query: &[(&str, &str)]) -> Result<Url, RequestError> {
         let mut text = self.base.clone();
         for segment in segments {
             text.push('/');
@@ -81,13 +76,13 @@ impl Rest {
     }
 
     /// Sends a request and reads its answer. Whatever keeps an answer from coming may pass.
-    pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, Failure> {
-        let unavailable = |_| Failure::Passing(BlobErrorKind::Unavailable);
+    pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, RequestError> {
+        let unavailable = |_| RequestError::Transient(BlobErrorKind::Unavailable);
         let mut response = self.http.execute(request).await.map_err(unavailable)?;
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(Failure::doubt("it has no end"));
+                return Err(RequestError::doubt("it has no end"));
             }
             body.extend_from_slice(&chunk);
         }
@@ -104,85 +99,44 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// It says that it is a part of something, and no part was asked for.
-    pub(super) fn is_part(&self) -> bool {
-        self.headers.contains_key(CONTENT_RANGE)
+    /// The body of an answer that says it is a whole one; `None` where it refuses.
+    pub(super) fn whole(&self) -> Result<Option<&Bytes>, RequestError> {
+        match self.status {
+            200 if self.headers.contains_key(CONTENT_RANGE) => {
+                Err(RequestError::doubt("it is a part, and the whole was asked for"))
+            }
+            200 => Ok(Some(&self.body)),
+            _ if self.is_success() => Err(RequestError::doubt("its status is not that of a whole answer")),
+            _ => Ok(None),
+        }
     }
 }
 
 /// What a status means where no code of the server says more. Without any code it never means something that lasts: proxies,
 /// gateways and login pages refuse as well.
-pub(super) fn from_status(status: u16, code: &str) -> Failure {
+pub(super) fn from_status(status: u16, code: &str) -> RequestError {
     let code = plain(code);
     let coded = !code.is_empty();
     let said = if coded { code } else { format!("status{status}") };
     match status {
         // Credentials that have expired: others are loaded before the next attempt.
-        401 => Failure::Passing(BlobErrorKind::CredentialsRefused { code: said }),
-        429 | 503 => Failure::Passing(BlobErrorKind::Throttled),
+        401 => RequestError::Transient(BlobErrorKind::CredentialsRefused { code: said }),
+        429 | 503 => RequestError::Transient(BlobErrorKind::Throttled),
         // Both clouds do all that they are asked for here.
-        405 | 501 => Failure::Passing(BlobErrorKind::ForeignRefusal { code: said }),
+        405 | 501 => RequestError::Transient(BlobErrorKind::ForeignRefusal { code: said }),
         // Also what proxies and gateways have made up.
-        408 | 425 | 500..=599 => Failure::Passing(BlobErrorKind::Unavailable),
-        _ if !coded => Failure::Passing(BlobErrorKind::ForeignRefusal { code: said }),
-        403 => Failure::Stands(BlobErrorKind::PermissionDenied),
+        408 | 425 | 500..=599 => RequestError::Transient(BlobErrorKind::Unavailable),
+        _ if !coded => RequestError::Transient(BlobErrorKind::ForeignRefusal { code: said }),
+        403 => RequestError::Permanent(BlobErrorKind::PermissionDenied),
         _ => rejected(&said),
     }
 }
 
 /// A code of the server's own, letters and digits only.
-pub(super) fn rejected(code: &str) -> Failure {
-    Failure::Stands(BlobErrorKind::Rejected { code: plain(code) })
+pub(super) fn rejected(code: &str) -> RequestError {
+    RequestError::Permanent(BlobErrorKind::Rejected { code: plain(code) })
 }
 
-/// Letters and digits of a code, as many as go into the ledger.
-pub(super) fn plain(code: &str) -> String {
-    code.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(MAX_CODE)
-        .collect()
-}
-
-/// Deletes the parts of a batch, some at a time, and stops where all others would fail alike.
-pub(super) async fn remove_each<F, Fut>(batch: Vec<Found>, backoff: Backoff, remove: F) -> Removed
-where
-    F: Fn(Found) -> Fut,
-    Fut: Future<Output = Result<(), Failure>>,
-{
-    let remove = &remove;
-    let mut answers = stream::iter(batch)
-        .map(|found| async move {
-            let answer = patiently(backoff, || remove(found.clone())).await;
-            (found, answer)
-        })
-        .buffered(IN_FLIGHT);
-    let mut removed = Removed::default();
-    while let Some((found, answer)) = answers.next().await {
-        match answer {
-            Err(failure) if concerns_all(&failure) => {
-                removed.stopped = Some((failure, Some(found.name)));
-                break;
-            }
-            answer => removed.answers.push((found, answer)),
-        }
-    }
-    removed
-}
-
-/// Whether all other requests would fail like this one.
-fn concerns_all(failure: &Failure) -> bool {
-    match failure {
-        Failure::Gone => false,
-        Failure::Passing(_) => true,
-        Failure::Stands(kind) => !matches!(
-            kind,
-            BlobErrorKind::ObjectLocked { .. }
-                | BlobErrorKind::PermissionDenied
-                | BlobErrorKind::Rejected { .. }
-        ),
-    }
-}
-
-fn unbuildable() -> Failure {
+fn unbuildable() -> RequestError {
     rejected("aNameThatNoAddressCanHold")
 }

@@ -1,30 +1,20 @@
 //! S3 and servers that speak its protocol: every version, every delete marker, every unfinished upload, by exact key.
 //!
-//! This file is the door; `bucket` lists, `page` judges what is listed, `removal` deletes, `failure` reads errors, `raw` keeps
-//! answers as they came, and `clients` holds the client and its credentials.
+//! This file says how S3 is reached; `driver` is what a purge and a comparison see of a bucket: `bucket` lists it, `page` judges what is
+//! listed, `removal` deletes, `error` reads errors, `raw` keeps answers as they came, and `clients` holds the client and its credentials.
 
 mod bucket;
 mod clients;
-mod container;
-mod failure;
+mod driver;
+mod error;
 mod page;
 mod raw;
 mod removal;
 
 pub use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, Cleaned};
-use super::driver::BlobStore;
-use super::look;
-use super::progress::Progress;
-use super::sweep;
-use super::tree::{Met, Unread};
-use super::uri::{BucketPlace, Cloud, Place, StorageUri};
-use async_trait::async_trait;
-use bucket::Bucket;
 use clients::Clients;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// How to reach S3. Credentials come from the AWS chain: environment, shared files, web identity, container, instance.
 #[derive(Debug, Clone, Default)]
@@ -84,44 +74,5 @@ impl S3Store {
     pub fn with_plain_buckets(mut self, buckets: BTreeSet<String>) -> Self {
         self.plain = Arc::new(buckets);
         self
-    }
-
-    fn bucket<'a>(&'a self, name: &'a str) -> Bucket<'a> {
-        Bucket::new(self, name)
-    }
-
-    /// Lists a page of a storage root.
-    ///
-    /// # Errors
-    /// What stands in the way, after one attempt.
-    pub(crate) async fn probe(&self, bucket: &str, prefix: &str) -> Result<(), BlobErrorKind> {
-        look::probe(&self.bucket(bucket), prefix).await
-    }
-
-    /// Whether the object or anything in the folder is there, in its current version.
-    pub(crate) async fn holds(&self, place: &BucketPlace) -> Result<bool, BlobErrorKind> {
-        look::holds(&self.bucket(place.bucket()), self.backoff, place).await
-    }
-
-    /// Every version of every object under a prefix, in the order of the keys.
-    pub(crate) async fn list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        tell: &mpsc::Sender<Result<Met, Unread>>,
-    ) -> Result<(), BlobErrorKind> {
-        look::walk(&self.bucket(bucket), self.backoff, prefix, tell).await
-    }
-}
-
-#[async_trait]
-impl BlobStore for S3Store {
-    async fn purge(&self, uri: &StorageUri, progress: &Progress<'_>) -> Result<Cleaned, BlobError> {
-        match uri.place() {
-            Place::Bucket(place) if place.cloud() == Cloud::S3 => {
-                sweep::purge(&self.bucket(place.bucket()), self.backoff, place, progress).await
-            }
-            Place::Bucket(_) | Place::Local(_) => Err(BlobErrorKind::NotConnected.after(Cleaned::default())),
-        }
     }
 }

@@ -7,10 +7,12 @@
 //! `s3`, `gcs` and `azure` speak the protocols; here it is decided what goes, what counts, and when it is over.
 
 use super::backoff::Backoff;
-use super::blob::{BlobError, BlobErrorKind, Cleaned};
-use super::listing::{Container, Failure, Found, Listing, Next, Page, Pages};
+use super::blob::{BlobError, BlobErrorKind, Cleaned, Stop};
+use super::driver::{Bucket, Listing, ListingPage, NextPage, Object};
+use super::listing::Pages;
 use super::progress::Progress;
-use super::unsettled::{Sight, Sweep, Unsettled};
+use super::request::RequestError;
+use super::unsettled::{PassNumber, Sight, Unsettled};
 use super::uri::BucketPlace;
 
 /// How much is asked for before the page is looked at again: what a crash leaves uncounted at most.
@@ -41,7 +43,7 @@ impl Scope<'_> {
     }
 
     /// Whether the listing has nothing more to show for this scope after `page`: a name sorts before all that it is a prefix of.
-    fn ends_with(&self, pages: &Pages<'_>, page: &Page) -> bool {
+    fn ends_with(&self, pages: &Pages<'_>, page: &ListingPage) -> bool {
         match self {
             Self::Folder(_) => false,
             Self::Object(key) => pages.is_past(page, key.as_bytes()),
@@ -67,8 +69,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// Why nothing went although there was something, and where.
-    fn reason(self) -> Stop {
+    /// Why nothing went although there was something, and the name that shows it.
+    fn reason(self) -> (BlobErrorKind, Option<Vec<u8>>) {
         let at = self.kept.or(self.lingering);
         let kind = if self.locked > 0 {
             BlobErrorKind::ObjectLocked {
@@ -77,64 +79,47 @@ impl Tally {
         } else {
             self.refused.unwrap_or(BlobErrorKind::NotEmpty)
         };
-        Stop { kind, at }
+        (kind, at)
     }
 }
 
-/// What ends a purge before its place is empty.
-struct Stop {
-    kind: BlobErrorKind,
-    /// The name that it failed at.
-    at: Option<Vec<u8>>,
-}
-
-impl Stop {
-    fn at(failure: Failure, name: &[u8]) -> Self {
-        Self {
-            kind: failure.kind(),
-            at: Some(name.to_vec()),
-        }
-    }
-}
-
-/// Deletes everything that `place` names, as [`BlobStore::purge`](super::driver::BlobStore::purge) promises.
+/// Deletes everything that `place` names, as [`Blobs::purge_watched`](super::blobs::Blobs::purge_watched) promises.
 pub(super) async fn purge(
-    container: &dyn Container,
+    bucket: &dyn Bucket,
     backoff: Backoff,
     place: &BucketPlace,
     progress: &Progress<'_>,
 ) -> Result<Cleaned, BlobError> {
-    let mut purge = Purge {
-        container,
+    let mut sweep = Sweep {
+        bucket,
         backoff,
+        place,
         progress,
         done: Cleaned::default(),
         unsettled: progress.unsettled(),
     };
-    let outcome = purge.run(place).await;
-    let done = purge.done;
+    let outcome = sweep.run().await;
+    let done = sweep.done;
     progress.tell(done);
-    progress.leave(purge.unsettled);
+    progress.leave(sweep.unsettled);
     match outcome {
         Ok(()) => Ok(done),
-        Err(Stop { kind, at }) => {
-            let (scheme, bucket) = (place.cloud().scheme(), place.bucket());
-            let name = |name: Vec<u8>| format!("{scheme}://{bucket}/{}", String::from_utf8_lossy(&name));
-            Err(kind.after(done).at(at.map(name)))
-        }
+        Err(stop) => Err(stop.after(done)),
     }
 }
 
-struct Purge<'a> {
-    container: &'a dyn Container,
+struct Sweep<'a> {
+    bucket: &'a dyn Bucket,
     backoff: Backoff,
+    place: &'a BucketPlace,
     progress: &'a Progress<'a>,
     done: Cleaned,
     unsettled: Unsettled,
 }
 
-impl Purge<'_> {
-    async fn run(&mut self, place: &BucketPlace) -> Result<(), Stop> {
+impl Sweep<'_> {
+    async fn run(&mut self) -> Result<(), Stop> {
+        let place = self.place;
         let folder = place.folder();
         let mut scopes = vec![Scope::Folder(&folder)];
         scopes.extend(place.object().map(Scope::Object));
@@ -145,7 +130,7 @@ impl Purge<'_> {
                 return Ok(());
             }
             if round.accepted == 0 {
-                return Err(round.reason());
+                return Err(self.fruitless(round));
             }
             if round.gone > 0 {
                 fruitless = 0;
@@ -155,20 +140,25 @@ impl Purge<'_> {
             fruitless += 1;
             match self.backoff.after(fruitless) {
                 Some(wait) => tokio::time::sleep(wait).await,
-                None => return Err(round.reason()),
+                None => return Err(self.fruitless(round)),
             }
         }
-        Err(Stop {
-            kind: BlobErrorKind::NotEmpty,
-            at: None,
-        })
+        Err(BlobErrorKind::NotEmpty.into())
+    }
+
+    /// Nothing went in a round, although there was something.
+    fn fruitless(&self, round: Tally) -> Stop {
+        match round.reason() {
+            (kind, Some(name)) => stop_at(self.place, kind, &name),
+            (kind, None) => kind.into(),
+        }
     }
 
     /// Looks at everything once, and asks for all of it.
     async fn round(&mut self, scopes: &[Scope<'_>]) -> Result<Tally, Stop> {
         let mut round = Tally::default();
         self.unsettled.begin_round();
-        let listings = self.container.listings();
+        let listings = self.bucket.listings();
         for (at, scope) in scopes.iter().enumerate() {
             let mut versions = false;
             for (of, listing) in listings.iter().enumerate() {
@@ -176,8 +166,8 @@ impl Purge<'_> {
                 if *listing == Listing::Objects && versions {
                     continue;
                 }
-                let number = Sweep::try_from(at * listings.len() + of).unwrap_or(Sweep::MAX);
-                let seen = self.sweep(scope, *listing, number, &mut round).await?;
+                let number = PassNumber::try_from(at * listings.len() + of).unwrap_or(PassNumber::MAX);
+                let seen = self.pass(scope, *listing, number, &mut round).await?;
                 versions |= seen && *listing == Listing::Versions;
                 round.seen |= seen;
             }
@@ -186,16 +176,17 @@ impl Purge<'_> {
     }
 
     /// Lists one kind of thing in `scope` to its end, and asks for what is there, page by page. Returns whether there was anything.
-    async fn sweep(
+    async fn pass(
         &mut self,
         scope: &Scope<'_>,
         listing: Listing,
-        number: Sweep,
+        number: PassNumber,
         tally: &mut Tally,
     ) -> Result<bool, Stop> {
-        let (container, prefix) = (self.container, scope.prefix());
-        let stop = |failure| Stop::at(failure, prefix.as_bytes());
-        let mut pages = Pages::new(container, self.backoff, listing, prefix);
+        let (bucket, prefix) = (self.bucket, scope.prefix());
+        let place = self.place;
+        let stop = |error: RequestError| stop_at(place, error.kind(), prefix.as_bytes());
+        let mut pages = Pages::new(bucket, self.backoff, listing, prefix);
         let start = self.unsettled.begin_page();
         let mut batch = Batch::default();
         let mut seen = false;
@@ -207,26 +198,24 @@ impl Purge<'_> {
             batch = Batch::default();
             self.progress.tell(self.done);
             if self.progress.is_stopped() {
-                return Err(Stop {
-                    kind: BlobErrorKind::Interrupted,
-                    at: None,
-                });
+                return Err(BlobErrorKind::Interrupted.into());
             }
             if !new.is_empty() {
-                let crowded = still * 2 > page.found.len() || self.unsettled.is_full();
+                let crowded = still * 2 > page.objects.len() || self.unsettled.is_full();
                 batch = self.ask(new, number);
                 let asked = batch.take();
-                let removed = container.remove(asked).await;
+                let removed = bucket.remove(asked).await;
                 for (found, answer) in removed.answers {
                     self.hear(tally, found, answer);
                 }
-                if let Some((failure, at)) = removed.stopped {
+                if let Some((error, at)) = removed.stopped {
                     // What went before is gone all the same.
                     if let Ok(page) = pages.look_once().await {
                         self.see(scope, &page, tally);
                         self.settle(&batch, &page, number, tally);
                     }
-                    return Err(Stop::at(failure, at.as_deref().unwrap_or(prefix.as_bytes())));
+                    let at = at.as_deref().unwrap_or(prefix.as_bytes());
+                    return Err(stop_at(place, error.kind(), at));
                 }
                 // Page after page of what does not go is passed by; what else was on them is looked for in the next round.
                 if !crowded {
@@ -237,17 +226,17 @@ impl Purge<'_> {
                 break;
             }
         }
-        let (counted, gone) = self.unsettled.settle_sweep(number, start);
+        let (counted, gone) = self.unsettled.settle_pass(number, start);
         self.done = self.done.plus(counted);
         tally.gone += gone;
         Ok(seen)
     }
 
     /// Which of the page's names are to be asked for, and how many were asked for in this round already.
-    fn see(&mut self, scope: &Scope<'_>, page: &Page, tally: &mut Tally) -> (Vec<Found>, usize) {
+    fn see(&mut self, scope: &Scope<'_>, page: &ListingPage, tally: &mut Tally) -> (Vec<Object>, usize) {
         self.unsettled.begin_page();
         let (mut new, mut still) = (Vec::new(), 0);
-        for found in page.found.iter().filter(|found| scope.holds(&found.name)) {
+        for found in page.objects.iter().filter(|found| scope.holds(&found.name)) {
             match self.unsettled.see(found) {
                 Sight::New if new.len() < MAX_BATCH => new.push(found.clone()),
                 // Its turn comes when the page is looked at again.
@@ -261,7 +250,7 @@ impl Purge<'_> {
         (new, still)
     }
 
-    fn ask(&mut self, found: Vec<Found>, number: Sweep) -> Batch {
+    fn ask(&mut self, found: Vec<Object>, number: PassNumber) -> Batch {
         let ids = found.iter().map(|one| self.unsettled.ask(one, number)).collect();
         let greatest = found.iter().map(|one| one.name.clone()).max();
         Batch {
@@ -272,8 +261,8 @@ impl Purge<'_> {
     }
 
     /// Counts what was asked for from the same page, as far as that reaches now.
-    fn settle(&mut self, batch: &Batch, page: &Page, number: Sweep, tally: &mut Tally) {
-        let past = page.next == Next::End
+    fn settle(&mut self, batch: &Batch, page: &ListingPage, number: PassNumber, tally: &mut Tally) {
+        let past = page.next == NextPage::End
             || (page.in_order
                 && page
                     .greatest()
@@ -287,15 +276,15 @@ impl Purge<'_> {
     }
 
     /// Notes what the storage said to one deletion. Others are still tried, so that one that is refused keeps no other alive.
-    fn hear(&mut self, tally: &mut Tally, found: Found, answer: Result<(), Failure>) {
+    fn hear(&mut self, tally: &mut Tally, found: Object, answer: Result<(), RequestError>) {
         let kind = match answer {
-            Ok(()) | Err(Failure::Gone) => {
+            Ok(()) | Err(RequestError::Gone) => {
                 tally.accepted += 1;
                 return;
             }
             // It may be gone all the same: the next look tells.
-            Err(Failure::Passing(kind)) => kind,
-            Err(Failure::Stands(kind)) => {
+            Err(RequestError::Transient(kind)) => kind,
+            Err(RequestError::Permanent(kind)) => {
                 self.unsettled.refuse(&found);
                 kind
             }
@@ -309,16 +298,28 @@ impl Purge<'_> {
     }
 }
 
+fn stop_at(place: &BucketPlace, kind: BlobErrorKind, name: &[u8]) -> Stop {
+    let (scheme, bucket, name) = (
+        place.cloud().scheme(),
+        place.bucket(),
+        String::from_utf8_lossy(name),
+    );
+    Stop {
+        kind,
+        at: Some(format!("{scheme}://{bucket}/{name}")),
+    }
+}
+
 /// What was asked for from one page.
 #[derive(Default)]
 struct Batch {
     ids: Vec<u64>,
     greatest: Vec<u8>,
-    found: Vec<Found>,
+    found: Vec<Object>,
 }
 
 impl Batch {
-    fn take(&mut self) -> Vec<Found> {
+    fn take(&mut self) -> Vec<Object> {
         std::mem::take(&mut self.found)
     }
 }

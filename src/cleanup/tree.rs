@@ -1,6 +1,5 @@
-//! What a walk through a storage root meets.
+//! Storage roots as they are walked.
 
-use super::blob::BlobErrorKind;
 use super::uri::Cloud;
 
 /// A storage root, to be walked.
@@ -17,22 +16,4 @@ pub enum Tree {
         /// The prefix.
         prefix: String,
     },
-}
-
-/// An object that a walk met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Met {
-    /// Its absolute path, or its key.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// A place that a walk could not look into; it goes on behind it.
-#[derive(Debug)]
-pub struct Unread {
-    /// Its absolute path, or the prefix.
-    pub name: String,
-    /// Why.
-    pub kind: BlobErrorKind,
 }

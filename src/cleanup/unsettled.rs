@@ -5,7 +5,7 @@
 //! never too high.
 
 use super::blob::Cleaned;
-use super::listing::Found;
+use super::driver::Object;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -16,7 +16,7 @@ const MAX_ASKED: usize = 100_000;
 const MAX_COUNTED: usize = 500_000;
 
 /// Which listing of which part of a place an object is found in.
-pub(super) type Sweep = u8;
+pub(super) type PassNumber = u8;
 
 /// What became of an object that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct Asked {
     /// Its size; none for what is not counted.
     bytes: Option<u64>,
     fate: Fate,
-    sweep: Sweep,
+    pass: PassNumber,
     /// When it was asked for last.
     round: u32,
     /// The page that it was seen on last.
@@ -49,8 +49,8 @@ pub struct Unsettled {
     hasher: RandomState,
     asked: HashMap<u64, Asked>,
     counted: HashSet<u64>,
-    /// The greatest name that was counted, of each sweep.
-    greatest: HashMap<Sweep, Vec<u8>>,
+    /// The greatest name that was counted, of each pass.
+    greatest: HashMap<PassNumber, Vec<u8>>,
     round: u32,
     page: u32,
     lost: bool,
@@ -93,7 +93,7 @@ impl Unsettled {
     }
 
     /// The version that a bucket without versions has is no other object than the one without.
-    fn id(&self, found: &Found) -> u64 {
+    fn id(&self, found: &Object) -> u64 {
         let edition = found.edition.as_deref().filter(|edition| *edition != "null");
         self.hasher.hash_one((&found.name, edition))
     }
@@ -115,7 +115,7 @@ impl Unsettled {
     }
 
     /// Notes that the present page has `found`.
-    pub(super) fn see(&mut self, found: &Found) -> Sight {
+    pub(super) fn see(&mut self, found: &Object) -> Sight {
         let id = self.id(found);
         match self.asked.get_mut(&id) {
             Some(one) => {
@@ -134,19 +134,19 @@ impl Unsettled {
     }
 
     /// Notes that `found` is asked to be deleted now.
-    pub(super) fn ask(&mut self, found: &Found, sweep: Sweep) -> u64 {
+    pub(super) fn ask(&mut self, found: &Object, pass: PassNumber) -> u64 {
         let id = self.id(found);
         if !self.asked.contains_key(&id) && self.is_full() {
             self.lost |= found.bytes.is_some();
             return id;
         }
-        let perhaps_counted = self.greatest.get(&sweep).is_some_and(|name| found.name <= *name);
+        let perhaps_counted = self.greatest.get(&pass).is_some_and(|name| found.name <= *name);
         self.asked.insert(
             id,
             Asked {
                 bytes: found.bytes,
                 fate: Fate::Asked,
-                sweep,
+                pass,
                 round: self.round,
                 page: self.page,
                 perhaps_counted,
@@ -156,7 +156,7 @@ impl Unsettled {
     }
 
     /// Notes that the storage refused to delete it: it is there.
-    pub(super) fn refuse(&mut self, found: &Found) {
+    pub(super) fn refuse(&mut self, found: &Object) {
         let id = self.id(found);
         if let Some(one) = self.asked.get_mut(&id) {
             one.fate = Fate::Refused;
@@ -165,7 +165,7 @@ impl Unsettled {
 
     /// Counts those of `batch` that the present page does not have, although it reaches past all of them (up to `greatest`).
     /// Returns what is counted, and how many are gone.
-    pub(super) fn settle(&mut self, batch: &[u64], greatest: &[u8], sweep: Sweep) -> (Cleaned, u64) {
+    pub(super) fn settle(&mut self, batch: &[u64], greatest: &[u8], pass: PassNumber) -> (Cleaned, u64) {
         let page = self.page;
         let mut sum = (Cleaned::default(), 0);
         for id in batch {
@@ -173,19 +173,19 @@ impl Unsettled {
                 self.gone(*id, &mut sum);
             }
         }
-        let known = self.greatest.entry(sweep).or_default();
+        let known = self.greatest.entry(pass).or_default();
         if known.as_slice() < greatest {
             *known = greatest.to_vec();
         }
         sum
     }
 
-    /// Counts what was asked for and not seen in a sweep that looked at everything since page `start`.
-    pub(super) fn settle_sweep(&mut self, sweep: Sweep, start: u32) -> (Cleaned, u64) {
+    /// Counts what was asked for and not seen in a pass that looked at everything since page `start`.
+    pub(super) fn settle_pass(&mut self, pass: PassNumber, start: u32) -> (Cleaned, u64) {
         let unseen: Vec<u64> = self
             .asked
             .iter()
-            .filter(|(_, one)| one.sweep == sweep && one.page < start)
+            .filter(|(_, one)| one.pass == pass && one.page < start)
             .map(|(id, _)| *id)
             .collect();
         let mut sum = (Cleaned::default(), 0);
@@ -215,16 +215,16 @@ impl Unsettled {
 
 #[cfg(test)]
 mod tests {
-    use super::super::listing::Kind;
+    use super::super::driver::EditionKind;
     use super::*;
 
-    fn found(name: &str) -> Found {
-        Found {
+    fn found(name: &str) -> Object {
+        Object {
             name: name.as_bytes().to_vec(),
             edition: None,
             bytes: Some(10),
             current: true,
-            kind: Kind::Version,
+            kind: EditionKind::Version,
         }
     }
 
@@ -279,7 +279,7 @@ mod tests {
         // The next attempt does not find it any more.
         unsettled.begin_round();
         let start = unsettled.begin_page();
-        assert_eq!(unsettled.settle_sweep(0, start).0.objects, 1);
+        assert_eq!(unsettled.settle_pass(0, start).0.objects, 1);
         assert!(unsettled.is_empty());
     }
 

@@ -44,7 +44,7 @@ pub enum Place {
 }
 
 /// Whose protocol a bucket is spoken to in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cloud {
     /// S3 and its likes.
     S3,

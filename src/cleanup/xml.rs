@@ -3,6 +3,7 @@
 //! What a storage says about what it holds is believed only if the text is well-formed to the closing tag of the root that was
 //! expected. No document type and no entities of its own; the depth and the number of elements are bounded.
 
+use super::request::Doubt;
 use percent_encoding::percent_decode;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -13,10 +14,6 @@ const MAX_DEPTH: usize = 16;
 
 /// How many elements an answer may have: a page of a few thousand objects with everything that is known of each.
 const MAX_ELEMENTS: usize = 500_000;
-
-/// Why an answer is not believed. A text for the operator, without anything of the answer in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Doubt(pub(super) &'static str);
 
 /// An element of an answer.
 #[derive(Debug)]

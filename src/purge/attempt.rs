@@ -12,14 +12,14 @@ mod outcome;
 mod shared;
 
 use super::StorageCleanup;
-use super::memory::Left;
+use super::memory::Uncounted;
 use crate::cleanup::blob::{BlobErrorKind, Cleaned};
 use crate::cleanup::progress::Progress;
 use crate::ledger::{LedgerError, PurgeOrder};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{CleanupJob, JobEnd, Obligation, ObligationState};
 use crate::telemetry;
-use hindrance::{Failure, Hindrance};
+use hindrance::{Hindrance, Unfinished};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,7 @@ enum Cut {
 
 /// Works on a claimed job until it has an outcome, is left for later, or the lease is lost.
 pub(super) async fn attempt(cleanup: StorageCleanup, job: CleanupJob, stop: CancellationToken) {
-    let mut attempt = Attempt {
+    let mut attempt = CleanupAttempt {
         cleanup,
         job,
         stop,
@@ -84,7 +84,7 @@ pub(super) async fn attempt(cleanup: StorageCleanup, job: CleanupJob, stop: Canc
     let _ = attempt.leave(pause, attempt.job.attempts, reason).await;
 }
 
-struct Attempt {
+struct CleanupAttempt {
     cleanup: StorageCleanup,
     job: CleanupJob,
     stop: CancellationToken,
@@ -92,7 +92,7 @@ struct Attempt {
     uncounted: bool,
 }
 
-impl Attempt {
+impl CleanupAttempt {
     async fn run(&mut self) -> Result<(), Cut> {
         let mut failures = Vec::new();
         for index in 0..self.job.obligations.len() {
@@ -121,11 +121,11 @@ impl Attempt {
                 }
             };
             let Some(uri) = uri else {
-                failures.push(Failure::unreadable());
+                failures.push(Unfinished::unreadable());
                 break;
             };
             if let Some(error) = self.clean(obligation, &uri).await? {
-                failures.push(Failure {
+                failures.push(Unfinished {
                     text: format!("storage {} of {}: {error}", index + 1, self.job.obligations.len()),
                     remedy: error.remedy(),
                 });
@@ -135,18 +135,18 @@ impl Attempt {
     }
 
     /// What the log orders; a failure when it cannot be read for a reason that waiting does not change.
-    async fn order(&self) -> Result<Result<PurgeOrder, Failure>, Cut> {
+    async fn order(&self) -> Result<Result<PurgeOrder, Unfinished>, Cut> {
         let ledger = &self.cleanup.parts.ledger;
         match ledger.purge_order(&self.job.key, self.job.purge_id).await {
             Ok(PurgeOrder::Clean(storage)) if storage.len() != self.job.obligations.len() => {
-                Ok(Err(Failure::unreadable()))
+                Ok(Err(Unfinished::unreadable()))
             }
             Ok(order) => Ok(Ok(order)),
             Err(LedgerError::Store(error)) if error.is_transient() => Err(Cut::Ledger(error.into())),
             Err(error) => {
                 let key = &self.job.key;
                 tracing::error!(entity.key = %key, error = %telemetry::chain(&error), "the storage of {key} cannot be read from the log");
-                Ok(Err(Failure::unreadable()))
+                Ok(Err(Unfinished::unreadable()))
             }
         }
     }
@@ -238,7 +238,7 @@ impl Attempt {
             self.uncounted |= unsettled.falls_short();
             if after.under_way {
                 let begun = self.job.begun;
-                self.cleanup.memory.keep(place, Left { begun, unsettled });
+                self.cleanup.memory.keep(place, Uncounted { begun, unsettled });
             }
         } else {
             after.at_least |= unsettled.falls_short();

@@ -13,11 +13,11 @@ use uuid::Uuid;
 const MAX_OBJECTS: usize = 1_000_000;
 
 /// A job, and which of its storage URIs.
-pub(super) type Place = (Uuid, u32);
+pub(super) type ObligationId = (Uuid, u32);
 
 /// What an attempt left.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Uncounted {
     /// Which attempt at the job it was.
     pub(super) begun: u32,
     pub(super) unsettled: Unsettled,
@@ -25,17 +25,17 @@ pub(super) struct Left {
 
 /// What attempts of this process left.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<HashMap<Place, Left>>>);
+pub(super) struct Memory(Arc<Mutex<HashMap<ObligationId, Uncounted>>>);
 
 impl Memory {
     /// What the attempt before number `begun` left.
-    pub(super) fn take(&self, place: Place, begun: u32) -> Option<Unsettled> {
+    pub(super) fn take(&self, place: ObligationId, begun: u32) -> Option<Unsettled> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = all.remove(&place)?;
         (left.begun.checked_add(1) == Some(begun)).then_some(left.unsettled)
     }
 
-    pub(super) fn keep(&self, place: Place, left: Left) {
+    pub(super) fn keep(&self, place: ObligationId, left: Uncounted) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept: usize = all.values().map(|left| left.unsettled.len() + 1).sum();
         if kept + left.unsettled.len() < MAX_OBJECTS {
@@ -59,7 +59,7 @@ mod tests {
         let (memory, job) = (Memory::default(), Uuid::from_u128(1));
         let leave = |begun| {
             let unsettled = Unsettled::default();
-            memory.keep((job, 1), Left { begun, unsettled });
+            memory.keep((job, 1), Uncounted { begun, unsettled });
         };
         leave(3);
         assert!(memory.take((job, 2), 4).is_none());

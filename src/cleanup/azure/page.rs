@@ -1,12 +1,18 @@
 //! What Azure answers to a listing, judged by the raw body.
 
-use super::super::listing::{Found, Kind, Marker, Next, Page, in_order};
-use super::super::xml::{self, Doubt, Element};
+use super::super::driver::{Cursor, EditionKind, ListingPage, NextPage, Object};
+use super::super::request::Doubt;
+use super::super::xml::{self, Element};
 
 /// The page that a body is, if it is whole and the answer to what was asked.
 ///
 /// <https://learn.microsoft.com/rest/api/storageservices/list-blobs>
-pub(super) fn read(body: &[u8], container: &str, prefix: &str, from: Option<&Marker>) -> Result<Page, Doubt> {
+pub(super) fn read(
+    body: &[u8],
+    container: &str,
+    prefix: &str,
+    from: Option<&Cursor>,
+) -> Result<ListingPage, Doubt> {
     let root = xml::parse(body, "EnumerationResults")?;
     root.only(&[
         "Prefix",
@@ -39,25 +45,22 @@ pub(super) fn read(body: &[u8], container: &str, prefix: &str, from: Option<&Mar
     if blobs.all("BlobPrefix").next().is_some() {
         return Err(Doubt("it leaves out names that it has summed up"));
     }
-    let found = blobs
+    let objects = blobs
         .all("Blob")
         .map(blob)
-        .collect::<Result<Vec<Found>, Doubt>>()?;
-    if most.is_some_and(|most| most < found.len() as u64) {
+        .collect::<Result<Vec<Object>, Doubt>>()?;
+    if most.is_some_and(|most| most < objects.len() as u64) {
         return Err(Doubt("it has more names than it has room for"));
     }
     let next = root
         .optional_text("NextMarker")?
         .ok_or(Doubt("it does not say whether more follows"))?;
-    Ok(Page {
-        in_order: in_order(found.iter().map(|found| &found.name)),
-        found,
-        next: if next.is_empty() {
-            Next::End
-        } else {
-            Next::At(Marker::token(next))
-        },
-    })
+    let next = if next.is_empty() {
+        NextPage::End
+    } else {
+        NextPage::At(Cursor::token(next))
+    };
+    Ok(ListingPage::new(objects, next))
 }
 
 /// The name that an element below `parent` holds; one that XML cannot hold is percent-encoded.
@@ -73,7 +76,7 @@ fn name(parent: &Element<'_>, of: &str) -> Result<Option<Vec<u8>>, Doubt> {
     }
 }
 
-fn blob(element: &Element<'_>) -> Result<Found, Doubt> {
+fn blob(element: &Element<'_>) -> Result<Object, Doubt> {
     let nameless = Doubt("it has something without a name");
     let name = name(element, "Name")?.ok_or(nameless)?;
     if name.is_empty() {
@@ -87,15 +90,15 @@ fn blob(element: &Element<'_>) -> Result<Found, Doubt> {
     let (snapshot, version) = (element.said("Snapshot")?, element.said("VersionId")?);
     let current =
         snapshot.is_none() && (version.is_none() || element.flag("IsCurrentVersion")? == Some(true));
-    Ok(Found {
+    Ok(Object {
         name,
         edition: snapshot.or(version).map(ToOwned::to_owned),
         bytes: Some(bytes.unwrap_or(0)),
         current,
         kind: if snapshot.is_some() {
-            Kind::Snapshot
+            EditionKind::Snapshot
         } else {
-            Kind::Version
+            EditionKind::Version
         },
     })
 }
@@ -110,7 +113,7 @@ mod tests {
         <Blob><Name Encoded=\"true\">p/%EF%BF%BF</Name><Snapshot>s</Snapshot></Blob>\
         <Blob><Name>p/a</Name><VersionId>v</VersionId></Blob></Blobs><NextMarker/></EnumerationResults>";
 
-    fn page(body: &str) -> Result<Page, Doubt> {
+    fn page(body: &str) -> Result<ListingPage, Doubt> {
         read(body.as_bytes(), "c", "p/", None)
     }
 
@@ -118,14 +121,14 @@ mod tests {
     fn a_whole_list_is_read() {
         let whole = page(WHOLE).unwrap();
         let told: Vec<_> = whole
-            .found
+            .objects
             .iter()
-            .map(|found| {
+            .map(|object| {
                 (
-                    found.name.as_slice(),
-                    found.edition.as_deref(),
-                    found.bytes,
-                    found.current,
+                    object.name.as_slice(),
+                    object.edition.as_deref(),
+                    object.bytes,
+                    object.current,
                 )
             })
             .collect();
@@ -137,13 +140,13 @@ mod tests {
                 (b"p/a", Some("v"), Some(0), false),
             ]
         );
-        assert_eq!(whole.next, Next::End);
+        assert_eq!(whole.next, NextPage::End);
         // What Azurite writes, and a second page.
         let empty = "<EnumerationResults ContainerName=\"c\"><Prefix>p/</Prefix><Marker/><MaxResults>1000</MaxResults>\
             <Delimiter/><Blobs/><NextMarker/></EnumerationResults>";
-        assert!(page(empty).unwrap().found.is_empty());
+        assert!(page(empty).unwrap().objects.is_empty());
         let second = empty.replace("<Marker/>", "<Marker>m</Marker>");
-        let from = Marker::token("m");
+        let from = Cursor::token("m");
         assert!(read(second.as_bytes(), "c", "p/", Some(&from)).is_ok());
         assert!(page(&second).is_err());
     }

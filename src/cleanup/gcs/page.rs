@@ -1,6 +1,7 @@
 //! What GCS answers to a listing, judged by the raw body.
 
-use super::super::listing::{Found, Kind, Marker, Next, Page, in_order};
+use super::super::driver::{Cursor, EditionKind, ListingPage, NextPage, Object};
+use super::super::request::Doubt;
 use serde::{Deserialize, Deserializer};
 
 /// <https://cloud.google.com/storage/docs/json_api/v1/objects/list>
@@ -38,46 +39,39 @@ fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 
 /// The page that a body is, if it is whole and of this bucket; else what is wrong with it. The prefix is not repeated: the names are
 /// held against it.
-pub(super) fn read(body: &[u8], bucket: &str) -> Result<Page, &'static str> {
+pub(super) fn read(body: &[u8], bucket: &str) -> Result<ListingPage, Doubt> {
     let answered: Answered = serde_json::from_slice(body)
-        .map_err(|_| "it is no whole list of objects, or has something else in it")?;
+        .map_err(|_| Doubt("it is no whole list of objects, or has something else in it"))?;
     if answered.kind != "storage#objects" {
-        return Err("it is the answer to something else");
+        return Err(Doubt("it is the answer to something else"));
     }
     if !answered.prefixes.is_empty() {
-        return Err("it leaves out names that it has summed up");
+        return Err(Doubt("it leaves out names that it has summed up"));
     }
-    let found = answered
-        .items
-        .into_iter()
-        .map(|item| item.into_found(bucket))
-        .collect::<Result<Vec<Found>, _>>()?;
-    Ok(Page {
-        in_order: in_order(found.iter().map(|found| &found.name)),
-        found,
-        next: match answered.next_page_token {
-            Some(token) if token.is_empty() => return Err("more follows, and it does not say where"),
-            Some(token) => Next::At(Marker::token(token)),
-            None => Next::End,
-        },
-    })
+    let next = match answered.next_page_token {
+        Some(token) if token.is_empty() => return Err(Doubt("more follows, and it does not say where")),
+        Some(token) => NextPage::At(Cursor::token(token)),
+        None => NextPage::End,
+    };
+    let objects = answered.items.into_iter().map(|item| item.into_object(bucket));
+    Ok(ListingPage::new(objects.collect::<Result<_, _>>()?, next))
 }
 
 impl Item {
-    fn into_found(self, bucket: &str) -> Result<Found, &'static str> {
+    fn into_object(self, bucket: &str) -> Result<Object, Doubt> {
         if self.bucket != bucket {
-            return Err("it lists another bucket");
+            return Err(Doubt("it lists another bucket"));
         }
         if self.name.is_empty() || self.generation.is_empty() {
-            return Err("it has something without a name or a number");
+            return Err(Doubt("it has something without a name or a number"));
         }
         let size = self.size.as_deref().unwrap_or("0");
-        Ok(Found {
+        Ok(Object {
             name: self.name.into_bytes(),
             edition: Some(self.generation),
-            bytes: Some(size.parse().map_err(|_| "it has a number that is none")?),
+            bytes: Some(size.parse().map_err(|_| Doubt("it has a number that is none"))?),
             current: self.time_deleted.is_none(),
-            kind: Kind::Version,
+            kind: EditionKind::Version,
         })
     }
 }
@@ -89,17 +83,17 @@ mod tests {
     const ITEM: &str =
         "{\"bucket\":\"b\",\"name\":\"a\",\"generation\":\"1\",\"size\":\"10\",\"etag\":\"x\"}";
 
-    fn page(more: &str) -> Result<Page, &'static str> {
+    fn page(more: &str) -> Result<ListingPage, Doubt> {
         read(format!("{{\"kind\":\"storage#objects\"{more}}}").as_bytes(), "b")
     }
 
     #[test]
     fn a_whole_list_is_read() {
-        assert!(page("").unwrap().found.is_empty());
-        assert!(page(",\"items\":[],\"prefixes\":[]").unwrap().found.is_empty());
+        assert!(page("").unwrap().objects.is_empty());
+        assert!(page(",\"items\":[],\"prefixes\":[]").unwrap().objects.is_empty());
         let two = page(&format!(",\"items\":[{ITEM},{ITEM}],\"nextPageToken\":\"t\"")).unwrap();
-        assert_eq!((two.found.len(), two.found[0].bytes), (2, Some(10)));
-        assert_eq!(two.next, Next::At(Marker::token("t")));
+        assert_eq!((two.objects.len(), two.objects[0].bytes), (2, Some(10)));
+        assert_eq!(two.next, NextPage::At(Cursor::token("t")));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One bucket of S3: what is listed of it, and whether that is all.
 
 use super::super::blob::BlobErrorKind;
-use super::super::listing::{self, Page};
+use super::super::driver::ListingPage;
+use super::super::request::RequestError;
 use super::S3Store;
-use super::failure::{Failure, Verdict};
+use super::error::{S3Error, Verdict};
 use super::page::{self, Asked, Versioning};
 use super::raw::Capture;
 use aws_sdk_s3::Client;
@@ -11,7 +12,7 @@ use aws_sdk_s3::types::EncodingType;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A bucket, and what was learnt of its server in one purge.
-pub(super) struct Bucket<'a> {
+pub(super) struct S3Bucket<'a> {
     pub(super) store: &'a S3Store,
     pub(super) name: &'a str,
     /// The bucket has never kept versions, and its server does not list them.
@@ -20,7 +21,7 @@ pub(super) struct Bucket<'a> {
     pub(super) bulk_refused: AtomicU32,
 }
 
-impl<'a> Bucket<'a> {
+impl<'a> S3Bucket<'a> {
     pub(super) fn new(store: &'a S3Store, name: &'a str) -> Self {
         Self {
             store,
@@ -32,19 +33,19 @@ impl<'a> Bucket<'a> {
 
     /// Sends a request. Credentials that are not taken are loaded anew for the next one, and for a second try at once where others
     /// may have taken their place.
-    pub(super) async fn ask<T, F, Fut>(&self, request: F) -> Result<T, Failure>
+    pub(super) async fn ask<T, F, Fut>(&self, request: F) -> Result<T, S3Error>
     where
         F: Fn(Client) -> Fut,
-        Fut: Future<Output = Result<T, Failure>>,
+        Fut: Future<Output = Result<T, S3Error>>,
     {
         let mut again = true;
         loop {
             let (client, number) = self.store.clients.get().await;
-            let failure = match request(client).await {
+            let error = match request(client).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+                Err(error) => error,
             };
-            match failure.verdict {
+            match error.verdict {
                 Verdict::Unknown => {
                     self.store.clients.discard(number);
                     if again {
@@ -64,11 +65,11 @@ impl<'a> Bucket<'a> {
                 | Verdict::Unreadable
                 | Verdict::Rejected => {}
             }
-            return Err(failure);
+            return Err(error);
         }
     }
 
-    pub(super) async fn objects(&self, asked: Asked<'_>, most: Option<i32>) -> Result<Page, Failure> {
+    pub(super) async fn objects(&self, asked: Asked<'_>, most: Option<i32>) -> Result<ListingPage, S3Error> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -87,7 +88,7 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    pub(super) async fn versions(&self, asked: Asked<'_>) -> Result<Page, Failure> {
+    pub(super) async fn versions(&self, asked: Asked<'_>) -> Result<ListingPage, S3Error> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -106,7 +107,7 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    pub(super) async fn uploads(&self, asked: Asked<'_>) -> Result<Page, Failure> {
+    pub(super) async fn uploads(&self, asked: Asked<'_>) -> Result<ListingPage, S3Error> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -125,7 +126,7 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    async fn versioning(&self) -> Result<Versioning, Failure> {
+    async fn versioning(&self) -> Result<Versioning, S3Error> {
         self.ask(|client| async move {
             let capture = Capture::default();
             let outcome = client
@@ -146,7 +147,7 @@ impl<'a> Bucket<'a> {
 
     /// Where versions cannot be listed: whether there can be none. What keeps them out of sight is an odd answer that may pass
     /// (`odd`), or a right that is missing.
-    pub(super) async fn without_versions(&self, odd: bool) -> Result<Page, listing::Failure> {
+    pub(super) async fn without_versions(&self, odd: bool) -> Result<ListingPage, RequestError> {
         let missing = |right, odd| {
             let kind = BlobErrorKind::MissingRight {
                 what: "older versions",
@@ -154,9 +155,9 @@ impl<'a> Bucket<'a> {
                 odd,
             };
             if odd {
-                listing::Failure::Passing(kind)
+                RequestError::Transient(kind)
             } else {
-                listing::Failure::Stands(kind)
+                RequestError::Permanent(kind)
             }
         };
         match self.versioning().await {
@@ -167,7 +168,7 @@ impl<'a> Bucket<'a> {
                     odd,
                 ));
             }
-            Err(failure) => match failure.verdict {
+            Err(error) => match error.verdict {
                 Verdict::NotImplemented | Verdict::Denied if self.is_plain() => {}
                 Verdict::NotImplemented
                 | Verdict::Denied
@@ -176,7 +177,7 @@ impl<'a> Bucket<'a> {
                 | Verdict::Rejected => {
                     return Err(missing(
                         "s3:ListBucketVersions is not granted, nor s3:GetBucketVersioning to tell that the bucket has never kept any",
-                        odd || failure.verdict == Verdict::NotImplemented,
+                        odd || error.verdict == Verdict::NotImplemented,
                     ));
                 }
                 Verdict::NoSuchBucket
@@ -186,10 +187,10 @@ impl<'a> Bucket<'a> {
                 | Verdict::Throttled
                 | Verdict::Unavailable
                 | Verdict::Doubtful(_)
-                | Verdict::Foreign => return Err(failure.into()),
+                | Verdict::Foreign => return Err(error.into()),
             },
         }
         self.unversioned.store(true, Ordering::Relaxed);
-        Ok(Page::default())
+        Ok(ListingPage::default())
     }
 }

@@ -1,14 +1,15 @@
 //! What S3 answers to listings and questions, judged by the raw body.
 
-use super::super::listing::{Found, Kind, Marker, Next, Page, in_order};
-use super::super::xml::{self, Doubt, Element};
+use super::super::driver::{Cursor, EditionKind, ListingPage, NextPage, Object};
+use super::super::request::Doubt;
+use super::super::xml::{self, Element};
 
 /// What a listing was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) bucket: &'a str,
     pub(super) prefix: &'a str,
-    pub(super) from: Option<&'a Marker>,
+    pub(super) from: Option<&'a Cursor>,
 }
 
 /// What every listing may say of itself; each says some more.
@@ -150,8 +151,8 @@ fn key(entry: &Element<'_>, keys: Keys) -> Result<Vec<u8>, Doubt> {
     keys.decode(entry.required("Key", "it has something without a name")?)
 }
 
-fn found(name: Vec<u8>, kind: Kind, edition: Option<&str>, bytes: Option<u64>) -> Found {
-    Found {
+fn object(name: Vec<u8>, kind: EditionKind, edition: Option<&str>, bytes: Option<u64>) -> Object {
+    Object {
         name,
         edition: edition.map(ToOwned::to_owned),
         bytes,
@@ -161,7 +162,7 @@ fn found(name: Vec<u8>, kind: Kind, edition: Option<&str>, bytes: Option<u64>) -
 }
 
 /// A page of current objects, `ListObjectsV2`.
-pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
+pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<ListingPage, Doubt> {
     let root = xml::parse(body, "ListBucketResult")?;
     let (keys, truncated) = head(&root, asked, "Name", &OF_OBJECTS)?;
     let token = asked.from.and_then(|from| from.token.as_deref());
@@ -175,7 +176,7 @@ pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
     let mut objects = Vec::new();
     for entry in root.all("Contents") {
         let bytes = entry.number("Size")?.unwrap_or(0);
-        objects.push(found(key(entry, keys)?, Kind::Version, None, Some(bytes)));
+        objects.push(object(key(entry, keys)?, EditionKind::Version, None, Some(bytes)));
     }
     if root
         .number("KeyCount")?
@@ -184,20 +185,16 @@ pub(super) fn objects(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
         return Err(Doubt("it has not as many names as it says"));
     }
     let next = match (truncated, root.said("NextContinuationToken")?) {
-        (true, Some(token)) => Next::At(Marker::token(token)),
+        (true, Some(token)) => NextPage::At(Cursor::token(token)),
         (true, None) => return Err(Doubt("more follows, and it does not say where")),
-        (false, None) => Next::End,
+        (false, None) => NextPage::End,
         (false, Some(_)) => return Err(Doubt("nothing follows, and it says where")),
     };
-    Ok(Page {
-        in_order: in_order(objects.iter().map(|found| &found.name)),
-        found: objects,
-        next,
-    })
+    Ok(ListingPage::new(objects, next))
 }
 
 /// A page of versions and delete markers, `ListObjectVersions`.
-pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
+pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<ListingPage, Doubt> {
     let root = xml::parse(body, "ListVersionsResult")?;
     let (keys, truncated) = head(&root, asked, "Name", &OF_VERSIONS)?;
     begins(&root, keys, asked, "VersionIdMarker")?;
@@ -212,53 +209,57 @@ pub(super) fn versions(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
             } else {
                 None
             };
-            all.push(found(key(entry, keys)?, Kind::Version, Some(version), bytes));
+            all.push(object(
+                key(entry, keys)?,
+                EditionKind::Version,
+                Some(version),
+                bytes,
+            ));
         }
         // Some servers list all versions first, and then all delete markers.
-        ordered &= in_order(all.iter().skip(before).map(|found: &Found| &found.name));
+        ordered &= all
+            .iter()
+            .skip(before)
+            .map(|object: &Object| &object.name)
+            .is_sorted();
     }
     // Of uploads S3 itself names the last one in any case.
     if !truncated && (root.said("NextKeyMarker")?.is_some() || root.said("NextVersionIdMarker")?.is_some()) {
         return Err(Doubt("nothing follows, and it says where"));
     }
     let next = next(&root, keys, truncated, "NextVersionIdMarker")?;
-    Ok(Page {
-        found: all,
+    Ok(ListingPage {
         in_order: ordered,
-        next,
+        ..ListingPage::new(all, next)
     })
 }
 
 /// A page of unfinished uploads, `ListMultipartUploads`.
-pub(super) fn uploads(body: &[u8], asked: Asked<'_>) -> Result<Page, Doubt> {
+pub(super) fn uploads(body: &[u8], asked: Asked<'_>) -> Result<ListingPage, Doubt> {
     let root = xml::parse(body, "ListMultipartUploadsResult")?;
     let (keys, truncated) = head(&root, asked, "Bucket", &OF_UPLOADS)?;
     begins(&root, keys, asked, "UploadIdMarker")?;
     let mut uploads = Vec::new();
     for entry in root.all("Upload") {
         let upload = entry.required("UploadId", "it has an upload without a number")?;
-        uploads.push(found(key(entry, keys)?, Kind::Upload, Some(upload), None));
+        uploads.push(object(key(entry, keys)?, EditionKind::Upload, Some(upload), None));
     }
     let next = next(&root, keys, truncated, "NextUploadIdMarker")?;
-    Ok(Page {
-        in_order: in_order(uploads.iter().map(|found| &found.name)),
-        found: uploads,
-        next,
-    })
+    Ok(ListingPage::new(uploads, next))
 }
 
-fn next(root: &Element<'_>, keys: Keys, truncated: bool, id: &str) -> Result<Next, Doubt> {
+fn next(root: &Element<'_>, keys: Keys, truncated: bool, id: &str) -> Result<NextPage, Doubt> {
     if !truncated {
-        return Ok(Next::End);
+        return Ok(NextPage::End);
     }
     let name = keys.decode(root.required("NextKeyMarker", "more follows, and it does not say where")?)?;
     let token = root.said(id)?.map(ToOwned::to_owned);
     Ok(match String::from_utf8(name) {
-        Ok(name) => Next::At(Marker {
+        Ok(name) => NextPage::At(Cursor {
             name: Some(name),
             token,
         }),
-        Err(_) => Next::Beyond,
+        Err(_) => NextPage::Beyond,
     })
 }
 
@@ -287,7 +288,7 @@ pub(super) fn versioning(body: &[u8]) -> Result<Versioning, Doubt> {
 
 /// What became of one key of a bulk deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct KeyOutcome {
     pub(super) key: String,
     pub(super) version: Option<String>,
     /// Code and message; none when it is said to be deleted.
@@ -295,7 +296,7 @@ pub(super) struct Outcome {
 }
 
 /// `DeleteObjects`: what it says of each key, in the order of the answer.
-pub(super) fn deletions(body: &[u8]) -> Result<Vec<Outcome>, Doubt> {
+pub(super) fn deletions(body: &[u8]) -> Result<Vec<KeyOutcome>, Doubt> {
     let root = xml::parse(body, "DeleteResult")?;
     let mut outcomes = Vec::new();
     for (kind, failed) in [("Deleted", false), ("Error", true)] {
@@ -307,7 +308,7 @@ pub(super) fn deletions(body: &[u8]) -> Result<Vec<Outcome>, Doubt> {
             } else {
                 None
             };
-            outcomes.push(Outcome {
+            outcomes.push(KeyOutcome {
                 key: entry.optional_text("Key")?.unwrap_or_default().to_owned(),
                 version: entry.said("VersionId")?.map(ToOwned::to_owned),
                 error,

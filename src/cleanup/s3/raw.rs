@@ -3,7 +3,7 @@
 //! The SDK reads what it recognizes and takes what is missing for absent: an answer that was cut off is an empty page to it. So
 //! the body itself is kept, and judged by [`super::page`] and its neighbours; of the SDK's own reading only errors are used.
 
-use super::failure::Failure;
+use super::error::S3Error;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
@@ -67,13 +67,13 @@ impl Capture {
     pub(super) fn body<T, E: ProvideErrorMetadata>(
         self,
         outcome: Result<T, SdkError<E, HttpResponse>>,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, S3Error> {
         let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (answer, outcome) {
             (Some((200, body)), _) => Ok(body),
-            (Some((201..300, _)), _) => Err(Failure::doubt("its status is not that of a whole answer")),
-            (_, Err(error)) => Err(Failure::read(&error)),
-            (_, Ok(_)) => Err(Failure::doubt("it was not read")),
+            (Some((201..300, _)), _) => Err(S3Error::doubt("its status is not that of a whole answer")),
+            (_, Err(error)) => Err(S3Error::read(&error)),
+            (_, Ok(_)) => Err(S3Error::doubt("it was not read")),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Deleting a batch from S3: in bulk where that can be, one by one where it cannot.
 
-use super::super::listing::{self, Found, Kind, Removed};
-use super::bucket::Bucket;
-use super::failure::{Failure, Verdict};
+use super::super::driver::{EditionKind, Object, Removed, remove_each};
+use super::super::request::{Failed as _, patiently};
+use super::bucket::S3Bucket;
+use super::error::{S3Error, Verdict};
 use super::page;
 use super::raw::Capture;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
@@ -34,9 +35,9 @@ const KEY: &AsciiSet = &NON_ALPHANUMERIC
 /// Takes the place of a key that is no text until its bytes are written there.
 const PLACEHOLDER: &str = "archive-ledger-key-by-its-bytes";
 
-pub(super) async fn remove(bucket: &Bucket<'_>, batch: Vec<Found>) -> Removed {
-    let chunks: Vec<Vec<Found>> = batch.chunks(BULK).map(<[Found]>::to_vec).collect();
-    let parts: Vec<Part> = stream::iter(chunks)
+pub(super) async fn remove(bucket: &S3Bucket<'_>, batch: Vec<Object>) -> Removed {
+    let chunks: Vec<Vec<Object>> = batch.chunks(BULK).map(<[Object]>::to_vec).collect();
+    let parts: Vec<Removed<S3Error>> = stream::iter(chunks)
         .map(|chunk| remove_chunk(bucket, chunk))
         .buffered(BULKS_IN_FLIGHT)
         .collect()
@@ -46,53 +47,35 @@ pub(super) async fn remove(bucket: &Bucket<'_>, batch: Vec<Found>) -> Removed {
         let answers = part.answers.into_iter();
         removed
             .answers
-            .extend(answers.map(|(found, answer)| (found, answer.map_err(listing::Failure::from))));
+            .extend(answers.map(|(object, answer)| (object, answer.map_err(Into::into))));
         removed.stopped = removed
             .stopped
-            .or(part.stopped.map(|(failure, name)| (failure.into(), name)));
+            .or(part.stopped.map(|(error, name)| (error.into(), name)));
     }
     removed
 }
 
-/// What became of a part of a batch.
-#[derive(Default)]
-struct Part {
-    answers: Vec<(Found, Result<(), Failure>)>,
-    stopped: Option<(Failure, Option<Vec<u8>>)>,
-}
-
-async fn remove_chunk(bucket: &Bucket<'_>, chunk: Vec<Found>) -> Part {
+async fn remove_chunk(bucket: &S3Bucket<'_>, chunk: Vec<Object>) -> Removed<S3Error> {
     let bulk = bucket.bulk_refused.load(Ordering::Relaxed) < MAX_REFUSALS;
     let (pending, mut single): (Vec<_>, Vec<_>) = chunk
         .into_iter()
-        .partition(|found| bulk && found.kind != Kind::Upload && text(found).is_some_and(fits_xml));
-    let mut part = Part::default();
+        .partition(|object| bulk && object.kind != EditionKind::Upload && text(object).is_some_and(fits_xml));
+    let mut removed = Removed::default();
     if !pending.is_empty() {
-        single.extend(in_bulk(bucket, pending, &mut part).await);
+        single.extend(in_bulk(bucket, pending, &mut removed).await);
     }
-    if part.stopped.is_none() {
-        let mut answers = stream::iter(single)
-            .map(|found| async move {
-                let answer = patiently(bucket, || one(bucket, &found)).await;
-                (found, answer)
-            })
-            .buffered(SINGLES_IN_FLIGHT);
-        while let Some((found, answer)) = answers.next().await {
-            match answer {
-                Err(failure) if concerns_all(&failure) => {
-                    part.stopped = Some((failure, Some(found.name)));
-                    break;
-                }
-                answer => part.answers.push((found, answer)),
-            }
-        }
+    if removed.stopped.is_none() {
+        let backoff = bucket.store.backoff;
+        let singly = remove_each(single, SINGLES_IN_FLIGHT, backoff, |object| one(bucket, object)).await;
+        removed.answers.extend(singly.answers);
+        removed.stopped = singly.stopped;
     }
-    explain(bucket, &mut part.answers).await;
-    part
+    explain(bucket, &mut removed.answers).await;
+    removed
 }
 
-fn text(found: &Found) -> Option<&str> {
-    std::str::from_utf8(&found.name).ok()
+fn text(object: &Object) -> Option<&str> {
+    std::str::from_utf8(&object.name).ok()
 }
 
 /// Whether a key survives an XML 1.0 request body. Those with other control characters are deleted one by one, by URL.
@@ -101,36 +84,21 @@ fn fits_xml(key: &str) -> bool {
         .all(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}'))
 }
 
-/// Whether all other requests would fail like this one.
-fn concerns_all(failure: &Failure) -> bool {
-    match failure.verdict {
-        Verdict::NoSuchBucket
-        | Verdict::NoCredentials
-        | Verdict::Expired
-        | Verdict::Unknown
-        | Verdict::Throttled
-        | Verdict::Unavailable
-        | Verdict::Doubtful(_)
-        | Verdict::Foreign => true,
-        Verdict::Gone
-        | Verdict::NotImplemented
-        | Verdict::Denied
-        | Verdict::Unreadable
-        | Verdict::Rejected => false,
-    }
-}
-
 /// Deletes a batch with one request, and single keys of it again while the server says that it is too busy for them.
 ///
 /// Gives back what is to be deleted one by one: all of it when the server does not take the request, and what it left unanswered.
-async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) -> Vec<Found> {
+async fn in_bulk(
+    bucket: &S3Bucket<'_>,
+    mut pending: Vec<Object>,
+    removed: &mut Removed<S3Error>,
+) -> Vec<Object> {
     let mut single = Vec::new();
     let mut attempt = 0;
     while !pending.is_empty() {
         attempt += 1;
-        let told = match patiently(bucket, || send_bulk(bucket, &pending)).await {
+        let told = match patiently(bucket.store.backoff, || send_bulk(bucket, &pending)).await {
             Ok(told) => told,
-            Err(failure) => match failure.verdict {
+            Err(error) => match error.verdict {
                 Verdict::NotImplemented
                 | Verdict::Unreadable
                 | Verdict::Rejected
@@ -148,7 +116,7 @@ async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) 
                 | Verdict::Unknown
                 | Verdict::Throttled
                 | Verdict::Unavailable => {
-                    part.stopped = Some((failure, None));
+                    removed.stopped = Some((error, None));
                     break;
                 }
             },
@@ -156,14 +124,14 @@ async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) 
         let mut answers = Answers::new(told);
         let (mut busy, mut worst) = (Vec::new(), None);
         let before = single.len();
-        for found in pending {
-            match answers.take(&found) {
-                None => single.push(found),
-                Some(Err(failure)) if failure.is_transient() => {
-                    busy.push(found);
-                    worst = Some(failure);
+        for object in pending {
+            match answers.take(&object) {
+                None => single.push(object),
+                Some(Err(error)) if error.is_transient() => {
+                    busy.push(object);
+                    worst = Some(error);
                 }
-                Some(answer) => part.answers.push((found, answer)),
+                Some(answer) => removed.answers.push((object, answer)),
             }
         }
         if single.len() > before {
@@ -172,10 +140,10 @@ async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) 
             bucket.bulk_refused.store(0, Ordering::Relaxed);
         }
         pending = busy;
-        if let Some(failure) = worst {
+        if let Some(error) = worst {
             let Some(wait) = bucket.store.backoff.after(attempt) else {
-                let answers = pending.drain(..).map(|found| (found, Err(failure.clone())));
-                part.answers.extend(answers);
+                let answers = pending.drain(..).map(|object| (object, Err(error.clone())));
+                removed.answers.extend(answers);
                 break;
             };
             tokio::time::sleep(wait).await;
@@ -185,11 +153,11 @@ async fn in_bulk(bucket: &Bucket<'_>, mut pending: Vec<Found>, part: &mut Part) 
 }
 
 /// What a bulk deletion said of each key, whichever version it named.
-struct Answers(HashMap<String, Vec<page::Outcome>>);
+struct Answers(HashMap<String, Vec<page::KeyOutcome>>);
 
 impl Answers {
-    fn new(told: Vec<page::Outcome>) -> Self {
-        let mut by_key: HashMap<String, Vec<page::Outcome>> = HashMap::new();
+    fn new(told: Vec<page::KeyOutcome>) -> Self {
+        let mut by_key: HashMap<String, Vec<page::KeyOutcome>> = HashMap::new();
         for outcome in told {
             by_key.entry(outcome.key.clone()).or_default().push(outcome);
         }
@@ -197,43 +165,43 @@ impl Answers {
     }
 
     /// Not every server names the version; any version of the key will do then, and the next look settles it.
-    fn take(&mut self, found: &Found) -> Option<Result<(), Failure>> {
-        let outcomes = self.0.get_mut(text(found)?)?;
+    fn take(&mut self, object: &Object) -> Option<Result<(), S3Error>> {
+        let outcomes = self.0.get_mut(text(object)?)?;
         let at = outcomes
             .iter()
-            .position(|outcome| outcome.version == found.edition)
+            .position(|outcome| outcome.version == object.edition)
             .or_else(|| outcomes.iter().position(|outcome| outcome.version.is_none()))?;
         match outcomes.swap_remove(at).error {
             None => Some(Ok(())),
             Some((code, message)) => {
-                let failure = Failure::from_code(&code, Some(&message));
-                Some(if failure.verdict == Verdict::Gone {
+                let error = S3Error::from_code(&code, Some(&message));
+                Some(if error.verdict == Verdict::Gone {
                     Ok(())
                 } else {
-                    Err(failure)
+                    Err(error)
                 })
             }
         }
     }
 }
 
-async fn send_bulk(bucket: &Bucket<'_>, batch: &[Found]) -> Result<Vec<page::Outcome>, Failure> {
+async fn send_bulk(bucket: &S3Bucket<'_>, batch: &[Object]) -> Result<Vec<page::KeyOutcome>, S3Error> {
     let objects = batch
         .iter()
-        .map(|found| {
+        .map(|object| {
             ObjectIdentifier::builder()
-                .key(text(found).unwrap_or_default())
-                .set_version_id(found.edition.clone())
+                .key(text(object).unwrap_or_default())
+                .set_version_id(object.edition.clone())
                 .build()
         })
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| Failure::invalid())?;
+        .map_err(|_| S3Error::invalid())?;
     let delete = Delete::builder()
         .set_objects(Some(objects))
         // Each key is to be answered for: what the answer leaves out is not deleted.
         .quiet(false)
         .build()
-        .map_err(|_| Failure::invalid())?;
+        .map_err(|_| S3Error::invalid())?;
     bucket
         .ask(|client| {
             let delete = delete.clone();
@@ -253,12 +221,13 @@ async fn send_bulk(bucket: &Bucket<'_>, batch: &[Found]) -> Result<Vec<page::Out
         .await
 }
 
-async fn one(bucket: &Bucket<'_>, found: &Found) -> Result<(), Failure> {
+async fn one(bucket: &S3Bucket<'_>, object: Object) -> Result<(), S3Error> {
+    let object = &object;
     // A key that is no text cannot be given to the SDK, and is written into the address by its bytes.
-    let key = text(found).unwrap_or(PLACEHOLDER);
-    let bytes = text(found)
+    let key = text(object).unwrap_or(PLACEHOLDER);
+    let bytes = text(object)
         .is_none()
-        .then(|| percent_encode(&found.name, KEY).to_string());
+        .then(|| percent_encode(&object.name, KEY).to_string());
     let place = move |request: &mut aws_sdk_s3::config::http::HttpRequest| {
         if let Some(bytes) = &bytes {
             let address = request.uri().replacen(PLACEHOLDER, bytes, 1);
@@ -270,30 +239,30 @@ async fn one(bucket: &Bucket<'_>, found: &Found) -> Result<(), Failure> {
         .ask(|client| {
             let place = place.clone();
             async move {
-                if found.kind == Kind::Upload {
+                if object.kind == EditionKind::Upload {
                     let request = client.abort_multipart_upload().bucket(bucket.name).key(key);
-                    let request = request.set_upload_id(found.edition.clone()).customize();
+                    let request = request.set_upload_id(object.edition.clone()).customize();
                     let sent = request.mutate_request(place).send().await;
-                    sent.map(drop).map_err(|e| Failure::read(&e))
+                    sent.map(drop).map_err(|e| S3Error::read(&e))
                 } else {
                     let request = client.delete_object().bucket(bucket.name).key(key);
-                    let request = request.set_version_id(found.edition.clone()).customize();
+                    let request = request.set_version_id(object.edition.clone()).customize();
                     let sent = request.mutate_request(place).send().await;
-                    sent.map(drop).map_err(|e| Failure::read(&e))
+                    sent.map(drop).map_err(|e| S3Error::read(&e))
                 }
             }
         })
         .await;
     match outcome {
-        Err(failure) if failure.verdict == Verdict::Gone => Ok(()),
+        Err(error) if error.verdict == Verdict::Gone => Ok(()),
         outcome => outcome,
     }
 }
 
 /// Finds out whether a lock is behind refusals that do not say why. One look tells for the batch, or a million refusals would ask a
 /// million times.
-async fn explain(bucket: &Bucket<'_>, answers: &mut [(Found, Result<(), Failure>)]) {
-    let denied = |answer: &Result<(), Failure>| matches!(answer, Err(failure) if failure.verdict == Verdict::Denied && !failure.locked);
+async fn explain(bucket: &S3Bucket<'_>, answers: &mut [(Object, Result<(), S3Error>)]) {
+    let denied = |answer: &Result<(), S3Error>| matches!(answer, Err(error) if error.verdict == Verdict::Denied && !error.locked);
     let Some((first, _)) = answers.iter().find(|(_, answer)| denied(answer)) else {
         return;
     };
@@ -302,42 +271,23 @@ async fn explain(bucket: &Bucket<'_>, answers: &mut [(Found, Result<(), Failure>
     }
     for (_, answer) in answers.iter_mut() {
         if denied(answer)
-            && let Err(failure) = answer
+            && let Err(error) = answer
         {
-            failure.locked = true;
+            error.locked = true;
         }
     }
 }
 
 /// Asks for the lock itself.
-async fn is_locked(bucket: &Bucket<'_>, found: &Found) -> bool {
-    let Some(key) = text(found) else { return false };
+async fn is_locked(bucket: &S3Bucket<'_>, object: &Object) -> bool {
+    let Some(key) = text(object) else { return false };
     let (client, _) = bucket.store.clients.get().await;
     let request = client.head_object().bucket(bucket.name).key(key);
-    let head = request.set_version_id(found.edition.clone()).send().await;
+    let head = request.set_version_id(object.edition.clone()).send().await;
     head.is_ok_and(|head| {
         head.object_lock_mode().is_some()
             || head
                 .object_lock_legal_hold_status()
                 .is_some_and(|hold| hold.as_str() == "ON")
     })
-}
-
-/// Sends a request until it is answered, as long as the backoff has attempts left.
-async fn patiently<T, F, Fut>(bucket: &Bucket<'_>, request: F) -> Result<T, Failure>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<T, Failure>>,
-{
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        match request().await {
-            Err(failure) if failure.is_transient() => match bucket.store.backoff.after(attempt) {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => return Err(failure),
-            },
-            outcome => return outcome,
-        }
-    }
 }

@@ -2,11 +2,11 @@
 //! other: whoever has the root cleans them.
 
 use super::hindrance::Hindrance;
-use super::{Attempt, Cut};
+use super::{CleanupAttempt, Cut};
 use crate::cleanup::roots::StorageRoots;
 use crate::store::cleanup_jobs::{Obligation, ObligationState};
 
-impl Attempt {
+impl CleanupAttempt {
     /// Leaves a place to the instances that have its root; `None` when it is this one's to clean. What no running instance has the
     /// root of is given up when it has been so for the whole schedule of retries.
     pub(super) async fn elsewhere(

@@ -84,12 +84,12 @@ impl std::fmt::Display for Hindrance {
 }
 
 /// Why something is left.
-pub(super) struct Failure {
+pub(super) struct Unfinished {
     pub(super) text: String,
     pub(super) remedy: Remedy,
 }
 
-impl Failure {
+impl Unfinished {
     pub(super) fn unreadable() -> Self {
         Self {
             text: UNREADABLE.to_owned(),
@@ -99,7 +99,7 @@ impl Failure {
 }
 
 /// What stands in the way, for the log and the callback: the first few failures, none of which holds a path.
-pub(super) fn summary(failures: &[Failure]) -> String {
+pub(super) fn summary(failures: &[Unfinished]) -> String {
     let mut text = failures
         .iter()
         .take(NAMED_FAILURES)
@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_long_list_of_failures_is_cut_short() {
-        let failures: Vec<Failure> = (1..=5)
-            .map(|number| Failure {
+        let failures: Vec<Unfinished> = (1..=5)
+            .map(|number| Unfinished {
                 text: format!("storage {number} of 5: permission denied"),
                 remedy: Remedy::None,
             })

@@ -1,13 +1,13 @@
 //! A job's lease: held by each write, and lost with the first that comes too late.
 
-use super::{Attempt, Cut, advanced};
+use super::{CleanupAttempt, Cut, advanced};
 use crate::cleanup::blob::Cleaned;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::Obligation;
 use std::time::Instant;
 use tokio::sync::watch;
 
-impl Attempt {
+impl CleanupAttempt {
     /// Extends the lease and saves the counts, with each batch and at each heartbeat, until that fails for as long as the lease is
     /// good.
     pub(super) async fn keep_lease(&self, before: &Obligation, mut told: watch::Receiver<Cleaned>) -> Cut {

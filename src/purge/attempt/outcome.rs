@@ -1,8 +1,8 @@
 //! What an attempt comes to: recorded in the log, or left for later.
 
-use super::hindrance::{Failure, Remedy, summary};
+use super::hindrance::{Remedy, Unfinished, summary};
 use super::lease::held;
-use super::{Attempt, Cut};
+use super::{CleanupAttempt, Cut};
 use crate::cleanup::blob::Cleaned;
 use crate::ledger::LedgerError;
 use crate::ledger::writer::CommandError;
@@ -16,9 +16,9 @@ const NOT_ORDERED: &str = "the log orders no such purge";
 /// The longest pause of an instance that leaves a job to others.
 const LONGEST_LEFT: Duration = Duration::from_secs(60);
 
-impl Attempt {
+impl CleanupAttempt {
     /// The attempt's outcome: recorded in the log first, then the job ends; or the job is left for later.
-    pub(super) async fn settle(&self, failures: Vec<Failure>) -> Result<(), Cut> {
+    pub(super) async fn settle(&self, failures: Vec<Unfinished>) -> Result<(), Cut> {
         let options = &self.cleanup.options;
         let total = self.job.obligations.iter().fold(Cleaned::default(), |sum, one| {
             sum.plus(Cleaned {
@@ -103,7 +103,7 @@ impl Attempt {
     }
 
     /// For how long this instance leaves the job to those that have the storage roots; `None` when something else stands in the way.
-    fn left_for(&self, failures: &[Failure]) -> Option<Duration> {
+    fn left_for(&self, failures: &[Unfinished]) -> Option<Duration> {
         let mut shortest = Duration::MAX;
         for failure in failures {
             let pause = match failure.remedy {

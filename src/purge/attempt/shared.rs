@@ -1,7 +1,7 @@
 //! Whose else a place is: asked before anything is deleted there, and again while it is.
 
 use super::hindrance::Hindrance;
-use super::{Attempt, Cut};
+use super::{CleanupAttempt, Cut};
 use crate::cleanup::blob::Cleaned;
 use crate::store::claims::{Claimants, Whom};
 use crate::store::cleanup_jobs::{Obligation, ObligationState};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// How long it is not asked again whose else a place is, while objects are being deleted there.
 const ASKED_AGAIN: Duration = Duration::from_millis(250);
 
-impl Attempt {
+impl CleanupAttempt {
     /// Ends an obligation whose place others claim.
     pub(super) async fn shared(
         &mut self,

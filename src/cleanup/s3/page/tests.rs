@@ -26,10 +26,10 @@ fn with(body: &str, part: &str, other: &str) -> String {
 #[test]
 fn a_whole_page_of_objects_is_read_by_the_bytes_of_its_names() {
     let page = objects(OBJECTS.as_bytes(), ASKED).unwrap();
-    assert_eq!(page.next, Next::End);
+    assert_eq!(page.next, NextPage::End);
     assert!(!page.in_order);
     let names: Vec<_> = page
-        .found
+        .objects
         .iter()
         .map(|found| (found.name.clone(), found.bytes))
         .collect();
@@ -51,7 +51,7 @@ fn a_whole_page_of_objects_is_read_by_the_bytes_of_its_names() {
     );
     let plain = with(&plain, "<Prefix>root/a+b/", "<Prefix>root/a b/");
     assert_eq!(
-        objects(plain.as_bytes(), ASKED).unwrap().found[0].name,
+        objects(plain.as_bytes(), ASKED).unwrap().objects[0].name,
         b"root/a+b/1"
     );
 }
@@ -140,14 +140,14 @@ fn a_page_of_objects_that_leaves_something_open_is_not_believed() {
     let more = with(&truncated, end, &format!("{token}{end}"));
     assert_eq!(
         objects(more.as_bytes(), ASKED).unwrap().next,
-        Next::At(Marker::token("t"))
+        NextPage::At(Cursor::token("t"))
     );
     let second = with(
         OBJECTS,
         end,
         &format!("<ContinuationToken>t</ContinuationToken>{end}"),
     );
-    let marker = Marker::token("t");
+    let marker = Cursor::token("t");
     let asked = Asked {
         from: Some(&marker),
         ..ASKED
@@ -166,22 +166,22 @@ fn a_whole_page_of_versions_is_read_and_no_other() {
     let page = versions(VERSIONS.as_bytes(), ASKED).unwrap();
     assert!(page.in_order);
     let seen: Vec<_> = page
-        .found
+        .objects
         .iter()
         .map(|one| (one.edition.as_deref().unwrap(), one.bytes))
         .collect();
     assert_eq!(seen, [("v2", Some(7)), ("null", Some(8)), ("v9", None)]);
-    let next = Marker {
+    let next = Cursor {
         name: Some("root/a b/2".to_owned()),
         token: Some("v1".to_owned()),
     };
-    assert_eq!(page.next, Next::At(next.clone()));
+    assert_eq!(page.next, NextPage::At(next.clone()));
     let beyond = with(
         VERSIONS,
         "<NextKeyMarker>root/a+b/2",
         "<NextKeyMarker>root/a+b/%FF",
     );
-    assert_eq!(versions(beyond.as_bytes(), ASKED).unwrap().next, Next::Beyond);
+    assert_eq!(versions(beyond.as_bytes(), ASKED).unwrap().next, NextPage::Beyond);
     for end in 0..VERSIONS.len() {
         assert!(versions(&VERSIONS.as_bytes()[..end], ASKED).is_err());
     }
@@ -217,8 +217,8 @@ fn a_whole_page_of_uploads_is_read_and_no_other() {
         <Upload><Key>root/a b/1</Key><UploadId>u</UploadId><Owner><ID>1</ID></Owner></Upload></ListMultipartUploadsResult>";
     let page = uploads(whole.as_bytes(), ASKED).unwrap();
     assert_eq!(
-        (page.found.len(), page.found[0].bytes, page.next),
-        (1, None, Next::End)
+        (page.objects.len(), page.objects[0].bytes, page.next),
+        (1, None, NextPage::End)
     );
     for end in 0..whole.len() {
         assert!(uploads(&whole.as_bytes()[..end], ASKED).is_err());

@@ -1,8 +1,8 @@
 //! What an error of Azure means for a purge.
 
 use super::super::blob::BlobErrorKind;
-use super::super::listing::Failure;
-use super::super::rest::{Answer, from_status, plain};
+use super::super::request::{RequestError, plain};
+use super::super::rest::{Answer, from_status};
 use super::super::xml;
 
 /// The letters and digits of the storage's own code, which a refusal has in a header and in its body; empty when it has none.
@@ -23,15 +23,15 @@ pub(super) fn code(answer: &Answer) -> String {
 }
 
 /// <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>
-pub(super) fn failure(answer: &Answer) -> Failure {
+pub(super) fn refusal(answer: &Answer) -> RequestError {
     let code = code(answer);
     match (code.as_str(), answer.status) {
-        ("ContainerNotFound" | "ContainerDisabled", _) => Failure::Stands(BlobErrorKind::NoSuchBucket),
+        ("ContainerNotFound" | "ContainerDisabled", _) => RequestError::Permanent(BlobErrorKind::NoSuchBucket),
         // A proxy that knows nothing of the storage has no code, and what it does not find may be there.
         ("", status) => from_status(status, ""),
-        ("BlobNotFound" | "BlobVersionNotFound" | "SnapshotNotFound", _) => Failure::Gone,
-        ("BlobImmutableDueToPolicy", _) => Failure::Stands(BlobErrorKind::ObjectLocked { remaining: 1 }),
-        ("ServerBusy" | "AccountIsThrottled", _) => Failure::Passing(BlobErrorKind::Throttled),
+        ("BlobNotFound" | "BlobVersionNotFound" | "SnapshotNotFound", _) => RequestError::Gone,
+        ("BlobImmutableDueToPolicy", _) => RequestError::Permanent(BlobErrorKind::ObjectLocked { remaining: 1 }),
+        ("ServerBusy" | "AccountIsThrottled", _) => RequestError::Transient(BlobErrorKind::Throttled),
         (
             "OperationTimedOut"
             | "InternalError"
@@ -45,12 +45,12 @@ pub(super) fn failure(answer: &Answer) -> Failure {
             | "AccountBeingCreated"
             | "ContainerBeingDeleted",
             _,
-        ) => Failure::Passing(BlobErrorKind::Unavailable),
+        ) => RequestError::Transient(BlobErrorKind::Unavailable),
         // Also a clock that is wrong, and a signature that has expired.
         ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _) => {
-            Failure::Passing(BlobErrorKind::CredentialsRefused { code: code.clone() })
+            RequestError::Transient(BlobErrorKind::CredentialsRefused { code: code.clone() })
         }
-        (_, 404) => Failure::Gone,
+        (_, 404) => RequestError::Gone,
         (code, status) => from_status(status, code),
     }
 }
@@ -59,12 +59,12 @@ pub(super) fn failure(answer: &Answer) -> Failure {
 mod tests {
     use super::*;
 
-    fn judged(status: u16, told: &'static str, body: &str) -> Failure {
+    fn judged(status: u16, told: &'static str, body: &str) -> RequestError {
         let mut headers = reqwest::header::HeaderMap::new();
         if !told.is_empty() {
             headers.insert("x-ms-error-code", told.parse().unwrap());
         }
-        failure(&Answer {
+        refusal(&Answer {
             status,
             headers,
             body: bytes::Bytes::copy_from_slice(body.as_bytes()),
@@ -91,7 +91,7 @@ mod tests {
                     assert!(
                         matches!(
                             judged(status, told, body),
-                            Failure::Passing(BlobErrorKind::ForeignRefusal { .. })
+                            RequestError::Transient(BlobErrorKind::ForeignRefusal { .. })
                         ),
                         "{status} {told} {body}"
                     );
@@ -107,14 +107,14 @@ mod tests {
         ] {
             assert!(matches!(
                 judged(403, told, body),
-                Failure::Stands(BlobErrorKind::PermissionDenied)
+                RequestError::Permanent(BlobErrorKind::PermissionDenied)
             ));
         }
         assert!(matches!(
             judged(404, "", "<Error><Code>ContainerNotFound</Code></Error>"),
-            Failure::Stands(BlobErrorKind::NoSuchBucket)
+            RequestError::Permanent(BlobErrorKind::NoSuchBucket)
         ));
-        assert!(matches!(judged(404, "BlobNotFound", ""), Failure::Gone));
+        assert!(matches!(judged(404, "BlobNotFound", ""), RequestError::Gone));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         ] {
             for status in [400, 403, 404, 409, 412] {
                 assert!(
-                    matches!(judged(status, code, ""), Failure::Passing(_)),
+                    matches!(judged(status, code, ""), RequestError::Transient(_)),
                     "{status} {code}"
                 );
             }

@@ -1,16 +1,29 @@
-//! A bucket of S3 as a purge and a comparison see it.
+//! S3 as a purge and a comparison see it.
 
+use super::super::backoff::Backoff;
 use super::super::blob::BlobErrorKind;
-use super::super::listing::{self, Container, Found, Listing, Marker, Page, Removed};
-use super::bucket::Bucket;
-use super::failure::Verdict;
+use super::super::driver::{Bucket, Cursor, Driver, Listing, ListingPage, Object, Removed};
+use super::super::request::RequestError;
+use super::S3Store;
+use super::bucket::S3Bucket;
+use super::error::Verdict;
 use super::page::Asked;
 use super::removal;
 use async_trait::async_trait;
 use std::sync::atomic::Ordering;
 
+impl Driver for S3Store {
+    fn bucket<'a>(&'a self, name: &'a str) -> Box<dyn Bucket + 'a> {
+        Box::new(S3Bucket::new(self, name))
+    }
+
+    fn backoff(&self) -> Backoff {
+        self.backoff
+    }
+}
+
 #[async_trait]
-impl Container for Bucket<'_> {
+impl Bucket for S3Bucket<'_> {
     fn listings(&self) -> &'static [Listing] {
         &[Listing::Uploads, Listing::Versions, Listing::Objects]
     }
@@ -27,15 +40,15 @@ impl Container for Bucket<'_> {
         &self,
         listing: Listing,
         prefix: &str,
-        from: Option<&Marker>,
-    ) -> Result<Page, listing::Failure> {
+        from: Option<&Cursor>,
+    ) -> Result<ListingPage, RequestError> {
         let asked = Asked {
             bucket: self.name,
             prefix,
             from,
         };
         let page = self.page(listing, asked).await;
-        if let Err(listing::Failure::Stands(
+        if let Err(RequestError::Permanent(
             BlobErrorKind::PermissionDenied | BlobErrorKind::MissingRight { .. },
         )) = page
         {
@@ -45,7 +58,7 @@ impl Container for Bucket<'_> {
         page
     }
 
-    async fn glance(&self, prefix: &str) -> Result<Page, listing::Failure> {
+    async fn glance(&self, prefix: &str) -> Result<ListingPage, RequestError> {
         let asked = Asked {
             bucket: self.name,
             prefix,
@@ -54,34 +67,34 @@ impl Container for Bucket<'_> {
         Ok(self.objects(asked, Some(1)).await?)
     }
 
-    async fn remove(&self, batch: Vec<Found>) -> Removed {
+    async fn remove(&self, batch: Vec<Object>) -> Removed {
         removal::remove(self, batch).await
     }
 }
 
-impl Bucket<'_> {
-    async fn page(&self, listing: Listing, asked: Asked<'_>) -> Result<Page, listing::Failure> {
+impl S3Bucket<'_> {
+    async fn page(&self, listing: Listing, asked: Asked<'_>) -> Result<ListingPage, RequestError> {
         match listing {
             Listing::Objects => Ok(self.objects(asked, None).await?),
             Listing::Versions if self.is_unversioned() => self.without_versions(false).await,
             Listing::Versions => match self.versions(asked).await {
                 Ok(page) => Ok(page),
-                Err(failure) => match failure.verdict {
+                Err(error) => match error.verdict {
                     Verdict::NotImplemented => self.without_versions(true).await,
                     Verdict::Denied => self.without_versions(false).await,
-                    _ => Err(failure.into()),
+                    _ => Err(error.into()),
                 },
             },
             Listing::Uploads => match self.uploads(asked).await {
                 Ok(page) => Ok(page),
-                Err(failure) => match failure.verdict {
-                    Verdict::NotImplemented if self.is_plain() => Ok(Page::default()),
-                    Verdict::NotImplemented => Err(listing::Failure::Passing(BlobErrorKind::MissingRight {
+                Err(error) => match error.verdict {
+                    Verdict::NotImplemented if self.is_plain() => Ok(ListingPage::default()),
+                    Verdict::NotImplemented => Err(RequestError::Transient(BlobErrorKind::MissingRight {
                         what: "unfinished uploads",
                         right: "s3:ListBucketMultipartUploads is not granted",
                         odd: true,
                     })),
-                    _ => Err(failure.into()),
+                    _ => Err(error.into()),
                 },
             },
         }

@@ -1,18 +1,14 @@
 //! What an S3 error means for a purge.
 
 use super::super::blob::BlobErrorKind;
-use super::super::listing;
-use super::super::xml::Doubt;
+use super::super::request::{Doubt, Failed, RequestError, plain};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-/// The error codes that servers put into the ledger are cut to this length.
-const MAX_CODE: usize = 64;
-
 /// A failed request, or one key's failure inside a bulk deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct S3Error {
     pub(super) verdict: Verdict,
     /// Letters and digits of the server's code.
     pub(super) code: String,
@@ -49,7 +45,7 @@ pub(super) enum Verdict {
     Rejected,
 }
 
-impl Failure {
+impl S3Error {
     /// Reads the error of a whole request.
     pub(super) fn read<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Self {
         let status = error.raw_response().map(|response| response.status().as_u16());
@@ -98,11 +94,7 @@ impl Failure {
     pub(super) fn from_code(code: &str, message: Option<&str>) -> Self {
         let message = message.unwrap_or_default();
         let locked = code == "ObjectLocked" || is_lock_message(message);
-        let plain: String = code
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(MAX_CODE)
-            .collect();
+        let plain = plain(code);
         let verdict = match code {
             _ if plain.is_empty() => Verdict::Foreign,
             "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" => Verdict::Gone,
@@ -179,24 +171,6 @@ impl Failure {
         Self::of(Verdict::Doubtful(what))
     }
 
-    pub(super) fn is_transient(&self) -> bool {
-        match self.verdict {
-            Verdict::Throttled
-            | Verdict::Unavailable
-            | Verdict::Expired
-            | Verdict::Doubtful(_)
-            | Verdict::Foreign => true,
-            Verdict::Gone
-            | Verdict::NotImplemented
-            | Verdict::Denied
-            | Verdict::NoSuchBucket
-            | Verdict::NoCredentials
-            | Verdict::Unknown
-            | Verdict::Unreadable
-            | Verdict::Rejected => false,
-        }
-    }
-
     /// As the outcome of the whole purge.
     pub(super) fn kind(self) -> BlobErrorKind {
         match self.verdict {
@@ -217,20 +191,58 @@ impl Failure {
     }
 }
 
-impl From<Doubt> for Failure {
+impl Failed for S3Error {
+    fn is_transient(&self) -> bool {
+        match self.verdict {
+            Verdict::Throttled
+            | Verdict::Unavailable
+            | Verdict::Expired
+            | Verdict::Doubtful(_)
+            | Verdict::Foreign => true,
+            Verdict::Gone
+            | Verdict::NotImplemented
+            | Verdict::Denied
+            | Verdict::NoSuchBucket
+            | Verdict::NoCredentials
+            | Verdict::Unknown
+            | Verdict::Unreadable
+            | Verdict::Rejected => false,
+        }
+    }
+
+    fn concerns_all(&self) -> bool {
+        match self.verdict {
+            Verdict::NoSuchBucket
+            | Verdict::NoCredentials
+            | Verdict::Expired
+            | Verdict::Unknown
+            | Verdict::Throttled
+            | Verdict::Unavailable
+            | Verdict::Doubtful(_)
+            | Verdict::Foreign => true,
+            Verdict::Gone
+            | Verdict::NotImplemented
+            | Verdict::Denied
+            | Verdict::Unreadable
+            | Verdict::Rejected => false,
+        }
+    }
+}
+
+impl From<Doubt> for S3Error {
     fn from(doubt: Doubt) -> Self {
         Self::doubt(doubt.0)
     }
 }
 
-impl From<Failure> for listing::Failure {
-    fn from(failure: Failure) -> Self {
-        if failure.verdict == Verdict::Gone {
+impl From<S3Error> for RequestError {
+    fn from(error: S3Error) -> Self {
+        if error.verdict == Verdict::Gone {
             Self::Gone
-        } else if failure.is_transient() || failure.verdict == Verdict::NotImplemented {
-            Self::Passing(failure.kind())
+        } else if error.is_transient() || error.verdict == Verdict::NotImplemented {
+            Self::Transient(error.kind())
         } else {
-            Self::Stands(failure.kind())
+            Self::Permanent(error.kind())
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What an error of GCS means for a purge.
 
 use super::super::blob::BlobErrorKind;
-use super::super::listing::Failure;
-use super::super::rest::{Answer, from_status, plain};
+use super::super::request::{RequestError, plain};
+use super::super::rest::{Answer, from_status};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -43,11 +43,11 @@ pub(super) fn is_own(answer: &Answer) -> bool {
 }
 
 /// <https://cloud.google.com/storage/docs/json_api/v1/status-codes>
-pub(super) fn failure(answer: &Answer) -> Failure {
+pub(super) fn refusal(answer: &Answer) -> RequestError {
     let reason = reason(answer);
     match reason.as_str() {
         "retentionPolicyNotMet" | "objectUnderActiveHold" => {
-            Failure::Stands(BlobErrorKind::ObjectLocked { remaining: 1 })
+            RequestError::Permanent(BlobErrorKind::ObjectLocked { remaining: 1 })
         }
         "rateLimitExceeded"
         | "rateLimitExceededUnreg"
@@ -57,9 +57,9 @@ pub(super) fn failure(answer: &Answer) -> Failure {
         | "quotaExceeded"
         | "dailyLimitExceeded"
         | "dailyLimitExceededUnreg"
-        | "RESOURCE_EXHAUSTED" => Failure::Passing(BlobErrorKind::Throttled),
+        | "RESOURCE_EXHAUSTED" => RequestError::Transient(BlobErrorKind::Throttled),
         "backendError" | "internalError" | "ABORTED" | "DEADLINE_EXCEEDED" | "INTERNAL" | "UNAVAILABLE" => {
-            Failure::Passing(BlobErrorKind::Unavailable)
+            RequestError::Transient(BlobErrorKind::Unavailable)
         }
         _ => from_status(answer.status, &reason),
     }
@@ -69,8 +69,8 @@ pub(super) fn failure(answer: &Answer) -> Failure {
 mod tests {
     use super::*;
 
-    fn judged(status: u16, body: &str) -> Failure {
-        failure(&Answer {
+    fn judged(status: u16, body: &str) -> RequestError {
+        refusal(&Answer {
             status,
             headers: reqwest::header::HeaderMap::new(),
             body: bytes::Bytes::copy_from_slice(body.as_bytes()),
@@ -95,7 +95,7 @@ mod tests {
                 assert!(
                     matches!(
                         judged(status, body),
-                        Failure::Passing(BlobErrorKind::ForeignRefusal { .. })
+                        RequestError::Transient(BlobErrorKind::ForeignRefusal { .. })
                     ),
                     "{status} {body}"
                 );
@@ -104,12 +104,12 @@ mod tests {
         let forbidden = "{\"error\":{\"code\":403,\"errors\":[{\"reason\":\"forbidden\"}]}}";
         assert!(matches!(
             judged(403, forbidden),
-            Failure::Stands(BlobErrorKind::PermissionDenied)
+            RequestError::Permanent(BlobErrorKind::PermissionDenied)
         ));
         let newer = "{\"error\":{\"code\":403,\"status\":\"PERMISSION_DENIED\"}}";
         assert!(matches!(
             judged(403, newer),
-            Failure::Stands(BlobErrorKind::PermissionDenied)
+            RequestError::Permanent(BlobErrorKind::PermissionDenied)
         ));
     }
 
@@ -124,7 +124,7 @@ mod tests {
             for status in [400, 403, 409, 429] {
                 let body = format!("{{\"error\":{{\"errors\":[{{\"reason\":\"{reason}\"}}]}}}}");
                 assert!(
-                    matches!(judged(status, &body), Failure::Passing(_)),
+                    matches!(judged(status, &body), RequestError::Transient(_)),
                     "{status} {reason}"
                 );
             }
