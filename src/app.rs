@@ -31,9 +31,9 @@ pub use start_error::StartError;
 pub(crate) use ledger::sign;
 pub(crate) use serve::lock;
 
-use crate::cleanup::blobs::Blobs;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Database};
+use crate::storage::blobs::Blobs;
 use std::sync::Arc;
 
 /// Connects to a ledger that exists, with a schema that this version works on; makes neither.

@@ -26,13 +26,13 @@ pub use findings::{Finding, Summary};
 
 use crate::app::{self, StartError};
 use crate::claims::{self as all_claims, ClaimsError};
-use crate::cleanup::blob::Cleaned;
-use crate::cleanup::blobs::Blobs;
-use crate::cleanup::inventory::{Found, Unread};
-use crate::cleanup::tree::Tree;
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::LedgerError;
+use crate::storage::blobs::Blobs;
+use crate::storage::deletion::Cleaned;
+use crate::storage::inventory::{Found, Unread};
+use crate::storage::roots::tree::Tree;
 use crate::store::claims::ClaimStore;
 use crate::store::reconcile::scratch::{Known, Left, Ordered, Scratch};
 use crate::store::reconcile::{BadRow, PurgedCursor, ReconcileStore};

@@ -1,11 +1,11 @@
 //! Why the service does not start: each cause names the option that sets it right.
 
-use crate::cleanup::roots::RootError;
 use crate::config::{Config, Database};
 use crate::keyring::KeyringError;
 use crate::keyring_check::Mismatch;
 use crate::proofs::ProofError;
 use crate::secret_files::SecretFileError;
+use crate::storage::roots::RootError;
 use crate::store::StoreError;
 use std::io;
 use std::path::PathBuf;

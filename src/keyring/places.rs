@@ -1,7 +1,7 @@
 //! What a storage URI names, as the database knows it: hashes that tell nothing without the keyring.
 
 use super::Keyring;
-use crate::cleanup::uri::{Cloud, Spelled, UriRefusal, bucket_name, local_name, spell};
+use crate::storage::uri::{Cloud, Spelled, UriRefusal, bucket_name, local_name, spell};
 use crate::store::claims::{LEVEL_LEN, MAX_LEVELS, PlaceKey};
 
 /// Keeps these hashes apart from the keyring's other ones.

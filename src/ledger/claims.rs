@@ -1,7 +1,7 @@
 //! Whose else an entity's storage is.
 
 use super::{Ledger, LedgerError};
-use crate::cleanup::uri::{Spelled, spell};
+use crate::storage::uri::{Spelled, spell};
 use crate::store::claims::{Claimants, Whom};
 use archive_ledger_domain::EntityKey;
 

@@ -2,11 +2,11 @@
 
 use super::{Ledger, LedgerError};
 use crate::callbacks::target::callback_context;
-use crate::cleanup::uri::UriRefusal;
 use crate::keyring::Details;
 use crate::ledger::writer::{
     CommandError, Decision, Idempotency, NewTarget, Proposal, Receipt, VersionCondition,
 };
+use crate::storage::uri::UriRefusal;
 use crate::store::StoreError;
 use crate::telemetry;
 use archive_ledger_domain::{Action, CleanupOutcome, Command, EntityKey, EventMetadata, Parent};

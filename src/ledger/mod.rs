@@ -22,10 +22,10 @@ pub(crate) use purge_order::{STORAGE_PURPOSE, standing_storage};
 pub use view::{ArchivedItem, ArchivedList, EntityView, HistoryItem};
 
 use crate::callbacks::target::{CallbackPolicy, TargetRefusal};
-use crate::cleanup::roots::StorageRoots;
-use crate::cleanup::uri::UriRefusal;
 use crate::clock::SharedClock;
 use crate::keyring::{Keyring, KeyringError};
+use crate::storage::roots::StorageRoots;
+use crate::storage::uri::UriRefusal;
 use crate::store::claims::ClaimStore;
 use crate::store::storage_roots::StorageRootStore;
 use crate::store::{Hash, Position, ReadStore, StoreError};

@@ -1,7 +1,7 @@
 //! What the log orders the storage cleanup to do.
 
 use super::{Ledger, LedgerError};
-use crate::cleanup::uri::canonical_name;
+use crate::storage::uri::canonical_name;
 use crate::store::{EntityStream, Hash, StoreError, StoredEvent};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, EventName, State};
 use cqrs_es::Aggregate;

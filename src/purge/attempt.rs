@@ -13,9 +13,9 @@ mod shared;
 
 use super::StorageCleanup;
 use super::memory::Uncounted;
-use crate::cleanup::blob::{BlobErrorKind, Cleaned};
-use crate::cleanup::progress::Progress;
 use crate::ledger::{LedgerError, PurgeOrder};
+use crate::storage::deletion::{BlobErrorKind, Cleaned};
+use crate::storage::progress::Progress;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{CleanupJob, JobEnd, Obligation, ObligationState};
 use crate::telemetry;

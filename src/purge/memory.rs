@@ -4,7 +4,7 @@
 //! very next one: had another instance been at the job in between, it would have counted some of them. What does not fit, or dies
 //! with the process, makes the counts a lower bound.
 
-use crate::cleanup::unsettled::Unsettled;
+use crate::storage::unsettled::Unsettled;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;

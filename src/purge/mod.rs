@@ -15,9 +15,9 @@ mod memory;
 pub mod operator;
 pub mod worker;
 
-use crate::cleanup::blobs::Blobs;
 use crate::clock::SharedClock;
 use crate::ledger::Ledger;
+use crate::storage::blobs::Blobs;
 use crate::store::cleanup_jobs::CleanupJobStore;
 use crate::store::storage_roots::StorageRootStore;
 use consumer::CleanupConsumer;

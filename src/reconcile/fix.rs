@@ -2,7 +2,7 @@
 
 use super::names::Spot;
 use super::{Comparison, ReconcileError};
-use crate::cleanup::tree::Tree;
+use crate::storage::roots::tree::Tree;
 use crate::store::claims::{Claimants, Whom};
 use crate::store::reconcile::scratch::{Ordered, Taken};
 use archive_ledger_domain::{Event, EventName};

@@ -1,9 +1,9 @@
 //! The places that an object lies in, and the hashes that they are recognized by.
 
-use crate::cleanup::tree::Tree;
-use crate::cleanup::uri::{bucket_name, local_name};
 use crate::keyring::Keyring;
 use crate::ledger::STORAGE_PURPOSE;
+use crate::storage::roots::tree::Tree;
+use crate::storage::uri::{bucket_name, local_name};
 use crate::store::Hash;
 use crate::store::claims::PlaceKey;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -141,7 +141,7 @@ pub(super) fn spots(tree: &Tree, name: &str) -> Vec<Spot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::uri::{Cloud, Spelled, spell};
+    use crate::storage::uri::{Cloud, Spelled, spell};
     use uuid::Uuid;
 
     fn tree() -> Tree {

@@ -3,9 +3,9 @@
 use super::Finding;
 use super::followed::{End, Ended, Followed, Purge};
 use super::table::{Row, each};
-use crate::cleanup::uri::canonical_name;
 use crate::keyring::Keyring;
 use crate::ledger::{STORAGE_PURPOSE, standing_storage};
+use crate::storage::uri::canonical_name;
 use crate::store::side::{SideStore, SideTable};
 use crate::store::{Hash, ReadStore};
 use archive_ledger_domain::EntityKey;

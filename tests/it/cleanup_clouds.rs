@@ -4,8 +4,8 @@
 pub mod fake;
 
 use crate::harness::emulators::{Azurite, GcsEmulator};
-use archive_ledger::cleanup::blob::{BlobErrorKind, Cleaned};
-use archive_ledger::cleanup::uri::Cloud;
+use archive_ledger::storage::deletion::{BlobErrorKind, Cleaned};
+use archive_ledger::storage::uri::Cloud;
 use fake::{BUCKET, CLOUDS, Faults, Kind, blobs, purge, start};
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -4,10 +4,10 @@ pub mod fake;
 mod faults;
 
 use crate::harness::s3::S3;
-use archive_ledger::cleanup::blob::{BlobErrorKind, Cleaned};
-use archive_ledger::cleanup::blobs::Blobs;
-use archive_ledger::cleanup::roots::StorageRoots;
-use archive_ledger::cleanup::s3::S3Store;
+use archive_ledger::storage::blobs::Blobs;
+use archive_ledger::storage::deletion::{BlobErrorKind, Cleaned};
+use archive_ledger::storage::roots::StorageRoots;
+use archive_ledger::storage::s3::S3Store;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;

@@ -30,7 +30,7 @@
 //! | slow-loris and endless receivers | `callbacks::client::tests` (unit), `callbacks::worker::silent_receivers_do_not_delay_the_others` | –; both |
 //! | DNS that changes between check and connect | `callbacks::resolve`, `callbacks::client::tests::dns_that_changes_between_the_check_and_the_connection_changes_nothing` (unit) | – |
 //! | storage that throttles, fails, cuts, lies, refuses single objects | `cleanup_s3::faults`, `cleanup_clouds`; that it reaches the outcome: `cleanup` | –; both |
-//! | storage roots that are not mounted, are replaced, or have other file systems in them | `storage_roots` (mounts: root only), `cleanup::root_tests` (unit) | both |
+//! | storage roots that are not mounted, are replaced, or have other file systems in them | `storage_roots` (mounts: root only), `storage::roots::tests` (unit) | both |
 //! | slow clients | `routes::slow` | both |
 //! | subscribers that stop reading | `events::a_subscriber_that_stops_reading_is_cut_off_and_the_others_go_on` | S |
 //! | settings, encodings, roles and schemas of the database that are not the usual ones | `environment` | P; schemas both |

@@ -10,7 +10,7 @@ use crate::harness::ledger::{Place, context, deletion, entity};
 use crate::harness::roots::{Bind, MARKER, entries};
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
-use archive_ledger::store::storage_roots::{KnownRoot, Numbers};
+use archive_ledger::storage::roots::known::{KnownRoot, Numbers};
 use archive_ledger_domain::EntityType;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 
 use super::hindrance::Hindrance;
 use super::{CleanupAttempt, Cut};
-use crate::cleanup::roots::StorageRoots;
+use crate::storage::roots::StorageRoots;
 use crate::store::cleanup_jobs::{Obligation, ObligationState};
 
 impl CleanupAttempt {

@@ -1,6 +1,6 @@
 //! What keeps a place from being cleaned, and what may help.
 
-use crate::cleanup::blob::BlobError;
+use crate::storage::deletion::BlobError;
 use crate::store::claims::Claimants;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A job's lease: held by each write, and lost with the first that comes too late.
 
 use super::{CleanupAttempt, Cut, advanced};
-use crate::cleanup::blob::Cleaned;
+use crate::storage::deletion::Cleaned;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::Obligation;
 use std::time::Instant;

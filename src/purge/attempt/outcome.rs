@@ -3,9 +3,9 @@
 use super::hindrance::{Remedy, Unfinished, summary};
 use super::lease::held;
 use super::{CleanupAttempt, Cut};
-use crate::cleanup::blob::Cleaned;
 use crate::ledger::LedgerError;
 use crate::ledger::writer::CommandError;
+use crate::storage::deletion::Cleaned;
 use crate::store::cleanup_jobs::{JobEnd, NextAttempt};
 use archive_ledger_domain::{CleanupOutcome, State};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::hindrance::Hindrance;
 use super::{CleanupAttempt, Cut};
-use crate::cleanup::blob::Cleaned;
+use crate::storage::deletion::Cleaned;
 use crate::store::claims::{Claimants, Whom};
 use crate::store::cleanup_jobs::{Obligation, ObligationState};
 use std::time::Duration;

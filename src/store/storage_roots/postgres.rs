@@ -1,6 +1,7 @@
 //! PostgreSQL: what the storage roots are recognized by.
 
-use super::{KnownRoot, LOAD, StorageRootStore, known_root};
+use super::{LOAD, StorageRootStore, known_root};
+use crate::storage::roots::known::KnownRoot;
 use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;

@@ -1,6 +1,7 @@
 //! SQLite: what the storage roots are recognized by.
 
-use super::{KnownRoot, LOAD, StorageRootStore, known_root};
+use super::{LOAD, StorageRootStore, known_root};
+use crate::storage::roots::known::KnownRoot;
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::micros;

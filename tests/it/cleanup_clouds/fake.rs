@@ -1,12 +1,12 @@
 //! A small server that speaks the few calls of GCS and of Azure that a purge makes, and fails on order.
 
-use archive_ledger::cleanup::azure::{AzureOptions, AzureStore};
-use archive_ledger::cleanup::backoff::Backoff;
-use archive_ledger::cleanup::blob::{BlobError, Cleaned};
-use archive_ledger::cleanup::blobs::Blobs;
-use archive_ledger::cleanup::gcs::{GcsOptions, GcsStore};
-use archive_ledger::cleanup::roots::StorageRoots;
-use archive_ledger::cleanup::uri::Cloud;
+use archive_ledger::storage::azure::{AzureOptions, AzureStore};
+use archive_ledger::storage::backoff::Backoff;
+use archive_ledger::storage::blobs::Blobs;
+use archive_ledger::storage::deletion::{BlobError, Cleaned};
+use archive_ledger::storage::gcs::{GcsOptions, GcsStore};
+use archive_ledger::storage::roots::StorageRoots;
+use archive_ledger::storage::uri::Cloud;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;

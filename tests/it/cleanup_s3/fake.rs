@@ -1,7 +1,7 @@
 //! A small S3 server that fails on order.
 
 use super::config;
-use archive_ledger::cleanup::s3::{Backoff, S3Store};
+use archive_ledger::storage::s3::{Backoff, S3Store};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;

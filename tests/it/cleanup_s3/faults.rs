@@ -2,10 +2,10 @@
 
 use super::config;
 use super::fake::{BUCKET, Faults, entity, start};
-use archive_ledger::cleanup::blob::{BlobError, BlobErrorKind, Cleaned};
-use archive_ledger::cleanup::blobs::Blobs;
-use archive_ledger::cleanup::roots::StorageRoots;
-use archive_ledger::cleanup::s3::{Backoff, S3Store};
+use archive_ledger::storage::blobs::Blobs;
+use archive_ledger::storage::deletion::{BlobError, BlobErrorKind, Cleaned};
+use archive_ledger::storage::roots::StorageRoots;
+use archive_ledger::storage::s3::{Backoff, S3Store};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use axum::http::StatusCode;

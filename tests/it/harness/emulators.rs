@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use archive_ledger::cleanup::azure::{AzureOptions, AzureStore};
-use archive_ledger::cleanup::blobs::Blobs;
-use archive_ledger::cleanup::roots::StorageRoots;
+use archive_ledger::storage::azure::{AzureOptions, AzureStore};
+use archive_ledger::storage::blobs::Blobs;
+use archive_ledger::storage::roots::StorageRoots;
 use object_store::azure::{AzureAuthorizer, AzureCredential, MicrosoftAzureBuilder};
 use object_store::client::HttpRequestBody;
 use tempfile::TempDir;

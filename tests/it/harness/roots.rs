@@ -1,8 +1,8 @@
 //! Storage roots on disk: as a first start finds them, away and back again, and with mounts in them.
 
-use archive_ledger::cleanup::identify::FirstUse;
-use archive_ledger::cleanup::roots::StorageRoots;
 use archive_ledger::clock::{Clock, SystemClock};
+use archive_ledger::storage::roots::StorageRoots;
+use archive_ledger::storage::roots::identify::FirstUse;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use uuid::Uuid;

@@ -5,7 +5,7 @@ use crate::cleanup::world::{OPTIONS, run};
 use crate::harness::meddler::Meddling;
 use crate::harness::on_both_backends;
 use crate::harness::server::Backend;
-use archive_ledger::cleanup::uri::Cloud;
+use archive_ledger::storage::uri::Cloud;
 use archive_ledger_domain::State;
 use axum::http::Method;
 

@@ -1,0 +1,217 @@
+//! No two storage roots may be one place, or one inside the other: what one root's purge deletes would be the other's.
+//!
+//! One place can have several names: links and bind mounts on disk, and in the cloud one server that is reached as two.
+
+use super::local_root::RootTrouble;
+use super::own_files::OwnFiles;
+use super::root::{Root, RootError};
+use crate::storage::folder::{FileId, Mounts, Origin, mount_of};
+use crate::storage::uri::Cloud;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// How two roots are one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::storage) enum Overlap {
+    Same,
+    Inside,
+    Around,
+}
+
+impl Overlap {
+    /// From whether the first lies in the second, and the second in the first.
+    fn of(in_other: bool, around_other: bool) -> Option<Self> {
+        match (in_other, around_other) {
+            (true, true) => Some(Self::Same),
+            (true, false) => Some(Self::Inside),
+            (false, true) => Some(Self::Around),
+            (false, false) => None,
+        }
+    }
+
+    pub(in crate::storage) const fn text(self) -> &'static str {
+        match self {
+            Self::Same => "are one place by two names",
+            Self::Inside => "overlap: the first lies inside the second",
+            Self::Around => "overlap: the second lies inside the first",
+        }
+    }
+}
+
+/// Refuses roots whose names alone say that they overlap.
+pub(in crate::storage) fn check_names(roots: &[Root]) -> Result<(), RootError> {
+    pairs(roots, |one, other| match (one, other) {
+        (Root::Local(one), Root::Local(other)) => {
+            let (one, other) = (one.components(), other.components());
+            Overlap::of(one.starts_with(other), other.starts_with(one))
+        }
+        (
+            Root::Bucket {
+                cloud,
+                bucket,
+                prefix,
+            },
+            Root::Bucket {
+                cloud: of,
+                bucket: other,
+                prefix: second,
+            },
+        ) if cloud == of => keys(bucket, prefix, other, second),
+        (Root::Bucket { .. } | Root::Local(_), Root::Bucket { .. } | Root::Local(_)) => None,
+    })
+}
+
+/// A bucket's name is part of a host's, which knows no case.
+fn keys(bucket: &str, prefix: &str, other: &str, second: &str) -> Option<Overlap> {
+    let inside = |inner: &str, outer: &str| {
+        outer.is_empty()
+            || inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    bucket
+        .eq_ignore_ascii_case(other)
+        .then(|| Overlap::of(inside(prefix, second), inside(second, prefix)))
+        .flatten()
+}
+
+/// Where the clouds are reached, as far as that was configured.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoints {
+    /// S3's; none is AWS.
+    pub s3: Option<Url>,
+    /// Google's; none is Google.
+    pub gcs: Option<Url>,
+    /// Azure's; none is Azure.
+    pub azure: Option<Url>,
+}
+
+impl Endpoints {
+    /// Host and port, as far as they are known.
+    fn server(&self, cloud: Cloud) -> Option<(String, Option<u16>)> {
+        let (given, usual) = match cloud {
+            Cloud::S3 => (&self.s3, "amazonaws.com"),
+            Cloud::Gcs => (&self.gcs, "storage.googleapis.com"),
+            Cloud::Azure => (&self.azure, "blob.core.windows.net"),
+        };
+        match given {
+            Some(url) => Some((url.host_str()?.to_ascii_lowercase(), url.port_or_known_default())),
+            None => Some((usual.to_owned(), Some(443))),
+        }
+    }
+
+    /// Whether both lead to one server: by the same name, or by one that is below the other, as a bucket's own host is.
+    fn one_server(&self, one: Cloud, other: Cloud) -> bool {
+        let (Some((one, port)), Some((other, second))) = (self.server(one), self.server(other)) else {
+            return false;
+        };
+        let below = |inner: &str, outer: &str| {
+            inner
+                .strip_suffix(outer)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        port == second && (below(&one, &other) || below(&other, &one))
+    }
+}
+
+/// Refuses roots in buckets that are one place by two endpoints: Google's buckets, for example, can be reached as S3 too.
+pub(in crate::storage) fn check_endpoints(roots: &[Root], endpoints: &Endpoints) -> Result<(), RootError> {
+    pairs(roots, |one, other| match (one, other) {
+        (
+            Root::Bucket {
+                cloud,
+                bucket,
+                prefix,
+            },
+            Root::Bucket {
+                cloud: of,
+                bucket: other,
+                prefix: second,
+            },
+        ) if cloud != of && endpoints.one_server(*cloud, *of) => keys(bucket, prefix, other, second),
+        (Root::Bucket { .. } | Root::Local(_), Root::Bucket { .. } | Root::Local(_)) => None,
+    })
+}
+
+/// Refuses local roots that are there and are one folder by two names, or nested, or inside the ledger's own folder, however
+/// they are reached. What is not there has no place that it could share.
+pub(in crate::storage) fn check_places(roots: &[Root], own: &OwnFiles) -> Result<(), RootError> {
+    let mounts = Mounts::read().unwrap_or_default();
+    let mut places = HashMap::new();
+    for root in roots {
+        let Root::Local(root) = root else { continue };
+        if root.trouble() == Some(RootTrouble::Silent) {
+            continue;
+        }
+        // Whether it may be away is for others to say.
+        if let Ok(place) = Place::of(root.path(), &mounts) {
+            places.insert(root.uri(), place);
+        }
+    }
+    pairs(roots, |one, other| match (one, other) {
+        (Root::Local(one), Root::Local(other)) => {
+            let (one, other) = (places.get(one.uri())?, places.get(other.uri())?);
+            Overlap::of(one.is_in(other), other.is_in(one))
+        }
+        (Root::Bucket { .. } | Root::Local(_), Root::Bucket { .. } | Root::Local(_)) => None,
+    })?;
+    for folder in own.folders() {
+        let Ok(own) = Place::of(folder, &mounts) else {
+            continue;
+        };
+        if let Some((root, _)) = places.iter().find(|(_, place)| place.is_in(&own)) {
+            return Err(RootError::InsideOwn {
+                root: (*root).to_owned(),
+                dir: folder.display().to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Where a folder is, by everything that says so.
+struct Place {
+    id: FileId,
+    path: PathBuf,
+    origin: Option<Origin>,
+}
+
+impl Place {
+    fn of(path: &Path, mounts: &Mounts) -> io::Result<Self> {
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        let path = path.canonicalize()?;
+        Ok(Self {
+            id: FileId::of_folder(&dir)?,
+            origin: mount_of(&dir).ok().and_then(|mount| mounts.origin(&path, mount)),
+            path,
+        })
+    }
+
+    /// Whether it is `other` or lies inside it.
+    fn is_in(&self, other: &Self) -> bool {
+        let by_origin = match (&self.origin, &other.origin) {
+            (Some(one), Some(other)) => one.is_in(other),
+            (None, _) | (_, None) => false,
+        };
+        self.id == other.id || self.path.starts_with(&other.path) || by_origin
+    }
+}
+
+fn pairs(roots: &[Root], overlap: impl Fn(&Root, &Root) -> Option<Overlap>) -> Result<(), RootError> {
+    for (at, one) in roots.iter().enumerate() {
+        for other in roots.iter().skip(at + 1) {
+            if let Some(overlap) = overlap(one, other) {
+                return Err(RootError::Overlap {
+                    one: one.uri(),
+                    other: other.uri(),
+                    how: overlap.text(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
