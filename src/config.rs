@@ -12,9 +12,11 @@ mod values;
 
 pub use options::{Flags, GivenTwice};
 pub use sources::{ConfigError, Origin};
-pub use values::{Database, JwksSource, LogFormat, SecretUrl};
+pub use values::{Database, JwksSource};
 
 use crate::callbacks::target::Allowed;
+use crate::secret_url::SecretUrl;
+use crate::telemetry::Log;
 use sources::Values;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -153,15 +155,6 @@ pub struct Service {
     pub id: String,
     /// Its domain.
     pub domain: String,
-}
-
-/// Logging.
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// A filter that `tracing_subscriber::EnvFilter` accepts.
-    pub filter: String,
-    /// How lines look.
-    pub format: LogFormat,
 }
 
 const DAY: Duration = Duration::from_hours(24);

@@ -27,6 +27,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod relay;
 pub mod secret_files;
+pub mod secret_url;
 pub mod shared_setup;
 pub mod small_files;
 pub mod storage;

@@ -5,7 +5,7 @@
 
 mod logs;
 
-pub use logs::{LogGuard, init_logs};
+pub use logs::{Log, LogFormat, LogGuard, init_logs};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};

@@ -9,7 +9,7 @@ mod consumer;
 pub use consumer::NatsConsumer;
 
 use super::cloud_event::SUBJECT_ROOT;
-use crate::config::SecretUrl;
+use crate::secret_url::SecretUrl;
 use crate::telemetry;
 use async_nats::jetstream::context::{ContextBuilder, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType, Stream};

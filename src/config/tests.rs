@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::LogFormat;
 use std::collections::HashMap;
 
 fn load(flags: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {

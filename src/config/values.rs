@@ -1,6 +1,8 @@
 //! The values that an option can hold, and how each is read from a text.
 
 use crate::callbacks::target::{Allowed, InvalidAllowed};
+use crate::secret_url::SecretUrl;
+use crate::telemetry::LogFormat;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,61 +12,6 @@ use url::Url;
 
 /// Why a text is no value of its option. Never quotes what may hold a password.
 pub(super) type Cause = String;
-
-/// A URL that may hold a password: `Debug` and `Display` leave out the credentials and the query.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretUrl {
-    url: String,
-    shown: String,
-}
-
-impl SecretUrl {
-    fn new(text: &str, url: &Url) -> Self {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let credentials = if url.username().is_empty() && url.password().is_none() {
-            ""
-        } else {
-            "***@"
-        };
-        let query = if url.query().is_some() { "?***" } else { "" };
-        let shown = format!(
-            "{}://{credentials}{host}{port}{}{query}",
-            url.scheme(),
-            url.path()
-        );
-        Self {
-            url: text.to_owned(),
-            shown,
-        }
-    }
-
-    /// The whole URL, credentials included: for the client that connects, never for a log or an error.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.url
-    }
-}
-
-impl FromStr for SecretUrl {
-    type Err = url::ParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Url::parse(text).map(|url| Self::new(text, &url))
-    }
-}
-
-impl fmt::Display for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.shown, f)
-    }
-}
 
 /// Which database holds the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,15 +193,6 @@ pub(super) fn azure_account(text: &str) -> Result<String, Cause> {
 /// Reads one item of `callback_allow`.
 pub(super) fn callback_target(text: &str) -> Result<Allowed, Cause> {
     text.parse().map_err(|error: InvalidAllowed| error.to_string())
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Reads `log_format`.

@@ -3,8 +3,8 @@
 use crate::bus::cloud_event::{CloudEvent, Source};
 use crate::bus::nats::{NatsBus, NatsError, StreamSettings};
 use crate::bus::{BusError, find_in_log};
-use crate::config::SecretUrl;
 use crate::proofs::losses::{Asked, Elsewhere, Told};
+use crate::secret_url::SecretUrl;
 use crate::store::forks::{LostPurge, StreamAsked};
 use crate::store::{Position, ReadStore};
 use crate::telemetry;

@@ -5,7 +5,6 @@
 //! ([`LOG_LINES_LOST_TOTAL`]) and forgotten.
 
 use super::{LOG_LINES_LOST_TOTAL, TelemetryError};
-use crate::config::{Log, LogFormat};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
@@ -14,6 +13,24 @@ use std::time::Duration;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// Logging.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A filter that `tracing_subscriber::EnvFilter` accepts.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 /// Lines that wait for a slow standard error, at the most: some megabytes.
 const QUEUED_LINES: usize = 8_192;
