@@ -18,14 +18,21 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// What those are answered for whom there is no place: the probes, so that whoever keeps the service running sees it, and 503.
 pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
-    let routes = Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .with_state(probes)
+    let routes = operation(probes)
         .fallback(|| async { server::no_place() })
         .layer(axum::middleware::from_fn(one_host))
         .layer(axum::middleware::from_fn_with_state(clock, observe));
     with_envelope(routes, errors)
+}
+
+/// For whoever keeps the service running.
+fn operation(probes: Probes) -> Router {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route_layer(axum::middleware::from_fn(known_only))
+        .with_state(probes)
 }
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
@@ -91,12 +98,6 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             "/api/admin/callbacks/{id}/replay",
             post(callbacks::replay::handler),
         );
-    let operation = Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route_layer(axum::middleware::from_fn(known_only))
-        .with_state(probes);
     let pages = Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .merge(openapi::page::router());
@@ -116,7 +117,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             witness,
             health::refuse_another_database,
         ))
-        .merge(operation)
+        .merge(operation(probes))
         .merge(pages)
         .layer(axum::middleware::from_fn(conditional_reads))
         .layer(CatchPanicLayer::custom(panic_response))

@@ -30,6 +30,9 @@ const BACKLOG: u32 = 4096;
 /// The pause after a failed accept: the process may be out of file descriptors for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The pause where there is no place for a caller, not even to be told so: those that are being ended leave theirs meanwhile.
+const FULL_PAUSE: Duration = Duration::from_millis(2);
+
 /// Listens at an address.
 ///
 /// # Errors
@@ -81,7 +84,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
     ));
     let (open, running) = (Open::new(service.places), TaskTracker::new());
     let mut failing = false;
-    loop {
+    'accepting: loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
@@ -105,9 +108,14 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
                 }
             }
         };
-        let Some(place) = open.take() else {
-            connections.turn_away(&stream);
-            continue;
+        let place = loop {
+            if let Some(place) = open.take() {
+                break place;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FULL_PAUSE) => {}
+                () = stop.cancelled() => break 'accepting,
+            }
         };
         let connections = Arc::clone(&connections);
         // Owned by `running`, which is waited for below.

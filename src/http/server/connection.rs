@@ -61,6 +61,10 @@ const NO_PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 const BEYOND_HEAD: Duration = Duration::from_secs(2);
 const BEYOND: Duration = Duration::from_secs(10);
 
+/// What has come before somebody else is to have a connection's place is read: no timer fires before the runtime has looked at its
+/// sockets.
+const LAST_LOOK: Duration = Duration::from_millis(1);
+
 /// What all connections have in common.
 pub(super) struct Connections {
     http: http1::Builder,
@@ -116,16 +120,6 @@ impl Connections {
         }
     }
 
-    /// Says that there is no place, without one: what was asked is not waited for.
-    pub(super) fn turn_away(&self, stream: &TcpStream) {
-        let mut asked = [0; 8 * 1024];
-        // A socket that is closed with something unread takes the answer back.
-        let read = stream.try_read(&mut asked).unwrap_or(0);
-        let head_only = asked[..read].starts_with(b"HEAD ");
-        // A few hundred bytes, which a new socket takes; one that does not has nobody who reads.
-        let _ = stream.try_write(&self.errors.message(&no_place(), head_only));
-    }
-
     async fn converse(&self, stream: TcpStream, peer: SocketAddr, place: &Place, http: &http1::Builder) {
         // Answers are small and whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
@@ -154,8 +148,17 @@ impl Connections {
         };
         // Somebody else is to have its place among those that were not served anyway.
         let ousted = outcome.is_none() && place.is_beyond() && !self.stop.is_cancelled();
+        if outcome.is_none() && !self.stop.is_cancelled() {
+            outcome = tokio::select! {
+                biased;
+                outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
+                () = tokio::time::sleep(LAST_LOOK) => None,
+            };
+        }
         if outcome.is_none() {
-            Pin::new(&mut connection).graceful_shutdown();
+            if !ousted {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
             outcome = tokio::select! {
                 biased;
                 outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
@@ -190,10 +193,12 @@ impl Connections {
         place: &Place,
         timed_out: bool,
     ) {
+        // Whoever is told something unasked may be about to ask.
+        let may_send = place.progress.is_receiving() || refusal.is_some();
         if let Some(error) = refusal {
             wire.refuse(&error);
         }
-        if wire.shutdown().await.is_err() || !place.progress.is_receiving() {
+        if wire.shutdown().await.is_err() || !may_send || wire.has_ended() {
             return;
         }
         place.progress.is_over();

@@ -4,9 +4,10 @@
 //! a caller ──▶ a place ──▶ all routes
 //!         └──▶ none: the one that has been idle longest gives its own up (a keep-alive connection between two requests)
 //!               └──▶ nobody is idle: beyond them, one request is read and answered: the probes, or 503 if there is still no place
-//!                     └──▶ few places are left there: the one that has come first and has not asked yet, or has been answered and
-//!                          still sends, is ended, so that whoever comes is heard for a moment
-//!                           └──▶ those that are being ended take the last of them: 503 at once, whatever was asked
+//!                     └──▶ few places are left there: somebody is ended, so that whoever comes is heard for a moment. The first that
+//!                          has sent half a head (a probe comes in one piece); else the first that has been there for that moment and
+//!                          says nothing, or has been answered and still sends
+//!                           └──▶ none is left: it waits to be accepted
 //! ```
 
 use super::wire::Progress;
@@ -17,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Who has been idle for less keeps its place: it may be about to ask.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// For so long whoever comes beyond those that are served is heard, as long as it has said nothing.
+const HEARD: Duration = Duration::from_millis(100);
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +142,7 @@ impl Open {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more connection; `None` when there is not even one to be told so in.
+    /// A place for one more connection; `None` when there is not even one to be told so in: there will be in a moment.
     pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
         let mut connections = self.connections();
         let beyond = !connections.has_room(self.places);
@@ -223,12 +227,16 @@ impl Connections {
         true
     }
 
-    /// Ends the connection beyond those that are served that came first, of those that nothing is asked for at the moment; whether
-    /// there was one.
+    /// Ends one of the connections beyond those that are served, of which nothing is asked at the moment: of those that have sent half
+    /// a head the one that came first, else of those that have been heard. Whether there was one.
     fn end_beyond(&mut self) -> bool {
-        let mut waiting = self.beyond.iter();
-        let first = waiting.find(|(_, connection)| !connection.progress.is_serving());
-        let Some(number) = first.map(|(number, _)| *number) else {
+        let waiting = self.beyond.iter().filter_map(|(number, connection)| {
+            let progress = &connection.progress;
+            let half_sent = progress.awaits_head();
+            let endable = !progress.is_serving() && (half_sent || progress.age() >= HEARD);
+            endable.then_some((!half_sent, *number))
+        });
+        let Some((_, number)) = waiting.min() else {
             return false;
         };
         if let Some(connection) = self.beyond.remove(&number) {
@@ -279,24 +287,34 @@ mod tests {
         let served: Vec<_> = (0..2).map(|_| open.take().unwrap()).collect();
         served.iter().for_each(|place| place.progress.begins());
         let mut beyond: Vec<_> = (0..6).map(|_| open.take().unwrap()).collect();
-        // One of them is being answered.
+        // One of them is being answered, and two have sent half a head.
         beyond[0].progress.begins();
+        beyond[3].progress.has_come();
+        beyond[4].progress.has_come();
         let ended = |places: &[Place]| {
-            places
-                .iter()
-                .map(|place| place.give_up.is_cancelled())
+            let ended = places.iter().enumerate();
+            ended
+                .filter_map(|(number, place)| place.give_up.is_cancelled().then_some(number))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(ended(&beyond), [false; 6]);
+        assert!(ended(&beyond).is_empty());
         beyond.push(open.take().unwrap());
-        assert_eq!(ended(&beyond), [false, true, false, false, false, false, false]);
+        assert_eq!(ended(&beyond), [3]);
         // The last are for those that are being ended.
         beyond.push(open.take().unwrap());
-        assert!(beyond[2].give_up.is_cancelled());
+        assert_eq!(ended(&beyond), [3, 4]);
         assert!(open.take().is_none());
-        beyond.drain(1..4);
-        let (before, last) = (beyond.len(), open.take().unwrap());
-        assert!(last.is_beyond() && ended(&beyond) == [false; 5] && before == 5);
+        // One that says nothing is heard for a while.
+        drop(beyond.remove(3));
+        beyond.push(open.take().unwrap());
+        assert_eq!(ended(&beyond), [3]);
+        drop(beyond.remove(3));
+        tokio::time::advance(HEARD).await;
+        beyond.push(open.take().unwrap());
+        assert_eq!(ended(&beyond), [1]);
+        drop(beyond.drain(1..4));
+        let last = open.take().unwrap();
+        assert!(last.is_beyond() && ended(&beyond).is_empty());
         // One that was served and has been answered still sends: it is heard out beyond, and somebody else is served.
         assert!(!last.is_served());
         served[1].progress.is_over();

@@ -45,7 +45,8 @@ impl Default for Progress {
 }
 
 impl Progress {
-    fn has_come(&self) {
+    /// Something has come.
+    pub(super) fn has_come(&self) {
         self.receiving.store(true, Ordering::Relaxed);
     }
 
@@ -87,6 +88,11 @@ impl Progress {
         self.receiving.load(Ordering::Relaxed)
     }
 
+    /// For how long the connection has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Since when nothing has come and nothing is to be answered; `None` while something is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let busy = self.is_receiving() || self.is_serving();
@@ -110,6 +116,8 @@ pub(super) struct Wire<S> {
     /// A refusal in our words, as far as it is not written.
     refusal: Bytes,
     refused: bool,
+    /// The client sends no more.
+    ended: bool,
 }
 
 impl<S> Wire<S> {
@@ -121,7 +129,13 @@ impl<S> Wire<S> {
             head_only: false,
             refusal: Bytes::new(),
             refused: false,
+            ended: false,
         }
+    }
+
+    /// Whether its client has said that it sends no more, or has gone.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Answers with `error`, unless something was refused already.
@@ -173,10 +187,12 @@ fn bare(answer: &[u8]) -> Option<ApiError> {
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
+        let (before, room) = (buf.filled().len(), buf.remaining());
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
         let new = &buf.filled()[before..];
-        if !new.is_empty() {
+        if new.is_empty() {
+            this.ended |= read.is_ready() && room > 0;
+        } else {
             if !this.progress.is_receiving() {
                 this.head_only = new.starts_with(b"HEAD ");
             }
