@@ -161,7 +161,7 @@ async fn send_to_each(server: &Server, connections: usize, sent: &[u8]) -> Vec<T
 
 on_both_backends! {
     async fn half_sent_heads_of_all_connections_stay_within_the_budget(backend: Backend) {
-        const BUDGET: u64 = 64 << 20;
+        const BUDGET: u64 = 12 << 20;
         let server = Server::builder(backend).arg("--memory-budget").arg(BUDGET.to_string()).start().await;
         let token = server.token(&["--role", "admin"]).await;
         let acknowledged = healed(&server, &token).await;
@@ -169,7 +169,10 @@ on_both_backends! {
         let before = kibibytes(&server, "VmRSS");
         let slow = send_to_each(&server, 1_000, head.as_bytes()).await;
         let taken = kibibytes(&server, "VmHWM") - before;
-        assert!(taken < BUDGET >> 10, "{taken} KiB");
+        println!("{taken} KiB");
+        // Each connection takes some beside its head, in a build without optimization, whose code comes into memory as it is used. Heads
+        // that were read whole would take five times the budget.
+        assert!(taken < (3 * BUDGET) >> 10, "{taken} KiB");
         drop(slow);
         healed(&server, &token).await;
         nothing_is_lost(&server, &token, &[acknowledged]).await;
