@@ -1,8 +1,10 @@
 //! `If-Match` and `If-None-Match` (RFC 9110, section 13): lists of entity tags, weak ones, and the asterisk.
 //!
 //! An entity's tag is its version, and where an answer tells more than the version implies (whose else its storage is, what has
-//! become of its purge), a hyphen and a digest of that: `"3"`, `"3-9f86d081884c7d65"`. On a command the conditions go along to where
-//! it is decided, which is by the version alone; on a read they are looked at when the answer has its tag.
+//! become of its purge), a hyphen and a digest of that: `"3"`, `"3-9f86d081884c7d657eb2aa0c"`. On a command the conditions go along to
+//! where it is decided, which is by the version alone: what else was told may have changed since its sender looked, and nobody
+//! remembers what it was, so the digest shows by itself that this service has made it. Any other text is the tag of nothing. On a read
+//! the conditions are looked at when the answer has its tag, and compared with that character by character.
 
 use super::error::ApiError;
 use crate::ledger::writer::{VersionCondition, Versions};
@@ -22,10 +24,16 @@ struct Tag {
 }
 
 impl Tag {
-    /// The version that it stands for. Tags are compared as they are written: "01" is none of ours.
+    /// The version that it stands for, if it is one of ours. Tags are compared as they are written: "01" is none.
     fn version(&self) -> Option<u64> {
         let text = std::str::from_utf8(&self.opaque).ok()?;
-        let digits = text.split_once('-').map_or(text, |(digits, _)| digits);
+        let digits = match text.split_once('-') {
+            None => text,
+            Some((digits, _)) => {
+                let (told, mark) = text.split_at_checked(text.len().checked_sub(MARK)?)?;
+                (mark == mark_of(told)).then_some(digits)?
+            }
+        };
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         let shortest = digits == "0" || !digits.starts_with('0');
         digits.parse().ok().filter(|_| plain && shortest)
@@ -53,22 +61,21 @@ impl Tags {
     }
 
     /// Whether they name exactly what an answer tells.
-    fn name(&self, tag: &Tag) -> bool {
-        match self {
-            Self::Any => true,
-            Self::These(tags) => tags.iter().any(|one| one.opaque == tag.opaque),
-        }
-    }
-
-    /// Whether they name the version that an answer is of.
-    fn name_version(&self, tag: &Tag) -> bool {
+    fn name(&self, tag: &Tag, weak_too: bool) -> bool {
         match self {
             Self::Any => true,
             Self::These(tags) => tags
                 .iter()
-                .any(|one| !(one.weak || tag.weak) && one.version() == tag.version()),
+                .any(|one| (weak_too || !one.weak) && one.opaque == tag.opaque),
         }
     }
+}
+
+/// How many characters show that a tag with a digest is one of ours.
+const MARK: usize = 8;
+
+fn mark_of(told: &str) -> String {
+    hex::encode(&sha256(&[b"entity tag ", told.as_bytes()])[..MARK / 2])
 }
 
 /// A version as an entity tag.
@@ -85,7 +92,8 @@ pub fn entity_tag(version: u64) -> Result<HeaderValue, ApiError> {
 /// [`ApiError::Internal`].
 pub fn tag_with(version: u64, beside: &impl Serialize) -> Result<HeaderValue, ApiError> {
     let digest = sha256(&[&serde_json::to_vec(beside).map_err(ApiError::internal)?]);
-    HeaderValue::from_str(&format!("\"{version}-{}\"", hex::encode(&digest[..8]))).map_err(ApiError::internal)
+    let told = format!("{version}-{}", hex::encode(&digest[..8]));
+    HeaderValue::from_str(&format!("\"{told}{}\"", mark_of(&told))).map_err(ApiError::internal)
 }
 
 /// The conditions of a request.
@@ -218,12 +226,11 @@ pub async fn conditional_reads(request: Request, next: Next) -> Response {
         Ok(conditions) => conditions,
         Err(error) => return error.into_response(),
     };
-    let is_of_version = |tags: Tags| tag.iter().any(|tag| tags.name_version(tag));
-    if conditions.matches.is_some_and(|tags| !is_of_version(tags)) {
+    let named = |tags: Tags, weak_too| tag.iter().any(|tag| tags.name(tag, weak_too));
+    if conditions.matches.is_some_and(|tags| !named(tags, false)) {
         return ApiError::PreconditionFailed.into_response();
     }
-    let is_the_same = |tags: Tags| tag.iter().any(|tag| tags.name(tag));
-    if conditions.none_matches.is_some_and(is_the_same) {
+    if conditions.none_matches.is_some_and(|tags| named(tags, true)) {
         let (mut parts, _) = response.into_parts();
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(CONTENT_TYPE);
@@ -251,9 +258,9 @@ mod tests {
             (&[" , \"1\" ,,\t\"2\", "], vec![1, 2], vec![1, 2]),
             (&["W/\"1\", \"2\""], vec![2], vec![1, 2]),
             (
-                &["\"3-9f86d081884c7d65\", \"4-\", \"-5\", \"06-a\""],
-                vec![3, 4],
-                vec![3, 4],
+                &["\"3-9f86d081884c7d65\", \"4-\", \"-5\", \"06-a\", \"7-x\""],
+                vec![],
+                vec![],
             ),
             (&["\"a,b\", \"*\", \"\", \"\u{fc}\", \"2\""], vec![2], vec![2]),
             (
@@ -271,6 +278,33 @@ mod tests {
         let any = conditions(IF_MATCH, &["\t* "]).unwrap().on_version().unwrap();
         assert_eq!(any.matches, Some(Versions::Any));
         assert_eq!(conditions(IF_MATCH, &[]).unwrap().on_version(), None);
+    }
+
+    #[test]
+    fn a_tag_that_was_given_stands_for_its_version_and_what_only_looks_like_one_for_none() {
+        let given = tag_with(12, &("told", 1)).unwrap();
+        let given = given.to_str().unwrap();
+        let version = |text: &str| {
+            Tag {
+                weak: false,
+                opaque: text.trim_matches('"').into(),
+            }
+            .version()
+        };
+        assert_eq!(version(given), Some(12));
+        assert_ne!(given, tag_with(12, &("told", 2)).unwrap());
+        for other in [
+            given.replace("12-", "13-"),
+            given.replace("12-", "012-"),
+            given.replace("12-", "1-2"),
+            given.replace("12-", "12-a"),
+            given.replace("12-", "-"),
+            given.to_ascii_uppercase().replace("12-", "12-A"),
+            given[..given.len() - 2].to_owned(),
+            given[1..given.len() - 1].to_owned() + "0",
+        ] {
+            assert_eq!(version(&other), None, "{other}");
+        }
     }
 
     #[test]

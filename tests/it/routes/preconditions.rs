@@ -128,6 +128,9 @@ on_both_backends! {
             ("\"\"", false),
             ("\"99999999999999999999999\"", false),
             ("\"x\"", false),
+            ("\"1-x\"", false),
+            ("\"1-\"", false),
+            ("\"1-9f86d081884c7d65\"", false),
         ] {
             let id = new_id();
             api.soft_delete("backups", &id).await;
@@ -266,19 +269,39 @@ on_both_backends! {
             assert_eq!(told.json(200)["storage_shared"], true, "{one}");
             assert!(tag.starts_with("\"1-"), "{tag}");
             assert_eq!(send_with(&api, "GET", &one, "if-none-match", &tag, None).await.status, 304);
-            // A condition that something is as it was seen is one on the version.
-            for tags in ["\"1\"", &tag] {
-                assert_eq!(send_with(&api, "GET", &one, "if-match", tags, None).await.status, 200, "{tags}");
+            // A read is of what it tells, character by character.
+            assert_eq!(send_with(&api, "GET", &one, "if-match", &tag, None).await.status, 200);
+            let unknown = [
+                "\"1-x\"".to_owned(),
+                "\"1-\"".to_owned(),
+                "\"1-9f86d081884c7d65\"".to_owned(),
+                tag.replace("\"1-", "\"1-0"),
+                tag.replace("\"1-", "\"2-"),
+                format!("W/{tag}"),
+            ];
+            for tags in unknown.iter().map(String::as_str).chain(["\"1\""]) {
+                send_with(&api, "GET", &one, "if-match", tags, None).await.refused(412, "preconditionFailed");
             }
-            if entity_type == "archives" {
-                let body = json!({"id": id, "name": "n"});
-                let deleted = send(&api, "POST", &format!("{ARCHIVED}/archives"), &tag, Some(body)).await;
-                assert_eq!((deleted.status, deleted.header("etag")), (201, Some("\"2\"")));
-            } else {
-                let restore = format!("{one}/restore");
-                send(&api, "POST", &restore, &tag.replace("\"1-", "\"2-"), None).await.refused(412, "preconditionFailed");
-                assert_eq!(send(&api, "POST", &restore, &tag, None).await.status, 200);
+            // What else is told changes again.
+            let body = json!({"id": new_id(), "name": "n", "storage": [format!("{}below/", held(&id))]});
+            api.post(&format!("{ARCHIVED}/servers"), &body).await.json(201);
+            let now = api.get(&one).await.header("etag").unwrap().to_owned();
+            assert!(now.starts_with("\"1-") && now != tag, "{now}");
+            send_with(&api, "GET", &one, "if-match", &tag, None).await.refused(412, "preconditionFailed");
+            // A command is on the version: whatever was told of that is its tag, and what never was is not.
+            let command = async |header: &str, tags: &str| match entity_type {
+                "archives" => {
+                    let body = json!({"id": id, "name": "n"});
+                    send_with(&api, "POST", &format!("{ARCHIVED}/archives"), header, tags, Some(body)).await
+                }
+                _ => send_with(&api, "POST", &format!("{one}/restore"), header, tags, None).await,
+            };
+            for tags in &unknown {
+                command("if-match", tags).await.refused(412, "preconditionFailed");
             }
+            command("if-none-match", &tag).await.refused(412, "preconditionFailed");
+            let taken = command("if-match", &format!("{}, {tag}", unknown[0])).await;
+            assert!(taken.status < 300 && taken.header("etag") == Some("\"2\""), "{}", taken.text());
         }
     }
 
