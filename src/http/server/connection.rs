@@ -11,7 +11,7 @@
 //! - When the service stops, the time to finish is for requests that have been read. One that has come half is closed.
 
 use super::places::Place;
-use super::request_body::{Answer, Leftover};
+use super::request_body::{Answer, DROPPED_MAX, HALF_SENT, Leftover};
 use super::wire::{Progress, Wire};
 use crate::http::envelope::ErrorContext;
 use crate::http::error::ApiError;
@@ -39,13 +39,6 @@ use tower::ServiceExt;
 /// How long a write to a client may make no progress before the connection is ended: what is held for it would be held for
 /// ever otherwise.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-
-/// How long a request that has come half may take to come whole once the service stops.
-pub(super) const HALF_SENT: Duration = Duration::from_millis(500);
-
-/// How much of what nobody reads is read and dropped for a client that is still sending, in bytes: as much as the largest body
-/// that can be configured.
-pub(super) const DROPPED_MAX: usize = 64 << 20;
 
 /// How long a client may go on sending after its answer, how long it may be silent meanwhile, and the former once the service
 /// stops.

@@ -1,6 +1,5 @@
 //! A request's body, which belongs to its handler and to whoever reads what the handler left of it.
 
-use super::connection::{DROPPED_MAX, HALF_SENT};
 use super::wire::Progress;
 use crate::http::body::CutShort;
 use crate::http::stall::Patience;
@@ -15,6 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long a request that has come half may take to come whole once the service stops.
+pub(super) const HALF_SENT: Duration = Duration::from_millis(500);
+
+/// How much of what nobody reads is read and dropped for a client that is still sending, in bytes: as much as the largest body
+/// that can be configured.
+pub(super) const DROPPED_MAX: usize = 64 << 20;
 
 /// How long an answer waits for the rest of its request: what is on its way comes in less, and the connection stays.
 const SOON: Duration = Duration::from_millis(100);
