@@ -1,21 +1,25 @@
 //! What a request leaves in the audit beside the log: that it was denied, that its command failed, or that it read the audit.
 
-use super::caller::{token_id_hash, user_agent};
 use super::error::ApiError;
 use super::observe::RequestId;
 use super::rights::Principal;
 use crate::audit::attempts::Attempts;
+use crate::merkle::sha256;
 use crate::store::audit::{Attempt, AuditAction, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType, EventName};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use chrono::DateTime;
-use http::{Method, StatusCode};
+use http::header::USER_AGENT;
+use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
+
+/// The longest user agent that is recorded, in characters.
+const USER_AGENT_MAX: usize = 256;
 
 /// What handlers tell of a request while it is handled.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +64,18 @@ impl Trail {
     pub fn reads(&self, what: String) {
         self.tell(|seen| seen.read = Some(what));
     }
+}
+
+/// What is recorded of a token's id.
+#[must_use]
+pub fn token_id_hash(token_id: &str) -> String {
+    hex::encode(sha256(&[token_id.as_bytes()]))
+}
+
+/// The caller's program, as far as it is recorded.
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(agent.chars().take(USER_AGENT_MAX).collect())
 }
 
 /// A request under way. Dropped before it is answered, a command leaves that its client went away; it may have been recorded.

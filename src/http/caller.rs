@@ -1,27 +1,26 @@
 //! Who calls, with which conditions: what every handler asks first.
 
-use super::attempts::Trail;
-use super::audit::events::AuditTrail;
+use super::attempts::{Trail, token_id_hash, user_agent};
+use super::audit::trail::AuditTrail;
 use super::auth::Authenticator;
 use super::body::{DEFAULT_LIMIT, EmptyBody, Fields, read_fields};
 use super::conditions::Conditions;
 use super::cursor::CursorCodec;
 use super::error::{ApiError, Key};
-use super::events::EventStreams;
+use super::events::streams::EventStreams;
 use super::observe::RequestId;
 use super::parameters;
 use super::rights::{Principal, Right};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::ledger::{CommandContext, Ledger};
 use crate::memory_budget::MemoryBudget;
-use crate::merkle::sha256;
 use crate::proofs::Proofs;
 use crate::purge::operator::Purges;
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, Request};
-use http::header::{EXPECT, USER_AGENT};
+use http::header::EXPECT;
 use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,9 +30,6 @@ use uuid::Uuid;
 
 /// The longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
-
-/// The longest user agent that is recorded, in characters.
-const USER_AGENT_MAX: usize = 256;
 
 /// The header that makes a command safe to send again.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -226,18 +222,6 @@ impl Api {
         .await
         .unwrap_or(Err(ApiError::RequestTimeout))
     }
-}
-
-/// What is recorded of a token's id.
-#[must_use]
-pub fn token_id_hash(token_id: &str) -> String {
-    hex::encode(sha256(&[token_id.as_bytes()]))
-}
-
-/// The caller's program, as far as it is recorded.
-pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
-    Some(agent.chars().take(USER_AGENT_MAX).collect())
 }
 
 impl Caller {

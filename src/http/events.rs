@@ -1,12 +1,12 @@
 //! `GET /api/events`: the log as Server-Sent Events, for subscribers without NATS (`docs/EVENTS.md`).
 
 pub mod feed;
+pub mod streams;
 
 use super::caller::{Head, SharedApi};
 use super::cursor::{of_this_ledger, read_numbered};
 use super::error::ApiError;
 use super::rights::Right;
-use crate::bus::cloud_event::Source;
 use crate::ledger::LedgerError;
 use crate::numbering::Numbering;
 use crate::store::Position;
@@ -23,14 +23,7 @@ use metrics::gauge;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
-
-/// How many streams an instance serves at a time.
-pub const MAX_STREAMS: usize = 256;
-
-/// How many pages of the log they read at a time, together: what bounds their memory and their share of the database.
-const MAX_PAGES: usize = 4;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// When to try again while there are too many.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -43,36 +36,6 @@ const LAST_EVENT_ID_KEY: &str = "Last-Event-ID";
 
 /// Keeps nginx from holding events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// What all streams share.
-#[derive(Debug)]
-pub struct EventStreams {
-    source: Arc<Source>,
-    stopping: CancellationToken,
-    streams: Arc<Semaphore>,
-    pages: Arc<Semaphore>,
-}
-
-impl EventStreams {
-    /// Streams of events of `source` that end when `stopping` is cancelled.
-    #[must_use]
-    pub fn new(source: Source, stopping: CancellationToken) -> Self {
-        // Shown from the start, not from the first stream on.
-        gauge!(telemetry::EVENT_STREAMS).increment(0.0);
-        Self {
-            source: Arc::new(source),
-            stopping,
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            pages: Arc::new(Semaphore::new(MAX_PAGES)),
-        }
-    }
-
-    /// The events' `source`.
-    #[must_use]
-    pub fn source(&self) -> &Source {
-        &self.source
-    }
-}
 
 /// One of the streams that are served at a time, for as long as its connection lives.
 struct Open {

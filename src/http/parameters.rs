@@ -1,17 +1,16 @@
 //! Query parameters: what a route does not know is refused by name, because a filter that is misspelt would give everything,
 //! and a `dry_run` that nobody reads would be none.
 //!
-//! What a route knows is what its description says (`openapi.rs`). The two reads of seed 000 ignore what they do not know, as
+//! What a route knows is what its description says (`openapi.rs`), which the router gives to each request. The two reads of seed 000 ignore what they do not know, as
 //! existing clients may send more than the seed shows; but not what means something elsewhere in this API, such as a filter.
 
 use super::error::ApiError;
-use super::openapi;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::Method;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
+use std::sync::Arc;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{OpenApi, RefOr};
@@ -23,10 +22,8 @@ const ECHO_LIMIT: usize = 64;
 const SEED_READS: [&str; 2] = ["/api/admin/archived/summary", "/api/admin/archived/{entity_type}"];
 
 /// The parameters of every route.
-static DECLARED: LazyLock<Declared> = LazyLock::new(|| Declared::new(&openapi::document()));
-
 #[derive(Debug)]
-struct Declared {
+pub struct Declared {
     /// By path and method.
     routes: HashMap<(String, Method), BTreeSet<String>>,
     /// The names that mean something anywhere: parameters, and fields of requests and of entities.
@@ -34,7 +31,9 @@ struct Declared {
 }
 
 impl Declared {
-    fn new(document: &OpenApi) -> Self {
+    /// Those that a document describes.
+    #[must_use]
+    pub fn new(document: &OpenApi) -> Self {
         let mut routes = HashMap::new();
         for (path, item) in &document.paths.paths {
             for (method, operation) in [
@@ -105,7 +104,8 @@ fn properties(schema: &RefOr<Schema>) -> Vec<String> {
 pub fn unknown(request: &Request) -> Option<String> {
     let query = request.uri().query().filter(|query| !query.is_empty())?;
     let route = request.extensions().get::<MatchedPath>()?;
-    DECLARED.unknown(request.method(), route.as_str(), query)
+    let declared = request.extensions().get::<Arc<Declared>>()?;
+    declared.unknown(request.method(), route.as_str(), query)
 }
 
 /// What such a parameter is told.
@@ -130,6 +130,10 @@ pub async fn known_only(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::openapi;
+    use std::sync::LazyLock;
+
+    static DECLARED: LazyLock<Declared> = LazyLock::new(|| Declared::new(&openapi::document()));
 
     fn unknown_of(method: &str, route: &str, query: &str) -> Option<String> {
         DECLARED.unknown(&method.parse().unwrap(), route, query)

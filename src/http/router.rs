@@ -7,12 +7,12 @@ use super::health::{self, Probes};
 use super::host::one_host;
 use super::in_time::in_time;
 use super::observe::observe;
-use super::parameters::known_only;
+use super::parameters::{Declared, known_only};
 use super::{asyncapi, attempts, audit, callbacks, events, memory, ocore, onedata, openapi, purges, server};
 use crate::clock::SharedClock;
-use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -20,6 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
     let routes = operation(probes)
         .fallback(|| async { server::no_place() })
+        .layer(declared())
         .layer(axum::middleware::from_fn(one_host))
         .layer(axum::middleware::from_fn_with_state(clock, observe));
     with_envelope(routes, errors)
@@ -33,6 +34,11 @@ fn operation(probes: Probes) -> Router {
         .route("/metrics", get(health::metrics))
         .route_layer(axum::middleware::from_fn(known_only))
         .with_state(probes)
+}
+
+/// The parameters of every route.
+fn declared() -> Extension<Arc<Declared>> {
+    Extension(Arc::new(Declared::new(&openapi::document())))
 }
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
@@ -122,6 +128,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         .layer(axum::middleware::from_fn(conditional_reads))
         .layer(CatchPanicLayer::custom(panic_response))
         .layer(axum::middleware::from_fn_with_state(gathered, attempts::watch))
+        .layer(declared())
         .layer(axum::middleware::from_fn(one_host))
         .layer(axum::middleware::from_fn_with_state(clock, observe));
     with_envelope(routes, errors)

@@ -1,17 +1,14 @@
 //! `GET /api/admin/audit/events`: who did what, when, why and from where; and what was only attempted.
 
-use super::cursor::{AuditCursor, AuditCursors};
+use super::cursor::AuditCursor;
 use super::query::EventsQuery;
-use crate::audit::attempts::Attempts;
-use crate::http::caller::{Head, SharedApi, token_id_hash};
+use crate::http::attempts::token_id_hash;
+use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
 use crate::http::ocore::{is_false, timestamp};
 use crate::http::rights::Right;
 use crate::ledger::LedgerError;
-use crate::numbering::Numbering;
-use crate::store::audit::{
-    self, AuditEvent, AuditQuery, AuditRecord, AuditStore, StoredAttempt, UnreadableRecord,
-};
+use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -20,42 +17,8 @@ use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use serde::Serialize;
 use serde_json::Value;
-use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// What the routes of the audit share.
-pub struct AuditTrail {
-    /// The audit.
-    pub store: Arc<dyn AuditStore>,
-    /// Gives out cursors.
-    pub cursors: AuditCursors,
-    /// What the log does not hold, on its way to the store.
-    pub attempts: Arc<Attempts>,
-}
-
-impl std::fmt::Debug for AuditTrail {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuditTrail").finish_non_exhaustive()
-    }
-}
-
-impl AuditTrail {
-    /// The audit in `store`; cursors are authenticated with `secret`.
-    #[must_use]
-    pub fn new(
-        store: Arc<dyn AuditStore>,
-        attempts: Arc<Attempts>,
-        secret: &[u8],
-        numbering: Numbering,
-    ) -> Self {
-        Self {
-            store,
-            cursors: AuditCursors::new(secret, numbering),
-            attempts,
-        }
-    }
-}
 
 /// One line of the audit. What does not apply or was not recorded is null.
 #[derive(Debug, Serialize, ToSchema)]

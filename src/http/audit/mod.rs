@@ -14,6 +14,7 @@ pub mod fork;
 pub mod proof;
 pub mod query;
 pub mod tile;
+pub mod trail;
 pub mod vkey;
 
 use super::caller::Api;

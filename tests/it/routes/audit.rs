@@ -1,7 +1,7 @@
 //! The audit over HTTP: who did what, what was only attempted, and what an entity was.
 
 use archive_ledger::audit::attempts::ROWS_PER_MINUTE;
-use archive_ledger::http::caller::token_id_hash;
+use archive_ledger::http::attempts::token_id_hash;
 use archive_ledger::http::rights::Right;
 use futures::future::join_all;
 use serde_json::{Value, json};
