@@ -4,7 +4,11 @@
 //! fetch in 20 seconds, in 5 while fetches fail. A key that is missing is missing only as of a fetch that succeeded: before the
 //! next one it is unknown, and while there is none, nobody can say.
 
-use super::auth::AuthError;
+pub mod error;
+
+pub use error::JwksError;
+
+use super::auth::error::AuthError;
 use super::json;
 use super::token::{JwsAlgorithm, VerifyingKey};
 use crate::clock::SharedClock;
@@ -46,50 +50,6 @@ const STALE_IF_ERROR: TimeDelta = TimeDelta::hours(24);
 
 /// How often a file is looked at.
 const STAT_PAUSE: TimeDelta = TimeDelta::seconds(1);
-
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum JwksError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The address is neither `http` nor `https`.
-    #[error("the address must begin with http:// or https://")]
-    Scheme,
-    /// The client cannot be set up.
-    #[error("cannot set up the client")]
-    Client(#[source] reqwest::Error),
-    /// The address does not answer, or not in time.
-    #[error("cannot fetch the key set")]
-    Fetch(#[source] reqwest::Error),
-    /// The address answers something else.
-    #[error("the address answered with status {status}")]
-    Status {
-        /// The status of the answer.
-        status: u16,
-    },
-    /// The key set is too large.
-    #[error("the key set is larger than {MAX_BYTES} bytes")]
-    TooLarge,
-    /// The text is no key set.
-    #[error("the text is no JSON Web Key Set")]
-    Malformed,
-    /// The set has no key that we can use.
-    #[error("the key set has no key for RS256, ES256 or EdDSA")]
-    NoUsableKey,
-    /// A task of ours did not finish.
-    #[error("reading the file was interrupted")]
-    Interrupted,
-    /// The keys could not be had, and are not tried again at once.
-    #[error("the keys could not be had a moment ago")]
-    Unavailable,
-}
 
 /// Whether the keys can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

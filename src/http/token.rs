@@ -3,7 +3,7 @@
 //! `jsonwebtoken` verifies the signatures. Headers and claims are read here, because the crate's own validation reads the
 //! machine's clock and lets through duplicate keys, lists of issuers, unknown `crit` headers and any `typ`.
 
-use super::auth::AuthError;
+use super::auth::error::AuthError;
 use super::json;
 use super::rights::{Principal, Privileges, Right, RightSet, Role};
 use crate::clock::Clock;
