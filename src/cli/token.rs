@@ -3,8 +3,8 @@
 use crate::Failure;
 use archive_ledger::clock::SystemClock;
 use archive_ledger::config::{Config, Flags};
-use archive_ledger::http::rights::{Right, Role};
-use archive_ledger::http::token::{self, TokenRequest};
+use archive_ledger::http::auth::rights::{Right, Role};
+use archive_ledger::http::auth::token::{self, TokenRequest};
 use archive_ledger::secret_files;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! What a request leaves in the audit beside the log: that it was denied, that its command failed, or that it read the audit.
 
+use super::auth::rights::Principal;
 use super::error::ApiError;
 use super::observe::RequestId;
-use super::rights::Principal;
 use crate::audit::attempts::Attempts;
 use crate::merkle::sha256;
 use crate::store::audit::{Attempt, AuditAction, Outcome};

@@ -1,25 +1,29 @@
 //! Who is asking: finds the token in a request, its key, and gives a [`Principal`].
 
 pub mod error;
+pub mod jwks;
+pub mod rights;
+pub mod token;
+mod token_cache;
 
 pub use error::AuthError;
 
 use super::error::{ApiError, Challenge};
-use super::jwks::error::JwksError;
-use super::jwks::{JwksCache, KeysState, RETRY_PAUSE};
-use super::rights::Principal;
-use super::token::{self, Expected, JwsAlgorithm, MAX_TOKEN, MIN_SECRET, UnverifiedToken, VerifyingKey};
-use super::token_cache::TokenCache;
 use crate::clock::SharedClock;
 use crate::config::JwksSource;
 use chrono::TimeDelta;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use jsonwebtoken::DecodingKey;
+use jwks::error::JwksError;
+use jwks::{JwksCache, KeysState, RETRY_PAUSE};
+use rights::Principal;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use token::{Expected, JwsAlgorithm, MAX_TOKEN, MIN_SECRET, UnverifiedToken, VerifyingKey};
+use token_cache::TokenCache;
 use tokio_util::sync::CancellationToken;
 
 /// Onedata's header, taken on Onedata's routes only.

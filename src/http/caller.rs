@@ -3,6 +3,7 @@
 use super::attempts::{Trail, token_id_hash, user_agent};
 use super::audit::trail::AuditTrail;
 use super::auth::Authenticator;
+use super::auth::rights::{Principal, Right};
 use super::body::{DEFAULT_LIMIT, EmptyBody, Fields, read_fields};
 use super::conditions::Conditions;
 use super::cursor::CursorCodec;
@@ -10,7 +11,6 @@ use super::error::{ApiError, Key};
 use super::events::streams::EventStreams;
 use super::observe::RequestId;
 use super::parameters;
-use super::rights::{Principal, Right};
 use crate::callbacks::admin::CallbackAdmin;
 use crate::ledger::{CommandContext, Ledger};
 use crate::memory_budget::MemoryBudget;

@@ -3,10 +3,10 @@
 pub mod feed;
 pub mod streams;
 
+use super::auth::rights::Right;
 use super::caller::{Head, SharedApi};
 use super::cursor::{of_this_ledger, read_numbered};
 use super::error::ApiError;
-use super::rights::Right;
 use crate::ledger::LedgerError;
 use crate::numbering::Numbering;
 use crate::store::Position;

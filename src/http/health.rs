@@ -1,9 +1,9 @@
 //! `/healthz`, `/readyz` and `/metrics`: for whoever keeps the service running. They need no token and tell no secret.
 
 use super::auth::Authenticator;
+use super::auth::jwks::KeysState;
 use super::envelope::KeepBody;
 use super::error::ApiError;
-use super::jwks::KeysState;
 use crate::bus::health::{BusHealth, BusStatus};
 use crate::clock::{SharedClock, told_skew};
 use crate::ledger::writer::WriterHealth;

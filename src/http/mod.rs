@@ -20,7 +20,6 @@ pub mod health;
 pub mod host;
 mod in_time;
 pub mod json;
-pub mod jwks;
 mod memory;
 pub mod observe;
 pub mod ocore;
@@ -31,13 +30,10 @@ pub mod parameters;
 mod purge_so_far;
 pub mod purges;
 pub mod refusal;
-pub mod rights;
 pub mod router;
 pub mod server;
 pub mod sharing;
 pub mod stall;
-pub mod token;
-mod token_cache;
 
 #[cfg(test)]
 mod testing;

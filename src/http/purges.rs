@@ -1,6 +1,7 @@
 //! `/api/admin/purges`: the purges that are owed, what each of them still owes, and another try.
 
 use super::attempts::Trail;
+use super::auth::rights::Right;
 use super::body::{EmptyBody, Text};
 use super::caller::{Api, Caller, Head, Segments, SharedApi, segments, uuid};
 use super::conditions::entity_tag;
@@ -9,7 +10,6 @@ use super::error::ApiError;
 use super::ocore::{is_false, timestamp};
 use super::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use super::refusal::refused;
-use super::rights::Right;
 use super::sharing::{Sharer, in_the_way};
 use crate::ledger::LedgerError;
 use crate::purge::operator::{PurgeFilter, Retried, RetryError};

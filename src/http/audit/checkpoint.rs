@@ -1,9 +1,9 @@
 //! `GET /api/ledger/checkpoint`: the last signed tree head.
 
 use super::{current_text, last_checkpoint};
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
 

@@ -1,9 +1,9 @@
 //! `GET /api/ledger/consistency?from=&to=`: the proof that nothing was changed between two sizes of the log.
 
 use super::last_checkpoint;
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use crate::store::Hash;
 use axum::Json;
 use axum::extract::{Request, State};

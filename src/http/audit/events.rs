@@ -3,10 +3,10 @@
 use super::cursor::AuditCursor;
 use super::query::EventsQuery;
 use crate::http::attempts::token_id_hash;
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
 use crate::http::ocore::{is_false, timestamp};
-use crate::http::rights::Right;
 use crate::ledger::LedgerError;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;

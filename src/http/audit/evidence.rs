@@ -1,9 +1,9 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/evidence`: an entity's whole story, to be checked offline.
 
 use super::when_covered;
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};

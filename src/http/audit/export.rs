@@ -3,9 +3,9 @@
 use super::RETRY_AFTER;
 use super::query::filters;
 use crate::audit_export::{Encoding, Export, ExportError, Manifest, Request as Wanted, Source};
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Api, Head, SharedApi};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use crate::ledger::LedgerError;
 use crate::memory_budget;
 use crate::telemetry;

@@ -1,9 +1,9 @@
 //! `GET /api/ledger/fork`: the statement that the current origin was forked with.
 
 use super::current_text;
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
 

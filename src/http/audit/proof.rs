@@ -1,9 +1,9 @@
 //! `GET /api/ledger/proofs/{event_id}`: the proof that one event is in the log.
 
 use super::{current_text, when_covered};
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
 

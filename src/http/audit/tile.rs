@@ -1,9 +1,9 @@
 //! `GET /api/ledger/tile/{level}/{number}`: hashes of the tree.
 
 use super::tile_content;
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, Segments, SharedApi, segments};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
 

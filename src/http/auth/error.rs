@@ -1,6 +1,6 @@
 //! Why a request is not authenticated.
 
-use crate::http::jwks::error::JwksError;
+use super::jwks::error::JwksError;
 
 /// Why a request is not authenticated. Clients learn the [`Challenge`] only.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::http::rights::Right;
+use crate::http::auth::rights::Right;
 use crate::http::testing::*;
 use chrono::TimeDelta;
 use http::HeaderValue;

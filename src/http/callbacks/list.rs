@@ -1,12 +1,12 @@
 //! `GET /api/admin/callbacks`: deliveries of callbacks, newest first.
 
 use super::{Delivery, FILTER_MAX, FilterText, read_cursor, write_cursor};
+use crate::http::auth::rights::Right;
 use crate::http::body::Text;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::cursor::CursorCodec;
 use crate::http::error::ApiError;
 use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
-use crate::http::rights::Right;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState};
 use axum::Json;

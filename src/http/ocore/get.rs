@@ -3,11 +3,11 @@
 use super::soft_delete::TypedParent;
 use super::{asks_for, is_false, parameter, timestamp};
 use crate::http::audit::query::{position, time};
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Api, Head, Segments, SharedApi, entity_key, segments};
 use crate::http::conditions::{entity_tag, tag_with};
 use crate::http::error::ApiError;
 use crate::http::purge_so_far::{PurgeSoFar, so_far};
-use crate::http::rights::Right;
 use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
 use crate::ledger::{AsOf, EntityView, LedgerError};
 use archive_ledger_domain::Parent;

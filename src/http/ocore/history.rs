@@ -2,9 +2,9 @@
 
 use super::diff::diff;
 use super::{asks_for, is_false, parameter, timestamp};
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use crate::ledger::HistoryItem;
 use axum::Json;
 use axum::extract::{Request, State};

@@ -1,11 +1,11 @@
 //! `GET /api/admin/archived/{entity_type}` (seed 000): a page of the archived entities of one type.
 
 use super::Item;
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
 use crate::http::cursor::ListCursor;
 use crate::http::error::ApiError;
 use crate::http::page::{PageQuery, Start};
-use crate::http::rights::Right;
 use crate::store::ListPage;
 use crate::store::damaged::put_in_place;
 use axum::Json;

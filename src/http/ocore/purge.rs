@@ -2,12 +2,12 @@
 
 use super::Message;
 use crate::callbacks::target::URL_MAX;
+use crate::http::auth::rights::Right;
 use crate::http::body::{EmptyBody, Text};
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::conditions::entity_tag;
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
-use crate::http::rights::Right;
 use crate::ledger::Purge;
 use archive_ledger_domain::{Action, State as EntityState};
 use axum::Json;

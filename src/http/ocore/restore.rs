@@ -1,12 +1,12 @@
 //! `POST /api/admin/archived/{entity_type}/{id}/restore` (seed 000): undoes the current deletion.
 
 use super::Message;
+use crate::http::auth::rights::Right;
 use crate::http::body::EmptyBody;
 use crate::http::caller::{Head, Segments, SharedApi, entity_key, segments};
 use crate::http::conditions::entity_tag;
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
-use crate::http::rights::Right;
 use archive_ledger_domain::Action;
 use axum::Json;
 use axum::extract::{Request, State};

@@ -1,12 +1,12 @@
 //! `POST /api/admin/archived/{entity_type}`: records that the platform deleted an entity.
 
 use super::Item;
+use crate::http::auth::rights::Right;
 use crate::http::body::{EmptyBody, Fields, Text};
 use crate::http::caller::{Segments, SharedApi, entity_type, segments};
 use crate::http::conditions::entity_tag;
 use crate::http::error::{ApiError, Key};
 use crate::http::refusal::refused;
-use crate::http::rights::Right;
 use crate::ledger::SoftDelete;
 use archive_ledger_domain::{Action, EntityKey, EntityType, Parent};
 use axum::Json;

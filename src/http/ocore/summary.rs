@@ -1,8 +1,8 @@
 //! `GET /api/admin/archived/summary` (seed 000): how many entities of each type are archived.
 
+use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
-use crate::http::rights::Right;
 use axum::Json;
 use axum::extract::{Request, State};
 use std::collections::BTreeMap;

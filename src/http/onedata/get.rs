@@ -1,12 +1,12 @@
 //! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
 
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
+use crate::http::auth::rights::{Principal, Right};
 use crate::http::caller::{Api, Head, Segments, SharedApi, segments};
 use crate::http::conditions::{entity_tag, tag_with};
 use crate::http::error::ApiError;
 use crate::http::ocore::is_false;
 use crate::http::purge_so_far::so_far;
-use crate::http::rights::{Principal, Right};
 use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;

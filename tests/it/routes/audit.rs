@@ -2,7 +2,7 @@
 
 use archive_ledger::audit::attempts::ROWS_PER_MINUTE;
 use archive_ledger::http::attempts::token_id_hash;
-use archive_ledger::http::rights::Right;
+use archive_ledger::http::auth::rights::Right;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

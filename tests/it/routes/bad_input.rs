@@ -293,7 +293,7 @@ fn body_routes() -> [(&'static str, String); 10] {
 /// An administrator who may delete archives in every space too: nothing but the input can be wrong.
 fn almighty(api: &mut Api) {
     let grant = super::Grant::default()
-        .role(archive_ledger::http::rights::Role::Admin)
+        .role(archive_ledger::http::auth::rights::Role::Admin)
         .privileges(&["space_manage_datasets", "space_remove_archives"]);
     api.admin = api.token(grant);
 }

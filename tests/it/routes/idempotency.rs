@@ -50,7 +50,7 @@ fn told_error(answer: &Answer) -> (u16, Value) {
 
 fn almighty(api: &mut Api) {
     let grant = Grant::default()
-        .role(archive_ledger::http::rights::Role::Admin)
+        .role(archive_ledger::http::auth::rights::Role::Admin)
         .privileges(&["space_manage_datasets", "space_remove_archives"]);
     api.admin = api.token(grant);
 }
@@ -141,7 +141,7 @@ on_both_backends! {
         api.soft_delete("backups", &id).await;
         let restore = Command::new("POST", format!("{ARCHIVED}/backups/{id}/restore"), None);
         assert_eq!(restore.send(&api, &id).await.status, 200);
-        let role = archive_ledger::http::rights::Role::Admin;
+        let role = archive_ledger::http::auth::rights::Role::Admin;
         api.admin = api.token(Grant::default().role(role).subject("somebody else"));
         restore.send(&api, &id).await.refused(409, "alreadyExists");
     }

@@ -29,8 +29,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use archive_ledger::clock::{Clock, SystemClock};
-use archive_ledger::http::rights::{Right, Role};
-use archive_ledger::http::token::{TokenRequest, mint};
+use archive_ledger::http::auth::rights::{Right, Role};
+use archive_ledger::http::auth::token::{TokenRequest, mint};
 use archive_ledger::secret_files::jwt_secret;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::envelope::{ROUTES, example};
 use super::{ARCHIVED, ARCHIVES, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
-use archive_ledger::http::rights::Role;
+use archive_ledger::http::auth::rights::Role;
 
 /// The reads that existing clients may send more to than the seed shows.
 const SEED_READS: [&str; 2] = ["/api/admin/archived/summary", "/api/admin/archived/{entity_type}"];

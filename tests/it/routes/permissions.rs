@@ -1,6 +1,6 @@
 //! Every route, for every kind of token, on what exists and on what does not: permission is checked before existence.
 
-use archive_ledger::http::rights::{Right, Role};
+use archive_ledger::http::auth::rights::{Right, Role};
 use serde_json::{Value, json};
 
 use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};

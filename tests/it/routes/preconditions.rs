@@ -77,7 +77,7 @@ on_both_backends! {
 
     async fn onedatas_delete_takes_conditions_too(backend: Backend) {
         let mut api = Api::shared(backend).await;
-        let role = archive_ledger::http::rights::Role::Admin;
+        let role = archive_ledger::http::auth::rights::Role::Admin;
         let privileges = ["space_manage_datasets", "space_remove_archives"];
         api.admin = api.token(Grant::default().role(role).privileges(&privileges));
         let id = new_id();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
-use archive_ledger::http::rights::{Right, Role};
+use archive_ledger::http::auth::rights::{Right, Role};
 
 const MANAGE: &str = "space_manage_datasets";
 const REMOVE: &str = "space_remove_archives";

@@ -71,7 +71,7 @@ impl TokenCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::rights::RightSet;
+    use crate::http::auth::rights::RightSet;
     use std::collections::BTreeMap;
 
     fn principal() -> Arc<Principal> {

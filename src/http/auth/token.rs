@@ -3,10 +3,10 @@
 //! `jsonwebtoken` verifies the signatures. Headers and claims are read here, because the crate's own validation reads the
 //! machine's clock and lets through duplicate keys, lists of issuers, unknown `crit` headers and any `typ`.
 
-use super::auth::error::AuthError;
-use super::json;
+use super::error::AuthError;
 use super::rights::{Principal, Privileges, Right, RightSet, Role};
 use crate::clock::Clock;
+use crate::http::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};

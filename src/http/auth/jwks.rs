@@ -8,11 +8,11 @@ pub mod error;
 
 pub use error::JwksError;
 
-use super::auth::error::AuthError;
-use super::json;
+use super::error::AuthError;
 use super::token::{JwsAlgorithm, VerifyingKey};
 use crate::clock::SharedClock;
 use crate::config::JwksSource;
+use crate::http::json;
 use crate::small_files;
 use crate::telemetry;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
