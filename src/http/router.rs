@@ -67,9 +67,9 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             delete(ocore::purge::handler),
         );
     let owed = Router::new()
-        .route("/api/admin/purges", get(purges::list))
-        .route("/api/admin/purges/{purge_id}/retry", post(purges::retry))
-        .route("/api/admin/purges/{purge_id}/force", post(purges::force));
+        .route("/api/admin/purges", get(purges::list::handler))
+        .route("/api/admin/purges/{purge_id}/retry", post(purges::retry::handler))
+        .route("/api/admin/purges/{purge_id}/force", post(purges::force::handler));
     let ledger = Router::new()
         .route(
             "/api/admin/archived/{entity_type}/{id}/evidence",

@@ -1,0 +1,103 @@
+//! `POST /api/admin/purges/{purge_id}/force`: an end, whatever is owed.
+
+use super::{admit, concerning, named};
+use crate::http::auth::rights::Right;
+use crate::http::body::{EmptyBody, Text};
+use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::conditions::entity_tag;
+use crate::http::error::ApiError;
+use crate::http::refusal::refused;
+use crate::ledger::LedgerError;
+use crate::purge::operator::RetryError;
+use archive_ledger_domain::Action;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// The longest reason, in characters: as long as that of a soft-delete.
+const REASON_MAX: usize = 2_000;
+
+/// Why a purge is forced.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ForcePurgeRequest)]
+pub struct ForceBody {
+    /// Why what is still owed is given up. Kept sealed, and shown in the entity's history.
+    #[schema(min_length = 1, max_length = 2_000)]
+    pub reason: String,
+}
+
+/// A purge that was forced.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Forced {
+    /// What was done, for people.
+    pub message: &'static str,
+    /// The purge, which is over.
+    pub purge_id: Uuid,
+    /// The entity's type.
+    #[serde(rename = "type")]
+    pub entity_type: &'static str,
+    /// The entity's id: its history tells what was given up.
+    pub id: String,
+}
+
+/// Gives up what a purge still owes and ends it: the entity's key and rows go, its objects may stay. 200 once that is
+/// committed; its event `purge_forced` holds who, why and what was given up.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 404, 409, 412, 422, 503.
+#[utoipa::path(
+    post, path = "/api/admin/purges/{purge_id}/force", operation_id = "forcePurge", tag = "purges",
+    summary = "Give up what a purge still owes",
+    description = "Ends the purge: the entity's key and rows go, its objects may stay. 200 once that is committed; its event `purge_forced` holds who, why and what was given up.",
+    params(
+        ("purge_id" = Uuid, Path, description = "The purge"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+    ),
+    request_body = ForceBody,
+    responses(
+        (status = 200, description = "The purge is over, and objects may be left", body = Forced,
+            headers(("ETag" = String, description = "The entity's version"))),
+        (status = 400, description = "The reason is missing, empty or too long"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge-force`"),
+        (status = 404, description = "No purge of this id is owed: it never was, it is done, or another has taken its place"),
+        (status = 409, description = "Every storage URI is clean already: the purge ends by itself"),
+        (status = 412, description = "Another version"),
+    )
+)]
+pub async fn handler(
+    State(api): State<SharedApi>,
+    path: Segments<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurgeForce).await?;
+    let trail = caller.trail.clone();
+    let purge_id = uuid(&segments(path)?, "purge_id")?;
+    concerning(&api, purge_id, &trail).await?;
+    let context = caller.command()?;
+    let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
+    let reason = fields.take_string("reason", Text::new(1, REASON_MAX))?;
+    fields.finish_strict()?;
+    if reason.trim().is_empty() {
+        return Err(ApiError::BadValueEmpty { key: "reason".into() });
+    }
+    let (key, receipt) = match api.purges.force(purge_id, reason, context).await {
+        Ok(forced) => forced,
+        Err(RetryError::NotOwed) => return Err(ApiError::NotFound),
+        Err(RetryError::Jobs(error)) => return Err(LedgerError::Store(error).into()),
+        Err(RetryError::Ledger(error)) => return Err(refused(Action::ForcePurge, error)),
+    };
+    let etag = entity_tag(receipt.version)?;
+    let answer = Forced {
+        message: "the purge was forced: what it still owed was given up, and objects may be left",
+        purge_id,
+        entity_type: key.entity_type().as_str(),
+        id: key.id().to_owned(),
+    };
+    Ok(([(ETAG, etag)], Json(answer)).into_response())
+}

@@ -1,0 +1,284 @@
+//! `GET /api/admin/purges`: what is owed.
+
+use crate::http::auth::rights::Right;
+use crate::http::caller::{Head, SharedApi};
+use crate::http::cursor::{CursorCodec, Walk};
+use crate::http::error::ApiError;
+use crate::http::ocore::{is_false, timestamp};
+use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use crate::http::sharing::{Sharer, in_the_way};
+use crate::ledger::LedgerError;
+use crate::purge::operator::PurgeFilter;
+use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
+use crate::store::damaged::{DamagedRow, put_in_place};
+use archive_ledger_domain::State;
+use axum::Json;
+use axum::extract::{self, Request};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One purge that is owed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwedPurge {
+    /// The purge.
+    pub purge_id: Uuid,
+    /// The entity's type.
+    #[serde(rename = "type")]
+    pub entity_type: &'static str,
+    /// The entity's id.
+    pub id: String,
+    /// `purging` or `purge_failed`.
+    pub state: &'static str,
+    /// When it was requested, RFC 3339.
+    pub requested_at: String,
+    /// How long ago that is, in seconds.
+    pub age_seconds: i64,
+    /// How many storage URIs it has to clean.
+    pub storage_count: u32,
+    /// Attempts so far, whatever ended them: success, an error, a crash or a stop of the service.
+    pub attempts: u32,
+    /// Whether it is being worked on.
+    pub running: bool,
+    /// When it is tried next; null when it is being worked on or has failed.
+    pub next_attempt_at: Option<String>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// What it owes, one by one, in the order in which the storage URIs were given.
+    pub obligations: Vec<OwedStorage>,
+    /// Of a purge that has failed: others who stand in its way, because they name storage in, around or at the same places and
+    /// are not being purged; 20 at the most. Absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storage_shared_with: Vec<Sharer>,
+    /// Only where it is true: the purge's row, or one of what it owes, cannot be read. What could be read of it is there; ids are nil
+    /// and all else is empty where it could not.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
+}
+
+/// One storage URI of a purge. It is named by its number: the URI itself is sealed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwedStorage {
+    /// Which of the URIs, from 1.
+    pub storage: u32,
+    /// `owed`, `done` or `failed`.
+    pub state: &'static str,
+    /// Objects that were deleted so far.
+    pub objects: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+    /// True when these are a lower bound: an attempt was cut off before it had counted what it deleted. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub at_least: Option<bool>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// The object or folder that it failed at, or the place where it could not list; without any encoding. Absent when it did not
+    /// fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub failed_at: Option<String>,
+}
+
+impl OwedStorage {
+    fn new(obligation: Obligation, places: &[(u32, String)]) -> Self {
+        let place = places.iter().find(|(of, _)| *of == obligation.ordinal);
+        Self {
+            storage: obligation.ordinal,
+            state: obligation.state.as_str(),
+            objects: obligation.objects,
+            bytes: obligation.bytes,
+            at_least: obligation.at_least.then_some(true),
+            last_error: obligation.last_error,
+            failed_at: place.map(|(_, place)| place.clone()),
+        }
+    }
+}
+
+impl OwedPurge {
+    fn new(purge: PurgeStatus, places: &[(u32, String)], now: DateTime<Utc>) -> Self {
+        let job = purge.job;
+        let ended = job.as_ref().is_some_and(|job| job.finished_at.is_some());
+        let running = job
+            .as_ref()
+            .and_then(|job| job.leased_until)
+            .is_some_and(|until| until > now);
+        let next = job.as_ref().filter(|_| !ended && !running);
+        Self {
+            purge_id: purge.purge_id,
+            entity_type: purge.key.entity_type().as_str(),
+            id: purge.key.id().to_owned(),
+            state: purge.state.as_str(),
+            requested_at: timestamp(purge.requested_at),
+            age_seconds: (now - purge.requested_at).num_seconds().max(0),
+            storage_count: purge.storage_count,
+            attempts: job.as_ref().map_or(0, |job| job.begun),
+            running,
+            next_attempt_at: next.map(|job| timestamp(job.next_attempt_at)),
+            last_error: job.as_ref().and_then(|job| job.last_error.clone()),
+            obligations: job
+                .map(|job| {
+                    let obligations = job.obligations.into_iter();
+                    obligations.map(|one| OwedStorage::new(one, places)).collect()
+                })
+                .unwrap_or_default(),
+            storage_shared_with: Vec::new(),
+            unreadable: false,
+        }
+    }
+
+    fn damaged(row: &DamagedRow) -> Self {
+        let key = row.key.as_ref();
+        Self {
+            purge_id: row.id.unwrap_or_default(),
+            entity_type: key.map_or("", |key| key.entity_type().as_str()),
+            id: key.map(|key| key.id().to_owned()).unwrap_or_default(),
+            state: "",
+            requested_at: String::new(),
+            age_seconds: 0,
+            storage_count: 0,
+            attempts: 0,
+            running: false,
+            next_attempt_at: None,
+            last_error: None,
+            obligations: Vec::new(),
+            storage_shared_with: Vec::new(),
+            unreadable: true,
+        }
+    }
+}
+
+/// A page of purges.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page {
+    /// The purges, oldest request first.
+    pub items: Vec<OwedPurge>,
+    /// Whether there are more behind this page.
+    pub has_more: bool,
+    /// What to give as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// The names of the filters.
+const FILTERS: [(&str, PurgeFilter); 3] = [
+    ("purging", PurgeFilter::Purging),
+    ("failed", PurgeFilter::Failed),
+    ("all", PurgeFilter::All),
+];
+
+/// What its cursors are given out for.
+const CURSORS: &str = "purges";
+
+/// What a cursor goes on with.
+fn walk(filter: PurgeFilter) -> Walk {
+    let name = FILTERS.into_iter().find(|(_, known)| *known == filter);
+    Walk::new(CURSORS, name.map(|(name, _)| name))
+}
+
+/// Which purges, after which position, how many.
+fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64, u32), ApiError> {
+    let (mut state, mut limit, mut cursor) = (None, None, None);
+    for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
+        let (key, slot) = match &*name {
+            "state" => ("state", &mut state),
+            "limit" => ("limit", &mut limit),
+            "cursor" => ("cursor", &mut cursor),
+            _ => continue,
+        };
+        if slot.replace(value).is_some() {
+            return Err(ApiError::bad_data(key, "given more than once"));
+        }
+    }
+    let filter = match state {
+        None => PurgeFilter::All,
+        Some(name) => FILTERS
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, filter)| filter)
+            .ok_or_else(|| ApiError::BadValueNotAllowed {
+                key: "state".into(),
+                allowed: FILTERS.map(|(name, _)| name).to_vec(),
+            })?,
+    };
+    let after = match cursor {
+        None => 0,
+        Some(text) => cursors.open_place(&walk(filter), &text, |position| Some(*position))?,
+    };
+    let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
+        0 => DEFAULT_LIMIT,
+        // In range, as just checked.
+        limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
+    };
+    Ok((filter, after, limit))
+}
+
+/// Purges that are under way or have failed, with what each still owes.
+///
+/// # Errors
+/// [`ApiError`]: 400, 401, 403, 503.
+#[utoipa::path(
+    get, path = "/api/admin/purges", operation_id = "listPurges", tag = "purges",
+    summary = "List owed purges",
+    description = "Purges that are under way or have failed, with what each still owes.",
+    params(
+        ("state" = Option<String>, Query, description = "purging, failed or all (the default)"),
+        ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same `state`"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page),
+        (status = 400, description = "Unknown state, limit or cursor"),
+        (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
+        (status = 410, description = "The cursor was given out before the ledger was forked"),
+    )
+)]
+pub async fn handler(
+    extract::State(api): extract::State<SharedApi>,
+    request: Request,
+) -> Result<Json<Page>, ApiError> {
+    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    let (filter, after, limit) = query(request.uri().query(), &api.cursors)?;
+    let mut purges = api
+        .purges
+        .list(filter, after, limit + 1)
+        .await
+        .map_err(LedgerError::Store)?;
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = purges.len() > wanted;
+    purges.truncate(wanted);
+    // Where the last one cannot be read, it goes on behind the last one that can.
+    let whole = purges.rows.iter().map(|purge| purge.position);
+    let damaged = purges.damaged.iter().filter_map(|row| row.position);
+    let last = whole.chain(damaged).max().filter(|last| *last > after);
+    let next_cursor = last
+        .filter(|_| has_more)
+        .map(|last| api.cursors.seal_place(&walk(filter), last));
+    let now = api.ledger.clock().now();
+    let mut items = Vec::with_capacity(purges.len());
+    for purge in purges.rows {
+        let places = api.ledger.failed_places(&purge).await?;
+        let others = match purge.state {
+            State::PurgeFailed => in_the_way(&api, &purge.key).await?,
+            State::Unknown | State::Live | State::Archived | State::Purging | State::Purged => Vec::new(),
+        };
+        items.push(OwedPurge {
+            storage_shared_with: others,
+            ..OwedPurge::new(purge, &places, now)
+        });
+    }
+    let damaged = purges.damaged.iter();
+    put_in_place(
+        &mut items,
+        damaged.map(|row| (row.index, OwedPurge::damaged(row))),
+    );
+    Ok(Json(Page {
+        items,
+        has_more: next_cursor.is_some(),
+        next_cursor,
+    }))
+}
+
+#[cfg(test)]
+mod tests;
