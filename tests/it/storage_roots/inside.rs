@@ -1,8 +1,8 @@
 //! A root that lies inside another one which was used before, or that another instance has, under another name.
 
-use super::{MARKER, Scene, fill, uri};
+use super::{Scene, fill, uri};
 use crate::harness::on_both_backends;
-use crate::harness::roots::Bind;
+use crate::harness::roots::{Bind, MARKER};
 use std::fs;
 use std::os::unix::fs::symlink;
 
