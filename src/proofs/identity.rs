@@ -6,7 +6,7 @@
 //! skips it, so that no number stands for two histories, and its statement is remembered under the first number that is missing.
 
 use super::ProofError;
-use super::fork::Statement;
+use super::fork_statement::Statement;
 use super::losses::SKIPPED_MAX;
 use crate::bus::marks::Marks;
 use crate::merkle::checkpoint::{Checkpoint, statement_hash};

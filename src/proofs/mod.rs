@@ -18,6 +18,7 @@ pub mod checkpointer;
 pub mod edge;
 pub mod evidence;
 pub mod fork;
+pub mod fork_statement;
 pub mod guard;
 pub mod identity;
 pub mod losses;

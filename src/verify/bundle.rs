@@ -9,7 +9,7 @@ use crate::merkle::leaf_hash;
 use crate::merkle::note::VerifierKey;
 use crate::merkle::proofs::verify_inclusion;
 use crate::proofs::evidence::{Bundle, Evidence, EvidenceStatement, FORMAT};
-use crate::proofs::fork::Statement;
+use crate::proofs::fork_statement::Statement;
 use crate::store::Hash;
 use archive_ledger_domain::{EntityKey, EntityType};
 use base64::Engine;

@@ -15,7 +15,7 @@ use crate::merkle::note::VerifierKey;
 use crate::merkle::tiles::{TILE_WIDTH, Tile, TileKind, entries, perfect_root};
 use crate::merkle::tree::{Edge, TileHash};
 use crate::merkle::{Frontier, leaf_hash};
-use crate::proofs::fork::Statement;
+use crate::proofs::fork_statement::Statement;
 use crate::store::Hash;
 use bytes::Bytes;
 use futures::StreamExt;

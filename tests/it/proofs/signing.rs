@@ -4,7 +4,7 @@ use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use archive_ledger::merkle::checkpoint::{Checkpoint, statement_hash};
 use archive_ledger::merkle::note::VerifierKey;
-use archive_ledger::proofs::fork::Statement;
+use archive_ledger::proofs::fork_statement::Statement;
 use serde_json::json;
 use sqlx::{Connection, Executor, SqliteConnection};
 use std::path::Path;
