@@ -31,13 +31,13 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&failure.line);
+            say_in_time(failure.line);
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// How long threads that look at disks may keep the process from ending.
+/// How long threads that look at disks, or a pipe that nobody reads, may keep the process from ending.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Where huge pages are on, the first touch of each of the allocator's regions takes 2 MiB: an idle service would hold three
@@ -184,6 +184,19 @@ impl Failure {
 /// Says why on standard error; that nobody can read it changes nothing about the exit code.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "archive-ledger: {}", harmless(line));
+}
+
+/// The same as the last thing that the process does, which does not wait for ever for whoever reads a pipe.
+fn say_in_time(line: String) {
+    let (said, heard) = std::sync::mpsc::channel::<()>();
+    let saying = std::thread::Builder::new().spawn(move || {
+        let _ends_with_this = said;
+        say(&line);
+    });
+    // Without a thread to spare, what it ended for is in its exit code.
+    if saying.is_ok() {
+        let _ = heard.recv_timeout(LAST_WORDS);
+    }
 }
 
 /// The error and its causes on one line; a cause that an error already tells is not told twice.

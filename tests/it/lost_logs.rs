@@ -5,6 +5,7 @@ use crate::harness::server::{BINARY, Backend, Builder, Server};
 use crate::harness::{eventually, on_both_backends};
 use serde_json::json;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -197,4 +198,26 @@ async fn no_command_panics_when_nobody_takes_what_it_prints() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_failure_that_is_told_to_a_pipe_that_nobody_reads_ends_all_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    // What a pipe holds unless somebody asked for another size.
+    writer.write_all(&[b'x'; 64 << 10]).unwrap();
+    let mut child = crate::harness::process::clean_command(BINARY)
+        .args(["serve", "--listen", "nowhere"])
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let ended = eventually("it ends", SOON, || {
+        let ended = child.try_wait().unwrap();
+        async move { ended }
+    })
+    .await;
+    assert_eq!(ended.code(), Some(2));
 }
