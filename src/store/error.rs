@@ -266,9 +266,10 @@ const PASSING_CODES: [&str; 19] = [
     "42501", "42P01", "72", "F0", "P0001", "XX",
 ];
 
-/// SQLite's primary result codes of what passes: busy, locked, a disk that takes no writes for now, interrupted, I/O error, full,
-/// cannot open, a lost race of locks. An extended code holds its primary one in the lowest eight bits.
-const PASSING_RESULTS: [u32; 8] = [5, 6, 8, 9, 10, 13, 14, 15];
+/// SQLite's primary result codes of what passes: busy, locked, no memory, a disk that takes no writes for now, interrupted, I/O error,
+/// a page that cannot be read, full, cannot open, a lost race of locks. A disk that fails while it is read has the code of a page that is
+/// damaged (`SQLITE_CORRUPT`). An extended code holds its primary one in the lowest eight bits.
+const PASSING_RESULTS: [u32; 10] = [5, 6, 7, 8, 9, 10, 11, 13, 14, 15];
 
 /// What says something of the data and nothing of the session: PostgreSQL's data exceptions, integrity violations and limits
 /// of a value.
@@ -386,17 +387,18 @@ mod tests {
             assert!(coded(code).is_transient(), "{code}");
             assert!(!coded(code).leaves_connection_clean(), "{code}");
         }
-        // SQLite: busy, its snapshot and recovery, locked, read-only, interrupted, I/O errors of all kinds, full, cannot open.
+        // SQLite: busy, its snapshot and recovery, locked, no memory, read-only, interrupted, I/O errors of all kinds, pages that cannot be
+        // read, full, cannot open.
         for code in [
-            "5", "261", "517", "773", "6", "262", "8", "1032", "9", "10", "266", "522", "778", "1034",
-            "4618", "4874", "5386", "13", "14", "526", "15",
+            "5", "261", "517", "773", "6", "262", "7", "11", "267", "523", "779", "8", "1032", "9", "10",
+            "266", "522", "778", "1034", "4618", "4874", "5386", "13", "14", "526", "15",
         ] {
             assert!(coded(code).is_transient(), "{code}");
             assert!(!coded(code).leaves_connection_clean(), "{code}");
         }
         for code in [
-            "22001", "22P02", "23505", "23514", "42703", "42601", "0A000", "P0002", "1", "7", "11", "19",
-            "26", "2067", "1555",
+            "22001", "22P02", "23505", "23514", "42703", "42601", "0A000", "P0002", "1", "19", "26", "2067",
+            "1555",
         ] {
             assert!(!coded(code).is_transient(), "{code}");
         }

@@ -76,6 +76,23 @@ impl LogMover {
     }
 }
 
+/// A writing connection to the file that is known, in place of one whose state is not.
+///
+/// # Errors
+/// [`StoreError::Diverged`] when it is another file by now; [`StoreError`] where it cannot be opened.
+pub(super) async fn open_again(
+    options: &SqliteConnectOptions,
+    file: &LedgerFile,
+) -> Result<SqliteConnection, StoreError> {
+    // Before anything is opened: where the file was emptied, SQLite would remove the log that still has it all.
+    file.check_content("open the database again").await?;
+    let mut fresh = SqliteConnection::connect_with(options)
+        .await
+        .map_err(StoreError::database("open the database again"))?;
+    file.vouch(&mut fresh).await?;
+    Ok(fresh)
+}
+
 /// Raises the number that tells one state of the file from the next, right before the log is moved into it.
 async fn raise_stamp(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let failed = StoreError::database("raise the file's stamp");
@@ -100,7 +117,8 @@ impl SqliteStore {
     /// The writing connection, for one change.
     ///
     /// Whoever had it before may have been dropped in the middle of a transaction. The driver rolls that back later, and where it
-    /// was dropped while it began not at all; until then another one can neither begin nor be kept apart from it.
+    /// was dropped while it began not at all; until then another one can neither begin nor be kept apart from it. What SQLite rolls back
+    /// by itself, when a disk fails, the driver cannot, and goes on counting: such a connection is of no use any more.
     pub(super) async fn writing(&self) -> MutexGuard<'_, SqliteConnection> {
         let mut connection = self.write.lock().await;
         if SqliteTransactionManager::get_transaction_depth(&connection) > 0 {
@@ -109,6 +127,11 @@ impl SqliteStore {
         }
         if SqliteTransactionManager::get_transaction_depth(&connection) > 0 {
             let _ = SqliteTransactionManager::rollback(&mut connection).await;
+        }
+        if SqliteTransactionManager::get_transaction_depth(&connection) > 0
+            && let Ok(fresh) = open_again(&self.options, &self.file).await
+        {
+            *connection = fresh;
         }
         connection
     }

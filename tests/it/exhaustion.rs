@@ -3,6 +3,7 @@
 
 mod bus;
 mod connections;
+mod disk;
 mod files;
 mod memory;
 

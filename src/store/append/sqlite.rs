@@ -11,14 +11,14 @@ use super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes};
 use crate::store::columns::Columns as _;
 use crate::store::file::LedgerFile;
 use crate::store::log::sqlite::head_from_row;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{SqliteStore, open_again};
 use crate::store::values::{signed, uuid};
 use crate::store::witness::{Sight, Witness};
 use crate::store::{Head, Position, StoreError};
 use crate::telemetry;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, Executor, SqliteConnection};
+use sqlx::{Executor, SqliteConnection};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
@@ -99,13 +99,7 @@ impl SqliteAppend {
 
     async fn replace(&mut self, turn: &mut SqliteConnection) -> Result<(), StoreError> {
         self.doubtful = true;
-        // Before anything is opened: where the file was emptied, SQLite would remove the log that still has it all.
-        self.file.check_content("open the database again").await?;
-        let mut fresh = SqliteConnection::connect_with(&self.options)
-            .await
-            .map_err(StoreError::database("open the database again"))?;
-        self.file.vouch(&mut fresh).await?;
-        *turn = fresh;
+        *turn = open_again(&self.options, &self.file).await?;
         self.doubtful = false;
         Ok(())
     }
