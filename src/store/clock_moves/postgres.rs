@@ -76,10 +76,11 @@ impl ClockMoveStore for PostgresStore {
     }
 
     async fn time(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        sqlx::query_scalar("SELECT clock_timestamp()")
+        let operation = "ask for the database's time";
+        let row = sqlx::query("SELECT clock_timestamp() AS now")
             .fetch_one(&self.pool)
             .await
-            .map(Some)
-            .map_err(StoreError::database("ask for the database's time"))
+            .map_err(StoreError::database(operation))?;
+        row.read(operation, "now")
     }
 }
