@@ -26,7 +26,8 @@ const MOST: u32 = 1_000;
 /// What follows a row.
 const AFTER: &str = "
     SELECT counted.total, listed.*
-    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total) counted
+    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1 AND count >= 0),
+                          (SELECT count(*) FROM archived_entries WHERE entity_type = $1)) AS total) counted
     LEFT JOIN LATERAL (
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
@@ -43,7 +44,8 @@ const AFTER: &str = "
 /// What follows so many rows, walked to: right whatever the pages say, and cheap for few.
 const WALKED: &str = "
     SELECT counted.total, listed.*
-    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total) counted
+    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1 AND count >= 0),
+                          (SELECT count(*) FROM archived_entries WHERE entity_type = $1)) AS total) counted
     LEFT JOIN LATERAL (
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
@@ -81,7 +83,8 @@ const PAGE: &str = "
 /// What stands so many rows from a row on, that row included.
 const FROM: &str = "
     SELECT counted.total, listed.*
-    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1), 0) AS total) counted
+    FROM (SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = $1 AND count >= 0),
+                          (SELECT count(*) FROM archived_entries WHERE entity_type = $1)) AS total) counted
     LEFT JOIN LATERAL (
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
@@ -137,9 +140,7 @@ async fn read_page(
         ListPage::Offset(skipped) => *skipped,
     };
     if skipped > NEAR
-        && let Some(rows) = numbered(pool, entity_type, signed(skipped), wanted)
-            .await
-            .map_err(StoreError::database(OPERATION))?
+        && let Some(rows) = numbered(pool, entity_type, signed(skipped), wanted).await?
     {
         return read(entity_type, &rows, limit);
     }
@@ -159,37 +160,44 @@ async fn numbered(
     entity_type: EntityType,
     skipped: i64,
     wanted: i64,
-) -> Result<Option<Vec<PgRow>>, sqlx::Error> {
+) -> Result<Option<Vec<PgRow>>, StoreError> {
+    let failed = StoreError::database;
     // In one statement, the planner would know nothing of where the page begins, and would sort the rest of the list.
-    let mut tx = pool.begin_snapshot().await?;
+    let mut tx = pool.begin_snapshot().await.map_err(failed(OPERATION))?;
     let page = sqlx::query(PAGE)
         .bind(entity_type.as_str())
         .bind(skipped)
         .fetch_optional(&mut *tx)
-        .await?;
+        .await
+        .map_err(failed(OPERATION))?;
     let Some(page) = page else {
         return Ok(None);
     };
-    let (paged, total): (i64, i64) = (page.try_get("paged")?, page.try_get("total")?);
+    let (paged, total): (i64, i64) = (page.read(OPERATION, "paged")?, page.read(OPERATION, "total")?);
     if paged != total {
         // An instance of an earlier version has appended, which counts no pages; `rebuild` counts them again.
         tracing::warn!(%entity_type, paged, total, "the list's pages are not counted right; run `archive-ledger rebuild`");
         return Ok(None);
     }
-    if page.try_get("first")? {
+    if page.read(OPERATION, "first")? {
         return Ok(None);
     }
+    let Ok(deleted_at) = page.read::<DateTime<Utc>>(OPERATION, "deleted_at") else {
+        tracing::warn!(%entity_type, "a page of the list begins at no time; run `archive-ledger rebuild`");
+        return Ok(None);
+    };
     sqlx::query(FROM)
         // Planned with the values, each time.
         .persistent(false)
         .bind(entity_type.as_str())
         .bind(wanted)
-        .bind(page.try_get::<DateTime<Utc>, _>("deleted_at")?)
-        .bind(page.try_get::<&str, _>("entity_id")?)
-        .bind(page.try_get::<i64, _>("skipped")?)
+        .bind(deleted_at)
+        .bind(page.read::<&str>(OPERATION, "entity_id")?)
+        .bind(page.read::<i64>(OPERATION, "skipped")?)
         .fetch_all(&mut *tx)
         .await
         .map(Some)
+        .map_err(failed(OPERATION))
 }
 
 /// Each row carries the count; where there are none, one row carries nothing else.

@@ -3,7 +3,7 @@
 use super::{ArchivedPage, ArchivedRow, ArchivedStore, ListPage};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{DamagedRow, Readable};
+use crate::store::damaged::{DamagedRow, Readable, report};
 use crate::store::keys::sqlite::wrapped_key;
 use crate::store::log::sqlite::sealed;
 use crate::store::sqlite::SqliteStore;
@@ -59,9 +59,8 @@ const PAGE: &str = "
     ORDER BY deleted_at, entity_id DESC LIMIT 1";
 
 const TOTALS: &str = "
-    SELECT coalesce((SELECT CASE typeof(count) WHEN 'integer' THEN count
-                                               ELSE (SELECT count(*) FROM archived_entries WHERE entity_type = ?1) END
-                     FROM archived_summary WHERE entity_type = ?1), 0) AS total,
+    SELECT coalesce((SELECT count FROM archived_summary WHERE entity_type = ?1 AND typeof(count) = 'integer' AND count >= 0),
+                    (SELECT count(*) FROM archived_entries WHERE entity_type = ?1)) AS total,
            CAST((SELECT coalesce(sum(count), 0) FROM archived_page_groups WHERE entity_type = ?1) AS INTEGER) AS paged";
 
 /// Sorts behind every number and every text: a time that is none must not hide its row.
@@ -74,22 +73,31 @@ const NEAR: u64 = 128;
 impl ArchivedStore for SqliteStore {
     async fn summary(&self) -> Result<BTreeMap<EntityType, u64>, StoreError> {
         let operation = "read the summary";
-        let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
-            .fetch_all(&self.reads)
-            .await
-            .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                let entity_type = row
-                    .read::<&str>(operation, "entity_type")?
-                    .parse()
-                    .map_err(|_| StoreError::inconsistent(operation, "an unknown entity type"))?;
-                Ok((
-                    entity_type,
-                    non_negative(operation, row.read(operation, "count")?)?,
-                ))
-            })
-            .collect()
+        // Where one of the counters cannot be read, nothing says which kind it was of: the entries themselves are counted.
+        for counts in [
+            "SELECT entity_type, count FROM archived_summary WHERE count <> 0",
+            "SELECT entity_type, count(*) AS count FROM archived_entries GROUP BY entity_type",
+        ] {
+            let rows = sqlx::query(counts)
+                .fetch_all(&self.reads)
+                .await
+                .map_err(StoreError::database(operation))?;
+            let counted = rows.iter().map(|row| {
+                let entity_type = row.read::<&str>(operation, "entity_type")?.parse();
+                let count = non_negative(operation, row.read(operation, "count")?)?;
+                entity_type
+                    .map(|entity_type| (entity_type, count))
+                    .map_err(|_| StoreError::inconsistent(operation, "an unknown entity type"))
+            });
+            match counted.collect() {
+                Ok(counts) => return Ok(counts),
+                Err(error) => report(&error),
+            }
+        }
+        Err(StoreError::inconsistent(
+            operation,
+            "neither the counters nor the entries can be read",
+        ))
     }
 
     async fn list(

@@ -24,7 +24,11 @@ pub(in crate::store) async fn write_changes(
         remove_archived(connection, &removed).await?;
     }
     for (entity_type, delta) in changes.summary.iter() {
-        let updated = sqlx::query("UPDATE archived_summary SET count = count + ?1 WHERE entity_type = ?2")
+        let updated = sqlx::query(
+            // Of a text, arithmetic would make a number, and a wrong one.
+            "UPDATE archived_summary SET count = CASE typeof(count) WHEN 'integer' THEN count + ?1 ELSE count END
+             WHERE entity_type = ?2",
+        )
             .bind(delta)
             .bind(entity_type.as_str())
             .execute(&mut *connection)

@@ -6,6 +6,7 @@
 
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::damaged::report;
 use crate::store::server::session::{Session, Sessions};
 use crate::store::server::{CONNECT_TIMEOUT, TRUSTED_FOR};
 use crate::store::values::non_negative;
@@ -18,6 +19,12 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 const OPERATION: &str = "read the summary";
+
+/// What is counted with every change.
+const COUNTERS: &str = "SELECT entity_type, count FROM archived_summary WHERE count <> 0";
+
+/// What the counters count: where one of them cannot be read, this is as exact, and costs more.
+const ENTRIES: &str = "SELECT entity_type, count(*) AS count FROM archived_entries GROUP BY entity_type";
 
 type Counts = BTreeMap<EntityType, u64>;
 
@@ -52,9 +59,17 @@ impl SummaryReader {
         let mut session = living(latest.session.take(), pool)
             .await
             .map_err(StoreError::database(OPERATION))?;
-        let counts = match &mut session {
-            Some(session) => query(session).await?,
-            None => query(pool).await?,
+        let counted = match &mut session {
+            Some(session) => query(session, COUNTERS).await,
+            None => query(pool, COUNTERS).await,
+        };
+        let counts = match counted {
+            // Nothing says which kind it was of.
+            Err(error) if error.is_of_one_row() => {
+                report(&error);
+                query(pool, ENTRIES).await?
+            }
+            counted => counted?,
         };
         *latest = Latest {
             session: session.map(|session| (session, Instant::now())),
@@ -78,8 +93,11 @@ async fn living(kept: Option<(Session, Instant)>, pool: &Sessions) -> Result<Opt
     pool.detach().await
 }
 
-async fn query<'c>(executor: impl Executor<'c, Database = Postgres>) -> Result<Counts, StoreError> {
-    let rows = sqlx::query("SELECT entity_type, count FROM archived_summary WHERE count > 0")
+async fn query<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    sql: &'static str,
+) -> Result<Counts, StoreError> {
+    let rows = sqlx::query(sql)
         .fetch_all(executor)
         .await
         .map_err(StoreError::database(OPERATION))?;
