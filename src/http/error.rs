@@ -5,15 +5,13 @@
 
 mod challenge;
 mod headers;
-
 pub use challenge::Challenge;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::error::Error;
-use std::fmt;
 use std::time::Duration;
+use std::{error::Error, fmt};
 use uuid::Uuid;
 
 /// The name of a field, parameter or header that an error is about.
@@ -125,6 +123,8 @@ pub enum ApiError {
     PurgeInProgress,
     /// The entity was purged: its id is never used again.
     EntityPurged,
+    /// The entity's key cannot be opened: nothing can be sealed for it, and it can only be purged.
+    EntityUnreadable,
     /// A request with the same idempotency key has not been answered yet.
     OperationInProgress,
     /// `If-Match` or `If-None-Match` does not allow the current version.
@@ -357,6 +357,13 @@ impl ApiError {
                 StatusCode::CONFLICT,
                 "entityPurged",
                 "The entity was purged; its id cannot be used again.".to_owned(),
+                None,
+            ),
+            Self::EntityUnreadable => (
+                StatusCode::CONFLICT,
+                "entityUnreadable",
+                "The entity's key cannot be opened: it can be purged once it is archived, and nothing else."
+                    .to_owned(),
                 None,
             ),
             Self::OperationInProgress => (

@@ -104,6 +104,7 @@ fn command(error: CommandError) -> ApiError {
                 cause: Some(error.into()),
             }
         }
+        CommandError::Keyring(cause) if cause.is_of_one_entity() => ApiError::EntityUnreadable,
         CommandError::Store(_) | CommandError::Keyring(_) => ApiError::internal(error),
     }
 }

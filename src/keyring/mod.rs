@@ -60,6 +60,17 @@ pub enum KeyringError {
     Details(#[from] DetailsError),
 }
 
+impl KeyringError {
+    /// Whether it says something of one entity's key or of what that sealed, and nothing of the others.
+    #[must_use]
+    pub const fn is_of_one_entity(&self) -> bool {
+        match self {
+            Self::UnknownKek(_) | Self::Lost | Self::Forged | Self::Details(_) => true,
+            Self::Malformed(_) | Self::Random | Self::Seal => false,
+        }
+    }
+}
+
 /// The keyring file as it is stored: JSON, mode 0600.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -170,6 +170,7 @@ fn of_a_foreign_space(told: ApiError, conditions_fail: bool) -> ApiError {
         told,
         ApiError::AlreadyExists
             | ApiError::EntityPurged
+            | ApiError::EntityUnreadable
             | ApiError::PurgeInProgress
             | ApiError::PreconditionFailed
     );

@@ -14,7 +14,7 @@ use crate::store::{
     BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, NewEvent, Position, StoreError,
     StoredEvent, StreamSnapshot, WrappedKey,
 };
-use archive_ledger_domain::{AGGREGATE_TYPE, Event, Rejection, State};
+use archive_ledger_domain::{AGGREGATE_TYPE, Command, Event, Rejection, State};
 use archive_ledger_projections::{Changes, Recorded};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -28,7 +28,7 @@ pub fn needs(commands: &[Prepared], known: &LongStreams) -> BatchNeeds {
     let mut needs = BatchNeeds::default();
     for command in commands {
         let (proposal, stream_id) = (&command.proposal, command.stream_id.clone());
-        if !proposal.details.is_empty() {
+        if !proposal.details.is_empty() || is_restore(&proposal.decision) {
             needs.sealing.insert(stream_id.clone());
         }
         needs.answers.extend(proposal.idempotency.map(|one| one.key));
@@ -36,6 +36,11 @@ pub fn needs(commands: &[Prepared], known: &LongStreams) -> BatchNeeds {
         needs.streams.insert(stream_id, version);
     }
     needs
+}
+
+/// Whether it asks for a restore, after which the entity can only be deleted again with details.
+fn is_restore(decision: &Decision) -> bool {
+    matches!(decision, Decision::Command(Command::Restore))
 }
 
 /// A stream as the batch sees it.
@@ -160,6 +165,9 @@ impl<'a> Batch<'a> {
         }
         let events = decided?;
         // Everything that can fail comes before the first change.
+        if is_restore(&proposal.decision) {
+            stream.opens(self.keyring, stream_id)?;
+        }
         let sealed = stream.seal(self.keyring, self.clock, command, &events)?;
         if let Some((_, Some(wrapped))) = &sealed {
             self.write.keys.push((stream_id.clone(), wrapped.clone()));
@@ -310,6 +318,18 @@ impl Stream {
         stream.unreadable = replayed.err().map(Arc::new);
         stream.known.last_leaf = found.last_leaf.or(stream.known.last_leaf);
         stream
+    }
+
+    /// Whether its key can be used. A restore without it would be for good: what is live is purged only after it was deleted again,
+    /// and that deletion would have nothing to be sealed with.
+    fn opens(&self, keyring: &Keyring, stream_id: &str) -> Result<(), CommandError> {
+        match (&self.key, &self.wrapped) {
+            (None, Some(wrapped)) => keyring
+                .unwrap(stream_id, wrapped)
+                .map(|_| ())
+                .map_err(|error| CommandError::Keyring(Arc::new(error))),
+            (Some(_), _) | (None, None) => Ok(()),
+        }
     }
 
     /// Seals the proposal's details for its first event, under the stream's key or a fresh one.
