@@ -5,9 +5,10 @@ use crate::clock::SharedClock;
 use crate::keyring::Keyring;
 use crate::store::StoreError;
 use crate::store::callbacks::{
-    AttemptRow, CallbackStore, Circuit, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, Replay,
-    endpoint_of,
+    AttemptRow, CallbackStore, Circuit, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage,
+    DeliveryRow, ListStart, Replay, endpoint_of,
 };
+use crate::store::damaged::{DamagedRow, Readable};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -21,14 +22,14 @@ const REPLAY_PART: u32 = 500;
 /// One delivery with its attempts.
 #[derive(Debug, Clone)]
 pub struct DeliveryView {
-    /// The delivery.
-    pub row: DeliveryRow,
+    /// The delivery, or what can be read of it.
+    pub row: Result<DeliveryRow, DamagedRow>,
     /// The open circuit that keeps it waiting.
     pub circuit: Option<Circuit>,
     /// Where it goes, with everything but scheme, host and path left out; `None` when it cannot be opened any more.
     pub url: Option<String>,
     /// Its attempts, oldest first.
-    pub attempts: Vec<AttemptRow>,
+    pub attempts: Readable<AttemptRow>,
 }
 
 /// What a replay by filter did, or would do.
@@ -71,18 +72,18 @@ impl CallbackAdmin {
         }
     }
 
-    /// A page of deliveries, newest first, and for each the open circuit that keeps it waiting.
+    /// A page of deliveries, newest first, and for each that can be read the open circuit that keeps it waiting.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn list(
         &self,
         filter: &DeliveryFilter,
-        after: Option<DeliveryCursor>,
+        start: ListStart,
         limit: u32,
     ) -> Result<(DeliveryPage, Vec<Option<Circuit>>), StoreError> {
-        let page = self.store.deliveries(filter, after, limit).await?;
-        let circuits = self.circuits(&page.rows).await?;
+        let page = self.store.deliveries(filter, start, limit).await?;
+        let circuits = self.circuits(&page.rows.rows).await?;
         Ok((page, circuits))
     }
 
@@ -105,11 +106,16 @@ impl CallbackAdmin {
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, delivery_id: Uuid) -> Result<Option<DeliveryView>, StoreError> {
-        let Some((row, attempts)) = self.store.delivery(delivery_id).await? else {
+        let Some(DeliveryFound { row, attempts }) = self.store.delivery(delivery_id).await? else {
             return Ok(None);
         };
-        let url = open_url(&self.keyring, &row.key, &row.url_sealed).map(|url| url.to_string());
-        let circuit = self.circuits(std::slice::from_ref(&row)).await?.pop().flatten();
+        let (url, circuit) = match &row {
+            Ok(row) => (
+                open_url(&self.keyring, &row.key, &row.url_sealed).map(|url| url.to_string()),
+                self.circuits(std::slice::from_ref(row)).await?.pop().flatten(),
+            ),
+            Err(_) => (None, None),
+        };
         Ok(Some(DeliveryView {
             row,
             circuit,
@@ -118,12 +124,12 @@ impl CallbackAdmin {
         }))
     }
 
-    /// One delivery without what was tried.
+    /// One delivery as it is stored.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find(&self, delivery_id: Uuid) -> Result<Option<DeliveryRow>, StoreError> {
-        Ok(self.store.delivery(delivery_id).await?.map(|(row, _)| row))
+    pub async fn find(&self, delivery_id: Uuid) -> Result<Option<DeliveryFound>, StoreError> {
+        self.store.delivery(delivery_id).await
     }
 
     /// Makes a delivery due now, delivered or dead ones too; its schedule begins anew.

@@ -2,7 +2,6 @@
 
 use crate::bus::{BusEvent, Handler, HandlerError};
 use crate::clock::SharedClock;
-use crate::store::StoreError;
 use crate::store::callbacks::{CallbackStore, PurgeOutcome};
 use archive_ledger_domain::{Event, EventName};
 use async_trait::async_trait;
@@ -53,17 +52,13 @@ impl Handler for CallbackConsumer {
             .store
             .create_deliveries(&outcomes, &*self.clock)
             .await
-            .map_err(|error| match error {
-                // Only this entity's rows are at fault: others must not wait for their repair.
-                StoreError::Inconsistent { .. } => HandlerError::poison(error),
-                StoreError::Database { .. }
-                | StoreError::Migrate(_)
-                | StoreError::Unfit(_)
-                | StoreError::RowCount { .. }
-                | StoreError::HeadMoved
-                | StoreError::Diverged(_)
-                | StoreError::Unready { .. }
-                | StoreError::TimedOut { .. } => HandlerError::retry(error),
+            .map_err(|error| {
+                if error.is_of_one_row() {
+                    // Only this entity's rows are at fault: others must not wait for their repair.
+                    HandlerError::poison(error)
+                } else {
+                    HandlerError::retry(error)
+                }
             })?;
         if created > 0 {
             self.wake.notify_one();

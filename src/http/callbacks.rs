@@ -10,11 +10,12 @@ use super::audit;
 use super::caller::entity_type;
 use super::cursor::{CursorCodec, Walk, is_storable};
 use super::error::ApiError;
-use super::ocore::timestamp;
-use crate::store::callbacks::{Circuit, DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState};
+use super::ocore::{is_false, timestamp};
+use crate::store::callbacks::{Circuit, DeliveryFilter, DeliveryRow, DeliveryState, ListStart};
+use crate::store::damaged::DamagedRow;
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -102,6 +103,11 @@ pub struct Delivery {
     pub finished_at: Option<String>,
     /// The circuit of its receiver.
     pub circuit: CircuitState,
+    /// Only where it is true: the delivery's row cannot be read. What could be read of it is there; all else is empty, null or 0, and
+    /// ids are nil.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
 }
 
 impl Delivery {
@@ -127,6 +133,32 @@ impl Delivery {
             next_attempt_at: waits.then(|| timestamp(row.next_attempt_at)),
             finished_at: row.finished_at.map(timestamp),
             circuit: CircuitState::new(circuit, now),
+            unreadable: false,
+        }
+    }
+
+    fn damaged(row: &DamagedRow) -> Self {
+        let key = row.key.as_ref();
+        Self {
+            id: row.id.unwrap_or_default(),
+            state: "",
+            under_way: false,
+            gone: false,
+            host: String::new(),
+            entity_type: key.map_or("", |key| key.entity_type().as_str()),
+            entity_id: key.map(|key| key.id().to_owned()).unwrap_or_default(),
+            dataset_id: None,
+            error: None,
+            event_id: Uuid::nil(),
+            position: row.position.unwrap_or_default(),
+            attempt_count: 0,
+            last_status: None,
+            last_error: None,
+            created_at: String::new(),
+            next_attempt_at: None,
+            finished_at: None,
+            circuit: CircuitState::new(None, DateTime::UNIX_EPOCH),
+            unreadable: true,
         }
     }
 }
@@ -206,24 +238,46 @@ fn walk(filter: &DeliveryFilter) -> Walk {
     Walk::new(CURSORS, (state, host, key, micros(*from), micros(*until)))
 }
 
-fn write_cursor(
-    cursors: &CursorCodec,
-    filter: &DeliveryFilter,
-    (created_at, delivery_id): DeliveryCursor,
-) -> String {
-    cursors.seal_place(&walk(filter), (created_at.timestamp_micros(), delivery_id))
+/// Where a cursor goes on.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Place {
+    /// Behind the delivery of this time and id.
+    Behind(i64, Uuid),
+    /// Behind it, and behind so many that follow.
+    Skipping(Option<(i64, Uuid)>, u32),
+}
+
+fn write_cursor(cursors: &CursorCodec, filter: &DeliveryFilter, start: ListStart) -> String {
+    let after = start.after.map(|(at, id)| (at.timestamp_micros(), id));
+    let place = match (after, start.skipped) {
+        (Some((micros, id)), 0) => Place::Behind(micros, id),
+        (after, skipped) => Place::Skipping(after, skipped),
+    };
+    cursors.seal_place(&walk(filter), place)
 }
 
 fn read_cursor(
     cursors: &CursorCodec,
     filter: &DeliveryFilter,
     text: Option<&str>,
-) -> Result<Option<DeliveryCursor>, ApiError> {
-    let Some(text) = text else { return Ok(None) };
-    let (micros, delivery_id): (i64, Uuid) = cursors.open_place(&walk(filter), text, |_| None)?;
-    let created_at = DateTime::from_timestamp_micros(micros).filter(|time| is_storable(*time));
-    let created_at = created_at.ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
-    Ok(Some((created_at, delivery_id)))
+) -> Result<ListStart, ApiError> {
+    let Some(text) = text else {
+        return Ok(ListStart::default());
+    };
+    let (after, skipped) = match cursors.open_place(&walk(filter), text, |_| None)? {
+        Place::Behind(micros, id) => (Some((micros, id)), 0),
+        Place::Skipping(after, skipped) => (after, skipped),
+    };
+    let after = after.map(|(micros, id)| {
+        let at = DateTime::from_timestamp_micros(micros).filter(|time| is_storable(*time));
+        at.map(|at| (at, id))
+            .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))
+    });
+    Ok(ListStart {
+        after: after.transpose()?,
+        skipped,
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Position, StoreError};
 use crate::telemetry;
 use archive_ledger_domain::EntityKey;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What can be read of a row that cannot be read whole.
@@ -47,6 +48,17 @@ impl<T> Readable<T> {
         Self { rows, damaged }
     }
 
+    /// A row that is read by itself, or what can be read of it.
+    pub(super) fn one(
+        whole: Result<T, StoreError>,
+        left: impl FnOnce() -> DamagedRow,
+    ) -> Result<T, DamagedRow> {
+        whole.map_err(|error| {
+            report(&error);
+            left()
+        })
+    }
+
     /// The one row that was asked for, where there is one.
     ///
     /// # Errors
@@ -57,6 +69,15 @@ impl<T> Readable<T> {
         } else {
             Err(StoreError::inconsistent(operation, "its row cannot be read"))
         }
+    }
+
+    /// How many of the last ones cannot be read: nothing behind them says where the page ends.
+    #[must_use]
+    pub fn damaged_at_end(&self) -> usize {
+        let behind = self.damaged.iter().rev().zip(1..);
+        behind
+            .take_while(|(row, back)| row.index + back == self.len())
+            .count()
     }
 
     /// How many there are of both.
@@ -78,10 +99,30 @@ impl<T> Readable<T> {
     }
 }
 
+/// Those of the rows that can be read, for whoever can do without the others.
+pub(super) fn readable<R, T>(rows: &[R], read: impl Fn(&R) -> Result<T, StoreError>) -> Vec<T> {
+    let read = |row| read(row).inspect_err(report).ok();
+    rows.iter().filter_map(read).collect()
+}
+
 /// Puts the items of damaged rows where these stand among the others.
 pub fn put_in_place<T>(items: &mut Vec<T>, damaged: impl IntoIterator<Item = (usize, T)>) {
     for (index, item) in damaged {
         items.insert(index.min(items.len()), item);
+    }
+}
+
+/// For so long, work is set aside whose row cannot be read: somebody may repair it.
+pub(super) const SET_ASIDE: Duration = Duration::from_secs(60);
+
+/// Tells the log and the metrics of work whose row cannot be read, and that is set aside.
+pub(super) fn tell_aside(operation: &'static str, damaged: &[DamagedRow]) {
+    for row in damaged {
+        tracing::error!(
+            id = row.id.map(|id| id.to_string()),
+            entity.key = row.key.as_ref().map(EntityKey::stream_id),
+            "{operation} has found a row that cannot be read: it is set aside and tried again later; what it stands for is not done"
+        );
     }
 }
 

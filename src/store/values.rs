@@ -36,6 +36,10 @@ pub(super) fn rows<T>(written: &[T]) -> u64 {
     u64::try_from(written.len()).unwrap_or(u64::MAX)
 }
 
+/// The last time that is written, in the year 9999, as SQLite's columns hold it. Texts and bytes, which are no times, are greater than
+/// every number.
+pub(super) const LAST_MICROS: i64 = 253_402_300_799_999_999;
+
 /// A time as SQLite's column holds it.
 pub(super) fn micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()

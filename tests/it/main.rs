@@ -13,7 +13,7 @@
 //! | a worker that dies between any two steps | `cleanup::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
 //! | an older copy, another history or another file in the database's place | `divergence` | both |
-//! | rows of the database that were changed or damaged | `damaged_rows`, `audit_index`, `proofs::verify`, `proofs::verify_beside`, `reconcile` | both |
+//! | rows of the database that were changed or damaged | `damaged_rows`, `damaged_work`, `audit_index`, `proofs::verify`, `proofs::verify_beside`, `reconcile` | both |
 //! | a writer that panics | `writer_panics` | both |
 //! | a session that is cancelled, refused, let wait; a database that takes no writes | `writer_heals` | both |
 //! | a database or a network that goes silent, an instance that stands still | `availability` | P |
@@ -56,6 +56,7 @@ mod clock;
 mod coordination;
 mod crash;
 mod damaged_rows;
+mod damaged_work;
 mod disk_full;
 mod divergence;
 mod environment;

@@ -5,7 +5,7 @@ use crate::http::auth::rights::Right;
 use crate::http::caller::{Api, Caller, Head, Segments, uuid};
 use crate::http::error::ApiError;
 use crate::ledger::LedgerError;
-use crate::store::callbacks::DeliveryRow;
+use crate::store::callbacks::DeliveryFound;
 use axum::extract;
 use uuid::Uuid;
 
@@ -29,10 +29,14 @@ pub(super) fn named(path: &Segments<String>) -> Option<Uuid> {
 }
 
 /// The delivery, if there is one; the audit is told which entity it is of.
-pub(super) async fn concerning(api: &Api, id: Uuid, trail: &Trail) -> Result<Option<DeliveryRow>, ApiError> {
+pub(super) async fn concerning(
+    api: &Api,
+    id: Uuid,
+    trail: &Trail,
+) -> Result<Option<DeliveryFound>, ApiError> {
     let found = api.callbacks.find(id).await.map_err(LedgerError::Store)?;
-    if let Some(delivery) = &found {
-        trail.concerns(&delivery.key);
+    if let Some(key) = found.as_ref().and_then(DeliveryFound::key) {
+        trail.concerns(key);
     }
     Ok(found)
 }

@@ -5,9 +5,10 @@ use super::concerned::{admit, named};
 use crate::callbacks::admin::DeliveryView;
 use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
 use crate::http::error::ApiError;
-use crate::http::ocore::timestamp;
+use crate::http::ocore::{is_false, timestamp};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::AttemptRow;
+use crate::store::damaged::put_in_place;
 use axum::Json;
 use axum::extract::{Request, State};
 use serde::Serialize;
@@ -32,6 +33,10 @@ pub struct Attempt {
     pub body: String,
     /// Whether the answer was longer, or broke off.
     pub body_truncated: bool,
+    /// Only where it is true: the attempt's row cannot be read; all else is empty, null or 0.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
 }
 
 impl Attempt {
@@ -47,6 +52,21 @@ impl Attempt {
             error: row.error,
             body: String::from_utf8_lossy(&row.body).into_owned(),
             body_truncated: row.body_truncated,
+            unreadable: false,
+        }
+    }
+
+    const fn damaged() -> Self {
+        Self {
+            number: 0,
+            started_at: String::new(),
+            outcome: "",
+            duration_ms: None,
+            status: None,
+            error: None,
+            body: String::new(),
+            body_truncated: false,
+            unreadable: true,
         }
     }
 }
@@ -95,9 +115,17 @@ pub async fn handler(
         url,
         attempts,
     } = found.ok_or(ApiError::NotFound)?;
+    let mut all = attempts.rows.into_iter().map(Attempt::new).collect();
+    put_in_place(
+        &mut all,
+        attempts.damaged.iter().map(|row| (row.index, Attempt::damaged())),
+    );
     Ok(Json(Detail {
-        delivery: Delivery::new(row, circuit, api.ledger.clock().now()),
+        delivery: match row {
+            Ok(row) => Delivery::new(row, circuit, api.ledger.clock().now()),
+            Err(damaged) => Delivery::damaged(&damaged),
+        },
         url,
-        attempts: attempts.into_iter().map(Attempt::new).collect(),
+        attempts: all,
     }))
 }

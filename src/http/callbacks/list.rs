@@ -8,7 +8,8 @@ use crate::http::cursor::CursorCodec;
 use crate::http::error::ApiError;
 use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use crate::ledger::LedgerError;
-use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryRow, DeliveryState};
+use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
+use crate::store::damaged::put_in_place;
 use axum::Json;
 use axum::extract::{Request, State};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub struct Page {
 pub(super) fn query(
     text: Option<&str>,
     cursors: &CursorCodec,
-) -> Result<(DeliveryFilter, Option<DeliveryCursor>, u32), ApiError> {
+) -> Result<(DeliveryFilter, ListStart, u32), ApiError> {
     let mut filter = FilterText::default();
     let (mut limit, mut cursor) = (None, None);
     for (name, value) in url::form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
@@ -62,8 +63,8 @@ pub(super) fn query(
         DeliveryState::Superseded,
     ];
     let filter = filter.read(&states)?;
-    let after = read_cursor(cursors, &filter, cursor.as_deref())?;
-    Ok((filter, after, limit))
+    let start = read_cursor(cursors, &filter, cursor.as_deref())?;
+    Ok((filter, start, limit))
 }
 
 /// Deliveries of callbacks, newest first.
@@ -93,24 +94,23 @@ pub(super) fn query(
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
     api.admit(Head::of(&request), Right::CallbacksManage).await?;
-    let (filter, after, limit) = query(request.uri().query(), &api.cursors)?;
+    let (filter, start, limit) = query(request.uri().query(), &api.cursors)?;
     let (page, circuits) = api
         .callbacks
-        .list(&filter, after, limit)
+        .list(&filter, start, limit)
         .await
         .map_err(LedgerError::Store)?;
-    let last = page.rows.last().map(DeliveryRow::cursor);
+    let next = page.more.then(|| page.next(start));
     let now = api.ledger.clock().now();
+    let rows = page.rows.rows.into_iter().zip(circuits);
+    let mut items = rows
+        .map(|(row, circuit)| Delivery::new(row, circuit, now))
+        .collect();
+    let damaged = page.rows.damaged.iter();
+    put_in_place(&mut items, damaged.map(|row| (row.index, Delivery::damaged(row))));
     Ok(Json(Page {
-        items: page
-            .rows
-            .into_iter()
-            .zip(circuits)
-            .map(|(row, circuit)| Delivery::new(row, circuit, now))
-            .collect(),
-        has_more: page.more,
-        next_cursor: last
-            .filter(|_| page.more)
-            .map(|last| write_cursor(&api.cursors, &filter, last)),
+        items,
+        has_more: next.is_some(),
+        next_cursor: next.map(|next| write_cursor(&api.cursors, &filter, next)),
     }))
 }

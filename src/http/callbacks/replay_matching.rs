@@ -8,7 +8,7 @@ use crate::http::caller::SharedApi;
 use crate::http::cursor::CursorCodec;
 use crate::http::error::ApiError;
 use crate::ledger::LedgerError;
-use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryState};
+use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryState, ListStart};
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
@@ -81,8 +81,8 @@ pub(super) fn bulk(
     fields.finish_strict()?;
     let mut filter = text.read(&REPLAYABLE)?;
     filter.state = filter.state.or(Some(DeliveryState::Dead));
-    let after = read_cursor(cursors, &filter, cursor.as_deref())?;
-    Ok((filter, after, dry_run))
+    let start = read_cursor(cursors, &filter, cursor.as_deref())?;
+    Ok((filter, start.after, dry_run))
 }
 
 /// The entity that a filter names, whatever else is in it.
@@ -140,7 +140,13 @@ pub async fn handler(
     let answer = BulkReplayed {
         dry_run,
         deliveries: done.deliveries,
-        next_cursor: done.next.map(|next| write_cursor(&api.cursors, &filter, next)),
+        next_cursor: done.next.map(|next| {
+            let start = ListStart {
+                after: Some(next),
+                skipped: 0,
+            };
+            write_cursor(&api.cursors, &filter, start)
+        }),
     };
     Ok((status, Json(answer)))
 }

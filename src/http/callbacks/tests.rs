@@ -3,6 +3,7 @@ use super::replay_matching::bulk;
 use super::*;
 use crate::http::body::Fields;
 use crate::numbering::Numbering;
+use crate::store::callbacks::DeliveryCursor;
 use serde_json::json;
 
 const ID: &str = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
@@ -19,14 +20,14 @@ fn bulk_of(body: serde_json::Value) -> Result<(DeliveryFilter, Option<DeliveryCu
 fn the_query_names_filters_and_refuses_what_is_none() {
     assert_eq!(
         query(None, &cursors()).unwrap(),
-        (DeliveryFilter::default(), None, 20)
+        (DeliveryFilter::default(), ListStart::default(), 20)
     );
     let text = format!(
         "state=dead&host=a.example:443&entity_type=backups&entity_id={ID}&from=2026-01-01T00:00:00Z\
          &until=2026-01-02T00:00:00%2B01:00&limit=7&else=x"
     );
-    let (filter, after, limit) = query(Some(&text), &cursors()).unwrap();
-    assert_eq!((after, limit), (None, 7));
+    let (filter, start, limit) = query(Some(&text), &cursors()).unwrap();
+    assert_eq!((start, limit), (ListStart::default(), 7));
     assert_eq!(filter.state, Some(DeliveryState::Dead));
     assert_eq!(filter.host.as_deref(), Some("a.example:443"));
     assert_eq!(filter.key.unwrap().id(), ID);
@@ -60,20 +61,19 @@ fn a_cursor_comes_back_as_it_was_given_out() {
         Uuid::try_parse(ID).unwrap(),
     );
     let filter = DeliveryFilter::default();
-    assert_eq!(
-        read_cursor(
-            &cursors(),
-            &filter,
-            Some(&write_cursor(&cursors(), &filter, cursor))
-        )
-        .unwrap(),
-        Some(cursor)
-    );
+    for (after, skipped) in [(Some(cursor), 0), (Some(cursor), 7), (None, 1)] {
+        let start = ListStart { after, skipped };
+        let text = write_cursor(&cursors(), &filter, start);
+        assert_eq!(read_cursor(&cursors(), &filter, Some(&text)).unwrap(), start);
+    }
 }
 
 #[test]
 fn a_cursor_goes_on_with_the_filter_that_it_was_given_out_for_and_no_other() {
-    let at = (DateTime::from_timestamp_micros(1).unwrap(), Uuid::nil());
+    let at = ListStart {
+        after: Some((DateTime::from_timestamp_micros(1).unwrap(), Uuid::nil())),
+        skipped: 0,
+    };
     let filters = [
         "",
         "state=dead",
@@ -95,7 +95,7 @@ fn a_cursor_goes_on_with_the_filter_that_it_was_given_out_for_and_no_other() {
                 &cursors(),
             );
             match found {
-                Ok((_, after, _)) => assert_eq!((after, asked), (Some(at), given)),
+                Ok((_, start, _)) => assert_eq!((start, asked), (at, given)),
                 Err(error) => {
                     let told = error.describe(Uuid::nil());
                     assert_ne!(asked, given);

@@ -11,6 +11,7 @@
 //! ```
 
 mod circuits;
+mod claim;
 mod log;
 mod plan;
 mod postgres;
@@ -18,10 +19,10 @@ mod sqlite;
 
 pub use circuits::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore, endpoint_of};
 pub use log::{
-    AttemptRow, AttemptState, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, Replay,
-    ReplayedPart,
+    AttemptRow, AttemptState, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage,
+    DeliveryRow, ListStart, Replay, ReplayedPart,
 };
-pub(super) use plan::{TargetRow, later, plan, streams};
+pub(super) use plan::{TargetRow, all_told, later, plan, streams};
 
 use super::{Position, StoreError};
 use crate::clock::Clock;
@@ -290,8 +291,11 @@ pub trait CallbackStore: CallbackLog + CircuitStore {
     /// order the outcomes are told in, undelivered failures for the same target become `superseded`, and when an attempt at
     /// one is under way, the first attempt at the success waits until that attempt's lease has ended.
     ///
+    /// A target that cannot be read is passed over: the others are told.
+    ///
     /// # Errors
-    /// [`StoreError`]; nothing was created then.
+    /// [`StoreError`]; nothing was created then, unless it is of a target that was passed over
+    /// ([`StoreError::is_of_one_row`]).
     async fn create_deliveries(
         &self,
         outcomes: &[PurgeOutcome],
@@ -304,6 +308,8 @@ pub trait CallbackStore: CallbackLog + CircuitStore {
     /// Claims deliveries that are due, each for one attempt, which is logged as `unknown` in the same transaction. No other
     /// claim gets them before the lease ends. Costs what the claimed deliveries and the receivers cost, never what is
     /// waiting for them.
+    ///
+    /// One that cannot be read is told to the log, set aside for a minute, and keeps nobody waiting.
     ///
     /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `rooms`, else in byte
     /// order from `after` on.
@@ -319,7 +325,7 @@ pub trait CallbackStore: CallbackLog + CircuitStore {
 
     /// Ends leases of attempts that no attempt can hold: those that end later than `longest` from `now`, and those of attempts that
     /// begin later than `skew` from now. Whoever took them went by a clock that was wrong, or nobody did. Their deliveries are due
-    /// at once. Returns how many there were.
+    /// at once, and so are those that are due at no time that a calendar has. Returns how many there were.
     async fn end_impossible_leases(
         &self,
         now: DateTime<Utc>,

@@ -2,6 +2,7 @@
 
 use super::PurgeOutcome;
 use crate::clock::Clock;
+use crate::store::StoreError;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -65,6 +66,18 @@ pub(in crate::store) fn plan<'a>(
         );
     }
     planned
+}
+
+/// Whether everybody was told: of whoever was not, the event's handler hears when the others have been.
+pub(in crate::store) fn all_told(operation: &'static str, all: bool) -> Result<(), StoreError> {
+    if all {
+        Ok(())
+    } else {
+        Err(StoreError::inconsistent(
+            operation,
+            "a target cannot be read, and is not told",
+        ))
+    }
 }
 
 /// The streams of outcomes, each once.

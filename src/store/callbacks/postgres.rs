@@ -1,21 +1,18 @@
 //! PostgreSQL: callback deliveries.
 
-use super::log::postgres::count;
 use super::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
-    PurgeOutcome, TargetRow, later, plan, streams,
+    PurgeOutcome, TargetRow, all_told, later, plan, streams,
 };
 use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::damaged::readable;
 use crate::store::postgres::PostgresStore;
 use crate::store::server::session::Session;
-use crate::store::values::{entity_key, non_negative, signed};
+use crate::store::values::{non_negative, signed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -41,24 +38,22 @@ impl CallbackStore for PostgresStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(failed(operation))?;
-        let targets = rows
-            .iter()
-            .map(|row| {
-                Ok(TargetRow {
-                    target_id: row.read(operation, "target_id")?,
-                    aggregate_id: row.read(operation, "aggregate_id")?,
-                    host: row.read(operation, "host")?,
-                    receiver: row.read(operation, "receiver")?,
-                    url_sealed: row.read(operation, "url_sealed")?,
-                    dataset_id: row.read(operation, "dataset_id")?,
-                    registered: row.read(operation, "registered")?,
-                    created_at: row.read(operation, "created_at")?,
-                })
+        let targets = readable(&rows, |row| {
+            Ok(TargetRow {
+                target_id: row.read(operation, "target_id")?,
+                aggregate_id: row.read(operation, "aggregate_id")?,
+                host: row.read(operation, "host")?,
+                receiver: row.read(operation, "receiver")?,
+                url_sealed: row.read(operation, "url_sealed")?,
+                dataset_id: row.read(operation, "dataset_id")?,
+                registered: row.read(operation, "registered")?,
+                created_at: row.read(operation, "created_at")?,
             })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        });
+        let told = all_told(operation, targets.len() == rows.len());
         let planned = plan(outcomes, &targets, clock);
         if planned.is_empty() {
-            return Ok(0);
+            return told.map(|()| 0);
         }
         let ids: Vec<Uuid> = planned.iter().map(|new| new.delivery_id).collect();
         let events: Vec<Uuid> = planned.iter().map(|new| new.outcome.event_id).collect();
@@ -67,7 +62,7 @@ impl CallbackStore for PostgresStore {
         let finals: Vec<bool> = planned.iter().map(|new| new.outcome.over).collect();
         let targets: Vec<Uuid> = planned.iter().map(|new| new.target.target_id).collect();
         let receivers: Vec<&str> = planned.iter().map(|new| new.target.receiver.as_str()).collect();
-        let told = streams(outcomes);
+        let entities = streams(outcomes);
         // A failure may have been told before, or is told here: the look at those before is part of the statement, and sees
         // what stood when it began.
         let row = sqlx::query(
@@ -97,23 +92,27 @@ impl CallbackStore for PostgresStore {
         .bind(targets)
         .bind(clock.now())
         .bind(&finals)
-        .bind(&told)
+        .bind(&entities)
         .bind(receivers)
         .fetch_one(&mut *tx)
         .await
         .map_err(failed(operation))?;
         if row.read(operation, "failed_before")? || finals.contains(&false) {
-            supersede(&mut tx, operation, &told, clock.now()).await?;
+            supersede(&mut tx, operation, &entities, clock.now()).await?;
         }
         tx.commit().await.map_err(failed(operation))?;
-        non_negative(operation, row.read(operation, "created")?)
+        told.and_then(|()| non_negative(operation, row.read(operation, "created")?))
     }
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {
         let row = sqlx::query(
-            "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND NOT retry) AS first,
-                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry) AS retry,
-                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND probe) AS probe",
+            // Infinity, on either side, is a time here: the claim meets what is due since ever, and nobody waits for the others.
+            "SELECT (SELECT greatest(least(next_attempt_at, '9999-12-31Z'), 'epoch') FROM callback_deliveries
+                     WHERE state = 'due' AND NOT retry ORDER BY next_attempt_at LIMIT 1) AS first,
+                    (SELECT greatest(least(next_attempt_at, '9999-12-31Z'), 'epoch') FROM callback_deliveries
+                     WHERE state = 'due' AND retry ORDER BY next_attempt_at LIMIT 1) AS retry,
+                    (SELECT greatest(least(next_attempt_at, '9999-12-31Z'), 'epoch') FROM callback_deliveries
+                     WHERE state = 'due' AND probe ORDER BY next_attempt_at LIMIT 1) AS probe",
         )
         .fetch_one(&self.deliveries)
         .await
@@ -126,134 +125,20 @@ impl CallbackStore for PostgresStore {
     }
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let operation = "claim callback deliveries";
-        let rooms = request
-            .rooms
-            .iter()
-            .map(|(receiver, room)| (receiver.as_str(), i64::from(*room)));
-        // Named receivers are visited as a list, or looked up on a walk to every receiver.
-        let (named, lookup): ((Vec<&str>, Vec<i64>), BTreeMap<&str, i64>) = if request.others == 0 {
-            (rooms.unzip(), BTreeMap::new())
-        } else {
-            (Default::default(), rooms.collect())
-        };
-        let endpoints: BTreeMap<&str, i64> = request
-            .endpoints
-            .iter()
-            .map(|(endpoint, room)| (endpoint.as_str(), i64::from(*room)))
-            .collect();
-        // One statement, so one transaction and one round trip. The walk finds the next receiver and its earliest delivery by one
-        // step in the index (retry, receiver, next_attempt_at), and the limit ends it early: nothing is read of receivers not
-        // reached and of deliveries not taken. Where an endpoint has no room left the next step goes to the endpoint after it:
-        // '$' follows '#', which parts endpoint and URL. What another instance is just claiming is skipped, not waited for.
-        let rows = sqlx::query(
-            "WITH RECURSIVE walk (receiver, endpoint, room, room_left, turn) AS (
-                 (SELECT found.receiver, split_part(found.receiver, '#', 1),
-                         least(found.room, found.endpoint_room),
-                         found.endpoint_room - least(found.room, found.endpoint_room), 1::bigint
-                  FROM (SELECT d.receiver,
-                               CASE WHEN d.next_attempt_at <= $6 THEN coalesce(($10::jsonb ->> d.receiver)::bigint, $5)
-                                    ELSE 0 END AS room,
-                               coalesce(($11::jsonb ->> split_part(d.receiver, '#', 1))::bigint, $12) AS endpoint_room
-                        FROM callback_deliveries d
-                        WHERE d.state = 'due' AND d.retry = $3 AND d.receiver > $4 AND $5 > 0
-                        ORDER BY d.receiver, d.next_attempt_at LIMIT 1) found)
-                 UNION ALL
-                 SELECT found.receiver, found.endpoint, least(found.room, found.endpoint_room),
-                        found.endpoint_room - least(found.room, found.endpoint_room), walk.turn + 1
-                 FROM walk
-                 CROSS JOIN LATERAL (
-                     SELECT d.receiver, split_part(d.receiver, '#', 1) AS endpoint,
-                            CASE WHEN d.next_attempt_at <= $6 THEN coalesce(($10::jsonb ->> d.receiver)::bigint, $5)
-                                 ELSE 0 END AS room,
-                            CASE WHEN split_part(d.receiver, '#', 1) = walk.endpoint THEN walk.room_left
-                                 ELSE coalesce(($11::jsonb ->> split_part(d.receiver, '#', 1))::bigint, $12)
-                            END AS endpoint_room
-                     FROM callback_deliveries d
-                     WHERE d.state = 'due' AND d.retry = $3
-                       AND d.receiver > CASE WHEN walk.room_left > 0 THEN walk.receiver ELSE walk.endpoint || '$' END
-                     ORDER BY d.receiver, d.next_attempt_at LIMIT 1
-                 ) found
-             ),
-             receivers (receiver, room, turn) AS (
-                 SELECT receiver, room, turn FROM walk WHERE room > 0
-                 UNION ALL
-                 SELECT receiver, room, turn
-                 FROM UNNEST ($1::text[], $2::bigint[]) WITH ORDINALITY AS named (receiver, room, turn) WHERE room > 0
-             ),
-             picked AS MATERIALIZED (
-                 SELECT due.delivery_id, receivers.turn, due.next_attempt_at
-                 FROM receivers
-                 CROSS JOIN LATERAL (
-                     SELECT d.delivery_id, d.next_attempt_at FROM callback_deliveries d
-                     WHERE d.state = 'due' AND d.retry = $3 AND d.receiver = receivers.receiver AND d.next_attempt_at <= $6
-                     ORDER BY d.next_attempt_at
-                     LIMIT receivers.room
-                     FOR UPDATE SKIP LOCKED
-                 ) due
-                 LIMIT $7
-             ),
-             claimed AS (
-                 UPDATE callback_deliveries d
-                 SET retry = true, probe = false, attempts = attempts + 1, lease_token = $8, next_attempt_at = $9
-                 FROM picked WHERE d.delivery_id = picked.delivery_id
-                 RETURNING d.delivery_id, d.attempts, d.attempts_before, d.aggregate_id, d.receiver, d.host, d.url_sealed,
-                           d.dataset_id, d.error, d.first_due_at, picked.turn, picked.next_attempt_at AS due_at
-             ),
-             logged AS (
-                 INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
-                 SELECT delivery_id, attempts, $6, 'unknown', false FROM claimed
-             )
-             SELECT * FROM claimed ORDER BY turn, due_at, delivery_id",
-        )
-        .bind(named.0)
-        .bind(named.1)
-        .bind(request.lane.is_retry())
-        .bind(request.after)
-        .bind(i64::from(request.others))
-        .bind(request.now)
-        .bind(i64::from(request.limit))
-        .bind(request.token)
-        .bind(request.lease_until)
-        .bind(Json(lookup))
-        .bind(Json(endpoints))
-        .bind(i64::from(request.per_endpoint))
-        .fetch_all(&self.deliveries)
-        .await
-        .map_err(StoreError::database(operation))?;
-        rows.iter().map(|row| claimed(operation, request, row)).collect()
+        // Where all that was found cannot be read, there may be others behind it.
+        loop {
+            if let Some(claimed) = self.claim_due(request).await? {
+                return Ok(claimed);
+            }
+        }
     }
 
     async fn claim_probes(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let operation = "claim replayed callback deliveries";
-        let rows = sqlx::query(
-            "WITH picked AS MATERIALIZED (
-                 SELECT delivery_id FROM callback_deliveries
-                 WHERE state = 'due' AND probe AND next_attempt_at <= $1
-                 ORDER BY next_attempt_at LIMIT $2
-                 FOR UPDATE SKIP LOCKED
-             ),
-             claimed AS (
-                 UPDATE callback_deliveries d
-                 SET retry = true, probe = false, attempts = attempts + 1, lease_token = $3, next_attempt_at = $4
-                 FROM picked WHERE d.delivery_id = picked.delivery_id
-                 RETURNING d.delivery_id, d.attempts, d.attempts_before, d.aggregate_id, d.receiver, d.host, d.url_sealed,
-                           d.dataset_id, d.error, d.first_due_at
-             ),
-             logged AS (
-                 INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
-                 SELECT delivery_id, attempts, $1, 'unknown', false FROM claimed
-             )
-             SELECT * FROM claimed",
-        )
-        .bind(request.now)
-        .bind(i64::from(request.limit))
-        .bind(request.token)
-        .bind(request.lease_until)
-        .fetch_all(&self.deliveries)
-        .await
-        .map_err(StoreError::database(operation))?;
-        rows.iter().map(|row| claimed(operation, request, row)).collect()
+        loop {
+            if let Some(claimed) = self.claim_replayed(request).await? {
+                return Ok(claimed);
+            }
+        }
     }
 
     async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError> {
@@ -309,6 +194,15 @@ impl CallbackStore for PostgresStore {
         longest: Duration,
         skew: Duration,
     ) -> Result<u64, StoreError> {
+        // When a delivery is due is no more than a plan: one that no calendar has is made anew.
+        let planned = sqlx::query(
+            "UPDATE callback_deliveries SET next_attempt_at = $1
+             WHERE state = 'due' AND next_attempt_at > '9999-12-31Z' AND retry IN (false, true)",
+        )
+        .bind(now)
+        .execute(&self.deliveries)
+        .await
+        .map_err(StoreError::database("plan callbacks anew"))?;
         // The token stays: whoever holds it after all, and records before the next claim, is believed.
         let ended = sqlx::query(
             "UPDATE callback_deliveries d SET next_attempt_at = $1
@@ -323,49 +217,25 @@ impl CallbackStore for PostgresStore {
         .execute(&self.deliveries)
         .await
         .map_err(StoreError::database("end impossible leases of callbacks"))?;
-        Ok(ended.rows_affected())
+        Ok(planned.rows_affected() + ended.rows_affected())
     }
 
     async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {
         let operation = "count what callbacks are owed";
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM callback_deliveries WHERE state = 'due') AS due,
-                    (SELECT count(*) FROM callback_deliveries WHERE state = 'dead') AS dead,
-                    least((SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND NOT retry),
-                          (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry))
-                        AS oldest_due",
+                    (SELECT count(*) FROM callback_deliveries WHERE state = 'dead') AS dead",
         )
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
+        let next = self.next_due().await?;
         Ok(DeliveryStats {
             due: non_negative(operation, row.read(operation, "due")?)?,
             dead: non_negative(operation, row.read(operation, "dead")?)?,
-            oldest_due: row.read(operation, "oldest_due")?,
+            oldest_due: next.first.into_iter().chain(next.retry).min(),
         })
     }
-}
-
-fn claimed(
-    operation: &'static str,
-    request: &ClaimRequest<'_>,
-    row: &PgRow,
-) -> Result<ClaimedDelivery, StoreError> {
-    let attempt = count(operation, row.read(operation, "attempts")?)?;
-    let before = count(operation, row.read(operation, "attempts_before")?)?;
-    Ok(ClaimedDelivery {
-        delivery_id: row.read(operation, "delivery_id")?,
-        token: request.token,
-        attempt,
-        step: attempt.saturating_sub(before),
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        receiver: row.read(operation, "receiver")?,
-        host: row.read(operation, "host")?,
-        url_sealed: row.read(operation, "url_sealed")?,
-        dataset_id: row.read(operation, "dataset_id")?,
-        error: row.read(operation, "error")?,
-        first_due_at: row.read(operation, "first_due_at")?,
-    })
 }
 
 /// Records, column by column, as `UNNEST` takes them.
@@ -440,12 +310,16 @@ async fn supersede(
         if row.read::<Option<Uuid>>(operation, "lease_token")?.is_none() {
             continue;
         }
+        // A lease that ends at no time is no lease.
+        let Ok(until) = row.read::<DateTime<Utc>>(operation, "next_attempt_at") else {
+            continue;
+        };
         sqlx::query(
             "UPDATE callback_deliveries SET next_attempt_at = greatest(next_attempt_at, $2)
              WHERE aggregate_id = ANY ($3) AND target_id = $1 AND final AND state = 'due' AND attempts = 0",
         )
         .bind(row.read::<Uuid>(operation, "target_id")?)
-        .bind(row.read::<DateTime<Utc>>(operation, "next_attempt_at")?)
+        .bind(until)
         .bind(streams)
         .execute(&mut *tx)
         .await

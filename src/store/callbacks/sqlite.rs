@@ -1,21 +1,20 @@
 //! SQLite: callback deliveries.
 
-use super::log::sqlite::{count, optional_time};
+use super::log::sqlite::optional_time;
 use super::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
-    PurgeOutcome, TargetRow, endpoint_of, later, plan, streams,
+    PurgeOutcome, TargetRow, all_told, later, plan, streams,
 };
 use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
+use crate::store::damaged::readable;
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{entity_key, micros, non_negative, signed, time, uuid};
+use crate::store::values::{LAST_MICROS, micros, non_negative, signed, time, uuid};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt as _;
 use sqlx::types::Json;
 use sqlx::{Connection, SqliteConnection};
-use std::collections::HashMap;
 use std::time::Duration;
 
 #[async_trait]
@@ -37,24 +36,22 @@ impl CallbackStore for SqliteStore {
         .fetch_all(&self.reads)
         .await
         .map_err(failed(operation))?;
-        let targets = rows
-            .iter()
-            .map(|row| {
-                Ok(TargetRow {
-                    target_id: uuid(operation, row.read(operation, "target_id")?)?,
-                    aggregate_id: row.read(operation, "aggregate_id")?,
-                    host: row.read(operation, "host")?,
-                    receiver: row.read(operation, "receiver")?,
-                    url_sealed: row.read(operation, "url_sealed")?,
-                    dataset_id: row.read(operation, "dataset_id")?,
-                    registered: row.read(operation, "registered")?,
-                    created_at: time(operation, row.read(operation, "created_at")?)?,
-                })
+        let targets = readable(&rows, |row| {
+            Ok(TargetRow {
+                target_id: uuid(operation, row.read(operation, "target_id")?)?,
+                aggregate_id: row.read(operation, "aggregate_id")?,
+                host: row.read(operation, "host")?,
+                receiver: row.read(operation, "receiver")?,
+                url_sealed: row.read(operation, "url_sealed")?,
+                dataset_id: row.read(operation, "dataset_id")?,
+                registered: row.read(operation, "registered")?,
+                created_at: time(operation, row.read(operation, "created_at")?)?,
             })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        });
+        let told = all_told(operation, targets.len() == rows.len());
         let planned = plan(outcomes, &targets, clock);
         if planned.is_empty() {
-            return Ok(0);
+            return told.map(|()| 0);
         }
         let now = micros(clock.now());
         let mut connection = self.writing().await;
@@ -88,16 +85,21 @@ impl CallbackStore for SqliteStore {
         }
         supersede(&mut tx, operation, &streams(outcomes), now).await?;
         tx.commit().await.map_err(failed(operation))?;
-        Ok(created)
+        told.map(|()| created)
     }
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {
         let operation = "look for due callbacks";
         let row = sqlx::query(
-            "SELECT (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 0) AS first,
-                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND retry = 1) AS retry,
-                    (SELECT min(next_attempt_at) FROM callback_deliveries WHERE state = 'due' AND probe = 1) AS probe",
+            // What is no time is one here: the claim meets what is due since ever, and nobody waits for the others.
+            "SELECT max(0, min(?1, (SELECT min(next_attempt_at) FROM callback_deliveries
+                                    WHERE state = 'due' AND retry = 0))) AS first,
+                    max(0, min(?1, (SELECT min(next_attempt_at) FROM callback_deliveries
+                                    WHERE state = 'due' AND retry = 1))) AS retry,
+                    max(0, min(?1, (SELECT min(next_attempt_at) FROM callback_deliveries
+                                    WHERE state = 'due' AND probe = 1))) AS probe",
         )
+        .bind(LAST_MICROS)
         .fetch_one(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
@@ -110,24 +112,24 @@ impl CallbackStore for SqliteStore {
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let operation = "claim callback deliveries";
-        // Looked for beside the writer, who is not kept waiting by it; what changed meanwhile is not claimed below.
-        let candidates = self.candidates(request).await?;
-        self.lease(operation, request, candidates).await
+        loop {
+            // Looked for beside the writer, who is not kept waiting by it; what changed meanwhile is not claimed below.
+            let candidates = self.candidates(request).await?;
+            // Where all that was found cannot be read, there may be others behind it.
+            if let Some(claimed) = self.lease(operation, request, candidates).await? {
+                return Ok(claimed);
+            }
+        }
     }
 
     async fn claim_probes(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let operation = "claim replayed callback deliveries";
-        let probes: Vec<String> = sqlx::query_scalar(
-            "SELECT delivery_id FROM callback_deliveries
-             WHERE state = 'due' AND probe = 1 AND next_attempt_at <= ?1
-             ORDER BY next_attempt_at LIMIT ?2",
-        )
-        .bind(micros(request.now))
-        .bind(i64::from(request.limit))
-        .fetch_all(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
-        self.lease(operation, request, probes).await
+        loop {
+            let probes = self.probes(request).await?;
+            if let Some(claimed) = self.lease(operation, request, probes).await? {
+                return Ok(claimed);
+            }
+        }
     }
 
     async fn record(&self, records: &[AttemptRecord]) -> Result<u64, StoreError> {
@@ -191,9 +193,14 @@ impl CallbackStore for SqliteStore {
         skew: Duration,
     ) -> Result<u64, StoreError> {
         let operation = "end impossible leases of callbacks";
-        // Looked for beside the writer, who is not kept waiting by it.
-        let impossible: Vec<String> = sqlx::query_scalar(
-            "SELECT d.delivery_id FROM callback_deliveries d
+        // Looked for beside the writer, who is not kept waiting by it. When a delivery is due, and in which queue, is no more than a
+        // plan: where that is no time or no queue it is made anew.
+        let impossible: Vec<i64> = sqlx::query_scalar(
+            "SELECT rowid FROM callback_deliveries WHERE state = 'due' AND retry < 0
+             UNION ALL SELECT rowid FROM callback_deliveries WHERE state = 'due' AND retry > 1
+             UNION ALL SELECT rowid FROM callback_deliveries WHERE state = 'due' AND retry = 0 AND next_attempt_at > ?4
+             UNION ALL SELECT rowid FROM callback_deliveries WHERE state = 'due' AND retry = 1 AND next_attempt_at > ?4
+             UNION SELECT d.rowid FROM callback_deliveries d
              WHERE d.state = 'due' AND d.retry = 1 AND d.lease_token IS NOT NULL AND d.next_attempt_at > ?1
                AND (d.next_attempt_at > ?2
                     OR EXISTS (SELECT 1 FROM callback_attempts a
@@ -202,6 +209,7 @@ impl CallbackStore for SqliteStore {
         .bind(micros(now))
         .bind(micros(later(now, longest)))
         .bind(micros(later(now, skew)))
+        .bind(LAST_MICROS)
         .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
@@ -211,11 +219,13 @@ impl CallbackStore for SqliteStore {
         let mut connection = self.writing().await;
         // The token stays: whoever holds it after all, and records before the next claim, is believed.
         let ended = sqlx::query(
-            "UPDATE callback_deliveries SET next_attempt_at = ?1
-             WHERE delivery_id IN (SELECT value FROM json_each(?2)) AND state = 'due' AND lease_token IS NOT NULL",
+            "UPDATE callback_deliveries SET next_attempt_at = ?1, retry = CASE WHEN retry IN (0, 1) THEN retry ELSE 1 END
+             WHERE rowid IN (SELECT value FROM json_each(?2)) AND state = 'due'
+               AND (lease_token IS NOT NULL OR retry NOT IN (0, 1) OR next_attempt_at > ?3)",
         )
         .bind(micros(now))
         .bind(Json(impossible))
+        .bind(LAST_MICROS)
         .execute(&mut *connection)
         .await
         .map_err(StoreError::database(operation))?;
@@ -263,188 +273,26 @@ async fn supersede(
     .await
     .map_err(StoreError::database(operation))?;
     for row in rows {
-        if row.read::<Option<&str>>(operation, "lease_token")?.is_none() {
+        let lease = || -> Result<_, StoreError> {
+            let token = row.read::<Option<&str>>(operation, "lease_token")?;
+            let until = row.read::<i64>(operation, "next_attempt_at")?;
+            Ok(token.map(|_| (row.read::<&str>(operation, "target_id"), until)))
+        };
+        // A lease that cannot be read, or ends at no time, is no lease.
+        let Ok(Some((Ok(target_id), until))) = lease() else {
             continue;
-        }
+        };
         sqlx::query(
             "UPDATE callback_deliveries SET next_attempt_at = max(next_attempt_at, ?2)
              WHERE target_id = ?1 AND final AND state = 'due' AND attempts = 0
                AND aggregate_id IN (SELECT value FROM json_each(?3))",
         )
-        .bind(row.read::<&str>(operation, "target_id")?)
-        .bind(row.read::<i64>(operation, "next_attempt_at")?)
+        .bind(target_id)
+        .bind(until)
         .bind(Json(streams))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
     }
     Ok(())
-}
-
-impl SqliteStore {
-    /// Leases these deliveries as far as they are still due.
-    async fn lease(
-        &self,
-        operation: &'static str,
-        request: &ClaimRequest<'_>,
-        candidates: Vec<String>,
-    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        if candidates.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut connection = self.writing().await;
-        let mut tx = connection
-            .begin()
-            .await
-            .map_err(StoreError::database(operation))?;
-        let mut claimed = Vec::with_capacity(candidates.len());
-        for delivery_id in candidates {
-            let row = sqlx::query(
-                "UPDATE callback_deliveries
-                 SET retry = 1, probe = 0, attempts = attempts + 1, lease_token = ?2, next_attempt_at = ?3
-                 WHERE delivery_id = ?1 AND state = 'due' AND retry = ?4 AND next_attempt_at <= ?5
-                 RETURNING attempts, attempts_before, aggregate_id, receiver, host, url_sealed, dataset_id, error, first_due_at",
-            )
-            .bind(&delivery_id)
-            .bind(request.token.to_string())
-            .bind(micros(request.lease_until))
-            .bind(request.lane.is_retry())
-            .bind(micros(request.now))
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            let Some(row) = row else { continue };
-            let attempt = count(operation, row.read(operation, "attempts")?)?;
-            let before = count(operation, row.read(operation, "attempts_before")?)?;
-            sqlx::query(
-                "INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
-                 VALUES (?1, ?2, ?3, 'unknown', 0)",
-            )
-            .bind(&delivery_id)
-            .bind(attempt)
-            .bind(micros(request.now))
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            claimed.push(ClaimedDelivery {
-                delivery_id: uuid(operation, &delivery_id)?,
-                token: request.token,
-                attempt,
-                step: attempt.saturating_sub(before),
-                key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                receiver: row.read(operation, "receiver")?,
-                host: row.read(operation, "host")?,
-                url_sealed: row.read(operation, "url_sealed")?,
-                dataset_id: row.read(operation, "dataset_id")?,
-                error: row.read(operation, "error")?,
-                first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
-            });
-        }
-        tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(claimed)
-    }
-
-    /// The ids of deliveries that a claim may take, in the claim's order.
-    async fn candidates(&self, request: &ClaimRequest<'_>) -> Result<Vec<String>, StoreError> {
-        let operation = "look for due callbacks";
-        let now = micros(request.now);
-        let mut tx = self
-            .reads
-            .begin()
-            .await
-            .map_err(StoreError::database(operation))?;
-        let receivers: Vec<(String, u32)> = if request.others == 0 {
-            request.rooms.to_vec()
-        } else {
-            due_receivers(&mut tx, operation, request).await?
-        };
-        let mut found: Vec<String> = Vec::new();
-        for (receiver, room) in receivers {
-            let left =
-                i64::from(request.limit).saturating_sub(i64::try_from(found.len()).unwrap_or(i64::MAX));
-            if left <= 0 {
-                break;
-            }
-            let due: Vec<String> = sqlx::query_scalar(
-                "SELECT delivery_id FROM callback_deliveries
-                 WHERE state = 'due' AND retry = ?1 AND receiver = ?2 AND next_attempt_at <= ?3
-                 ORDER BY next_attempt_at LIMIT ?4",
-            )
-            .bind(request.lane.is_retry())
-            .bind(receiver)
-            .bind(now)
-            .bind(i64::from(room).min(left))
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            found.extend(due);
-        }
-        tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(found)
-    }
-}
-
-/// The receivers that something is due for, and how many deliveries each may have: enough to fill the claim.
-async fn due_receivers(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    request: &ClaimRequest<'_>,
-) -> Result<Vec<(String, u32)>, StoreError> {
-    let rooms: HashMap<&str, u32> = request
-        .rooms
-        .iter()
-        .map(|(receiver, room)| (receiver.as_str(), *room))
-        .collect();
-    let mut endpoints: HashMap<String, u32> = request.endpoints.iter().cloned().collect();
-    let closed: Vec<&str> = request
-        .endpoints
-        .iter()
-        .filter(|(_, room)| *room == 0)
-        .map(|(endpoint, _)| endpoint.as_str())
-        .collect();
-    // The walk finds the next receiver and its earliest delivery by one step in the index (retry, receiver, next_attempt_at).
-    // Where an endpoint has no room the next step goes to the endpoint after it: '$' follows '#', which parts endpoint and URL.
-    let mut walk = sqlx::query(
-        "WITH RECURSIVE walk (receiver, endpoint, next_attempt_at) AS (
-             SELECT d.receiver, substr(d.receiver, 1, instr(d.receiver || '#', '#') - 1), d.next_attempt_at
-             FROM callback_deliveries d
-             WHERE d.rowid = (SELECT n.rowid FROM callback_deliveries n
-                              WHERE n.state = 'due' AND n.retry = ?1 AND n.receiver > ?2
-                              ORDER BY n.receiver, n.next_attempt_at LIMIT 1)
-             UNION ALL
-             SELECT d.receiver, substr(d.receiver, 1, instr(d.receiver || '#', '#') - 1), d.next_attempt_at
-             FROM walk JOIN callback_deliveries d
-                  ON d.rowid = (SELECT n.rowid FROM callback_deliveries n
-                                WHERE n.state = 'due' AND n.retry = ?1
-                                  AND n.receiver > CASE WHEN walk.endpoint IN (SELECT value FROM json_each(?3))
-                                                        THEN walk.endpoint || '$' ELSE walk.receiver END
-                                ORDER BY n.receiver, n.next_attempt_at LIMIT 1)
-         )
-         SELECT receiver FROM walk WHERE next_attempt_at <= ?4",
-    )
-    .bind(request.lane.is_retry())
-    .bind(request.after)
-    .bind(Json(closed))
-    .bind(micros(request.now))
-    .fetch(connection);
-    let (mut found, mut rooms_found) = (Vec::new(), 0);
-    while rooms_found < request.limit
-        && let Some(row) = walk.try_next().await.map_err(StoreError::database(operation))?
-    {
-        let receiver: String = row.read(operation, "receiver")?;
-        let left = endpoints
-            .entry(endpoint_of(&receiver).to_owned())
-            .or_insert(request.per_endpoint);
-        let room = rooms
-            .get(receiver.as_str())
-            .copied()
-            .unwrap_or(request.others)
-            .min(*left);
-        if room > 0 {
-            *left -= room;
-            rooms_found = rooms_found.saturating_add(1);
-            found.push((receiver, room));
-        }
-    }
-    Ok(found)
 }

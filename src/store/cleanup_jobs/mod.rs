@@ -16,7 +16,7 @@
 mod obligations;
 mod postgres;
 mod purges;
-mod sqlite;
+pub(super) mod sqlite;
 
 use super::damaged::Readable;
 use super::{Hash, Position, StoreError};

@@ -1,13 +1,13 @@
 //! PostgreSQL: the storage cleanup's jobs.
 
-use super::obligations::postgres::load_obligations;
-use super::purges::postgres::purges;
-use super::{
+use crate::store::cleanup_jobs::obligations::postgres::{claimed_job, damaged_job, load_obligations, owed};
+use crate::store::cleanup_jobs::purges::postgres::purges;
+use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
-    OWED_AT_ONCE, Obligation, PurgeStatus, small,
+    OWED_AT_ONCE, Obligation, PurgeStatus,
 };
 use crate::store::columns::Columns as _;
-use crate::store::damaged::Readable;
+use crate::store::damaged::{Readable, SET_ASIDE, tell_aside};
 use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError};
@@ -63,6 +63,12 @@ impl CleanupJobStore for PostgresStore {
     async fn insert_owed_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let operation = "record owed cleanup jobs";
         let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
+        // When a job is due is no more than a plan: one that no calendar has is made anew.
+        sqlx::query("UPDATE cleanup_jobs SET next_attempt_at = $1 WHERE state = 'due' AND next_attempt_at > '9999-12-31Z'")
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
         let inserted: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO cleanup_jobs
                  (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
@@ -114,7 +120,7 @@ impl CleanupJobStore for PostgresStore {
                  LIMIT $2
                  FOR UPDATE SKIP LOCKED
              )
-             UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = j.begun + 1, left_by = NULL
+             UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = least(j.begun, 9223372036854775806) + 1, left_by = NULL
              FROM due WHERE j.event_id = due.event_id
              RETURNING j.event_id, j.aggregate_id, j.purge_id, j.attempts, j.begun",
         )
@@ -136,7 +142,7 @@ impl CleanupJobStore for PostgresStore {
                      LIMIT $2
                      FOR UPDATE SKIP LOCKED
                  )
-                 UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = j.begun + 1
+                 UPDATE cleanup_jobs j SET lease_token = $3, lease_until = $4, begun = least(j.begun, 9223372036854775806) + 1
                  FROM others WHERE j.event_id = others.event_id
                  RETURNING j.event_id, j.aggregate_id, j.purge_id, j.attempts, j.begun",
             )
@@ -154,24 +160,26 @@ impl CleanupJobStore for PostgresStore {
             .iter()
             .map(|row| row.read(operation, "event_id"))
             .collect::<Result<_, _>>()?;
-        let mut obligations = load_obligations(&mut tx, operation, &claimed).await?;
-        let jobs = rows
-            .iter()
-            .map(|row| {
-                let event_id = row.read(operation, "event_id")?;
-                Ok(CleanupJob {
-                    lease: JobLease {
-                        event_id,
-                        token: claim.token,
-                    },
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    purge_id: row.read(operation, "purge_id")?,
-                    attempts: small(operation, row.read(operation, "attempts")?)?,
-                    begun: small(operation, row.read(operation, "begun")?)?,
-                    obligations: obligations.remove(&event_id).unwrap_or_default(),
-                })
-            })
-            .collect::<Result<_, StoreError>>()?;
+        let mut all = owed(&mut tx, operation, &claimed).await?;
+        let Readable { rows: jobs, damaged } = Readable::of(
+            &rows,
+            |row| claimed_job(operation, row, claim.token, &mut all),
+            |row| damaged_job(operation, row),
+        );
+        if !damaged.is_empty() {
+            tell_aside(operation, &damaged);
+            let ids: Vec<Uuid> = damaged.iter().filter_map(|row| row.id).collect();
+            sqlx::query(
+                "UPDATE cleanup_jobs
+                 SET next_attempt_at = $2, begun = begun - 1, lease_token = NULL, lease_until = NULL, left_by = NULL
+                 WHERE event_id = ANY ($1)",
+            )
+            .bind(&ids)
+            .bind(claim.now + SET_ASIDE)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation))?;
+        }
         tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(jobs)
     }

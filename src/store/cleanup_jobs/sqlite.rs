@@ -3,16 +3,18 @@
 //! Workers poll: where there may be nothing to do, a reading connection looks first, so that the turn on the writing one is
 //! taken only for work.
 
-use super::obligations::sqlite::load_obligations;
-use super::purges::sqlite::purges;
-use super::{
+use crate::store::cleanup_jobs::obligations::sqlite::{
+    claimed_job, damaged_job, load_obligations, owed, set_aside,
+};
+use crate::store::cleanup_jobs::purges::sqlite::purges;
+use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
-    OWED_AT_ONCE, Obligation, PurgeStatus, small,
+    OWED_AT_ONCE, Obligation, PurgeStatus,
 };
 use crate::store::columns::Columns as _;
-use crate::store::damaged::Readable;
+use crate::store::damaged::{Readable, report, tell_aside};
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{entity_key, micros, non_negative, signed, uuid};
+use crate::store::values::{entity_key, micros, non_negative, signed};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, State};
 use async_trait::async_trait;
@@ -21,7 +23,7 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 /// The write lock is taken at once: a transaction that reads first could not be upgraded past another process's.
-const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(in crate::store) const BEGIN: &str = "BEGIN IMMEDIATE";
 
 #[async_trait]
 impl CleanupJobStore for SqliteStore {
@@ -71,6 +73,7 @@ impl CleanupJobStore for SqliteStore {
 
     async fn insert_owed_cleanup_jobs(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let operation = "record owed cleanup jobs";
+        self.plan_anew(operation, now).await?;
         let owed = "SELECT w.event_id, w.position, w.aggregate_id, w.purge_id, w.storage_count
                     FROM purge_work w LEFT JOIN cleanup_jobs j ON j.event_id = w.event_id
                     WHERE w.state = 'purging' AND w.storage_count > 0
@@ -95,8 +98,25 @@ impl CleanupJobStore for SqliteStore {
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
+        let mut inserted = 0;
         for row in &rows {
-            let event_id: &str = row.read(operation, "event_id")?;
+            let read = || -> Result<_, StoreError> {
+                Ok((
+                    row.read::<&str>(operation, "event_id")?,
+                    row.read::<i64>(operation, "position")?,
+                    row.read::<&str>(operation, "aggregate_id")?,
+                    row.read::<&str>(operation, "purge_id")?,
+                    row.read::<i64>(operation, "storage_count")?,
+                ))
+            };
+            // One that cannot be read waits for its repair, and nobody waits for it.
+            let (event_id, position, aggregate_id, purge_id, storage_count) = match read() {
+                Ok(columns) => columns,
+                Err(error) => {
+                    report(&error);
+                    continue;
+                }
+            };
             sqlx::query(
                 "INSERT INTO cleanup_jobs
                      (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
@@ -105,24 +125,18 @@ impl CleanupJobStore for SqliteStore {
                  SET state = 'due', attempts = 0, next_attempt_at = excluded.next_attempt_at, finished_at = NULL",
             )
             .bind(event_id)
-            .bind(row.read::<i64>(operation, "position")?)
-            .bind(row.read::<&str>(operation, "aggregate_id")?)
-            .bind(row.read::<&str>(operation, "purge_id")?)
+            .bind(position)
+            .bind(aggregate_id)
+            .bind(purge_id)
             .bind(micros(now))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
-            insert_obligations(
-                &mut tx,
-                operation,
-                event_id,
-                row.read(operation, "storage_count")?,
-                now,
-            )
-            .await?;
+            insert_obligations(&mut tx, operation, event_id, storage_count, now).await?;
+            inserted += 1;
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+        Ok(inserted)
     }
 
     async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError> {
@@ -152,7 +166,10 @@ impl CleanupJobStore for SqliteStore {
             .await
             .map_err(StoreError::database(operation))?;
         let mut rows = sqlx::query(
-            "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1, left_by = NULL
+            "UPDATE cleanup_jobs
+             -- Of a text, arithmetic would make a number.
+             SET lease_token = ?3, lease_until = ?4, left_by = NULL,
+                 begun = CASE typeof(begun) WHEN 'integer' THEN begun + 1 ELSE begun END
              WHERE event_id IN (
                  SELECT event_id FROM cleanup_jobs
                  WHERE state = 'due' AND next_attempt_at <= ?1
@@ -172,7 +189,9 @@ impl CleanupJobStore for SqliteStore {
         let more = i64::from(claim.limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
         if more > 0 {
             let left = sqlx::query(
-                "UPDATE cleanup_jobs SET lease_token = ?3, lease_until = ?4, begun = begun + 1
+                "UPDATE cleanup_jobs
+                 SET lease_token = ?3, lease_until = ?4,
+                     begun = CASE typeof(begun) WHEN 'integer' THEN begun + 1 ELSE begun END
                  WHERE event_id IN (
                      SELECT event_id FROM cleanup_jobs
                      WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?5) = 0
@@ -193,26 +212,18 @@ impl CleanupJobStore for SqliteStore {
         }
         let claimed: Vec<&str> = rows
             .iter()
-            .map(|row| row.read(operation, "event_id"))
-            .collect::<Result<_, _>>()?;
-        let mut obligations = load_obligations(&mut tx, operation, &claimed).await?;
-        let jobs = rows
-            .iter()
-            .map(|row| {
-                let event_id = uuid(operation, row.read(operation, "event_id")?)?;
-                Ok(CleanupJob {
-                    lease: JobLease {
-                        event_id,
-                        token: claim.token,
-                    },
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
-                    attempts: small(operation, row.read(operation, "attempts")?)?,
-                    begun: small(operation, row.read(operation, "begun")?)?,
-                    obligations: obligations.remove(&event_id).unwrap_or_default(),
-                })
-            })
-            .collect::<Result<_, StoreError>>()?;
+            .filter_map(|row| row.read(operation, "event_id").ok())
+            .collect();
+        let mut all = owed(&mut tx, operation, &claimed).await?;
+        let Readable { rows: jobs, damaged } = Readable::of(
+            &rows,
+            |row| claimed_job(operation, row, claim.token, &mut all),
+            |row| damaged_job(operation, row),
+        );
+        if !damaged.is_empty() {
+            tell_aside(operation, &damaged);
+            set_aside(&mut tx, operation, claim, &jobs).await?;
+        }
         tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(jobs)
     }

@@ -5,8 +5,8 @@ use super::rig::Rig;
 use archive_ledger::callbacks::admin::{BulkReplay, REPLAY_MAX};
 use archive_ledger::clock::Clock;
 use archive_ledger::store::callbacks::{
-    AttemptState, DeliveryFilter, DeliveryRow, DeliveryState, Disposition, Lane, NextDue, PurgeOutcome,
-    Replay,
+    AttemptState, DeliveryFilter, DeliveryRow, DeliveryState, Disposition, Lane, ListStart, NextDue,
+    PurgeOutcome, Replay,
 };
 use chrono::TimeDelta;
 use std::collections::HashSet;
@@ -254,7 +254,7 @@ async fn what_is_next_due_is_known_by_lane(rig: Rig) {
 }
 
 async fn pages_hold_every_delivery_once_and_filters_only_theirs(rig: Rig) {
-    let start = rig.clock.now();
+    let began = rig.clock.now();
     for url in [A, B, A] {
         rig.owe(url, 7).await;
         rig.clock.advance(TimeDelta::seconds(10));
@@ -265,19 +265,16 @@ async fn pages_hold_every_delivery_once_and_filters_only_theirs(rig: Rig) {
     {
         rig.record(&claimed, Disposition::Dead { gone: false }).await;
     }
-    let (mut seen, mut after) = (Vec::new(), None);
+    let (mut seen, mut start) = (Vec::new(), ListStart::default());
     loop {
         let page = rig
             .store
-            .deliveries(&DeliveryFilter::default(), after, 4)
+            .deliveries(&DeliveryFilter::default(), start, 4)
             .await
             .unwrap();
         assert!(page.rows.len() <= 4);
-        after = page
-            .rows
-            .last()
-            .map(archive_ledger::store::callbacks::DeliveryRow::cursor);
-        seen.extend(page.rows);
+        start = page.next(start);
+        seen.extend(page.rows.rows);
         if !page.more {
             break;
         }
@@ -289,8 +286,8 @@ async fn pages_hold_every_delivery_once_and_filters_only_theirs(rig: Rig) {
     let host = Some("127.0.0.1:1002".to_owned());
     let key = Some(seen[0].key.clone());
     let (from, until) = (
-        Some(start + TimeDelta::seconds(10)),
-        Some(start + TimeDelta::seconds(20)),
+        Some(began + TimeDelta::seconds(10)),
+        Some(began + TimeDelta::seconds(20)),
     );
     for (filter, expected) in [
         (all(), 21),
@@ -328,7 +325,11 @@ async fn pages_hold_every_delivery_once_and_filters_only_theirs(rig: Rig) {
         (DeliveryFilter { until, ..all() }, 14),
         (DeliveryFilter { from, until, ..all() }, 7),
     ] {
-        let page = rig.store.deliveries(&filter, None, 100).await.unwrap();
+        let page = rig
+            .store
+            .deliveries(&filter, ListStart::default(), 100)
+            .await
+            .unwrap();
         assert_eq!((page.rows.len(), page.more), (expected, false), "{filter:?}");
         let count = rig.store.count_deliveries(&filter).await.unwrap();
         assert_eq!(count, u64::try_from(expected).unwrap(), "{filter:?}");

@@ -19,7 +19,7 @@ use archive_ledger::ledger::writer::{WriterHandle, writer};
 use archive_ledger::ledger::{CommandContext, Ledger, Parts, Purge, Register};
 use archive_ledger::store::callbacks::{
     AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryFilter, DeliveryRow,
-    Disposition, Lane, PurgeOutcome,
+    Disposition, Lane, ListStart, PurgeOutcome,
 };
 use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::postgres::PostgresStore;
@@ -349,11 +349,13 @@ impl Rig {
 
     pub async fn all(&self) -> Vec<DeliveryRow> {
         let all = DeliveryFilter::default();
-        self.store.deliveries(&all, None, 10_000).await.unwrap().rows
+        let page = self.store.deliveries(&all, ListStart::default(), 10_000);
+        page.await.unwrap().rows.rows
     }
 
     pub async fn delivery(&self, id: Uuid) -> (DeliveryRow, Vec<AttemptRow>) {
-        self.store.delivery(id).await.unwrap().unwrap()
+        let found = self.store.delivery(id).await.unwrap().unwrap();
+        (found.row.unwrap(), found.attempts.rows)
     }
 
     /// Waits until every delivery that `which` picks is as `wanted`.

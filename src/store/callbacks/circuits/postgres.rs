@@ -4,6 +4,7 @@ use crate::store::StoreError;
 use crate::store::callbacks::log::postgres::count;
 use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
 use crate::store::columns::Columns as _;
+use crate::store::damaged::readable;
 use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -20,7 +21,7 @@ impl CircuitStore for PostgresStore {
         .fetch_all(&self.deliveries)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter().map(|row| circuit(operation, row)).collect()
+        Ok(readable(&rows, |row| circuit(operation, row)))
     }
 
     async fn circuits_of(&self, keys: &[String]) -> Result<Vec<Circuit>, StoreError> {
@@ -31,7 +32,7 @@ impl CircuitStore for PostgresStore {
                 .fetch_all(&self.pool)
                 .await
                 .map_err(StoreError::database(operation))?;
-        rows.iter().map(|row| circuit(operation, row)).collect()
+        Ok(readable(&rows, |row| circuit(operation, row)))
     }
 
     async fn change_circuits(&self, changes: &[CircuitChange]) -> Result<(), StoreError> {
@@ -60,11 +61,14 @@ impl CircuitStore for PostgresStore {
     }
 
     async fn forget_circuits(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM callback_circuits WHERE open_until < $1")
-            .bind(before)
-            .execute(&self.deliveries)
-            .await
-            .map_err(StoreError::database("forget circuits"))?;
+        sqlx::query(
+            // One that is open to the end of the calendar, or beyond, was opened by nobody.
+            "DELETE FROM callback_circuits WHERE open_until < $1 OR open_until > '9999-12-31Z'",
+        )
+        .bind(before)
+        .execute(&self.deliveries)
+        .await
+        .map_err(StoreError::database("forget circuits"))?;
         Ok(())
     }
 }

@@ -4,8 +4,9 @@ use crate::store::StoreError;
 use crate::store::callbacks::log::sqlite::count;
 use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
 use crate::store::columns::Columns as _;
+use crate::store::damaged::readable;
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{micros, time};
+use crate::store::values::{LAST_MICROS, micros, time};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
@@ -23,7 +24,7 @@ impl CircuitStore for SqliteStore {
         .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter().map(|row| circuit(operation, row)).collect()
+        Ok(readable(&rows, |row| circuit(operation, row)))
     }
 
     async fn circuits_of(&self, keys: &[String]) -> Result<Vec<Circuit>, StoreError> {
@@ -36,7 +37,7 @@ impl CircuitStore for SqliteStore {
         .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
-        rows.iter().map(|row| circuit(operation, row)).collect()
+        Ok(readable(&rows, |row| circuit(operation, row)))
     }
 
     async fn change_circuits(&self, changes: &[CircuitChange]) -> Result<(), StoreError> {
@@ -67,11 +68,15 @@ impl CircuitStore for SqliteStore {
 
     async fn forget_circuits(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
         let mut connection = self.writing().await;
-        sqlx::query("DELETE FROM callback_circuits WHERE open_until < ?1")
-            .bind(micros(before))
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::database("forget circuits"))?;
+        sqlx::query(
+            // One that is open to the end of the calendar, or to no time at all, was opened by nobody.
+            "DELETE FROM callback_circuits WHERE open_until < ?1 OR open_until > ?2",
+        )
+        .bind(micros(before))
+        .bind(LAST_MICROS)
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database("forget circuits"))?;
         Ok(())
     }
 }

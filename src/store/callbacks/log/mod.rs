@@ -4,6 +4,7 @@ pub(super) mod postgres;
 pub(super) mod sqlite;
 
 use super::{DeliveryState, UnknownDeliveryState};
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
@@ -140,9 +141,57 @@ pub struct AttemptRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryPage {
     /// Newest first.
-    pub rows: Vec<DeliveryRow>,
+    pub rows: Readable<DeliveryRow>,
     /// Whether rows follow.
     pub more: bool,
+}
+
+impl DeliveryPage {
+    /// Where the next page begins, of a page that began there.
+    #[must_use]
+    pub fn next(&self, began: ListStart) -> ListStart {
+        match self.rows.rows.last() {
+            Some(last) => ListStart {
+                after: Some(last.cursor()),
+                skipped: u32::try_from(self.rows.damaged_at_end()).unwrap_or(u32::MAX),
+            },
+            None => ListStart {
+                skipped: began
+                    .skipped
+                    .saturating_add(u32::try_from(self.rows.len()).unwrap_or(u32::MAX)),
+                ..began
+            },
+        }
+    }
+}
+
+/// Where a page of deliveries begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListStart {
+    /// Behind this place; at the newest when there is none.
+    pub after: Option<DeliveryCursor>,
+    /// And behind so many that follow it: they cannot be read, so that nothing says where they stand.
+    pub skipped: u32,
+}
+
+/// One delivery with everything that is stored of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryFound {
+    /// The delivery, or what can be read of it.
+    pub row: Result<DeliveryRow, DamagedRow>,
+    /// Its attempts, oldest first.
+    pub attempts: Readable<AttemptRow>,
+}
+
+impl DeliveryFound {
+    /// The entity that it is of, if that can be read.
+    #[must_use]
+    pub fn key(&self) -> Option<&EntityKey> {
+        match &self.row {
+            Ok(row) => Some(&row.key),
+            Err(damaged) => damaged.key.as_ref(),
+        }
+    }
 }
 
 /// What became of a wish to replay one delivery.
@@ -168,11 +217,11 @@ pub struct ReplayedPart {
 /// The delivery log as an operator reads it, and replay.
 #[async_trait]
 pub trait CallbackLog: Send + Sync {
-    /// A page of deliveries, newest first; `limit` at the most, all after `after`.
+    /// A page of deliveries, newest first; `limit` at the most, from `start` on.
     async fn deliveries(
         &self,
         filter: &DeliveryFilter,
-        after: Option<DeliveryCursor>,
+        start: ListStart,
         limit: u32,
     ) -> Result<DeliveryPage, StoreError>;
 
@@ -180,8 +229,7 @@ pub trait CallbackLog: Send + Sync {
     async fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<u64, StoreError>;
 
     /// One delivery and its attempts, oldest first.
-    async fn delivery(&self, delivery_id: Uuid)
-    -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError>;
+    async fn delivery(&self, delivery_id: Uuid) -> Result<Option<DeliveryFound>, StoreError>;
 
     /// Makes a delivery due at `now`, whatever its state, unless an attempt is under way, and a probe: see
     /// [`super::CallbackStore::claim_probes`]. Its id stays, its schedule begins anew.

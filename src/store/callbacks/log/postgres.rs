@@ -2,10 +2,11 @@
 
 use crate::store::StoreError;
 use crate::store::callbacks::{
-    AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, DeliveryState,
-    Replay, ReplayedPart,
+    AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryRow,
+    DeliveryState, ListStart, Replay, ReplayedPart,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::postgres::PostgresStore;
 use crate::store::values::{entity_key, non_negative};
 use archive_ledger_domain::EntityKey;
@@ -37,30 +38,31 @@ impl CallbackLog for PostgresStore {
     async fn deliveries(
         &self,
         filter: &DeliveryFilter,
-        after: Option<DeliveryCursor>,
+        start: ListStart,
         limit: u32,
     ) -> Result<DeliveryPage, StoreError> {
         let operation = "list callback deliveries";
         let sql = list_sql!(
             "SELECT *",
             "AND ($6::timestamptz IS NULL OR (created_at, delivery_id) < ($6, $7::uuid))
-             ORDER BY created_at DESC, delivery_id DESC LIMIT $8"
+             ORDER BY created_at DESC, delivery_id DESC LIMIT $8 OFFSET $9"
         );
         let rows = filtered(sql, filter)
-            .bind(after.map(|(created_at, _)| created_at))
-            .bind(after.map(|(_, delivery_id)| delivery_id))
+            .bind(start.after.map(|(created_at, _)| created_at))
+            .bind(start.after.map(|(_, delivery_id)| delivery_id))
             .bind(i64::from(limit) + 1)
+            .bind(i64::from(start.skipped))
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::database(operation))?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(DeliveryPage {
             more: rows.len() > limit,
-            rows: rows
-                .iter()
-                .take(limit)
-                .map(|row| delivery_row(operation, row))
-                .collect::<Result<_, _>>()?,
+            rows: Readable::of(
+                rows.get(..limit).unwrap_or(&rows),
+                |row| delivery_row(operation, row),
+                |row| damaged_delivery(operation, row),
+            ),
         })
     }
 
@@ -73,10 +75,7 @@ impl CallbackLog for PostgresStore {
         non_negative(operation, row.read(operation, "found")?)
     }
 
-    async fn delivery(
-        &self,
-        delivery_id: Uuid,
-    ) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError> {
+    async fn delivery(&self, delivery_id: Uuid) -> Result<Option<DeliveryFound>, StoreError> {
         let operation = "read a callback delivery";
         let row = sqlx::query("SELECT * FROM callback_deliveries WHERE delivery_id = $1")
             .bind(delivery_id)
@@ -92,11 +91,16 @@ impl CallbackLog for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
-        let attempts = attempts
-            .iter()
-            .map(|row| attempt_row(operation, row))
-            .collect::<Result<_, _>>()?;
-        Ok(Some((delivery_row(operation, &row)?, attempts)))
+        Ok(Some(DeliveryFound {
+            row: Readable::one(delivery_row(operation, &row), || {
+                damaged_delivery(operation, &row)
+            }),
+            attempts: Readable::of(
+                &attempts,
+                |row| attempt_row(operation, row),
+                |_| DamagedRow::default(),
+            ),
+        }))
     }
 
     async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError> {
@@ -156,18 +160,16 @@ impl CallbackLog for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::database(operation))?;
-        let places = rows
-            .iter()
-            .map(|row| {
-                Ok((
-                    row.read(operation, "created_at")?,
-                    row.read(operation, "delivery_id")?,
-                ))
-            })
-            .collect::<Result<Vec<DeliveryCursor>, StoreError>>()?;
+        // One whose place cannot be read is due like the others, and nothing goes on behind it.
+        let place = |row: &PgRow| -> Result<DeliveryCursor, StoreError> {
+            Ok((
+                row.read(operation, "created_at")?,
+                row.read(operation, "delivery_id")?,
+            ))
+        };
         Ok(ReplayedPart {
-            replayed: u64::try_from(places.len()).unwrap_or(u64::MAX),
-            last: places.into_iter().min(),
+            replayed: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            last: rows.iter().filter_map(|row| place(row).ok()).min(),
         })
     }
 }
@@ -208,6 +210,23 @@ fn delivery_row(operation: &'static str, row: &PgRow) -> Result<DeliveryRow, Sto
         last_error: row.read(operation, "last_error")?,
         finished_at: row.read(operation, "finished_at")?,
     })
+}
+
+/// What can be read of a row that cannot be read whole.
+pub(in crate::store::callbacks) fn damaged_delivery(operation: &'static str, row: &PgRow) -> DamagedRow {
+    let id = row.read(operation, "delivery_id");
+    let key = row
+        .read(operation, "aggregate_id")
+        .and_then(|id| entity_key(operation, id));
+    let position = row
+        .read(operation, "position")
+        .and_then(|position| non_negative(operation, position));
+    DamagedRow {
+        id: id.ok(),
+        key: key.ok(),
+        position: position.ok(),
+        ..DamagedRow::default()
+    }
 }
 
 fn attempt_row(operation: &'static str, row: &PgRow) -> Result<AttemptRow, StoreError> {

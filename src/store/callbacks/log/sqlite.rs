@@ -2,10 +2,11 @@
 
 use crate::store::StoreError;
 use crate::store::callbacks::{
-    AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryPage, DeliveryRow, DeliveryState,
-    Replay, ReplayedPart,
+    AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryRow,
+    DeliveryState, ListStart, Replay, ReplayedPart,
 };
 use crate::store::columns::Columns as _;
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, time, uuid};
 use archive_ledger_domain::EntityKey;
@@ -35,30 +36,31 @@ impl CallbackLog for SqliteStore {
     async fn deliveries(
         &self,
         filter: &DeliveryFilter,
-        after: Option<DeliveryCursor>,
+        start: ListStart,
         limit: u32,
     ) -> Result<DeliveryPage, StoreError> {
         let operation = "list callback deliveries";
         let sql = list_sql!(
             "SELECT *",
             "AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
-             ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
+             ORDER BY created_at DESC, delivery_id DESC LIMIT ?8 OFFSET ?9"
         );
         let rows = filtered(sql, filter)
-            .bind(after.map(|(created_at, _)| micros(created_at)))
-            .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))
+            .bind(start.after.map(|(created_at, _)| micros(created_at)))
+            .bind(start.after.map(|(_, delivery_id)| delivery_id.to_string()))
             .bind(i64::from(limit) + 1)
+            .bind(i64::from(start.skipped))
             .fetch_all(&self.reads)
             .await
             .map_err(StoreError::database(operation))?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(DeliveryPage {
             more: rows.len() > limit,
-            rows: rows
-                .iter()
-                .take(limit)
-                .map(|row| delivery_row(operation, row))
-                .collect::<Result<_, _>>()?,
+            rows: Readable::of(
+                rows.get(..limit).unwrap_or(&rows),
+                |row| delivery_row(operation, row),
+                |row| damaged_delivery(operation, row),
+            ),
         })
     }
 
@@ -71,10 +73,7 @@ impl CallbackLog for SqliteStore {
         non_negative(operation, row.read(operation, "found")?)
     }
 
-    async fn delivery(
-        &self,
-        delivery_id: Uuid,
-    ) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, StoreError> {
+    async fn delivery(&self, delivery_id: Uuid) -> Result<Option<DeliveryFound>, StoreError> {
         let operation = "read a callback delivery";
         let row = sqlx::query("SELECT * FROM callback_deliveries WHERE delivery_id = ?1")
             .bind(delivery_id.to_string())
@@ -90,11 +89,16 @@ impl CallbackLog for SqliteStore {
         .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
-        let attempts = attempts
-            .iter()
-            .map(|row| attempt_row(operation, row))
-            .collect::<Result<_, _>>()?;
-        Ok(Some((delivery_row(operation, &row)?, attempts)))
+        Ok(Some(DeliveryFound {
+            row: Readable::one(delivery_row(operation, &row), || {
+                damaged_delivery(operation, &row)
+            }),
+            attempts: Readable::of(
+                &attempts,
+                |row| attempt_row(operation, row),
+                |_| DamagedRow::default(),
+            ),
+        }))
     }
 
     async fn replay(&self, delivery_id: Uuid, now: DateTime<Utc>) -> Result<Replay, StoreError> {
@@ -155,18 +159,16 @@ impl CallbackLog for SqliteStore {
             .fetch_all(&mut *connection)
             .await
             .map_err(StoreError::database(operation))?;
-        let places = rows
-            .iter()
-            .map(|row| {
-                Ok((
-                    time(operation, row.read(operation, "created_at")?)?,
-                    uuid(operation, row.read(operation, "delivery_id")?)?,
-                ))
-            })
-            .collect::<Result<Vec<DeliveryCursor>, StoreError>>()?;
+        // One whose place cannot be read is due like the others, and nothing goes on behind it.
+        let place = |row: &SqliteRow| -> Result<DeliveryCursor, StoreError> {
+            Ok((
+                time(operation, row.read(operation, "created_at")?)?,
+                uuid(operation, row.read(operation, "delivery_id")?)?,
+            ))
+        };
         Ok(ReplayedPart {
-            replayed: u64::try_from(places.len()).unwrap_or(u64::MAX),
-            last: places.into_iter().min(),
+            replayed: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            last: rows.iter().filter_map(|row| place(row).ok()).min(),
         })
     }
 }
@@ -206,6 +208,25 @@ fn delivery_row(operation: &'static str, row: &SqliteRow) -> Result<DeliveryRow,
         last_error: row.read(operation, "last_error")?,
         finished_at: optional_time(operation, row.read(operation, "finished_at")?)?,
     })
+}
+
+/// What can be read of a row that cannot be read whole.
+pub(in crate::store::callbacks) fn damaged_delivery(operation: &'static str, row: &SqliteRow) -> DamagedRow {
+    let id = row
+        .read(operation, "delivery_id")
+        .and_then(|id| uuid(operation, id));
+    let key = row
+        .read(operation, "aggregate_id")
+        .and_then(|id| entity_key(operation, id));
+    let position = row
+        .read(operation, "position")
+        .and_then(|position| non_negative(operation, position));
+    DamagedRow {
+        id: id.ok(),
+        key: key.ok(),
+        position: position.ok(),
+        ..DamagedRow::default()
+    }
 }
 
 fn attempt_row(operation: &'static str, row: &SqliteRow) -> Result<AttemptRow, StoreError> {

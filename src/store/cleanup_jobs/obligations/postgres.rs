@@ -1,12 +1,82 @@
 //! PostgreSQL: the rows of the storage cleanup's jobs, as they are read.
 
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{Obligation, obligation_state, small, storage_hash};
+use crate::store::cleanup_jobs::{CleanupJob, JobLease, Obligation, obligation_state, small, storage_hash};
 use crate::store::columns::Columns as _;
+use crate::store::damaged::{DamagedRow, report};
 use crate::store::server::session::Session;
-use crate::store::values::non_negative;
+use crate::store::values::{entity_key, non_negative};
+use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use uuid::Uuid;
+
+/// What jobs owe, by job; `None` where that cannot be read.
+pub(in crate::store::cleanup_jobs) type Owed = HashMap<Uuid, Option<Vec<Obligation>>>;
+
+/// All together, and one by one where one of them cannot be read.
+pub(in crate::store::cleanup_jobs) async fn owed(
+    connection: &mut Session,
+    operation: &'static str,
+    jobs: &[Uuid],
+) -> Result<Owed, StoreError> {
+    let whole = |found: HashMap<Uuid, Vec<Obligation>>| found.into_iter().map(|(job, all)| (job, Some(all)));
+    match load_obligations(connection, operation, jobs).await {
+        Ok(found) => return Ok(whole(found).collect()),
+        Err(error) if !error.is_of_one_row() => return Err(error),
+        Err(_) => {}
+    }
+    let mut owed = Owed::new();
+    for job in jobs {
+        match load_obligations(connection, operation, &[*job]).await {
+            Ok(found) => owed.extend(whole(found)),
+            Err(error) if error.is_of_one_row() => {
+                report(&error);
+                owed.insert(*job, None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(owed)
+}
+
+/// Takes what a job owes; one that owes nothing that was written down owes nothing.
+pub(in crate::store::cleanup_jobs) fn take_owed(
+    operation: &'static str,
+    owed: &mut Owed,
+    job: Uuid,
+) -> Result<Vec<Obligation>, StoreError> {
+    owed.remove(&job)
+        .unwrap_or(Some(Vec::new()))
+        .ok_or_else(|| StoreError::inconsistent(operation, "what it owes cannot be read"))
+}
+
+/// A job that was claimed under this token.
+pub(in crate::store::cleanup_jobs) fn claimed_job(
+    operation: &'static str,
+    row: &PgRow,
+    token: Uuid,
+    owed: &mut Owed,
+) -> Result<CleanupJob, StoreError> {
+    let event_id = row.read(operation, "event_id")?;
+    Ok(CleanupJob {
+        lease: JobLease { event_id, token },
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        purge_id: row.read(operation, "purge_id")?,
+        attempts: small(operation, row.read(operation, "attempts")?)?,
+        begun: small(operation, row.read(operation, "begun")?)?,
+        obligations: take_owed(operation, owed, event_id)?,
+    })
+}
+
+/// What can be read of a job's row that cannot be read whole; its id is the job's.
+pub(in crate::store::cleanup_jobs) fn damaged_job(operation: &'static str, row: &PgRow) -> DamagedRow {
+    let key = row.read(operation, "aggregate_id");
+    DamagedRow {
+        id: row.read(operation, "event_id").ok(),
+        key: key.and_then(|id| entity_key(operation, id)).ok(),
+        ..DamagedRow::default()
+    }
+}
 
 pub(in crate::store::cleanup_jobs) async fn load_obligations(
     connection: &mut Session,

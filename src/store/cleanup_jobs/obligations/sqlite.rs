@@ -1,15 +1,141 @@
 //! SQLite: the rows of the storage cleanup's jobs, as they are read.
 
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{Obligation, obligation_state, small, storage_hash};
+use crate::store::cleanup_jobs::{
+    Claim, CleanupJob, JobLease, Obligation, obligation_state, small, storage_hash,
+};
 use crate::store::columns::Columns as _;
-use crate::store::values::{non_negative, time, uuid};
+use crate::store::damaged::{DamagedRow, SET_ASIDE, report};
+use crate::store::sqlite::SqliteStore;
+use crate::store::values::{LAST_MICROS, entity_key, micros, non_negative, time, uuid};
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
+
+/// What jobs owe, by job; `None` where that cannot be read.
+pub(in crate::store::cleanup_jobs) type Owed = HashMap<Uuid, Option<Vec<Obligation>>>;
+
+/// All together, and one by one where one of them cannot be read.
+pub(in crate::store::cleanup_jobs) async fn owed(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    jobs: &[&str],
+) -> Result<Owed, StoreError> {
+    let whole = |found: HashMap<Uuid, Vec<Obligation>>| found.into_iter().map(|(job, all)| (job, Some(all)));
+    match load_obligations(connection, operation, jobs).await {
+        Ok(found) => return Ok(whole(found).collect()),
+        Err(error) if !error.is_of_one_row() => return Err(error),
+        Err(_) => {}
+    }
+    let mut owed = Owed::new();
+    for job in jobs {
+        match load_obligations(connection, operation, &[job]).await {
+            Ok(found) => owed.extend(whole(found)),
+            Err(error) if error.is_of_one_row() => {
+                report(&error);
+                owed.extend(uuid(operation, job).ok().map(|job| (job, None)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(owed)
+}
+
+/// Takes what a job owes; one that owes nothing that was written down owes nothing.
+pub(in crate::store::cleanup_jobs) fn take_owed(
+    operation: &'static str,
+    owed: &mut Owed,
+    job: Uuid,
+) -> Result<Vec<Obligation>, StoreError> {
+    owed.remove(&job)
+        .unwrap_or(Some(Vec::new()))
+        .ok_or_else(|| StoreError::inconsistent(operation, "what it owes cannot be read"))
+}
+
+/// Sets aside what was claimed and cannot be read: whatever is none of these jobs, as an id may be what cannot be read.
+pub(in crate::store::cleanup_jobs) async fn set_aside(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    claim: &Claim,
+    whole: &[CleanupJob],
+) -> Result<(), StoreError> {
+    let whole: Vec<String> = whole.iter().map(|job| job.lease.event_id.to_string()).collect();
+    sqlx::query(
+        "UPDATE cleanup_jobs
+         SET next_attempt_at = ?3, lease_token = NULL, lease_until = NULL, left_by = NULL,
+             begun = CASE typeof(begun) WHEN 'integer' THEN begun - 1 ELSE begun END
+         WHERE lease_token = ?1 AND state = 'due' AND event_id NOT IN (SELECT value FROM json_each(?2))",
+    )
+    .bind(claim.token.to_string())
+    .bind(Json(whole))
+    .bind(micros(claim.now + SET_ASIDE))
+    .execute(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    Ok(())
+}
+
+impl SqliteStore {
+    /// When a job is due is no more than a plan: one that is no time, or that no calendar has, is made anew.
+    pub(in crate::store::cleanup_jobs) async fn plan_anew(
+        &self,
+        operation: &'static str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        // Texts and bytes are greater than every number.
+        let any =
+            sqlx::query("SELECT 1 FROM cleanup_jobs WHERE state = 'due' AND next_attempt_at > ?1 LIMIT 1")
+                .bind(LAST_MICROS)
+                .fetch_optional(&self.reads)
+                .await
+                .map_err(StoreError::database(operation))?;
+        if any.is_none() {
+            return Ok(());
+        }
+        let mut connection = self.writing().await;
+        sqlx::query(
+            "UPDATE cleanup_jobs SET next_attempt_at = ?2 WHERE state = 'due' AND next_attempt_at > ?1",
+        )
+        .bind(LAST_MICROS)
+        .bind(micros(now))
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+        Ok(())
+    }
+}
+
+/// A job that was claimed under this token.
+pub(in crate::store::cleanup_jobs) fn claimed_job(
+    operation: &'static str,
+    row: &SqliteRow,
+    token: Uuid,
+    owed: &mut Owed,
+) -> Result<CleanupJob, StoreError> {
+    let event_id = uuid(operation, row.read(operation, "event_id")?)?;
+    Ok(CleanupJob {
+        lease: JobLease { event_id, token },
+        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
+        purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
+        attempts: small(operation, row.read(operation, "attempts")?)?,
+        begun: small(operation, row.read(operation, "begun")?)?,
+        obligations: take_owed(operation, owed, event_id)?,
+    })
+}
+
+/// What can be read of a job's row that cannot be read whole; its id is the job's.
+pub(in crate::store::cleanup_jobs) fn damaged_job(operation: &'static str, row: &SqliteRow) -> DamagedRow {
+    let id = row.read(operation, "event_id").and_then(|id| uuid(operation, id));
+    let key = row.read(operation, "aggregate_id");
+    DamagedRow {
+        id: id.ok(),
+        key: key.and_then(|id| entity_key(operation, id)).ok(),
+        ..DamagedRow::default()
+    }
+}
 
 pub(in crate::store::cleanup_jobs) async fn load_obligations(
     connection: &mut SqliteConnection,

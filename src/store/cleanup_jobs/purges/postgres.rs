@@ -1,18 +1,14 @@
 //! PostgreSQL: the rows of the purges that are owed, each read by itself.
 
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::obligations::postgres::load_obligations;
-use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state, small};
+use crate::store::cleanup_jobs::obligations::postgres::{Owed, owed, take_owed};
+use crate::store::cleanup_jobs::{JobStatus, PurgeStatus, purge_state, small};
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{DamagedRow, Readable, report};
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative};
 use sqlx::postgres::PgRow;
-use std::collections::HashMap;
 use uuid::Uuid;
-
-/// What jobs owe, by job; `None` where that cannot be read.
-type Owed = HashMap<Uuid, Option<Vec<Obligation>>>;
 
 pub(in crate::store::cleanup_jobs) async fn purges(
     connection: &mut Session,
@@ -23,34 +19,12 @@ pub(in crate::store::cleanup_jobs) async fn purges(
         .iter()
         .filter_map(|row| row.read::<Option<Uuid>>(operation, "job").ok().flatten())
         .collect();
-    let mut owed = owed(connection, operation, &jobs).await?;
+    let mut all = owed(connection, operation, &jobs).await?;
     Ok(Readable::of(
         rows,
-        |row| purge(operation, row, &mut owed),
+        |row| purge(operation, row, &mut all),
         |row| left(operation, row),
     ))
-}
-
-/// All together, and one by one where one of them cannot be read.
-async fn owed(connection: &mut Session, operation: &'static str, jobs: &[Uuid]) -> Result<Owed, StoreError> {
-    let whole = |found: HashMap<Uuid, Vec<Obligation>>| found.into_iter().map(|(job, all)| (job, Some(all)));
-    match load_obligations(connection, operation, jobs).await {
-        Ok(found) => return Ok(whole(found).collect()),
-        Err(error) if !error.is_of_one_row() => return Err(error),
-        Err(_) => {}
-    }
-    let mut owed = Owed::new();
-    for job in jobs {
-        match load_obligations(connection, operation, &[*job]).await {
-            Ok(found) => owed.extend(whole(found)),
-            Err(error) if error.is_of_one_row() => {
-                report(&error);
-                owed.insert(*job, None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(owed)
 }
 
 fn purge(operation: &'static str, row: &PgRow, owed: &mut Owed) -> Result<PurgeStatus, StoreError> {
@@ -64,10 +38,7 @@ fn purge(operation: &'static str, row: &PgRow, owed: &mut Owed) -> Result<PurgeS
             leased_until: row.read(operation, "lease_until")?,
             last_error: row.read(operation, "last_error")?,
             finished_at: row.read(operation, "finished_at")?,
-            obligations: owed
-                .remove(&event_id)
-                .unwrap_or(Some(Vec::new()))
-                .ok_or_else(|| StoreError::inconsistent(operation, "what it owes cannot be read"))?,
+            obligations: take_owed(operation, owed, event_id)?,
         }),
     };
     Ok(PurgeStatus {

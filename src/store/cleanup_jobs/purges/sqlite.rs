@@ -1,18 +1,13 @@
 //! SQLite: the rows of the purges that are owed, each read by itself.
 
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::obligations::sqlite::{load_obligations, optional_time};
-use crate::store::cleanup_jobs::{JobStatus, Obligation, PurgeStatus, purge_state, small};
+use crate::store::cleanup_jobs::obligations::sqlite::{Owed, optional_time, owed, take_owed};
+use crate::store::cleanup_jobs::{JobStatus, PurgeStatus, purge_state, small};
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{DamagedRow, Readable, report};
+use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::values::{entity_key, non_negative, time, uuid};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
-use std::collections::HashMap;
-use uuid::Uuid;
-
-/// What jobs owe, by job; `None` where that cannot be read.
-type Owed = HashMap<Uuid, Option<Vec<Obligation>>>;
 
 pub(in crate::store::cleanup_jobs) async fn purges(
     connection: &mut SqliteConnection,
@@ -23,38 +18,12 @@ pub(in crate::store::cleanup_jobs) async fn purges(
         .iter()
         .filter_map(|row| row.read::<Option<&str>>(operation, "job").ok().flatten())
         .collect();
-    let mut owed = owed(connection, operation, &jobs).await?;
+    let mut all = owed(connection, operation, &jobs).await?;
     Ok(Readable::of(
         rows,
-        |row| purge(operation, row, &mut owed),
+        |row| purge(operation, row, &mut all),
         |row| left(operation, row),
     ))
-}
-
-/// All together, and one by one where one of them cannot be read.
-async fn owed(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    jobs: &[&str],
-) -> Result<Owed, StoreError> {
-    let whole = |found: HashMap<Uuid, Vec<Obligation>>| found.into_iter().map(|(job, all)| (job, Some(all)));
-    match load_obligations(connection, operation, jobs).await {
-        Ok(found) => return Ok(whole(found).collect()),
-        Err(error) if !error.is_of_one_row() => return Err(error),
-        Err(_) => {}
-    }
-    let mut owed = Owed::new();
-    for job in jobs {
-        match load_obligations(connection, operation, &[job]).await {
-            Ok(found) => owed.extend(whole(found)),
-            Err(error) if error.is_of_one_row() => {
-                report(&error);
-                owed.extend(uuid(operation, job).ok().map(|job| (job, None)));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(owed)
 }
 
 fn purge(operation: &'static str, row: &SqliteRow, owed: &mut Owed) -> Result<PurgeStatus, StoreError> {
@@ -68,10 +37,7 @@ fn purge(operation: &'static str, row: &SqliteRow, owed: &mut Owed) -> Result<Pu
             leased_until: optional_time(operation, row, "lease_until")?,
             last_error: row.read(operation, "last_error")?,
             finished_at: optional_time(operation, row, "finished_at")?,
-            obligations: owed
-                .remove(&event_id)
-                .unwrap_or(Some(Vec::new()))
-                .ok_or_else(|| StoreError::inconsistent(operation, "what it owes cannot be read"))?,
+            obligations: take_owed(operation, owed, event_id)?,
         }),
     };
     Ok(PurgeStatus {

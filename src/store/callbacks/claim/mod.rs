@@ -1,0 +1,4 @@
+//! Which callback deliveries are attempted next.
+
+mod postgres;
+mod sqlite;
