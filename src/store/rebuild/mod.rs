@@ -34,16 +34,6 @@ pub const TABLES: [&str; 4] = [
     "archived_pages",
 ];
 
-/// From here on, the migration that makes the pages fills them; a rebuild fills them by the same statements.
-const FILL_MARK: &str = "-- What is archived already";
-
-/// The statements that count the list's pages into empty tables, from the migration that made the tables.
-pub(super) fn fill_pages(migration: &'static str) -> &'static str {
-    migration
-        .find(FILL_MARK)
-        .map_or("", |at| migration.split_at(at).1)
-}
-
 /// How many differing rows of a table are named.
 pub const EXAMPLES: i64 = 10;
 

@@ -8,7 +8,7 @@
 use super::side_file::SideFile;
 use super::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
-    TableDifferences, fill_pages,
+    TableDifferences,
 };
 use crate::store::append::sqlite::write_changes;
 use crate::store::sqlite::SqliteStore;
@@ -123,10 +123,48 @@ const COMPARISONS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// The migration that made the list's pages.
-const PAGES: &str = include_str!("../../../migrations/sqlite/0006_archived_pages.sql");
-
 const CLEAR_PAGES: &str = "DELETE FROM ledger.archived_pages; DELETE FROM ledger.archived_page_groups";
+
+/// Counts the live list into empty pages, a group of pages at a time. Every type has its first page, which begins before everything.
+const FILL_PAGES: &str = "
+INSERT INTO archived_page_groups (entity_type, deleted_at, entity_id, count)
+SELECT entity_type, 9223372036854775807, '', 0
+FROM (SELECT column1 AS entity_type FROM (VALUES ('backups'), ('environments'), ('instances'), ('projects'), ('organizations'), ('servers'), ('domains'), ('users'), ('archives'))) AS types
+WHERE NOT EXISTS (SELECT 1 FROM archived_entries a WHERE a.entity_type = types.entity_type);
+
+INSERT INTO archived_page_groups (entity_type, deleted_at, entity_id, count)
+SELECT entity_type, deleted_at, entity_id, min(65536, total - rank) FROM (
+    SELECT a.entity_type, counted.total, a.rank,
+           CASE WHEN a.rank = 0 THEN 9223372036854775807 ELSE a.deleted_at END AS deleted_at,
+           CASE WHEN a.rank = 0 THEN '' ELSE a.entity_id END AS entity_id
+    FROM (SELECT entity_type, deleted_at, entity_id,
+                 row_number() OVER (PARTITION BY entity_type ORDER BY deleted_at DESC, entity_id) - 1 AS rank
+          FROM archived_entries) a
+    JOIN (SELECT entity_type, count(*) AS total FROM archived_entries GROUP BY entity_type) counted
+        ON counted.entity_type = a.entity_type
+    WHERE a.rank % 65536 = 0
+) AS cut;
+
+INSERT INTO archived_pages (entity_type, deleted_at, entity_id, count, group_id)
+SELECT entity_type, deleted_at, entity_id, 0, id FROM archived_page_groups WHERE count = 0;
+
+INSERT INTO archived_pages (entity_type, deleted_at, entity_id, count, group_id)
+SELECT entity_type, deleted_at, entity_id, min(1024, total - rank),
+       (SELECT g.id FROM archived_page_groups g
+        WHERE g.entity_type = cut.entity_type AND g.deleted_at >= cut.deleted_at
+          AND (g.deleted_at > cut.deleted_at OR g.entity_id <= cut.entity_id)
+        ORDER BY g.deleted_at, g.entity_id DESC LIMIT 1)
+FROM (
+    SELECT a.entity_type, counted.total, a.rank,
+           CASE WHEN a.rank = 0 THEN 9223372036854775807 ELSE a.deleted_at END AS deleted_at,
+           CASE WHEN a.rank = 0 THEN '' ELSE a.entity_id END AS entity_id
+    FROM (SELECT entity_type, deleted_at, entity_id,
+                 row_number() OVER (PARTITION BY entity_type ORDER BY deleted_at DESC, entity_id) - 1 AS rank
+          FROM archived_entries) a
+    JOIN (SELECT entity_type, count(*) AS total FROM archived_entries GROUP BY entity_type) counted
+        ON counted.entity_type = a.entity_type
+    WHERE a.rank % 1024 = 0
+) AS cut";
 
 /// First goes what is wrong, then comes what is missing.
 const REPLACE: [&str; 6] = [
@@ -389,7 +427,7 @@ impl ShadowTables for SqliteShadow {
             self.execute("replace the projections", statement).await?;
         }
         // The shadow list is what the live one is by now.
-        for statement in [CLEAR_PAGES, fill_pages(PAGES)] {
+        for statement in [CLEAR_PAGES, FILL_PAGES] {
             self.execute("count the list's pages", statement).await?;
         }
         self.thaw().await

@@ -3,6 +3,7 @@
 use super::{World, refused};
 use crate::harness::postgres::Postgres;
 use crate::harness::server::run_binary;
+use sqlx::{Connection as _, PgConnection};
 
 /// A database whose owner has migrated it, and a role that may do nothing yet. Roles belong to the whole server, so their names
 /// follow the database's.
@@ -135,13 +136,36 @@ async fn a_role_without_a_right_is_told_which_one_at_the_start() {
         .await;
     let told = owned.refused(&SERVE).await;
     assert!(told.contains("cleanup_jobs") && told.contains(&role), "{told}");
-    // Behind by one migration, which the role may not bring.
+    // Behind by a migration, which the role may not bring.
     owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
     owned
         .sql("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
         .await;
     let told = owned.refused(&SERVE).await;
     assert!(told.contains("`archive-ledger migrate`"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_use_no_table_is_told_of_every_table_that_there_is() {
+    let owned = Owned::new(true).await;
+    let role = format!("{}_role", owned.name);
+    let meta = "_sqlx_migrations, ledger_meta";
+    owned.sql(&format!("GRANT SELECT ON {meta} TO {role}")).await;
+    let told = owned.refused(&SERVE).await;
+    let mut connection = PgConnection::connect(&owned.url("owner")).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(tables.len() > 30, "{tables:?}");
+    for table in tables {
+        assert!(
+            told.contains(&format!(" on {table};")) || told.contains(&format!(" on {table})")),
+            "{table}: {told}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
