@@ -137,9 +137,7 @@ async fn database(
 ) -> Result<Result<String, Finding>, Failure> {
     let store = match app::existing(config).await {
         Ok(store) => store,
-        Err(error @ StartError::Store { .. }) => {
-            return Ok(Err(Finding::Incomplete(crate::one_line(&error))));
-        }
+        Err(error @ StartError::Store { .. }) => return Ok(Err(unopened(error))),
         Err(error) => return Err(Failure::usage(&error).with_code(USAGE)),
     };
     let progress = |stage, done, of| {
@@ -173,6 +171,18 @@ async fn database(
         );
         text
     }))
+}
+
+/// Of a database that cannot be opened: whether it is damaged, or not there.
+fn unopened(error: StartError) -> Finding {
+    let line = crate::one_line(&error);
+    let StartError::Store { source, .. } = error else {
+        return Finding::Incomplete(line);
+    };
+    match Finding::from(source) {
+        Finding::Tampered { .. } => Finding::tampered(line),
+        Finding::Incomplete(_) => Finding::Incomplete(line),
+    }
 }
 
 fn bundle(path: &Path, key: &VerifierKey) -> Result<(), Failure> {

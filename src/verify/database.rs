@@ -90,6 +90,26 @@ async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Fin
     // Read before the database, which the service writes first: so it cannot be the newer one.
     let guard = guard_note(request.config)?;
     let store = request.store.snapshot().await?;
+    match check_snapshot(request, &store, guard.as_deref()).await {
+        Err(tampered @ Finding::Tampered { .. }) => Err(tampered),
+        // Whatever else is missing.
+        other => match store.side().damage().await.map_err(Finding::from) {
+            Ok(None) => other,
+            Ok(Some(damage)) => Err(Finding::tampered(format!(
+                "the database holds what it must not: {}",
+                shown(&damage)
+            ))),
+            Err(tampered @ Finding::Tampered { .. }) => Err(tampered),
+            Err(incomplete) => other.and(Err(incomplete)),
+        },
+    }
+}
+
+async fn check_snapshot(
+    request: &DatabaseRequest<'_>,
+    store: &Store,
+    guard: Option<&str>,
+) -> Result<DatabaseReport, Finding> {
     let (proofs, reads) = (store.proofs(), store.reads());
     let remembered = Identity::remembered(&*proofs).await;
     let remembered = remembered.map_err(|error| Finding::tampered(error.to_string()))?;
@@ -105,7 +125,7 @@ async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Fin
     let ledger = u64::try_from(origins.len()).unwrap_or(0);
     let mut roots = signed_roots(&*proofs, &origins).await?;
     let checkpoints = roots.len();
-    let guarded = guarded(request.config, guard.as_deref(), &origins)?;
+    let guarded = guarded(request.config, guard, &origins)?;
     if let Some(guarded) = &guarded {
         let last = proofs.last_checkpoint(ledger).await?.map_or(0, |last| last.size);
         if guarded.size > last {
@@ -134,7 +154,7 @@ async fn check_once(request: &DatabaseRequest<'_>) -> Result<DatabaseReport, Fin
         log.notices
             .push("there is no guard file: whether the database was rolled back cannot be told".into());
     }
-    let (keyring, gaps) = keyring(request.config, &store).await?;
+    let (keyring, gaps) = keyring(request.config, store).await?;
     let (head, followed) = check_rows(
         &*proofs,
         &*reads,

@@ -6,7 +6,7 @@
 //! | given | checked |
 //! |---|---|
 //! | `--url`, `--dir` | signature, every entry's form, hash and position, every stream's revisions and chain, times, roots, tiles |
-//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys and their fingerprints, erasures, jobs and their counts, callback targets and deliveries, claims, forks, remembered answers, attempts, the audit's index, projections |
+//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys and their fingerprints, erasures, jobs and their counts, callback targets and deliveries, claims, forks, remembered answers, attempts, the audit's index, projections, what the database itself tells of damage |
 //! | `--since` | that the log goes on from an old checkpoint |
 //! | `--payloads` | that disclosed payloads are what the entries commit to; with a database, that what no entry says is what the rows say |
 //! | `--bundle` | one entity's evidence, offline |
@@ -75,6 +75,9 @@ impl From<StoreError> for Finding {
                 sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
                     Self::tampered(error.to_string())
                 }
+                sqlx::Error::Database(told) if told.code().is_some_and(|code| is_damage(&code)) => {
+                    Self::tampered(format!("{error}: {told}"))
+                }
                 other => Self::Incomplete(format!("{error}: {other}")),
             },
             StoreError::Migrate(_)
@@ -84,6 +87,16 @@ impl From<StoreError> for Finding {
             | StoreError::Unready { .. }
             | StoreError::TimedOut { .. } => Self::Incomplete(error.to_string()),
         }
+    }
+}
+
+/// Whether a code says that pages or indexes are damaged: SQLite's, whose primary code is in the lowest eight bits, or
+/// PostgreSQL's, which have five characters.
+fn is_damage(code: &str) -> bool {
+    const CORRUPT: u32 = 11;
+    match code.len() {
+        5 => matches!(code, "XX001" | "XX002"),
+        _ => code.parse::<u32>().is_ok_and(|code| code & 0xff == CORRUPT),
     }
 }
 

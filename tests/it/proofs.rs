@@ -6,6 +6,7 @@ mod foreign;
 mod forked;
 mod forked_losses;
 mod routes;
+mod ruined;
 mod signing;
 mod takeover;
 mod tampered_columns;

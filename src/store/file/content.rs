@@ -159,7 +159,7 @@ impl Content {
                     return Ok(Verdict::Fits);
                 }
                 // Nobody who moves the log makes none of it: it was written over, if it stays so for these looks.
-                verdict = self.written_over("it holds no ledger");
+                verdict = self.written_over("it holds no ledger that can be read");
                 continue;
             };
             verdict = self.judge(&seen, stat, moved, &found);
@@ -288,7 +288,7 @@ impl Content {
         Ok(None)
     }
 
-    /// What stands in the file alone; `None` when that is no ledger.
+    /// What stands in the file alone; `None` when that is no ledger, or its head cannot be read.
     async fn in_file(&self) -> Result<Option<InFile>, StoreError> {
         let operation = "look into the database's file";
         let options = SqliteConnectOptions::new()
@@ -318,8 +318,14 @@ impl Content {
             }
             Err(error) => return Err(StoreError::database(operation)(error)),
         };
-        let position = non_negative(operation, row.read(operation, "position")?)?;
-        let root = hash(operation, row.read(operation, "root")?)?;
+        let position = row.read(operation, "position");
+        let position = position.and_then(|position| non_negative(operation, position));
+        let root = row.read(operation, "root");
+        let root = root.and_then(|root| hash(operation, root));
+        // What is wrong with it is told by who needs the head: a pool that lets no connection in would only wait.
+        let (Ok(position), Ok(root)) = (position, root) else {
+            return Ok(None);
+        };
         Ok(Some(InFile {
             stamp,
             position,

@@ -4,7 +4,7 @@
 //! until a contracting migration says which one is the oldest that still does.
 
 mod postgres;
-mod sqlite;
+pub(in crate::store) mod sqlite;
 
 use super::StoreError;
 use sqlx::migrate::Migrator;

@@ -5,7 +5,7 @@ use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 
 /// The migrations, compiled in.
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+pub(in crate::store) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 impl SqliteStore {
     /// Brings the schema up to date.

@@ -1,5 +1,6 @@
 //! What stands beside the log and follows from it, as it stands: read by who verifies, and by nobody else.
 
+mod damage;
 mod postgres;
 mod sqlite;
 
@@ -52,4 +53,8 @@ pub type SideRow = Vec<Option<String>>;
 pub trait SideStore: Send + Sync {
     /// The rows whose key is greater than `after` (byte by byte), in the order of their keys, `limit` at the most.
     async fn side_rows(&self, table: SideTable, after: &str, limit: u32) -> Result<Vec<SideRow>, StoreError>;
+
+    /// What the database itself finds wrong with what it holds, whatever the log says: a value that its column does not allow, a time
+    /// outside of the years 1 to 9999, damaged pages and indexes. The first that is found, in words; every row is read.
+    async fn damage(&self) -> Result<Option<String>, StoreError>;
 }

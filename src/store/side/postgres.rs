@@ -98,4 +98,8 @@ impl SideStore for PostgresStore {
             })
             .collect())
     }
+
+    async fn damage(&self) -> Result<Option<String>, StoreError> {
+        self.find_damage().await
+    }
 }

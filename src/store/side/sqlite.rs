@@ -97,4 +97,8 @@ impl SideStore for SqliteStore {
             })
             .collect())
     }
+
+    async fn damage(&self) -> Result<Option<String>, StoreError> {
+        self.find_damage().await
+    }
 }

@@ -2,6 +2,7 @@
 //! why neither the log nor the keyring implies it.
 
 mod tables;
+mod values;
 
 use crate::harness::ledger::change;
 use crate::harness::receiver::Receiver;
@@ -278,6 +279,8 @@ on_both_backends! {
             run(format!("DELETE FROM {table}; {back}; DROP TABLE aside")).await;
         }
         assert!(unnoticed.is_empty(), "{} of {}:\n{}", unnoticed.len(), IMPLIED.len() + NEVER_EMPTY.len(), unnoticed.join("\n"));
+        let unnoticed = values::unnoticed(&server, backend, &vkey).await;
+        assert!(unnoticed.is_empty(), "{} values that the columns cannot have:\n{}", unnoticed.len(), unnoticed.join("\n"));
         let (code, said) = verified(&server, &vkey).await;
         assert_eq!(code, Some(0), "undone: {said}");
     }
