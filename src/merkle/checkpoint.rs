@@ -10,9 +10,9 @@
 //! `fork <base64 of the SHA-256 of the fork statement>`. The statement is a note that names the last checkpoint of the old
 //! origin, so every checkpoint commits to what came before.
 
+use super::Hash;
 use super::note::{NoteError, SigningKey, VerifierKey};
 use super::sha256;
-use crate::store::Hash;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 

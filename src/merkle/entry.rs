@@ -19,8 +19,8 @@
 //! | `c` | commitment to the sealed details; its salt is sealed with them, so it is gone when they are |
 //! | `kid` | id of the entity's data key, when something is sealed |
 
+use super::Hash;
 use super::sha256;
-use crate::store::Hash;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -3,8 +3,8 @@
 //! The fields stand in the order that RFC 8785 demands, without any space. So reading is comparing with what must be there,
 //! and an entry that is read is the one way to write what it says.
 
+use super::Hash;
 use super::entry::ENTRY_VERSION;
-use crate::store::Hash;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 

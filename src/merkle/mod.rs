@@ -18,8 +18,10 @@ pub mod tiles;
 pub mod tlog_proof;
 pub mod tree;
 
-use crate::store::Hash;
 use aws_lc_rs::digest;
+
+/// A SHA-256 hash.
+pub type Hash = [u8; 32];
 
 /// The hash of a log entry (RFC 6962, 2.1).
 #[must_use]

@@ -3,8 +3,8 @@
 //! A proof is first a list of ranges of leaves, each of which stands for the root over them; who has the tree fills in the
 //! hashes. A range falls apart into perfect subtrees, each of which lies within one tile.
 
+use super::Hash;
 use super::{empty_root, node_hash};
-use crate::store::Hash;
 use std::ops::Range;
 
 /// A perfect subtree: the root over the leaves `index << level .. (index + 1) << level`.

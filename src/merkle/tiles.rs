@@ -9,8 +9,8 @@
 //!
 //! The number of a tile is written in groups of three digits, all but the last behind an `x`: 1234067 is `x001/x234/067`.
 
+use super::Hash;
 use super::node_hash;
-use crate::store::Hash;
 use std::fmt;
 
 /// How many hashes or entries a full tile has.

@@ -1,7 +1,7 @@
 //! Inclusion proofs as text ([c2sp.org/tlog-proof](https://c2sp.org/tlog-proof)): all that it takes to check one entry offline.
 
+use super::Hash;
 use super::checkpoint::{decimal, hash};
-use crate::store::Hash;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;

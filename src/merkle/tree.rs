@@ -8,9 +8,9 @@
 //! Unlike [`super::Frontier`], which is what the head row keeps, it knows the hashes that tiles are made of: a full tile is
 //! handed out once, as the hash that stands for it in the level above.
 
+use super::Hash;
 use super::proofs::{perfect_nodes, root_of};
 use super::tiles::{TILE_WIDTH, hashes_at, perfect_root};
-use crate::store::Hash;
 
 /// The hash of a full tile: the hash `index` of tiles' level `level`, which is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

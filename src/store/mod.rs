@@ -45,6 +45,7 @@ pub mod storage_roots;
 mod values;
 pub mod witness;
 
+pub use crate::merkle::Hash;
 pub use append::{
     AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, FoundAnswers, IdempotencyRecord,
     NewEvent, PageSizes, StreamSnapshot,
@@ -61,9 +62,6 @@ use uuid::Uuid;
 
 /// The place of an event in the log: 1 is the first.
 pub type Position = u64;
-
-/// A SHA-256 hash.
-pub type Hash = [u8; 32];
 
 /// The head row: how far the log goes, and the Merkle tree over it.
 #[derive(Debug, Clone, PartialEq, Eq)]

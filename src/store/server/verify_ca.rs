@@ -85,7 +85,8 @@ pub(super) async fn way(
 }
 
 fn listen(destination: Arc<Destination>) -> io::Result<(Way, PathBuf)> {
-    let tag: [u8; 8] = crate::keyring::random().map_err(io::Error::other)?;
+    let mut tag = [0; 8];
+    aws_lc_rs::rand::fill(&mut tag).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     let folder = std::env::temp_dir().join(format!("archive-ledger-{}", hex::encode(tag)));
     DirBuilder::new().mode(0o700).create(&folder)?;
     let socket = folder.join(format!(".s.PGSQL.{}", destination.port));
