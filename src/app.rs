@@ -78,9 +78,9 @@ async fn found(config: &Config) -> Result<Store, StartError> {
 ///
 /// # Errors
 /// [`StartError`], naming the option at fault.
-pub async fn blobs(config: &Config, store: &Store) -> Result<Blobs, StartError> {
+pub async fn blobs(config: &Config, store: &Store, deletes: bool) -> Result<Blobs, StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
-    let roots = roots::find(config, store, &clock).await?;
+    let roots = roots::find(config, store, &clock, deletes).await?;
     consumers::blobs(roots, config).await
 }
 

@@ -87,7 +87,7 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     let _lock = if options.fix { app::lock(config)? } else { None };
     let store = app::existing(config).await?;
     let keyring = app::existing_keyring(config, &store).await?;
-    let blobs = app::blobs(config, &store).await?;
+    let blobs = app::blobs(config, &store, options.fix).await?;
     let used = store.storage_roots().storage_roots().await?;
     let claimed = store.claims();
     let mut bad = Vec::new();

@@ -169,6 +169,7 @@ async fn recognize(
     let standing = known.storage_roots().await?;
     blocking(roots, move |roots| {
         roots.expect_all(ledger, &standing);
+        roots.complete_markers();
         roots.look();
         Ok(())
     })
@@ -235,11 +236,13 @@ async fn any_claim(
     Ok(claims.claimants(places, &nobody, Whom::All, 0).await?.count > 0)
 }
 
-/// The roots of a ledger that is compared with its storage: all of them must be there, and nothing is written.
+/// The roots of a ledger that is compared with its storage: all of them must be there. Nothing is written, but for what a look whether
+/// the roots share files takes where whoever asks `deletes`.
 pub(super) async fn find(
     config: &Config,
     store: &Store,
     clock: &SharedClock,
+    deletes: bool,
 ) -> Result<StorageRoots, StartError> {
     let roots = configured(config)?;
     if !roots.any_local() {
@@ -253,7 +256,11 @@ pub(super) async fn find(
     let new_ids = Arc::clone(clock);
     blocking(&roots, move |roots| {
         roots.identify(ledger, &known, &|_| FirstUse::Refused, &|| new_ids.new_id())?;
-        roots.first_unavailable().map_or(Ok(()), Err)
+        roots.first_unavailable().map_or(Ok(()), Err)?;
+        if deletes {
+            roots.probe(ledger, &known)?;
+        }
+        Ok(())
     })
     .await
     .map_err(|trouble| trouble.blaming(config))?;

@@ -133,6 +133,9 @@ pub enum BlobErrorKind {
     /// Something is mounted at the folder, inside it or above it; a purge does not cross into it.
     #[error("another file system is mounted at or inside the folder")]
     OtherFileSystem,
+    /// What is deleted here would be gone from another root, or changed in it.
+    #[error("an overlay is mounted through which the storage root shares files with another one")]
+    SharedRoot,
     /// Things are still there after they were deleted: someone keeps writing, or the storage does not do what it says.
     #[error("the storage is not empty after deletion")]
     NotEmpty,
@@ -172,6 +175,7 @@ impl BlobErrorKind {
             | Self::ObjectLocked { .. }
             | Self::NoSuchBucket
             | Self::OtherFileSystem
+            | Self::SharedRoot
             | Self::NotConnected => false,
             Self::Throttled
             | Self::Unavailable

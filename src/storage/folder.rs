@@ -4,12 +4,12 @@
 //! and the number of the mount tells where a walk leaves the file system that it began in, which the device does not: a bind
 //! mount of the same file system has the same one.
 
+#[cfg(target_os = "linux")]
+use super::mounts::Mounts;
 use crate::storage::roots::known::Numbers;
 use cap_std::fs::{Dir, MetadataExt as _};
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// A file or folder, whatever its path is.
@@ -123,112 +123,6 @@ pub(super) fn mounted_in(_: &Dir, _: &OsStr) -> io::Result<bool> {
     Ok(false)
 }
 
-/// What is mounted where, as this process sees it.
-#[derive(Debug, Default)]
-pub(super) struct Mounts {
-    by_id: HashMap<u64, Mount>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    /// `major:minor`.
-    device: String,
-    /// The folder of the file system that is mounted.
-    root: PathBuf,
-    /// Where.
-    point: PathBuf,
-}
-
-/// A folder by its way from the root of its file system, which is the same under all mounts of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
-    device: String,
-    path: PathBuf,
-}
-
-impl Origin {
-    /// Whether `self` is `other` or lies below it.
-    pub(super) fn is_in(&self, other: &Self) -> bool {
-        self.device == other.device && self.path.starts_with(&other.path)
-    }
-}
-
-impl Mounts {
-    #[cfg(target_os = "linux")]
-    pub(super) fn read() -> io::Result<Self> {
-        std::fs::read("/proc/self/mountinfo").map(|table| Self::parse(&table))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn read() -> io::Result<Self> {
-        Ok(Self::default())
-    }
-
-    /// See `proc_pid_mountinfo(5)`.
-    fn parse(table: &[u8]) -> Self {
-        let by_id = table.split(|byte| *byte == b'\n').filter_map(|line| {
-            let mut fields = line.split(|byte| *byte == b' ');
-            let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-            let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
-            let (root, point) = (unescaped(fields.next()?), unescaped(fields.next()?));
-            Some((id, Mount { device, root, point }))
-        });
-        Self {
-            by_id: by_id.collect(),
-        }
-    }
-
-    /// Whether something is mounted at `path` or below it.
-    pub(super) fn any_in(&self, path: &Path) -> bool {
-        self.by_id.values().any(|mount| mount.point.starts_with(path))
-    }
-
-    /// All paths at which a folder can be reached, as far as this process sees its file system mounted. What else is mounted above
-    /// may hide some of them.
-    pub(super) fn paths_of(&self, origin: &Origin) -> Vec<PathBuf> {
-        let mounts = self.by_id.values().filter(|mount| mount.device == origin.device);
-        let paths = mounts.filter_map(|mount| {
-            let below = origin.path.strip_prefix(&mount.root).ok()?;
-            Some(mount.point.join(below))
-        });
-        paths.collect()
-    }
-
-    /// A folder by its canonical path and the number of its mount; `None` when the table does not tell.
-    pub(super) fn origin(&self, path: &Path, mount: u64) -> Option<Origin> {
-        let mount = self.by_id.get(&mount)?;
-        let below = path.strip_prefix(&mount.point).ok()?;
-        Some(Origin {
-            device: mount.device.clone(),
-            path: mount.root.join(below),
-        })
-    }
-}
-
-/// Space, tab, line break and backslash are written in octal.
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = (*first == b'\\')
-            .then(|| after.get(..3))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(OsStr::from_bytes(&bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,26 +142,6 @@ mod tests {
             mount_of(&inner).unwrap(),
             mount_of(&open(Path::new("/proc"))).unwrap()
         );
-    }
-
-    #[test]
-    fn the_table_of_mounts_names_a_folder_by_its_way_in_its_file_system() {
-        let table = b"22 27 0:21 / /proc rw - proc proc rw\n\
-            27 1 254:0 / / rw - ext4 /dev/vda rw\n\
-            90 27 254:0 /srv/a\\040b /mnt/x rw shared:1 master:2 - ext4 /dev/vda rw\n\
-            91 27 8:1 / /mnt/y rw - ext4 /dev/sda1 rw\n\
-            broken\n";
-        let mounts = Mounts::parse(table);
-        let origin = |path: &str, mount| mounts.origin(Path::new(path), mount).unwrap();
-        assert_eq!(origin("/mnt/x", 90), origin("/srv/a b", 27));
-        assert!(origin("/mnt/x/deep", 90).is_in(&origin("/srv", 27)));
-        assert!(!origin("/srv", 27).is_in(&origin("/mnt/x", 90)));
-        assert!(!origin("/mnt/y/srv", 91).is_in(&origin("/srv", 27)));
-        assert!(mounts.any_in(Path::new("/mnt")) && !mounts.any_in(Path::new("/srv")));
-        assert_eq!(mounts.origin(Path::new("/x"), 7), None);
-        let mut paths = mounts.paths_of(&origin("/mnt/x/deep", 90));
-        paths.sort();
-        assert_eq!(paths, [Path::new("/mnt/x/deep"), Path::new("/srv/a b/deep")]);
     }
 
     #[test]

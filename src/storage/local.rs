@@ -63,6 +63,12 @@ pub(super) async fn purge(
 
 fn purge_place(place: &LocalPlace, roots: &StorageRoots, sink: &mut Sink) -> Result<(), Stop> {
     let whole = place.root.open().map_err(|_| BlobErrorKind::RootUnavailable)?;
+    if let Some(mount) = roots
+        .shared_now(&place.root)
+        .map_err(|e| BlobErrorKind::of_io(&e))?
+    {
+        return Err(stop_at(BlobErrorKind::SharedRoot, &mount));
+    }
     let bounds = Bounds {
         root: &whole,
         guarded: roots.guarded(&place.root),

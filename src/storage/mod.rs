@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - `uri` and `roots` decide which storage may be deleted at all; what is in `roots` says whether the folder at a local root's path is
-//!   the root, and that no two roots are one place. `folder` is what the system says of one.
+//!   the root, and that no two roots are one place or share files. `folder` is what the system says of one, `mounts` what it says of all.
 //! - `blobs` is the door: it deletes what a URI names, and `deletion` is what that comes to. `progress` goes to and fro meanwhile.
 //! - `sweep` decides for all clouds what goes, what counts (`unsettled`) and when it is over; `listing` says when a page is believed.
 //!   A `driver` lists and deletes, and decides nothing. `request`, `rest`, `xml` and `credentials` are what drivers have in common.
@@ -23,6 +23,7 @@ pub mod gcs;
 pub mod inventory;
 mod listing;
 mod local;
+mod mounts;
 pub mod progress;
 mod request;
 mod rest;

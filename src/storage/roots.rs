@@ -1,15 +1,20 @@
 //! Storage roots: the only places whose objects may ever be deleted.
 //!
 //! `root` is how one is spelled, `local_root` whether the folder at its path is the root at this moment, by its `marker` or by what is
-//! `known` of it; `identify` finds that out when the ledger is opened, `watch` looks again from time to time. `overlap` refuses roots
-//! that are one place. `own_files` is what is the ledger's own wherever it lies.
+//! `known` of it; `identify` finds that out when the ledger is opened, `watch` looks again from time to time. `overlap` and
+//! `inside` refuse roots that are one place or lie in one another, `apart` and `probe` those that share files in any other way; `place` is
+//! where a folder is, by everything that says so. `own_files` is what is the ledger's own wherever it lies.
 
+mod apart;
 pub mod identify;
+mod inside;
 pub mod known;
 pub mod local_root;
 pub(in crate::storage) mod marker;
 pub mod overlap;
 pub mod own_files;
+mod place;
+mod probe;
 pub mod root;
 pub mod tree;
 pub mod watch;
@@ -94,6 +99,11 @@ impl StorageRoots {
     /// Refuses local roots that are there and are one folder by two names, or nested, or inside the ledger's own folder.
     pub(super) fn check_places(&self) -> Result<(), RootError> {
         overlap::check_places(&self.roots, &self.own)
+    }
+
+    /// Where an overlay is mounted, now, through which a local root shares files with another one.
+    pub(super) fn shared_now(&self, root: &LocalRoot) -> io::Result<Option<PathBuf>> {
+        overlap::shared_now(&self.roots, root)
     }
 
     /// The roots that are folders.

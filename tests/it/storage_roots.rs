@@ -9,6 +9,7 @@ mod mounts;
 mod moved;
 mod names;
 mod reach;
+mod shared;
 
 use crate::harness::eventually;
 use crate::harness::server::{Backend, Server};

@@ -12,19 +12,18 @@
 //! no           no folder                   refused: nobody knows what should be there; unavailable where the ledger knows
 //! ```
 //!
-//! A root that lies inside another one, of another ledger or of this one under another name, is refused: what is named through one
-//! would not be known to be what is named through the other.
+//! A root that lies inside another one, of another ledger or of this one under another name (`inside.rs`), or that shares files with
+//! another one in any way (`apart.rs`, `probe.rs`), is refused: what is named through one would not be known to be what is named
+//! through the other.
 
-use super::local_root::{Expected, LocalRoot, Look, RootTrouble};
-use super::marker::{self, MarkerFile};
-use crate::storage::folder::{FileId, Mounts, mount_of, path_of};
+use super::apart::{self, Member};
+use super::inside;
+use super::local_root::{Expected, LocalRoot, RootTrouble};
+use super::marker::{self, Marker, MarkerFile};
+use super::probe;
 use crate::storage::roots::known::KnownRoot;
 use crate::storage::roots::{RootError, StorageRoots};
-use crate::storage::uri::{Spelled, spell};
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -59,32 +58,65 @@ impl StorageRoots {
         new_id: &dyn Fn() -> Uuid,
     ) -> Result<Vec<KnownRoot>, RootError> {
         self.check_places()?;
-        let mut news = Vec::new();
+        let mut settled = Vec::new();
         for root in self.locals().filter(|root| root.expected().is_none()) {
             let uri = root.uri();
             let before = known.iter().find(|known| known.uri == uri);
-            let Some(found) = (Candidate {
+            let found = (Candidate {
                 root,
                 ledger,
                 known,
                 before,
             })
-            .settle(first_use(uri), new_id)?
-            else {
-                root.doubt(ledger);
-                continue;
-            };
-            if before != Some(&found) {
-                news.push(found.clone());
+            .settle(first_use(uri), new_id)?;
+            match found {
+                Some(found) => settled.push((root, found)),
+                None => root.doubt(ledger),
             }
+        }
+        let members = self.members(&settled);
+        apart::check(&members, ledger, known)?;
+        if settled
+            .iter()
+            .any(|(root, _)| first_use(root.uri()) != FirstUse::Refused)
+        {
+            probe::check(&members, ledger, known)?;
+        }
+        let mut news = Vec::new();
+        for (root, found) in settled {
             root.expect(Expected {
                 ledger,
                 root: found.root_id,
                 numbers: found.numbers,
             });
+            if !known.contains(&found) {
+                news.push(found);
+            }
         }
-        self.check_ids()?;
         Ok(news)
+    }
+
+    /// Refuses roots that show what is written into another one.
+    ///
+    /// # Errors
+    /// [`RootError::Overlap`] names both.
+    pub fn probe(&self, ledger: Uuid, known: &[KnownRoot]) -> Result<(), RootError> {
+        probe::check(&self.members(&[]), ledger, known)
+    }
+
+    /// The roots of which it is known what they are recognized by, with those that this was found out of just now.
+    fn members<'a>(&'a self, settled: &[(&'a Arc<LocalRoot>, KnownRoot)]) -> Vec<Member<'a>> {
+        let before = self.locals().filter_map(|root| {
+            Some(Member {
+                root,
+                id: root.expected()?.root,
+            })
+        });
+        let now = settled.iter().map(|(root, found)| Member {
+            root,
+            id: found.root_id,
+        });
+        before.chain(now).collect()
     }
 
     /// Takes over what stands in the database. Of two instances that use a root first at once, the other may have been faster.
@@ -101,6 +133,25 @@ impl StorageRoots {
         }
     }
 
+    /// Writes the ids of the roots into markers that a person has written without them, once all instances know them.
+    pub fn complete_markers(&self) {
+        for root in self.locals() {
+            let (Some(expected), Ok(look)) = (root.expected(), root.look()) else {
+                continue;
+            };
+            let MarkerFile::Marker(Marker { ledger, root: None }) = look.found else {
+                continue;
+            };
+            if ledger != expected.ledger {
+                continue;
+            }
+            if let Err(error) = marker::complete(&look.dir, ledger, expected.root) {
+                let uri = root.uri();
+                tracing::debug!(storage.root = uri, %error, "the marker of the storage root {uri} stays without the root's id");
+            }
+        }
+    }
+
     /// The local roots of which nobody has found out yet what they are recognized by.
     pub fn unidentified(&self) -> Vec<Arc<LocalRoot>> {
         let unknown = self.locals().filter(|root| root.expected().is_none());
@@ -112,22 +163,6 @@ impl StorageRoots {
         for root in self.locals() {
             drop(root.open());
         }
-    }
-
-    /// Two roots that are recognized by the same are two copies of one, and nobody can tell them apart.
-    fn check_ids(&self) -> Result<(), RootError> {
-        let mut seen: Vec<(Uuid, &LocalRoot)> = Vec::new();
-        for root in self.locals() {
-            let Some(expected) = root.expected() else { continue };
-            if let Some((_, first)) = seen.iter().find(|(id, _)| *id == expected.root) {
-                return Err(RootError::Copy {
-                    root: root.uri().to_owned(),
-                    of: first.uri().to_owned(),
-                });
-            }
-            seen.push((expected.root, root));
-        }
-        Ok(())
     }
 
     /// The first local root that is not whole now, and why.
@@ -163,7 +198,7 @@ impl Candidate<'_> {
             (Err(_), None) if first_use == FirstUse::Doubtful => return Ok(None),
             (Err(trouble), None) => return Err(self.missing(trouble)),
         };
-        self.check_above(&look)?;
+        inside::check(self.root, &look, self.ledger, self.known)?;
         let same_folder = self
             .before
             .and_then(|before| before.numbers)
@@ -230,71 +265,6 @@ impl Candidate<'_> {
             }
             Err(error) => Err(self.missing(RootTrouble::Unreadable(error.kind()))),
         }
-    }
-
-    /// Looks for the markers of other roots in the folders above, by whatever path the folder can be reached.
-    fn check_above(&self, look: &Look) -> Result<(), RootError> {
-        for path in self.paths(look) {
-            for above in path.ancestors().skip(1) {
-                let found =
-                    Dir::open_ambient_dir(above, ambient_authority()).and_then(|dir| marker::read(&dir));
-                // Where we may not look, we do not know of any.
-                let Ok(MarkerFile::Marker(marker)) = found else {
-                    continue;
-                };
-                if marker.ledger != self.ledger {
-                    return Err(RootError::InsideOther {
-                        root: self.root.uri().to_owned(),
-                        dir: above.display().to_string(),
-                        ledger: marker.ledger,
-                    });
-                }
-                let below = path.strip_prefix(above).unwrap_or(Path::new(""));
-                self.check_name_in(marker.root, below)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The paths at which the folder is: its own, and where it can be reached through other mounts of its file system.
-    fn paths(&self, look: &Look) -> Vec<PathBuf> {
-        let resolved = path_of(&look.dir).or_else(|_| self.root.path().canonicalize());
-        let (Ok(resolved), Ok(id)) = (resolved, FileId::of_folder(&look.dir)) else {
-            return Vec::new();
-        };
-        let origin = Mounts::read().and_then(|mounts| {
-            let origin = mounts.origin(&resolved, mount_of(&look.dir)?);
-            Ok(origin.map_or_else(Vec::new, |origin| mounts.paths_of(&origin)))
-        });
-        let mut paths = origin.unwrap_or_default();
-        // Something else may be mounted there by now, or above it.
-        paths.retain(|path| *path != resolved && FileId::at(path).is_ok_and(|there| there == id));
-        paths.push(resolved);
-        paths
-    }
-
-    /// A root that was given up may have held this one: what was named through either has the same name then. Anything else is the
-    /// same place under two names.
-    fn check_name_in(&self, root: Option<Uuid>, below: &Path) -> Result<(), RootError> {
-        let holders = self.known.iter().filter(|known| Some(known.root_id) == root);
-        let mut other = None;
-        for holder in holders {
-            let Ok(Spelled::Local(mut components)) = spell(&holder.uri) else {
-                continue;
-            };
-            components.extend(below.iter().map(|name| name.to_string_lossy().into_owned()));
-            if components == self.root.components() {
-                return Ok(());
-            }
-            other = Some(holder);
-        }
-        other.map_or(Ok(()), |other| {
-            Err(RootError::Overlap {
-                one: self.root.uri().to_owned(),
-                other: other.uri.clone(),
-                how: "are one place under two names: the first lies inside the second, which this ledger has used",
-            })
-        })
     }
 
     fn refused(&self, trouble: RootTrouble) -> RootError {

@@ -82,12 +82,34 @@ fn parse(content: &[u8]) -> Option<Marker> {
     Some(Marker { ledger, root })
 }
 
-/// Writes the marker, durably and whole; where there is one by now, that one stays.
-pub(in crate::storage) fn write(root: &Dir, ledger: Uuid, id: Uuid) -> io::Result<()> {
+/// A name beside the marker's that nobody has used, and nobody may name.
+pub(super) fn unused_name() -> io::Result<String> {
     let mut tag = [0; 8];
     rand::fill(&mut tag).map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    let temporary = format!("{MARKER}.{}", hex::encode(tag));
-    let written = write_and_name(root, &temporary, &format!("{ledger}\n{id}\n"));
+    Ok(format!("{MARKER}.{}", hex::encode(tag)))
+}
+
+/// Writes the marker, durably and whole; where there is one by now, that one stays.
+pub(super) fn write(root: &Dir, ledger: Uuid, id: Uuid) -> io::Result<()> {
+    write_as(root, ledger, id, name_unless_there)
+}
+
+/// Puts a whole marker into the place of one that does not say which root it is.
+pub(super) fn complete(root: &Dir, ledger: Uuid, id: Uuid) -> io::Result<()> {
+    write_as(root, ledger, id, |root, temporary| {
+        root.rename(temporary, root, MARKER)
+    })
+}
+
+fn write_as(
+    root: &Dir,
+    ledger: Uuid,
+    id: Uuid,
+    name: impl FnOnce(&Dir, &str) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = unused_name()?;
+    let written =
+        write_file(root, &temporary, &format!("{ledger}\n{id}\n")).and_then(|()| name(root, &temporary));
     match root.remove_file(&temporary) {
         // It was renamed, or never made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -113,14 +135,17 @@ fn synced(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn write_and_name(root: &Dir, temporary: &str, content: &str) -> io::Result<()> {
+fn write_file(root: &Dir, temporary: &str, content: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
     let mut file = root.open_with(temporary, &options)?;
     file.write_all(content.as_bytes())?;
     // Other instances may run as other users, whatever this one's umask is. Not every file system knows modes.
     let _ = file.set_permissions(Permissions::from_mode(0o644));
-    synced(file.sync_all())?;
+    synced(file.sync_all())
+}
+
+fn name_unless_there(root: &Dir, temporary: &str) -> io::Result<()> {
     match root.hard_link(temporary, root, MARKER) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // Not every file system knows hard links.

@@ -2,13 +2,12 @@
 //!
 //! One place can have several names: links and bind mounts on disk, and in the cloud one server that is reached as two.
 
-use super::local_root::RootTrouble;
+use super::local_root::{LocalRoot, RootTrouble};
 use super::own_files::OwnFiles;
+use super::place::Place;
 use super::root::{Root, RootError};
-use crate::storage::folder::{FileId, Mounts, Origin, mount_of};
+use crate::storage::mounts::Mounts;
 use crate::storage::uri::Cloud;
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,12 +32,13 @@ impl Overlap {
         }
     }
 
-    pub(in crate::storage) const fn text(self) -> &'static str {
-        match self {
+    fn text(self) -> String {
+        let text = match self {
             Self::Same => "are one place by two names",
             Self::Inside => "overlap: the first lies inside the second",
             Self::Around => "overlap: the second lies inside the first",
-        }
+        };
+        text.to_owned()
     }
 }
 
@@ -47,7 +47,7 @@ pub(in crate::storage) fn check_names(roots: &[Root]) -> Result<(), RootError> {
     pairs(roots, |one, other| match (one, other) {
         (Root::Local(one), Root::Local(other)) => {
             let (one, other) = (one.components(), other.components());
-            Overlap::of(one.starts_with(other), other.starts_with(one))
+            Overlap::of(one.starts_with(other), other.starts_with(one)).map(Overlap::text)
         }
         (
             Root::Bucket {
@@ -66,7 +66,7 @@ pub(in crate::storage) fn check_names(roots: &[Root]) -> Result<(), RootError> {
 }
 
 /// A bucket's name is part of a host's, which knows no case.
-fn keys(bucket: &str, prefix: &str, other: &str, second: &str) -> Option<Overlap> {
+fn keys(bucket: &str, prefix: &str, other: &str, second: &str) -> Option<String> {
     let inside = |inner: &str, outer: &str| {
         outer.is_empty()
             || inner
@@ -77,6 +77,7 @@ fn keys(bucket: &str, prefix: &str, other: &str, second: &str) -> Option<Overlap
         .eq_ignore_ascii_case(other)
         .then(|| Overlap::of(inside(prefix, second), inside(second, prefix)))
         .flatten()
+        .map(Overlap::text)
 }
 
 /// Where the clouds are reached, as far as that was configured.
@@ -156,6 +157,8 @@ pub(in crate::storage) fn check_places(roots: &[Root], own: &OwnFiles) -> Result
         (Root::Local(one), Root::Local(other)) => {
             let (one, other) = (places.get(one.uri())?, places.get(other.uri())?);
             Overlap::of(one.is_in(other), other.is_in(one))
+                .map(Overlap::text)
+                .or_else(|| one.shares(other).map(share))
         }
         (Root::Bucket { .. } | Root::Local(_), Root::Bucket { .. } | Root::Local(_)) => None,
     })?;
@@ -169,46 +172,66 @@ pub(in crate::storage) fn check_places(roots: &[Root], own: &OwnFiles) -> Result
                 dir: folder.display().to_string(),
             });
         }
+        // Where the root lies around the folder, its walk knows that by its inode.
+        let around = |place: &Place| own.is_in(place);
+        if let Some((root, mount)) = places
+            .iter()
+            .filter(|(_, place)| !around(place))
+            .find_map(|(root, place)| Some((root, place.changes(&own)?)))
+        {
+            return Err(RootError::ChangesOwn {
+                root: (*root).to_owned(),
+                dir: folder.display().to_string(),
+                mount: mount.display().to_string(),
+            });
+        }
     }
     Ok(())
 }
 
-/// Where a folder is, by everything that says so.
-struct Place {
-    id: FileId,
-    path: PathBuf,
-    origin: Option<Origin>,
+/// How two roots share files through an overlay.
+pub(super) fn share(mount: &Path) -> String {
+    format!(
+        "share files: what is mounted at {} is an overlay by which what is deleted in one changes the other",
+        mount.display()
+    )
 }
 
-impl Place {
-    fn of(path: &Path, mounts: &Mounts) -> io::Result<Self> {
-        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        let path = path.canonicalize()?;
-        Ok(Self {
-            id: FileId::of_folder(&dir)?,
-            origin: mount_of(&dir).ok().and_then(|mount| mounts.origin(&path, mount)),
-            path,
-        })
+/// Where an overlay is mounted, now, through which a root shares files with another one.
+pub(super) fn shared_now(roots: &[Root], root: &LocalRoot) -> io::Result<Option<PathBuf>> {
+    let others: Vec<_> = others(roots, root).collect();
+    if others.is_empty() {
+        return Ok(None);
     }
-
-    /// Whether it is `other` or lies inside it.
-    fn is_in(&self, other: &Self) -> bool {
-        let by_origin = match (&self.origin, &other.origin) {
-            (Some(one), Some(other)) => one.is_in(other),
-            (None, _) | (_, None) => false,
-        };
-        self.id == other.id || self.path.starts_with(&other.path) || by_origin
+    let mounts = Mounts::read()?;
+    if !mounts.any_overlay() {
+        return Ok(None);
     }
+    let place = Place::of(root.path(), &mounts)?;
+    Ok(others
+        .into_iter()
+        .filter_map(|other| Place::of(other.path(), &mounts).ok())
+        .find_map(|other| place.shares(&other).map(Path::to_owned)))
 }
 
-fn pairs(roots: &[Root], overlap: impl Fn(&Root, &Root) -> Option<Overlap>) -> Result<(), RootError> {
+/// The local roots that answer, but for this one.
+fn others<'a>(roots: &'a [Root], root: &'a LocalRoot) -> impl Iterator<Item = &'a LocalRoot> {
+    roots.iter().filter_map(move |other| match other {
+        Root::Local(other) => {
+            (other.path() != root.path() && other.trouble() != Some(RootTrouble::Silent)).then_some(&**other)
+        }
+        Root::Bucket { .. } => None,
+    })
+}
+
+fn pairs(roots: &[Root], overlap: impl Fn(&Root, &Root) -> Option<String>) -> Result<(), RootError> {
     for (at, one) in roots.iter().enumerate() {
         for other in roots.iter().skip(at + 1) {
-            if let Some(overlap) = overlap(one, other) {
+            if let Some(how) = overlap(one, other) {
                 return Err(RootError::Overlap {
                     one: one.uri(),
                     other: other.uri(),
-                    how: overlap.text(),
+                    how,
                 });
             }
         }

@@ -55,7 +55,7 @@ pub enum RootError {
         /// The second.
         other: String,
         /// How.
-        how: &'static str,
+        how: String,
     },
     /// The root lies in the ledger's own folder.
     #[error("storage root {root} is refused: it lies in the ledger's own folder {dir}")]
@@ -64,6 +64,18 @@ pub enum RootError {
         root: String,
         /// The folder.
         dir: String,
+    },
+    /// What is deleted in the root would be gone from the ledger's own folder.
+    #[error(
+        "storage root {root} is refused: through the overlay that is mounted at {mount}, what is deleted in it changes the ledger's own folder {dir}"
+    )]
+    ChangesOwn {
+        /// The root.
+        root: String,
+        /// The folder.
+        dir: String,
+        /// Where the overlay is mounted.
+        mount: String,
     },
     /// The root lies in a root of another ledger, whose purges would delete what is in it.
     #[error(

@@ -1,5 +1,6 @@
 //! Which folders may be roots, what they are recognized by, and when they count as away.
 
+mod layers;
 mod overlap;
 
 use super::identify::FirstUse;

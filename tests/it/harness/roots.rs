@@ -31,7 +31,7 @@ pub fn entries(root: &Path) -> Vec<String> {
     names
 }
 
-/// A bind mount, until it is dropped.
+/// A bind mount, or another one, until it is dropped.
 pub struct Bind(PathBuf);
 
 impl Bind {
@@ -50,6 +50,22 @@ impl Bind {
             Ok(output) if output.status.success() => Some(Self(to.to_owned())),
             refused => {
                 eprintln!("NOT RUN: nothing can be mounted here: {refused:?}");
+                None
+            }
+        }
+    }
+
+    /// Shows an overlay at `to`, which is there. Names are meant from `folder`, for which `{}` stands too.
+    pub fn overlay(folder: &Path, options: &str, to: &str) -> Option<Self> {
+        let options = options.replace("{}", folder.to_str().unwrap().trim_end_matches('/'));
+        let mounted = Command::new("mount")
+            .args(["-t", "overlay", "overlay", "-o", &options, to])
+            .current_dir(folder)
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(folder.join(to))),
+            refused => {
+                eprintln!("NOT RUN: no overlay can be mounted here: {refused:?}");
                 None
             }
         }
