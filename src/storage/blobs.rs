@@ -65,7 +65,7 @@ impl Blobs {
     /// be used.
     pub async fn connect(roots: StorageRoots, options: CloudOptions) -> Result<Self, ConnectError> {
         roots.check_endpoints(&Endpoints {
-            s3: options.s3.endpoint.as_deref().and_then(|url| url.parse().ok()),
+            s3: options.s3.server(),
             gcs: options.gcs.endpoint.clone(),
             azure: options.azure.endpoint.clone(),
         })?;

@@ -14,7 +14,9 @@ mod removal;
 pub use super::backoff::Backoff;
 use clients::Clients;
 use std::collections::BTreeSet;
+use std::env;
 use std::sync::Arc;
+use url::Url;
 
 /// How to reach S3. Credentials come from the AWS chain: environment, shared files, web identity, container, instance.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,20 @@ pub struct S3Options {
     pub force_path_style: bool,
     /// Buckets whose server knows neither versions nor, perhaps, unfinished uploads, by the operator's word.
     pub plain_buckets: BTreeSet<String>,
+}
+
+impl S3Options {
+    /// The server that requests go to, as far as options and environment name one: the AWS chain takes it from there too.
+    pub(super) fn server(&self) -> Option<Url> {
+        let is_ignored = env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_ok_and(|value| value == "true");
+        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+        let named = || variables.iter().find_map(|name| env::var(name).ok());
+        let server = self
+            .endpoint
+            .clone()
+            .or_else(|| named().filter(|_| !is_ignored))?;
+        server.parse().ok()
+    }
 }
 
 /// Deletes from S3.

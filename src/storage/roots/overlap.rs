@@ -10,8 +10,9 @@ use crate::storage::mounts::Mounts;
 use crate::storage::uri::Cloud;
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use url::Url;
+use url::{Host, Url};
 
 /// How two roots are one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +97,16 @@ impl Endpoints {
     fn server(&self, cloud: Cloud) -> Option<(String, Option<u16>)> {
         let (given, usual) = match cloud {
             Cloud::S3 => (&self.s3, "amazonaws.com"),
-            Cloud::Gcs => (&self.gcs, "storage.googleapis.com"),
+            Cloud::Gcs => (&self.gcs, GOOGLE),
             Cloud::Azure => (&self.azure, "blob.core.windows.net"),
         };
         match given {
-            Some(url) => Some((url.host_str()?.to_ascii_lowercase(), url.port_or_known_default())),
+            // One server is reached in the clear and not.
+            Some(url) => Some((
+                host(url)?,
+                url.port_or_known_default()
+                    .map(|port| if port == 80 { 443 } else { port }),
+            )),
             None => Some((usual.to_owned(), Some(443))),
         }
     }
@@ -116,6 +122,43 @@ impl Endpoints {
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
         port == second && (below(&one, &other) || below(&other, &one))
+    }
+}
+
+const GOOGLE: &str = "storage.googleapis.com";
+
+/// Other hosts of Google's than [`GOOGLE`] that have the same buckets.
+const GOOGLES: [&str; 3] = [
+    "commondatastorage.googleapis.com",
+    "storage.cloud.google.com",
+    "www.googleapis.com",
+];
+
+/// A server's name in one spelling: without the dot at its end, and one for whatever means this machine.
+fn host(url: &Url) -> Option<String> {
+    let name = match url.host()? {
+        Host::Domain(name) => name.trim_end_matches('.').to_ascii_lowercase(),
+        Host::Ipv4(address) => this_machine(address.into()),
+        Host::Ipv6(address) => this_machine(address.to_canonical()),
+    };
+    let below = |outer: &str| {
+        name.strip_suffix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    Some(if below("localhost") {
+        "localhost".to_owned()
+    } else if GOOGLES.into_iter().any(below) {
+        GOOGLE.to_owned()
+    } else {
+        name
+    })
+}
+
+fn this_machine(address: IpAddr) -> String {
+    if address.is_loopback() || address.is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        address.to_string()
     }
 }
 

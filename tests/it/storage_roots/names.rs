@@ -50,12 +50,19 @@ on_both_backends! {
     }
 
     async fn one_bucket_by_two_endpoints_is_refused_at_start(backend: Backend) {
-        let place = Place::new(backend).await;
+        let mut place = Place::new(backend).await;
         for (more, roots) in [
             (vec!["--s3-endpoint", "https://storage.googleapis.com"], ["s3://bucket/x", "gs://bucket/x"]),
             (vec!["--s3-endpoint", "https://bucket.storage.googleapis.com"], ["gs://bucket/x", "s3://bucket"]),
             (vec!["--s3-endpoint", "http://127.0.0.1:9", "--gcs-endpoint", "http://127.0.0.1:9/"], ["s3://bucket/x/y", "gs://bucket/x"]),
+            (vec!["--s3-endpoint", "http://localhost:9", "--gcs-endpoint", "http://127.0.0.1:9"], ["s3://bucket/x", "gs://bucket/x/y"]),
+            (vec!["--s3-endpoint", "http://storage.googleapis.com.:80"], ["s3://bucket", "gs://bucket/x"]),
+            // From the environment, where the AWS chain finds it too.
+            (vec!["--gcs-endpoint", "http://[::1]:9"], ["s3://bucket/x", "gs://bucket/x"]),
         ] {
+            if !more.contains(&"--s3-endpoint") {
+                place.set("AWS_ENDPOINT_URL", "http://localhost:9");
+            }
             let mut args = vec!["serve", "--listen", "127.0.0.1:0"];
             args.extend(&more);
             args.extend(roots.iter().flat_map(|root| ["--storage-root", *root]));
@@ -64,6 +71,7 @@ on_both_backends! {
             assert_eq!(output.status.code(), Some(2), "{told}");
             let last = told.lines().last().unwrap();
             assert!(roots.iter().all(|root| last.contains(root)) && last.contains("--storage-root"), "{told}");
+            assert!(last.contains("one place") || last.contains("overlap"), "{told}");
         }
     }
 }
