@@ -24,11 +24,12 @@ impl PostgresStore {
             .iter()
             .map(|(receiver, room)| (receiver.as_str(), i64::from(*room)));
         // Named receivers are visited as a list, or looked up on a walk to every receiver.
-        let (named, lookup): ((Vec<&str>, Vec<i64>), BTreeMap<&str, i64>) = if request.others == 0 {
-            (rooms.unzip(), BTreeMap::new())
+        let (mut named, mut lookup) = (<(Vec<&str>, Vec<i64>)>::default(), BTreeMap::new());
+        if request.others == 0 {
+            named = rooms.unzip();
         } else {
-            (Default::default(), rooms.collect())
-        };
+            lookup = rooms.collect();
+        }
         let endpoints: BTreeMap<&str, i64> = request
             .endpoints
             .iter()
