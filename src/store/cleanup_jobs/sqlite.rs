@@ -167,14 +167,15 @@ impl CleanupJobStore for SqliteStore {
             .map_err(StoreError::database(operation))?;
         let mut rows = sqlx::query(
             "UPDATE cleanup_jobs
-             -- Of a text, arithmetic would make a number.
-             SET lease_token = ?3, lease_until = ?4, left_by = NULL,
-                 begun = CASE typeof(begun) WHEN 'integer' THEN begun + 1 ELSE begun END
+             SET lease_token = ?3, lease_until = ?4, left_by = NULL, begun = begun + 1
              WHERE event_id IN (
                  SELECT event_id FROM cleanup_jobs
                  WHERE state = 'due' AND next_attempt_at <= ?1
                    -- One that ends long after this one would is of a clock that was wrong, and over.
                    AND (lease_until IS NULL OR lease_until <= ?1 OR lease_until > ?4 + 120000000)
+                   -- A row that has what its table does not take can be changed in nothing, and would keep the others waiting.
+                   AND typeof(attempts) || typeof(begun) || typeof(objects) || typeof(bytes) = 'integerintegerintegerinteger'
+                   AND min(attempts, begun, objects, bytes) >= 0
                  ORDER BY next_attempt_at, position
                  LIMIT ?2)
              RETURNING event_id, aggregate_id, purge_id, attempts, begun",
@@ -190,12 +191,13 @@ impl CleanupJobStore for SqliteStore {
         if more > 0 {
             let left = sqlx::query(
                 "UPDATE cleanup_jobs
-                 SET lease_token = ?3, lease_until = ?4,
-                     begun = CASE typeof(begun) WHEN 'integer' THEN begun + 1 ELSE begun END
+                 SET lease_token = ?3, lease_until = ?4, begun = begun + 1
                  WHERE event_id IN (
                      SELECT event_id FROM cleanup_jobs
                      WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?5) = 0
                        AND (lease_until IS NULL OR lease_until <= ?1)
+                       AND typeof(attempts) || typeof(begun) || typeof(objects) || typeof(bytes) = 'integerintegerintegerinteger'
+                       AND min(attempts, begun, objects, bytes) >= 0
                      ORDER BY next_attempt_at, position
                      LIMIT ?2)
                  RETURNING event_id, aggregate_id, purge_id, attempts, begun",
