@@ -1,4 +1,4 @@
-//! Credentials of `object_store` for the clouds that are spoken to over [`super::rest`].
+//! Credentials of `object_store` for the clouds that are spoken to over `rest.rs`.
 
 use super::request::RequestError;
 use crate::storage::deletion::BlobErrorKind;

@@ -2,7 +2,7 @@
 
 use super::jwks::error::JwksError;
 
-/// Why a request is not authenticated. Clients learn the [`Challenge`] only.
+/// Why a request is not authenticated. Clients learn the `Challenge` only.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// There is no token.

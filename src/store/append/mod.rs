@@ -135,7 +135,7 @@ impl Default for PageSizes {
 #[async_trait]
 pub trait AppendBackend: Send {
     /// Opens the transaction and loads what the batch needs, all streams in one go. The head is compared with what the process
-    /// knows ([`witness::Witness`]).
+    /// knows (`Witness`).
     ///
     /// # Errors
     /// [`StoreError`]; no transaction is open then. [`StoreError::Diverged`] when the database is another one.
