@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn the_layers_of_an_overlay_are_found_at_the_same_way_as_in_it() {
         let table = b"27 1 254:0 / / rw - ext4 /dev/vda rw\n\
-            46 27 0:39 / /merged rw,relatime - overlay overlay rw,lowerdir=/lower,upperdir=/upper,workdir=/work\n\
-            47 27 0:39 /in /bound rw shared:3 - overlay overlay rw,lowerdir=/lower,upperdir=/upper,workdir=/work\n\
+            46 27 0:39 / /merged rw,relatime - overlay overlay rw,lowerdir=/lower,upperdir=/upper,workdir=/scratch\n\
+            47 27 0:39 /in /bound rw shared:3 - overlay overlay rw,lowerdir=/lower,upperdir=/upper,workdir=/scratch\n\
             48 27 0:40 / /over rw - overlay overlay ro,lowerdir=/over:/more\n";
         let mounts = Mounts::parse(table);
         let layers = |path: &str, mount| {
@@ -252,7 +252,7 @@ mod tests {
             shown.collect::<Vec<_>>()
         };
         let of = |lower: &str, upper: &str| {
-            [(lower, false), (upper, true), ("/work", false)]
+            [(lower, false), (upper, true), ("/scratch", false)]
                 .map(|(path, changed)| (path.to_owned(), changed))
         };
         assert_eq!(layers("/merged", 46), of("/lower", "/upper"));
@@ -269,7 +269,7 @@ mod tests {
             ("/lower/x", true),
             ("/more", true),
             ("/upper", true),
-            ("/work/x", true),
+            ("/scratch/x", true),
             ("/srv", false),
             ("/", true),
             ("/lowered", false),
