@@ -187,8 +187,9 @@ async fn a_head_that_is_damaged_is_told_as_what_it_is() {
             "the table ledger_head has no row",
         ),
         (
-            "ALTER TABLE ledger_head ALTER COLUMN position TYPE text",
-            "ALTER TABLE ledger_head ALTER COLUMN position TYPE bigint USING position::bigint",
+            "ALTER TABLE ledger_head DROP CONSTRAINT ledger_head_position_check, ALTER COLUMN position TYPE text",
+            "ALTER TABLE ledger_head ALTER COLUMN position TYPE bigint USING position::bigint,
+                 ADD CONSTRAINT ledger_head_position_check CHECK (position >= 0)",
             "the column position cannot be read",
         ),
     ] {

@@ -25,8 +25,9 @@ impl SqliteStore {
                 "the table {table} is not defined as the migrations do it"
             )));
         }
+        // On a connection that may write: to one that may not, SQLite gives tables without their checks.
         let told: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
-            .fetch_all(&self.reads)
+            .fetch_all(&mut *self.writing().await)
             .await
             .map_err(failed())?;
         Ok(told.into_iter().find(|told| told != "ok"))

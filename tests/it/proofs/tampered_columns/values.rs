@@ -63,7 +63,7 @@ const BYTES: [&str; 4] = [
 ];
 
 /// Rows of tables that nothing has filled by now.
-const FILLED: [(&str, &str); 4] = [
+const FILLED: [(&str, &str); 5] = [
     (
         "INSERT INTO callback_circuits (key, since, open_until, opened) VALUES ('x', 0, 0, 1)",
         "INSERT INTO callback_circuits (key, since, open_until, opened) VALUES ('x', to_timestamp(0), to_timestamp(0), 1)",
@@ -83,6 +83,11 @@ const FILLED: [(&str, &str); 4] = [
         "INSERT INTO storage_root_holders (instance, root, seen_at) VALUES ('00000000-0000-4000-8000-000000000001', 'file:///x', 0)",
         "INSERT INTO storage_root_holders (instance, root, seen_at)
          VALUES ('00000000-0000-4000-8000-000000000001', 'file:///x', to_timestamp(0))",
+    ),
+    (
+        "INSERT INTO instance_marks (instance_id, name, marks, seen_at) VALUES ('00000000-0000-4000-8000-000000000001', 'x', '{}', 0)",
+        "INSERT INTO instance_marks (instance_id, name, marks, seen_at)
+         VALUES ('00000000-0000-4000-8000-000000000001', 'x', '{}', to_timestamp(0))",
     ),
 ];
 
