@@ -23,9 +23,12 @@ CREATE TABLE events (
     salt            bytea       NOT NULL CHECK (octet_length(salt) = 32),
     sealed          bytea,
     entry           bytea       NOT NULL,
-    leaf            bytea       NOT NULL CHECK (octet_length(leaf) = 32),
-    UNIQUE (aggregate_type, aggregate_id, sequence)
+    leaf            bytea       NOT NULL CHECK (octet_length(leaf) = 32)
 );
+
+-- Events are kept by position alone. The first one of a stream is found by its entity's row, and most entities have no other soon: an
+-- index over all of them would be a second tree that every new entity touches at a random place.
+CREATE UNIQUE INDEX events_later ON events (aggregate_id, sequence) WHERE sequence > 1;
 
 -- Purge work is rare in the log: consumers that follow it must not read every soft-delete.
 CREATE INDEX events_purges ON events (position)
@@ -56,19 +59,30 @@ CREATE TABLE ledger_meta (
     value text NOT NULL
 );
 
--- One data key per entity, wrapped by a keyring that lives outside the database.
-CREATE TABLE entity_keys (
-    aggregate_id text COLLATE "C"  PRIMARY KEY,
-    key_id       uuid  NOT NULL,
-    kek_id       text  NOT NULL,
-    wrapped      bytea NOT NULL
+-- One row per entity, made with its first event: all that is found by an entity's id.
+CREATE TABLE entities (
+    aggregate_id   text COLLATE "C" PRIMARY KEY,
+    -- Where its first event stands.
+    first_position bigint NOT NULL CHECK (first_position > 0),
+    -- Its data key, wrapped by a keyring that lives outside the database: from the first details that are sealed until the purge.
+    key_id         uuid,
+    kek_id         text,
+    wrapped        bytea,
+    -- The erasure fence: where the purge stands that destroyed the key. None may be minted for the entity again.
+    erased_at      bigint CHECK (erased_at > 0),
+    CHECK ((wrapped IS NULL) = (key_id IS NULL) AND (wrapped IS NULL) = (kek_id IS NULL)),
+    CHECK (erased_at IS NULL OR wrapped IS NULL)
 );
 
--- The erasure fence: an entity that stands here had its key destroyed, and none may be minted for it again.
-CREATE TABLE erasures (
-    aggregate_id text COLLATE "C"   PRIMARY KEY,
-    position     bigint NOT NULL CHECK (position > 0)
-);
+-- Events by stream: what postgres-es reads, and everybody else who asks for an entity's events.
+CREATE VIEW entity_events AS
+SELECT e.position, e.aggregate_type, n.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.event_id,
+       e.recorded_at, e.command_id, e.correlation_id, e.causation_id, e.actor, e.salt, e.sealed, e.entry, e.leaf
+FROM entities n JOIN events e ON e.position = n.first_position AND e.aggregate_id = n.aggregate_id AND e.sequence = 1
+UNION ALL
+SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
+       recorded_at, command_id, correlation_id, causation_id, actor, salt, sealed, entry, leaf
+FROM events WHERE sequence > 1;
 
 -- ## Projections
 
@@ -78,10 +92,10 @@ CREATE TABLE archived_entries (
     entity_id   text COLLATE "C"        NOT NULL,
     deleted_at  timestamptz NOT NULL CHECK (deleted_at BETWEEN '0001-01-01 00:00:00Z' AND '9999-12-31 23:59:59.999999Z'),
     position    bigint      NOT NULL CHECK (position > 0),
-    deletion_id uuid        NOT NULL,
-    PRIMARY KEY (entity_type, entity_id)
+    deletion_id uuid        NOT NULL
 );
-CREATE INDEX archived_entries_newest ON archived_entries (entity_type, deleted_at DESC, entity_id);
+-- Nearly the order of arrival, so that new rows come to the end; it is read backwards.
+CREATE UNIQUE INDEX archived_entries_oldest ON archived_entries (entity_type, deleted_at, entity_id DESC);
 
 -- Exact counters. Low fill factor, so that updates stay on their page.
 CREATE TABLE archived_summary (

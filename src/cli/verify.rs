@@ -166,7 +166,7 @@ async fn database(
         // Writing to a string never fails.
         let _ = writeln!(
             text,
-            "database: {} rows, {} checkpoints, the projections and the head agree, and so do keys, erasures, jobs and the index of the audit ({opened})",
+            "database: {} rows, {} checkpoints, the projections and the head agree, and so do entities, jobs and the index of the audit ({opened})",
             report.rows, report.checkpoints
         );
         text

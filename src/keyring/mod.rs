@@ -5,7 +5,7 @@
 //! backups; the id of the wrapping key is stored with every wrapped key, so that wrapping keys can be rotated and destroyed.
 //!
 //! ```text
-//! keyring file ── wraps ──▶ data key (entity_keys) ── seals ──▶ details (events.sealed)
+//! keyring file ── wraps ──▶ data key (entities) ── seals ──▶ details (events.sealed)
 //!      │
 //!      ├── pseudonyms of streams and actors in the entries
 //!      └── the service's own key: callback URLs, idempotency hashes, cursors

@@ -55,7 +55,7 @@ impl Repository {
     #[must_use]
     pub fn postgres(store: &PostgresStore, writer: WriterHandle, clock: SharedClock) -> Self {
         let reader = store.kept_sessions().map_or(Reader::Log, |pool| {
-            Reader::Postgres(PostgresEventRepository::new(pool).with_tables("events", "snapshots"))
+            Reader::Postgres(PostgresEventRepository::new(pool).with_tables("entity_events", "snapshots"))
         });
         Self {
             reader,
@@ -68,7 +68,7 @@ impl Repository {
     /// Reads from SQLite.
     #[must_use]
     pub fn sqlite(store: &SqliteStore, writer: WriterHandle, clock: SharedClock) -> Self {
-        let reader = SqliteEventRepository::new(store.readers()).with_tables("events", "snapshots");
+        let reader = SqliteEventRepository::new(store.readers()).with_tables("entity_events", "snapshots");
         Self {
             reader: Reader::Sqlite(reader),
             writer,

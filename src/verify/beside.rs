@@ -14,6 +14,7 @@ use crate::store::ReadStore;
 use crate::store::audit::{AuditStore, blocks};
 use crate::store::side::{SideStore, SideTable};
 use std::collections::HashSet;
+use uuid::Uuid;
 
 /// Whether anything was ever signed.
 pub(super) async fn is_signed(store: &dyn SideStore) -> Result<bool, Finding> {
@@ -51,9 +52,8 @@ pub async fn check_beside(
 ) -> Result<Vec<String>, Finding> {
     let mut notices = Vec::new();
     let store = tables.side;
-    let used = keys(store, followed).await?;
+    let used = entities(store, followed).await?;
     fingerprints(store, followed.position > 0, &used).await?;
-    erasures(store, followed).await?;
     let reached = cursors(store, followed).await?;
     let young = jobs(store, tables.reads, followed, keyring, reached.cleanup).await?;
     if young > 0 {
@@ -169,81 +169,66 @@ async fn index(audit: &dyn AuditStore, followed: &Followed) -> Result<(), Findin
     Ok(())
 }
 
-/// An entity has its key from the first details that were sealed until it is purged. Returns what the keys are wrapped with.
-async fn keys(store: &dyn SideStore, followed: &Followed) -> Result<HashSet<String>, Finding> {
+/// Every entity of the log has its row, and nothing else has one: where it begins, its key from the first details that were sealed
+/// until it is purged, and from then on its fence. Returns what the keys are wrapped with.
+async fn entities(store: &dyn SideStore, followed: &Followed) -> Result<HashSet<String>, Finding> {
     let (mut seen, mut used) = (HashSet::new(), HashSet::new());
-    each(store, SideTable::Keys, "entity_keys", |row| {
+    each(store, SideTable::Entities, "entities", |row| {
         let name = row.text(0)?;
         let (key, stream) = followed.stream(name);
-        let told = |what: &str| format!("the key of {name} {what}");
-        match stream {
-            Some(Stream { purged: Some(at), .. }) => Err(Finding::at(
-                *at,
-                told("is still there, and the entity was purged"),
-            )),
-            Some(Stream {
-                kid: Some((kid, at)), ..
-            }) => {
-                seen.insert(key);
-                let kek_id = row.text(2)?;
-                if !used.contains(kek_id) {
-                    used.insert(kek_id.to_owned());
-                }
-                if row.id(1).ok() == Some(*kid) {
-                    Ok(())
-                } else {
-                    Err(Finding::at(*at, told("is another one than the entry names")))
-                }
-            }
-            Some(_) | None => Err(Finding::tampered(told("belongs to nothing that was sealed"))),
+        let Some(stream) = stream else {
+            return Err(Finding::tampered(format!(
+                "{name} has a row among the entities and belongs to nothing that the log tells of"
+            )));
+        };
+        seen.insert(key);
+        if row.number(1)? != stream.first {
+            return Err(Finding::at(
+                stream.first,
+                format!("the row of {name} says that its events begin elsewhere"),
+            ));
         }
+        let fence = row.optional(4).map(|_| row.number(4)).transpose()?;
+        let kid = row.optional(2).map(|_| row.id(2).ok());
+        entity(name, stream, kid, fence)?;
+        if kid.is_some() {
+            let kek_id = row.text(3)?;
+            if !used.contains(kek_id) {
+                used.insert(kek_id.to_owned());
+            }
+        }
+        Ok(())
     })
     .await?;
-    let lost = followed.streams.iter().filter_map(|(key, stream)| {
-        let (_, at) = stream
-            .kid
-            .filter(|_| stream.purged.is_none() && !seen.contains(key))?;
-        Some(at)
-    });
-    match lost.min() {
-        Some(at) => Err(Finding::at(
-            at,
-            "the entity's key is gone, and the entity was not purged",
-        )),
+    let lost = followed.streams.iter().filter(|(key, _)| !seen.contains(key));
+    match lost.map(|(_, stream)| stream.first).min() {
+        Some(at) => Err(Finding::at(at, "the entity's row is gone, and its key and its fence with it")),
         None => Ok(used),
     }
 }
 
-/// Every purge has its fence, and nothing else has one.
-async fn erasures(store: &dyn SideStore, followed: &Followed) -> Result<(), Finding> {
-    let mut seen = HashSet::new();
-    each(store, SideTable::Erasures, "erasures", |row| {
-        let name = row.text(0)?;
-        let (key, stream) = followed.stream(name);
-        match stream.and_then(|stream| stream.purged) {
-            Some(at) if row.number(1).ok() == Some(at) => {
-                seen.insert(key);
-                Ok(())
-            }
-            Some(at) => Err(Finding::at(
-                at,
-                format!("the fence of {name} names another position"),
-            )),
-            None => Err(Finding::tampered(format!(
-                "{name} is fenced as erased, and was never purged"
-            ))),
-        }
-    })
-    .await?;
-    let lost = followed
-        .streams
-        .iter()
-        .filter_map(|(key, stream)| stream.purged.filter(|_| !seen.contains(key)));
-    match lost.min() {
-        Some(at) => Err(Finding::at(
+/// What an entity's row says of its key and its fence. `kid`: the id of the key that is there, if it is one.
+fn entity(name: &str, stream: &Stream, kid: Option<Option<Uuid>>, fence: Option<u64>) -> Result<(), Finding> {
+    let told = |what: &str| format!("the key of {name} {what}");
+    match (stream.purged, stream.kid, kid) {
+        (Some(at), _, Some(_)) => Err(Finding::at(at, told("is still there, and the entity was purged"))),
+        (Some(at), _, None) if fence.is_none() => Err(Finding::at(
             at,
             "the entity was purged, and its fence is gone: a key could be minted for it again",
         )),
-        None => Ok(()),
+        (Some(at), _, None) if fence != Some(at) => {
+            Err(Finding::at(at, format!("the fence of {name} names another position")))
+        }
+        (None, _, _) if fence.is_some() => {
+            Err(Finding::tampered(format!("{name} is fenced as erased, and was never purged")))
+        }
+        (None, None, Some(_)) => Err(Finding::tampered(told("belongs to nothing that was sealed"))),
+        (None, Some((_, at)), None) => {
+            Err(Finding::at(at, "the entity's key is gone, and the entity was not purged"))
+        }
+        (None, Some((expected, at)), Some(kid)) if kid != Some(expected) => {
+            Err(Finding::at(at, told("is another one than the entry names")))
+        }
+        (Some(_), _, None) | (None, Some(_), Some(_)) | (None, None, None) => Ok(()),
     }
 }

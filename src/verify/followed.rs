@@ -14,6 +14,8 @@ pub type StreamKey = u128;
 /// What the log implies about an entity.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stream {
+    /// Where its first event stands; 0 while none has come.
+    pub(super) first: u64,
     /// Its key, and the position of the first entry that names it.
     pub kid: Option<(Uuid, u64)>,
     /// Where it was purged.

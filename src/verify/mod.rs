@@ -6,7 +6,7 @@
 //! | given | checked |
 //! |---|---|
 //! | `--url`, `--dir` | signature, every entry's form, hash and position, every stream's revisions and chain, times, roots, tiles |
-//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, keys and their fingerprints, erasures, jobs and their counts, callback targets and deliveries, claims, forks, remembered answers, attempts, the audit's index, projections, what the database itself tells of damage |
+//! | a database | the same, and: every row against its entry, commitments, sealed details (with the keyring), every checkpoint ever signed, the guard file, head, entities, keys and their fingerprints, jobs and their counts, callback targets and deliveries, claims, forks, remembered answers, attempts, the audit's index, projections, what the database itself tells of damage |
 //! | `--since` | that the log goes on from an old checkpoint |
 //! | `--payloads` | that disclosed payloads are what the entries commit to; with a database, that what no entry says is what the rows say |
 //! | `--bundle` | one entity's evidence, offline |

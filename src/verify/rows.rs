@@ -215,6 +215,9 @@ impl Rows<'_> {
     fn details(&mut self, row: &RawEvent, view: &EntryView<'_>) -> Result<(), String> {
         let key = stream_key(&row.stream_id);
         let stream = self.followed.streams.entry(key).or_default();
+        if stream.first == 0 {
+            stream.first = row.position;
+        }
         if let Some(kid) = view.kid {
             let kid = kid.parse().map_err(|_| differs("key id"))?;
             let first = stream.kid.filter(|(known, _)| *known == kid);

@@ -53,7 +53,7 @@ on_both_backends! {
             format!("UPDATE events SET leaf = {no_hash} {}", of(1)),
             format!("UPDATE events SET payload = '{{\"a\":1}}' {}", of(2)),
             format!("UPDATE events SET sequence = 7 {}", of(3)),
-            format!("UPDATE entity_keys SET wrapped = {no_hash} {}", of(4)),
+            format!("UPDATE entities SET wrapped = {no_hash} {}", of(4)),
             format!("UPDATE idempotency_answers SET answer = {no_event}"),
         ] {
             assert!(change(server.database_url(), &server.data_dir(), &statement).await > 0, "{statement}");

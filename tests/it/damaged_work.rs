@@ -267,7 +267,7 @@ on_both_backends! {
         // One was live already when its key was damaged.
         assert_eq!(restore(2).await.unwrap().status(), StatusCode::OK);
         let garbage = if backend == Backend::Embedded { "x'00'" } else { "'\\x00'" };
-        assert_eq!(run(&server, format!("UPDATE entity_keys SET wrapped = {garbage} WHERE aggregate_id <> 'backups:{}'", id(1))).await, 2);
+        assert_eq!(run(&server, format!("UPDATE entities SET wrapped = {garbage} WHERE aggregate_id <> 'backups:{}'", id(1))).await, 2);
         let again = server.post(BACKUPS, &token, &json!({"id": id(2), "name": "n"})).send().await.unwrap();
         for refused in [restore(0).await.unwrap(), again] {
             assert_eq!(refused.status(), StatusCode::CONFLICT);

@@ -182,10 +182,10 @@ on_both_backends! {
         };
         let blank = hex(server.backend());
         let damages = [
-            "DELETE FROM entity_keys WHERE aggregate_id = 'users:@'".to_owned(),
-            format!("UPDATE entity_keys SET wrapped = {blank} WHERE aggregate_id = 'users:@'"),
-            "UPDATE entity_keys SET kek_id = 'lost' WHERE aggregate_id = 'users:@'".to_owned(),
-            "UPDATE entity_keys SET key_id = '00000000-0000-0000-0000-000000000007' WHERE aggregate_id = 'users:@'".to_owned(),
+            "UPDATE entities SET key_id = NULL, kek_id = NULL, wrapped = NULL WHERE aggregate_id = 'users:@'".to_owned(),
+            format!("UPDATE entities SET wrapped = {blank} WHERE aggregate_id = 'users:@'"),
+            "UPDATE entities SET kek_id = 'lost' WHERE aggregate_id = 'users:@'".to_owned(),
+            "UPDATE entities SET key_id = '00000000-0000-0000-0000-000000000007' WHERE aggregate_id = 'users:@'".to_owned(),
             "UPDATE events SET sealed = NULL WHERE aggregate_id = 'users:@'".to_owned(),
             format!("UPDATE events SET sealed = {blank} WHERE aggregate_id = 'users:@'"),
         ];
@@ -284,7 +284,7 @@ async fn storage_that_cannot_be_opened_is_never_taken_for_cleaned() {
         ..deletion(key.clone())
     };
     opened.ledger.soft_delete(request, context()).await.unwrap();
-    place.tamper("UPDATE entity_keys SET kek_id = 'lost'").await;
+    place.tamper("UPDATE entities SET kek_id = 'lost' WHERE wrapped IS NOT NULL").await;
     let receipt = opened
         .ledger
         .purge(key.clone(), Purge::default(), context())

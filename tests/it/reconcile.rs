@@ -232,10 +232,10 @@ on_both_backends! {
         };
         for statement in [
             // Its key, its details, its history, its very name.
-            format!("UPDATE entity_keys SET wrapped = {blank} WHERE aggregate_id = '{}'", stream(0)),
+            format!("UPDATE entities SET wrapped = {blank} WHERE aggregate_id = '{}'", stream(0)),
             format!("UPDATE events SET sealed = {blank} WHERE aggregate_id = '{}'", stream(1)),
             format!("UPDATE events SET payload = '{{}}' WHERE aggregate_id = '{}'", stream(2)),
-            format!("INSERT INTO entity_keys SELECT 'ghosts:1', key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = '{}'", stream(3)),
+            format!("INSERT INTO entities SELECT 'ghosts:1', first_position, key_id, kek_id, wrapped, erased_at FROM entities WHERE aggregate_id = '{}'", stream(3)),
         ] {
             let changed = change(scene.server.database_url(), &scene.server.data_dir(), &statement).await;
             assert_eq!(changed, 1, "{statement}");

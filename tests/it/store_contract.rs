@@ -39,9 +39,9 @@ const TAMPER: [&str; 2] = [
 const TRACES: &str = "
     SELECT id, sum(keys), sum(fences), sum(sealed), sum(listed), sum(owed)
     FROM (
-        SELECT aggregate_id AS id, 1 AS keys, 0 AS fences, 0 AS sealed, 0 AS listed, 0 AS owed FROM entity_keys
+        SELECT aggregate_id AS id, 1 AS keys, 0 AS fences, 0 AS sealed, 0 AS listed, 0 AS owed FROM entities WHERE wrapped IS NOT NULL
         UNION ALL
-        SELECT aggregate_id, 0, 1, 0, 0, 0 FROM erasures
+        SELECT aggregate_id, 0, 1, 0, 0, 0 FROM entities WHERE erased_at IS NOT NULL
         UNION ALL
         SELECT aggregate_id, 0, 0, 1, 0, 0 FROM events WHERE sealed IS NOT NULL
         UNION ALL

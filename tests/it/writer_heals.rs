@@ -236,7 +236,7 @@ async fn a_column_that_gets_another_type_fails_no_session_for_longer_than_once()
     ];
     for altered in [
         "ALTER TABLE events ALTER COLUMN actor TYPE varchar",
-        "ALTER TABLE entity_keys ALTER COLUMN kek_id TYPE varchar",
+        "ALTER TABLE entities ALTER COLUMN kek_id TYPE varchar",
         "ALTER TABLE archived_summary ALTER COLUMN entity_type TYPE varchar COLLATE \"C\"",
         "ALTER TABLE events ALTER COLUMN actor TYPE text",
     ] {

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "contract")]
 pub mod contract;
+mod entities;
 mod found;
 pub mod postgres;
 pub mod sqlite;

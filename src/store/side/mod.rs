@@ -10,10 +10,8 @@ use async_trait::async_trait;
 /// A table beside the log. The columns are given as texts, in this order (times in microseconds since 1970); the first one is the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SideTable {
-    /// Entities' keys: stream, key id, id of the wrapping key.
-    Keys,
-    /// The erasure fence: stream, position.
-    Erasures,
+    /// Entities: stream, position of the first event, key id, id of the wrapping key, position of the purge that destroyed the key.
+    Entities,
     /// Cleanup jobs: event id, position, stream, purge id, state, objects, bytes, obligations. These are separated by `;`, and of each
     /// `ordinal state objects bytes at_least under_way storage_hash`, the last one in hex or `-`.
     Jobs,

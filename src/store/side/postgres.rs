@@ -10,12 +10,8 @@ use sqlx::Row;
 impl SideStore for PostgresStore {
     async fn side_rows(&self, table: SideTable, after: &str, limit: u32) -> Result<Vec<SideRow>, StoreError> {
         let statement = match table {
-            SideTable::Keys => {
-                "SELECT aggregate_id, key_id::text, kek_id FROM entity_keys
-                 WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2"
-            }
-            SideTable::Erasures => {
-                "SELECT aggregate_id, position::text FROM erasures
+            SideTable::Entities => {
+                "SELECT aggregate_id, first_position::text, key_id::text, kek_id, erased_at::text FROM entities
                  WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2"
             }
             SideTable::Jobs => {

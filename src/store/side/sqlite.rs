@@ -10,13 +10,10 @@ use sqlx::Row;
 impl SideStore for SqliteStore {
     async fn side_rows(&self, table: SideTable, after: &str, limit: u32) -> Result<Vec<SideRow>, StoreError> {
         let statement = match table {
-            SideTable::Keys => {
-                "SELECT CAST(aggregate_id AS TEXT), CAST(key_id AS TEXT), CAST(kek_id AS TEXT) FROM entity_keys
-                 WHERE aggregate_id > ?1 ORDER BY aggregate_id LIMIT ?2"
-            }
-            SideTable::Erasures => {
-                "SELECT CAST(aggregate_id AS TEXT), CAST(position AS TEXT) FROM erasures
-                 WHERE aggregate_id > ?1 ORDER BY aggregate_id LIMIT ?2"
+            SideTable::Entities => {
+                "SELECT CAST(aggregate_id AS TEXT), CAST(first_position AS TEXT), CAST(key_id AS TEXT), CAST(kek_id AS TEXT),
+                        CAST(erased_at AS TEXT)
+                 FROM entities WHERE aggregate_id > ?1 ORDER BY aggregate_id LIMIT ?2"
             }
             SideTable::Jobs => {
                 "SELECT CAST(event_id AS TEXT), CAST(position AS TEXT), CAST(aggregate_id AS TEXT), CAST(purge_id AS TEXT),

@@ -177,9 +177,9 @@ async fn a_role_that_lacks_any_right_of_any_table_is_told_which_and_one_that_may
         ("INSERT", "events"),
         ("UPDATE", "events"),
         ("UPDATE", "ledger_head"),
-        ("INSERT", "entity_keys"),
-        ("DELETE", "entity_keys"),
-        ("INSERT", "erasures"),
+        ("INSERT", "entities"),
+        ("UPDATE", "entities"),
+        ("SELECT", "entity_events"),
         ("DELETE", "archived_entries"),
         ("INSERT", "archived_pages"),
         ("UPDATE", "archived_pages"),
@@ -211,8 +211,8 @@ async fn a_role_that_lacks_any_right_of_any_table_is_told_which_and_one_that_may
     // What the service never does need not be allowed.
     owned
         .sql(&format!(
-            "REVOKE DELETE ON events, ledger_head, checkpoints, erasures, audit_attempts FROM {role};
-             REVOKE UPDATE ON checkpoints, erasures, ledger_meta, entity_keys FROM {role};
+            "REVOKE DELETE ON events, ledger_head, checkpoints, entities, audit_attempts FROM {role};
+             REVOKE UPDATE ON checkpoints, ledger_meta FROM {role};
              REVOKE INSERT ON ledger_head, audit_head, audit_indexed FROM {role}"
         ))
         .await;

@@ -8,7 +8,7 @@ use archive_ledger_domain::EntityType;
 /// What a newer version leaves behind that has only expanded the schema.
 const EXPANDED: [&str; 3] = [
     "CREATE TABLE of_a_newer_version (id BIGINT PRIMARY KEY)",
-    "ALTER TABLE erasures ADD COLUMN of_a_newer_version TEXT",
+    "ALTER TABLE entities ADD COLUMN of_a_newer_version TEXT",
     "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
      SELECT 9999, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
 ];

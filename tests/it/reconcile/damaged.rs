@@ -35,7 +35,7 @@ on_both_backends! {
                 format!("UPDATE cleanup_obligations SET storage_hash = x'00' WHERE {}", job(0)),
                 format!("UPDATE cleanup_jobs SET purge_id = x'00' WHERE {}", job(1)),
                 format!("UPDATE cleanup_obligations SET ordinal = 'x' WHERE {}", job(2)),
-                format!("INSERT INTO entity_keys SELECT x'01', key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = 'backups:{kept}'"),
+                format!("INSERT INTO entities SELECT x'01', first_position, key_id, kek_id, wrapped, erased_at FROM entities WHERE aggregate_id = 'backups:{kept}'"),
                 format!("UPDATE storage_claims SET ordinal = 'x' WHERE position = (SELECT min(position) FROM events WHERE aggregate_id = 'backups:{left}')"),
             ],
             Backend::Clustered => vec![

@@ -26,6 +26,8 @@ const ONE_TARGET: &str =
 const REGISTERED: &str = "dataset_id IS NOT NULL";
 const ONE_LISTED: &str =
     "entity_id = (SELECT min(entity_id) FROM archived_entries WHERE entity_type = 'backups')";
+const ONE_SEALED: &str = "aggregate_id = (SELECT min(aggregate_id) FROM entities WHERE wrapped IS NOT NULL)";
+const ONE_ERASED: &str = "aggregate_id = (SELECT min(aggregate_id) FROM entities WHERE erased_at IS NOT NULL)";
 const ONE_WORK: &str = "aggregate_id = (SELECT min(aggregate_id) FROM purge_work)";
 const DONE_OBLIGATION: &str = "event_id = (SELECT event_id FROM cleanup_jobs WHERE state = 'done' LIMIT 1)";
 const OPEN_OBLIGATION: &str = "event_id IN (SELECT event_id FROM purge_work)";
@@ -84,37 +86,14 @@ pub(super) const IMPLIED: &[(&str, &str, (&str, &str), &str)] = &[
     ("ledger_meta", "value", TEXT, KEYRING),
     ("ledger_meta", "value", TEXT, "name = 'keyring/service'"),
     ("ledger_meta", "value", TEXT, "name LIKE 'keyring/kek/%'"),
-    (
-        "entity_keys",
-        "aggregate_id",
-        STREAM,
-        "aggregate_id = (SELECT min(aggregate_id) FROM entity_keys)",
-    ),
-    (
-        "entity_keys",
-        "key_id",
-        UUID,
-        "aggregate_id = (SELECT min(aggregate_id) FROM entity_keys)",
-    ),
-    (
-        "entity_keys",
-        "kek_id",
-        TEXT,
-        "aggregate_id = (SELECT min(aggregate_id) FROM entity_keys)",
-    ),
-    (
-        "entity_keys",
-        "wrapped",
-        BYTES,
-        "aggregate_id = (SELECT min(aggregate_id) FROM entity_keys)",
-    ),
-    (
-        "erasures",
-        "aggregate_id",
-        STREAM,
-        "aggregate_id = (SELECT min(aggregate_id) FROM erasures)",
-    ),
-    ("erasures", "position", MORE, ANY),
+    ("entities", "aggregate_id", STREAM, ONE_SEALED),
+    ("entities", "first_position", MORE, ONE_SEALED),
+    ("entities", "key_id", UUID, ONE_SEALED),
+    ("entities", "kek_id", TEXT, ONE_SEALED),
+    ("entities", "wrapped", BYTES, ONE_SEALED),
+    ("entities", "aggregate_id", STREAM, ONE_ERASED),
+    ("entities", "erased_at", MORE, ONE_ERASED),
+    ("entities", "erased_at", ("NULL", "NULL"), ONE_ERASED),
     ("archived_entries", "entity_type", TYPE, ONE_LISTED),
     ("archived_entries", "entity_id", TEXT, ONE_LISTED),
     ("archived_entries", "deleted_at", LATER, ONE_LISTED),
@@ -264,12 +243,11 @@ pub(super) const IMPLIED: &[(&str, &str, (&str, &str), &str)] = &[
 ];
 
 /// Tables that have something for which the log has something: none of them can be emptied unnoticed.
-pub(super) const NEVER_EMPTY: [&str; 23] = [
+pub(super) const NEVER_EMPTY: [&str; 22] = [
     "events",
     "ledger_head",
     "ledger_meta",
-    "entity_keys",
-    "erasures",
+    "entities",
     "archived_entries",
     "archived_summary",
     "archived_pages",

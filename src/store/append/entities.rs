@@ -1,0 +1,46 @@
+//! What a batch makes of entities' rows.
+
+use super::BatchWrite;
+use crate::store::{Position, WrappedKey};
+use std::collections::HashMap;
+
+/// An entity whose first event is among those of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct NewEntity<'a> {
+    /// Its stream's id.
+    pub(in crate::store) stream_id: &'a str,
+    /// Where its first event stands.
+    pub(in crate::store) first_position: Position,
+    /// The data key that was minted for it.
+    pub(in crate::store) key: Option<&'a WrappedKey>,
+}
+
+/// A batch's entities and keys.
+#[derive(Debug, Default)]
+pub(in crate::store) struct EntityWrites<'a> {
+    /// Entities that get a row, in the order of their positions.
+    pub(in crate::store) new: Vec<NewEntity<'a>>,
+    /// Data keys of entities that have a row already: what they were registered with had nothing to seal.
+    pub(in crate::store) keys: Vec<(&'a str, &'a WrappedKey)>,
+}
+
+impl<'a> From<&'a BatchWrite> for EntityWrites<'a> {
+    fn from(write: &'a BatchWrite) -> Self {
+        let mut keys: HashMap<&str, &WrappedKey> =
+            write.keys.iter().map(|(id, key)| (id.as_str(), key)).collect();
+        let first = write.events.iter().filter(|event| event.stored.sequence == 1);
+        let new = first
+            .map(|event| {
+                let stream_id = event.serialized.aggregate_id.as_str();
+                NewEntity {
+                    stream_id,
+                    first_position: event.stored.position,
+                    key: keys.remove(stream_id),
+                }
+            })
+            .collect();
+        let mut keys: Vec<_> = keys.into_iter().collect();
+        keys.sort_unstable_by_key(|(stream_id, _)| *stream_id);
+        Self { new, keys }
+    }
+}
