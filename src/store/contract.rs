@@ -79,9 +79,9 @@ pub trait Backend: Send + Sync {
 /// How many rows hold something of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traces {
-    /// Rows of `entity_keys`.
+    /// Keys in `entities`.
     pub keys: i64,
-    /// Rows of `erasures`.
+    /// Fences in `entities`.
     pub fences: i64,
     /// Events whose sealed details are there.
     pub sealed: i64,

@@ -21,6 +21,7 @@ mod write;
 
 pub(in crate::store) use changes::write_changes;
 
+use super::entities::EntityWrites;
 use super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes};
 use crate::clock::SharedClock;
 use crate::store::columns::Columns as _;
@@ -215,7 +216,8 @@ impl PostgresAppend {
             .head
             .take()
             .ok_or_else(|| StoreError::inconsistent("write the batch", "no batch was begun"))?;
-        let rare = rare::any(batch);
+        let entities = EntityWrites::from(batch);
+        let rare = rare::any(batch, &entities);
         // Tried once: should it fail, the batch is tried again without it, and the next one that counts there asks anew.
         let upkeep = std::mem::take(&mut self.upkeep);
         if (rare || !upkeep.is_empty()) && !self.open {
@@ -231,11 +233,11 @@ impl PostgresAppend {
         let connection = self.connection()?;
         // Without an open transaction the statement is one, and its answer is that of the commit.
         let began = Instant::now();
-        let (after, wanted, time) = write::write(connection, &before, batch, pages).await?;
+        let (after, wanted, time) = write::write(connection, &before, batch, &entities.new, pages).await?;
         self.tell_time(time, began);
         let connection = self.connection()?;
         if rare {
-            rare::write(connection, batch).await?;
+            rare::write(connection, batch, &entities).await?;
         }
         if !upkeep.is_empty() {
             pages::keep_up(connection, &upkeep, pages).await?;

@@ -36,7 +36,7 @@ const AFTER: &str = "
         LEFT JOIN LATERAL (
             SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
-            SELECT key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
+            SELECT key_id, kek_id, wrapped FROM entities WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
         ORDER BY a.deleted_at DESC, a.entity_id LIMIT $2
     ) listed ON true
     ORDER BY listed.deleted_at DESC, listed.entity_id";
@@ -54,7 +54,7 @@ const WALKED: &str = "
         LEFT JOIN LATERAL (
             SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
-            SELECT key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
+            SELECT key_id, kek_id, wrapped FROM entities WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
         ORDER BY a.deleted_at DESC, a.entity_id LIMIT $2
     ) listed ON true
     ORDER BY listed.deleted_at DESC, listed.entity_id";
@@ -93,7 +93,7 @@ const FROM: &str = "
         LEFT JOIN LATERAL (
             SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
-            SELECT key_id, kek_id, wrapped FROM entity_keys WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
+            SELECT key_id, kek_id, wrapped FROM entities WHERE aggregate_id = e.aggregate_id LIMIT 1) k ON true
         ORDER BY a.deleted_at DESC, a.entity_id LIMIT $2
     ) listed ON true
     ORDER BY listed.deleted_at DESC, listed.entity_id";

@@ -10,7 +10,6 @@ use crate::store::columns::Columns as _;
 use crate::store::postgres::PostgresStore;
 use crate::store::values::{non_negative, signed};
 use crate::store::{Position, StoreError};
-use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Postgres;
@@ -46,8 +45,8 @@ const IN_RANGES: &str = concat!(
 const OF_ENTITIES: &str = concat!(
     "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text AS payload,
             e.metadata::text AS metadata, e.event_id, e.recorded_at, e.command_id, e.causation_id, e.actor
-     FROM events e
-     WHERE e.aggregate_type = $9 AND e.aggregate_id = ANY ($6) AND e.position BETWEEN $10 AND $11 AND ",
+     FROM entity_events e
+     WHERE e.aggregate_id = ANY ($6) AND e.position BETWEEN $9 AND $10 AND ",
     matching!(),
     " ORDER BY e.position * $7 LIMIT $8"
 );
@@ -124,7 +123,6 @@ impl AuditStore for PostgresStore {
             .bind(streams)
             .bind(sign(rows.order))
             .bind(i64::from(rows.limit))
-            .bind(AGGREGATE_TYPE)
             .bind(signed(low))
             .bind(signed(high))
             .fetch_all(&self.pool)

@@ -10,7 +10,7 @@ use crate::store::reconcile::Page;
 use crate::store::server::session::Session;
 use crate::store::values::{entity_key, non_negative, signed};
 use crate::store::{Position, StoreError, WrappedKey};
-use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
+use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
@@ -42,14 +42,13 @@ pub(in crate::store) async fn release_claims(
     released: &[String],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "DELETE FROM storage_claims c USING events e
-         WHERE e.aggregate_type = $1 AND e.aggregate_id = ANY ($2) AND c.position = e.position
+        "DELETE FROM storage_claims c USING entity_events e
+         WHERE e.aggregate_id = ANY ($1) AND c.position = e.position
            AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
                SELECT 1 FROM events r
-               WHERE r.aggregate_type = $1 AND r.aggregate_id = e.aggregate_id AND r.sequence > e.sequence
+               WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
                  AND r.event_type = 'restored'))",
     )
-    .bind(AGGREGATE_TYPE)
     .bind(released)
     .execute(connection)
     .await
@@ -87,15 +86,15 @@ impl ClaimStore for PostgresStore {
                  WHERE e.aggregate_id <> $4
                    AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
                        SELECT 1 FROM events r
-                       WHERE r.aggregate_type = $5 AND r.aggregate_id = e.aggregate_id
+                       WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1
                          AND r.sequence > e.sequence AND r.event_type = 'restored' OFFSET 0))
-                   AND ($6 OR NOT EXISTS (
+                   AND ($5 OR NOT EXISTS (
                        SELECT 1 FROM purge_work w WHERE w.aggregate_id = e.aggregate_id OFFSET 0))
-                 LIMIT $7
+                 LIMIT $6
              )
              SELECT (SELECT count(*) FROM others) AS looked_at,
                     (SELECT count(DISTINCT aggregate_id) FROM others) AS entities,
-                    ARRAY (SELECT DISTINCT aggregate_id FROM others ORDER BY aggregate_id LIMIT $8) AS first,
+                    ARRAY (SELECT DISTINCT aggregate_id FROM others ORDER BY aggregate_id LIMIT $7) AS first,
                     claims_position = position AS complete
              FROM ledger_head WHERE id = 1",
         )
@@ -103,7 +102,6 @@ impl ClaimStore for PostgresStore {
         .bind(behinds)
         .bind(above)
         .bind(except.stream_id())
-        .bind(AGGREGATE_TYPE)
         .bind(whom == Whom::All)
         .bind(i64::from(ROWS_LOOKED_AT))
         .bind(i64::from(first))
@@ -141,18 +139,17 @@ impl ClaimStore for PostgresStore {
             "SELECT e.position, e.event_id, e.aggregate_id, e.sealed, k.key_id, k.kek_id, k.wrapped,
                     e.event_type = 'soft_deleted' AND EXISTS (
                         SELECT 1 FROM events r
-                        WHERE r.aggregate_type = $1 AND r.aggregate_id = e.aggregate_id
+                        WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1
                           AND r.sequence > e.sequence AND r.event_type = 'restored') AS undone,
                     ARRAY (SELECT c.place FROM storage_claims c
                            WHERE c.position = e.position ORDER BY c.place) AS kept
-             FROM events e LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-             WHERE e.position > $2 AND e.position <= $3
+             FROM events e LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
+             WHERE e.position > $1 AND e.position <= $2
                AND ((e.event_type IN ('registered', 'soft_deleted')
                      AND (e.payload ->> 'storage_count')::bigint > 0)
                    OR EXISTS (SELECT 1 FROM storage_claims c WHERE c.position = e.position))
              ORDER BY e.position",
         )
-        .bind(AGGREGATE_TYPE)
         .bind(signed(after))
         .bind(signed(until))
         .fetch_all(&self.pool)
@@ -240,13 +237,12 @@ impl ClaimStore for PostgresStore {
              JOIN events e ON e.position = c.position AND e.event_type = 'soft_deleted'
              CROSS JOIN LATERAL (
                  SELECT min(position) AS restored FROM events
-                 WHERE aggregate_type = $1 AND aggregate_id = e.aggregate_id AND sequence > e.sequence
+                 WHERE aggregate_id = e.aggregate_id AND sequence > 1 AND sequence > e.sequence
                    AND event_type = 'restored') r
-             WHERE (c.position, c.ordinal) > ($2, $3) AND r.restored IS NOT NULL
+             WHERE (c.position, c.ordinal) > ($1, $2) AND r.restored IS NOT NULL
              ORDER BY c.position, c.ordinal
-             LIMIT $4",
+             LIMIT $3",
         )
-        .bind(AGGREGATE_TYPE)
         .bind(signed(after.0))
         .bind(after.1)
         .bind(i64::from(limit))

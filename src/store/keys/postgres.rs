@@ -30,7 +30,7 @@ impl KeyStore for PostgresStore {
     async fn keks_in_use(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "find the keys in use";
         let rows =
-            sqlx::query("SELECT kek_id, count(*) AS count FROM entity_keys GROUP BY kek_id ORDER BY kek_id")
+            sqlx::query("SELECT kek_id, count(*) AS count FROM entities WHERE wrapped IS NOT NULL GROUP BY kek_id ORDER BY kek_id")
                 .fetch_all(&self.pool)
                 .await
                 .map_err(StoreError::database(operation))?;
@@ -45,7 +45,7 @@ impl KeyStore for PostgresStore {
     async fn wrapped_with(&self, kek_id: &str, limit: u32) -> Result<Vec<(String, WrappedKey)>, StoreError> {
         let operation = "read wrapped keys";
         let rows = sqlx::query(
-            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entity_keys WHERE kek_id = $1 LIMIT $2",
+            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entities WHERE kek_id = $1 LIMIT $2",
         )
         .bind(kek_id)
         .bind(i64::from(limit))

@@ -14,7 +14,7 @@ use uuid::Uuid;
 impl ReconcileStore for PostgresStore {
     async fn sealed_streams(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
         sqlx::query_scalar(
-            "SELECT aggregate_id FROM entity_keys WHERE aggregate_id > $1 ORDER BY aggregate_id LIMIT $2",
+            "SELECT aggregate_id FROM entities WHERE aggregate_id > $1 AND wrapped IS NOT NULL ORDER BY aggregate_id LIMIT $2",
         )
         .bind(after)
         .bind(i64::from(limit))
@@ -33,7 +33,7 @@ impl ReconcileStore for PostgresStore {
             "SELECT o.event_id, o.ordinal, o.state, o.storage_hash, j.position, j.aggregate_id, j.purge_id
              FROM cleanup_obligations o
              JOIN cleanup_jobs j ON j.event_id = o.event_id
-             JOIN erasures e ON e.aggregate_id = j.aggregate_id
+             JOIN entities e ON e.aggregate_id = j.aggregate_id AND e.erased_at IS NOT NULL
              WHERE (o.event_id, o.ordinal) > ($1, $2) AND o.storage_hash IS NOT NULL
              ORDER BY o.event_id, o.ordinal
              LIMIT $3",

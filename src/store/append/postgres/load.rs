@@ -1,10 +1,11 @@
 //! What a batch has to know before it is decided.
 
 use crate::store::columns::Columns as _;
+use crate::store::keys::postgres::wrapped_key;
 use crate::store::server::session::Session;
 use crate::store::values::{hash, signed};
 use crate::store::{
-    BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey,
+    BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,
 };
 use archive_ledger_domain::AGGREGATE_TYPE;
 use cqrs_es::persist::SerializedEvent;
@@ -48,14 +49,13 @@ async fn load_events(
     // a scan of the whole index whose every row is compared with every id, because that comes in the right order.
     let query = sqlx::query(
         "SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
-         FROM UNNEST ($2::text[], $3::bigint[]) AS asked (id, known)
+         FROM UNNEST ($1::text[], $2::bigint[]) AS asked (id, known)
          CROSS JOIN LATERAL (
-             SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM events
-             WHERE aggregate_type = $1 AND aggregate_id = asked.id AND sequence > asked.known
+             SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM entity_events
+             WHERE aggregate_id = asked.id AND sequence > asked.known
              ORDER BY sequence) e
          ORDER BY e.aggregate_id, e.sequence",
     )
-    .bind(AGGREGATE_TYPE)
     .bind(ids)
     .bind(known);
     let rows = query
@@ -100,11 +100,8 @@ async fn load_keys(
     found: &mut BTreeMap<String, StreamSnapshot>,
 ) -> Result<(), StoreError> {
     let rows = sqlx::query(
-        "SELECT aggregate_id, key_id, kek_id, wrapped, false AS fenced
-         FROM entity_keys WHERE aggregate_id = ANY ($1)
-         UNION ALL
-         SELECT aggregate_id, NULL, NULL, NULL, true
-         FROM erasures WHERE aggregate_id = ANY ($1)",
+        "SELECT aggregate_id, key_id, kek_id, wrapped, erased_at IS NOT NULL AS fenced
+         FROM entities WHERE aggregate_id = ANY ($1)",
     )
     .bind(ids)
     .fetch_all(connection)
@@ -114,25 +111,13 @@ async fn load_keys(
         let stream = found
             .entry(row.read("load the keys", "aggregate_id")?)
             .or_default();
-        if row.read("load the keys", "fenced")? {
-            stream.fenced = true;
-            continue;
-        }
-        match wrapped_key(&row) {
-            Ok(key) => stream.key = Some(key),
+        stream.fenced = row.read("load the keys", "fenced")?;
+        match wrapped_key("load the keys", &row) {
+            Ok(key) => stream.key = key,
             Err(error) => stream.cannot_be_read(&error),
         }
     }
     Ok(())
-}
-
-fn wrapped_key(row: &PgRow) -> Result<WrappedKey, StoreError> {
-    let operation = "load the keys";
-    Ok(WrappedKey {
-        key_id: row.read(operation, "key_id")?,
-        kek_id: row.read(operation, "kek_id")?,
-        wrapped: row.read(operation, "wrapped")?,
-    })
 }
 
 async fn load_answers(connection: &mut Session, keys: &BTreeSet<Hash>) -> Result<FoundAnswers, StoreError> {

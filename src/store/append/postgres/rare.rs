@@ -1,10 +1,11 @@
-//! What few batches write beside events, keys and projections: erasures, purge work, callback targets.
+//! What few batches write beside events, entities and projections: keys of entities that had none, erasures, purge work, callback
+//! targets.
 
+use crate::store::append::entities::EntityWrites;
 use crate::store::claims::postgres::release_claims;
 use crate::store::server::session::Session;
 use crate::store::values::{rows, signed};
-use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, ensure_rows};
-use archive_ledger_domain::AGGREGATE_TYPE;
+use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, WrappedKey, ensure_rows};
 use archive_ledger_projections::{Changes, PurgeWork, PurgeWorkChange};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -12,12 +13,20 @@ use std::collections::hash_map::Entry;
 use uuid::Uuid;
 
 /// Whether a batch has anything of this; without it, one statement writes the batch.
-pub(super) fn any(write: &BatchWrite) -> bool {
+pub(super) fn any(write: &BatchWrite, entities: &EntityWrites<'_>) -> bool {
     !(write.erased.is_empty() && write.changes.purge_work.is_empty() && write.targets.is_empty())
+        || !entities.keys.is_empty()
 }
 
 /// Writes it.
-pub(super) async fn write(connection: &mut Session, write: &BatchWrite) -> Result<(), StoreError> {
+pub(super) async fn write(
+    connection: &mut Session,
+    write: &BatchWrite,
+    entities: &EntityWrites<'_>,
+) -> Result<(), StoreError> {
+    if !entities.keys.is_empty() {
+        insert_keys(connection, &entities.keys).await?;
+    }
     if !write.erased.is_empty() {
         erase(connection, &write.erased).await?;
     }
@@ -101,29 +110,45 @@ impl<'a> TargetColumns<'a> {
     }
 }
 
+/// Writes the keys of entities that were there without one.
+async fn insert_keys(connection: &mut Session, keys: &[(&str, &WrappedKey)]) -> Result<(), StoreError> {
+    let operation = "insert the keys";
+    let written = sqlx::query(
+        "UPDATE entities SET key_id = new.key_id, kek_id = new.kek_id, wrapped = new.wrapped
+         FROM UNNEST ($1::text[], $2::uuid[], $3::text[], $4::bytea[]) AS new (aggregate_id, key_id, kek_id, wrapped)
+         WHERE entities.aggregate_id = new.aggregate_id AND entities.wrapped IS NULL AND entities.erased_at IS NULL",
+    )
+    .bind(keys.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, key)| key.key_id).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, key)| key.kek_id.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, key)| key.wrapped.as_slice()).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map_err(StoreError::database(operation))?;
+    ensure_rows(operation, rows(keys), written.rows_affected())
+}
+
 /// Destroys and fences the keys, and scrubs what they sealed.
 async fn erase(connection: &mut Session, erased: &[(String, Position)]) -> Result<(), StoreError> {
     let ids: Vec<&str> = erased.iter().map(|(id, _)| id.as_str()).collect();
     let positions: Vec<i64> = erased.iter().map(|(_, position)| signed(*position)).collect();
-    sqlx::query("DELETE FROM entity_keys WHERE aggregate_id = ANY ($1)")
-        .bind(&ids)
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database("destroy the keys"))?;
     let fenced = sqlx::query(
-        "INSERT INTO erasures (aggregate_id, position) SELECT * FROM UNNEST ($1::text[], $2::bigint[])",
+        "UPDATE entities SET key_id = NULL, kek_id = NULL, wrapped = NULL, erased_at = gone.position
+         FROM UNNEST ($1::text[], $2::bigint[]) AS gone (aggregate_id, position)
+         WHERE entities.aggregate_id = gone.aggregate_id AND entities.erased_at IS NULL",
     )
     .bind(&ids)
     .bind(positions)
     .execute(&mut *connection)
     .await
-    .map_err(StoreError::database("fence the keys"))?;
-    ensure_rows("fence the keys", rows(erased), fenced.rows_affected())?;
+    .map_err(StoreError::database("destroy and fence the keys"))?;
+    ensure_rows("destroy and fence the keys", rows(erased), fenced.rows_affected())?;
     sqlx::query(
         "UPDATE events SET sealed = NULL
-         WHERE aggregate_type = $1 AND aggregate_id = ANY ($2) AND sealed IS NOT NULL",
+         FROM UNNEST ($1::text[]) AS gone (aggregate_id)
+         CROSS JOIN LATERAL (SELECT position FROM entity_events WHERE aggregate_id = gone.aggregate_id) AS old
+         WHERE events.position = old.position AND events.sealed IS NOT NULL",
     )
-    .bind(AGGREGATE_TYPE)
     .bind(&ids)
     .execute(connection)
     .await

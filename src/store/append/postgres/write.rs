@@ -2,11 +2,12 @@
 //! and the answers to idempotency keys, all or nothing.
 
 use super::pages::Upkeep;
+use crate::store::append::entities::NewEntity;
 use crate::store::claims::postgres::ClaimColumns;
 use crate::store::columns::Columns as _;
 use crate::store::server::session::Session;
 use crate::store::values::signed;
-use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError};
+use crate::store::{BatchWrite, Head, NewEvent, PageSizes, StoreError, WrappedKey};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use archive_ledger_projections::ArchivedListChange;
 use chrono::{DateTime, Utc};
@@ -50,16 +51,16 @@ const PARTS: [Part; 8] = [
         check: "(SELECT count(*) FROM new_events) = cardinality($9::bigint[])",
     },
     Part {
-        wanted: |write| !write.keys.is_empty(),
+        wanted: |write| write.events.iter().any(|event| event.stored.sequence == 1),
         statements: "
-    new_keys AS (
-        INSERT INTO entity_keys (aggregate_id, key_id, kek_id, wrapped)
-        SELECT new.aggregate_id, new.key_id, new.kek_id, new.wrapped
-        FROM moved, UNNEST ($25::text[], $26::uuid[], $27::text[], $28::bytea[])
-             AS new (aggregate_id, key_id, kek_id, wrapped)
+    new_entities AS (
+        INSERT INTO entities (aggregate_id, first_position, key_id, kek_id, wrapped)
+        SELECT new.aggregate_id, new.first_position, new.key_id, new.kek_id, new.wrapped
+        FROM moved, UNNEST ($25::text[], $36::bigint[], $26::uuid[], $27::text[], $28::bytea[])
+             AS new (aggregate_id, first_position, key_id, kek_id, wrapped)
         RETURNING 1
     )",
-        check: "(SELECT count(*) FROM new_keys) = cardinality($25::text[])",
+        check: "(SELECT count(*) FROM new_entities) = cardinality($25::text[])",
     },
     Part {
         wanted: |write| changed(write, |change| matches!(change, ArchivedListChange::Put(_))),
@@ -69,19 +70,21 @@ const PARTS: [Part; 8] = [
         SELECT new.entity_type, new.entity_id, new.deleted_at, new.position, new.deletion_id
         FROM moved, UNNEST ($29::text[], $30::text[], $31::timestamptz[], $32::bigint[], $33::uuid[])
              AS new (entity_type, entity_id, deleted_at, position, deletion_id)
-        ON CONFLICT (entity_type, entity_id) DO UPDATE
-        SET deleted_at = excluded.deleted_at, position = excluded.position, deletion_id = excluded.deletion_id
+        ON CONFLICT (entity_type, deleted_at, entity_id) DO UPDATE
+        SET position = excluded.position, deletion_id = excluded.deletion_id
         RETURNING 1
     )",
         check: "(SELECT count(*) FROM listed) = cardinality($29::text[])",
     },
     Part {
-        wanted: |write| changed(write, |change| matches!(change, ArchivedListChange::Remove(_))),
+        wanted: |write| write.changes.placed().any(|placed| placed.delta < 0),
         statements: "
     unlisted AS (
         DELETE FROM archived_entries old
-        USING moved, UNNEST ($34::text[], $35::text[]) AS gone (entity_type, entity_id)
-        WHERE old.entity_type = gone.entity_type AND old.entity_id = gone.entity_id
+        USING moved, UNNEST ($37::text[], $38::timestamptz[], $39::text[], $40::bigint[])
+              AS gone (entity_type, deleted_at, entity_id, delta)
+        WHERE gone.delta < 0 AND old.entity_type = gone.entity_type AND old.deleted_at = gone.deleted_at
+          AND old.entity_id = gone.entity_id
     )",
         check: "true",
     },
@@ -90,24 +93,24 @@ const PARTS: [Part; 8] = [
         statements: "
     counted AS (
         UPDATE archived_summary old SET count = old.count + change.delta
-        FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
+        FROM moved, UNNEST ($34::text[], $35::bigint[]) AS change (entity_type, delta)
         WHERE old.entity_type = change.entity_type
         RETURNING 1
     ), first_counted AS (
         INSERT INTO archived_summary (entity_type, count)
         SELECT change.entity_type, change.delta
-        FROM moved, UNNEST ($36::text[], $37::bigint[]) AS change (entity_type, delta)
+        FROM moved, UNNEST ($34::text[], $35::bigint[]) AS change (entity_type, delta)
         WHERE NOT EXISTS (SELECT 1 FROM archived_summary old WHERE old.entity_type = change.entity_type)
         RETURNING 1
     )",
-        check: "(SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($36::text[])",
+        check: "(SELECT count(*) FROM counted) + (SELECT count(*) FROM first_counted) = cardinality($34::text[])",
     },
     Part {
         wanted: counts_pages,
         statements: "
     placed AS MATERIALIZED (
         SELECT entity_type, deleted_at, entity_id, delta
-        FROM moved, UNNEST ($38::text[], $39::timestamptz[], $40::text[], $41::bigint[])
+        FROM moved, UNNEST ($37::text[], $38::timestamptz[], $39::text[], $40::bigint[])
              AS change (entity_type, deleted_at, entity_id, delta)
     ), newest AS MATERIALIZED (
         SELECT types.entity_type, first.id, second.deleted_at AS since
@@ -147,11 +150,11 @@ const PARTS: [Part; 8] = [
     new_answers AS (
         INSERT INTO idempotency_answers (key, request, answer, recorded_at)
         SELECT new.key, new.request, new.answer, new.recorded_at
-        FROM moved, UNNEST ($45::bytea[], $46::bytea[], $47::json[], $48::timestamptz[])
+        FROM moved, UNNEST ($44::bytea[], $45::bytea[], $46::json[], $47::timestamptz[])
              AS new (key, request, answer, recorded_at)
         RETURNING 1
     )",
-        check: "(SELECT count(*) FROM new_answers) = cardinality($45::bytea[])",
+        check: "(SELECT count(*) FROM new_answers) = cardinality($44::bytea[])",
     },
     Part {
         wanted: |write| !write.claims.is_empty(),
@@ -159,10 +162,10 @@ const PARTS: [Part; 8] = [
     new_claims AS (
         INSERT INTO storage_claims (position, ordinal, place)
         SELECT new.position, new.ordinal, new.place
-        FROM moved, UNNEST ($50::bigint[], $51::smallint[], $52::bytea[]) AS new (position, ordinal, place)
+        FROM moved, UNNEST ($49::bigint[], $50::smallint[], $51::bytea[]) AS new (position, ordinal, place)
         RETURNING 1
     )",
-        check: "(SELECT count(*) FROM new_claims) = cardinality($50::bigint[])",
+        check: "(SELECT count(*) FROM new_claims) = cardinality($49::bigint[])",
     },
 ];
 
@@ -170,15 +173,15 @@ const MOVED: &str = "
     WITH moved AS (
         UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4,
             claims_position = CASE WHEN claims_position = position THEN $1 ELSE claims_position END
-        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid AND root = $49
+        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid AND root = $48
         RETURNING xmin::text AS version
     )";
 
 /// What the pages and groups want that the batch has counted in.
 const WANTED: &str = "
         (SELECT array_agg(id) FROM page_counts
-         WHERE count > CASE WHEN first THEN $42 ELSE $43 END OR (count = 0 AND NOT first)) AS pages,
-        (SELECT array_agg(id) FROM group_counts WHERE count > $44 OR (count = 0 AND NOT first)) AS groups";
+         WHERE count > CASE WHEN first THEN $41 ELSE $42 END OR (count = 0 AND NOT first)) AS pages,
+        (SELECT array_agg(id) FROM group_counts WHERE count > $43 OR (count = 0 AND NOT first)) AS groups";
 
 const NOTHING_WANTED: &str = "
         NULL::bigint[] AS pages, NULL::bigint[] AS groups";
@@ -229,10 +232,10 @@ pub(super) async fn write(
     connection: &mut Session,
     before: &KnownHead,
     write: &BatchWrite,
+    entities: &[NewEntity<'_>],
     sizes: PageSizes,
 ) -> Result<(KnownHead, Upkeep, DateTime<Utc>), StoreError> {
     let events = EventColumns::from(write.events.as_slice());
-    let keys = &write.keys;
     let list = ListColumns::from(write);
     let (types, deltas): (Vec<&str>, Vec<i64>) = write
         .changes
@@ -269,27 +272,23 @@ pub(super) async fn write(
         .bind(events.sealed)
         .bind(events.entry)
         .bind(events.leaf)
-        .bind(keys.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
-        .bind(keys.iter().map(|(_, key)| key.key_id).collect::<Vec<_>>())
-        .bind(
-            keys.iter()
-                .map(|(_, key)| key.kek_id.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            keys.iter()
-                .map(|(_, key)| key.wrapped.as_slice())
-                .collect::<Vec<_>>(),
-        )
+        .bind(entities.iter().map(|one| one.stream_id).collect::<Vec<_>>())
+        .bind(keys(entities, |key| key.key_id))
+        .bind(keys(entities, |key| key.kek_id.as_str()))
+        .bind(keys(entities, |key| key.wrapped.as_slice()))
         .bind(list.put_type)
         .bind(list.put_id)
         .bind(list.put_deleted_at)
         .bind(list.put_position)
         .bind(list.put_deletion_id)
-        .bind(list.removed_type)
-        .bind(list.removed_id)
         .bind(types)
         .bind(deltas)
+        .bind(
+            entities
+                .iter()
+                .map(|one| signed(one.first_position))
+                .collect::<Vec<_>>(),
+        )
         .bind(
             placed
                 .iter()
@@ -335,7 +334,12 @@ pub(super) async fn write(
     Ok((after, upkeep, row.read("write the batch", "time")?))
 }
 
-/// The changes of the archived list, column by column.
+/// A column of the new entities' keys.
+fn keys<'a, T>(entities: &[NewEntity<'a>], column: fn(&'a WrappedKey) -> T) -> Vec<Option<T>> {
+    entities.iter().map(|entity| entity.key.map(column)).collect()
+}
+
+/// What comes into the archived list, column by column.
 #[derive(Default)]
 struct ListColumns<'a> {
     put_type: Vec<&'a str>,
@@ -343,26 +347,18 @@ struct ListColumns<'a> {
     put_deleted_at: Vec<DateTime<Utc>>,
     put_position: Vec<i64>,
     put_deletion_id: Vec<Uuid>,
-    removed_type: Vec<&'a str>,
-    removed_id: Vec<&'a str>,
 }
 
 impl<'a> From<&'a BatchWrite> for ListColumns<'a> {
     fn from(write: &'a BatchWrite) -> Self {
         let mut columns = Self::default();
         for change in write.changes.archived.values() {
-            match change {
-                ArchivedListChange::Put(entry) => {
-                    columns.put_type.push(entry.key.entity_type().as_str());
-                    columns.put_id.push(entry.key.id());
-                    columns.put_deleted_at.push(entry.deleted_at);
-                    columns.put_position.push(signed(entry.position));
-                    columns.put_deletion_id.push(entry.deletion_id);
-                }
-                ArchivedListChange::Remove(key) => {
-                    columns.removed_type.push(key.entity_type().as_str());
-                    columns.removed_id.push(key.id());
-                }
+            if let ArchivedListChange::Put(entry) = change {
+                columns.put_type.push(entry.key.entity_type().as_str());
+                columns.put_id.push(entry.key.id());
+                columns.put_deleted_at.push(entry.deleted_at);
+                columns.put_position.push(signed(entry.position));
+                columns.put_deletion_id.push(entry.deletion_id);
             }
         }
         columns
