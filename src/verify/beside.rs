@@ -202,7 +202,10 @@ async fn entities(store: &dyn SideStore, followed: &Followed) -> Result<HashSet<
     .await?;
     let lost = followed.streams.iter().filter(|(key, _)| !seen.contains(key));
     match lost.map(|(_, stream)| stream.first).min() {
-        Some(at) => Err(Finding::at(at, "the entity's row is gone, and its key and its fence with it")),
+        Some(at) => Err(Finding::at(
+            at,
+            "the entity's row is gone, and its key and its fence with it",
+        )),
         None => Ok(used),
     }
 }
@@ -216,16 +219,18 @@ fn entity(name: &str, stream: &Stream, kid: Option<Option<Uuid>>, fence: Option<
             at,
             "the entity was purged, and its fence is gone: a key could be minted for it again",
         )),
-        (Some(at), _, None) if fence != Some(at) => {
-            Err(Finding::at(at, format!("the fence of {name} names another position")))
-        }
-        (None, _, _) if fence.is_some() => {
-            Err(Finding::tampered(format!("{name} is fenced as erased, and was never purged")))
-        }
+        (Some(at), _, None) if fence != Some(at) => Err(Finding::at(
+            at,
+            format!("the fence of {name} names another position"),
+        )),
+        (None, _, _) if fence.is_some() => Err(Finding::tampered(format!(
+            "{name} is fenced as erased, and was never purged"
+        ))),
         (None, None, Some(_)) => Err(Finding::tampered(told("belongs to nothing that was sealed"))),
-        (None, Some((_, at)), None) => {
-            Err(Finding::at(at, "the entity's key is gone, and the entity was not purged"))
-        }
+        (None, Some((_, at)), None) => Err(Finding::at(
+            at,
+            "the entity's key is gone, and the entity was not purged",
+        )),
         (None, Some((expected, at)), Some(kid)) if kid != Some(expected) => {
             Err(Finding::at(at, told("is another one than the entry names")))
         }

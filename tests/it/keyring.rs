@@ -284,7 +284,9 @@ async fn storage_that_cannot_be_opened_is_never_taken_for_cleaned() {
         ..deletion(key.clone())
     };
     opened.ledger.soft_delete(request, context()).await.unwrap();
-    place.tamper("UPDATE entities SET kek_id = 'lost' WHERE wrapped IS NOT NULL").await;
+    place
+        .tamper("UPDATE entities SET kek_id = 'lost' WHERE wrapped IS NOT NULL")
+        .await;
     let receipt = opened
         .ledger
         .purge(key.clone(), Purge::default(), context())

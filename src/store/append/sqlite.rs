@@ -5,8 +5,6 @@ mod load;
 mod pages;
 mod write;
 
-pub(in crate::store) use changes::write_changes;
-
 use super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes};
 use crate::store::columns::Columns as _;
 use crate::store::file::LedgerFile;

@@ -23,10 +23,10 @@ const AFTER: &str = "
           WHERE entity_type = ?1 AND deleted_at <= ?3 AND (deleted_at < ?3 OR entity_id > ?4)
           ORDER BY deleted_at DESC, entity_id LIMIT ?2) a
     LEFT JOIN events e ON e.position = a.position
-    LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+    LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
 
-/// What stands so many rows from a row on, that row included. What is skipped is read from the index alone.
+/// What stands so many rows from a row on, that row included. What is skipped is read from the list alone.
 const FROM: &str = "
     WITH start AS MATERIALIZED (
         SELECT deleted_at AS at, entity_id AS id FROM archived_entries
@@ -38,7 +38,7 @@ const FROM: &str = "
             AND (deleted_at < (SELECT at FROM start) OR entity_id >= (SELECT id FROM start))
           ORDER BY deleted_at DESC, entity_id LIMIT ?2) a
     LEFT JOIN events e ON e.position = a.position
-    LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+    LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
 
 /// Where the page begins that holds the row after so many, and how many rows are left to skip there.

@@ -10,7 +10,6 @@ use crate::store::columns::Columns as _;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{micros, non_negative, signed};
 use crate::store::{Position, StoreError};
-use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::query::Query;
@@ -41,12 +40,18 @@ const IN_RANGES: &str = concat!(
     " ORDER BY e.position * ?7 LIMIT ?8"
 );
 
+/// The places lead: of a view that were joined, SQLite would read every event first.
 const OF_ENTITIES: &str = concat!(
     "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.event_id,
             e.recorded_at, e.command_id, e.causation_id, e.actor
-     FROM json_each(?6) AS asked
-     CROSS JOIN events e ON e.aggregate_type = ?9 AND e.aggregate_id = asked.value
-     WHERE e.position BETWEEN ?10 AND ?11 AND ",
+     FROM (SELECT n.aggregate_id, n.first_position AS position, 1 AS sequence
+           FROM json_each(?6) AS asked CROSS JOIN entities n ON n.aggregate_id = asked.value
+           UNION ALL
+           SELECT l.aggregate_id, l.position, l.sequence
+           FROM json_each(?6) AS asked CROSS JOIN events l ON l.aggregate_id = asked.value AND l.sequence > 1) AS place
+     CROSS JOIN events e
+         ON e.position = place.position AND e.aggregate_id = place.aggregate_id AND e.sequence = place.sequence
+     WHERE e.position BETWEEN ?9 AND ?10 AND ",
     matching!(),
     " ORDER BY e.position * ?7 LIMIT ?8"
 );
@@ -117,7 +122,6 @@ impl AuditStore for SqliteStore {
             .bind(Json(streams))
             .bind(sign(rows.order))
             .bind(i64::from(rows.limit))
-            .bind(AGGREGATE_TYPE)
             .bind(signed(low))
             .bind(signed(high))
             .fetch_all(&self.reads)

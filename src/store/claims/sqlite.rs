@@ -10,7 +10,7 @@ use crate::store::reconcile::{BAD_KEYS, Page};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, non_negative, signed, uuid};
 use crate::store::{Position, StoreError, WrappedKey, ensure_rows};
-use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey};
+use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
@@ -51,14 +51,13 @@ pub(in crate::store) async fn release_claims(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM storage_claims WHERE position IN (
-             SELECT e.position FROM events e
-             WHERE e.aggregate_type = ?1 AND e.aggregate_id IN (SELECT value FROM json_each(?2))
+             SELECT e.position FROM entity_events e
+             WHERE e.aggregate_id IN (SELECT value FROM json_each(?1))
                AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
                    SELECT 1 FROM events r
-                   WHERE r.aggregate_type = ?1 AND r.aggregate_id = e.aggregate_id AND r.sequence > e.sequence
+                   WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
                      AND r.event_type = 'restored')))",
     )
-    .bind(AGGREGATE_TYPE)
     .bind(Json(released))
     .execute(connection)
     .await
@@ -95,22 +94,21 @@ impl ClaimStore for SqliteStore {
                  WHERE e.aggregate_id <> ?3
                    AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
                        SELECT 1 FROM events r
-                       WHERE r.aggregate_type = ?4 AND r.aggregate_id = e.aggregate_id
-                         AND r.sequence > e.sequence AND r.event_type = 'restored'))
-                   AND (?5 OR NOT EXISTS (SELECT 1 FROM purge_work w WHERE w.aggregate_id = e.aggregate_id))
-                 LIMIT ?6
+                       WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
+                         AND r.event_type = 'restored'))
+                   AND (?4 OR NOT EXISTS (SELECT 1 FROM purge_work w WHERE w.aggregate_id = e.aggregate_id))
+                 LIMIT ?5
              )
              SELECT (SELECT count(*) FROM others) AS looked_at,
                     (SELECT count(DISTINCT aggregate_id) FROM others) AS entities,
                     (SELECT json_group_array(aggregate_id)
-                     FROM (SELECT DISTINCT aggregate_id FROM others ORDER BY aggregate_id LIMIT ?7)) AS first,
+                     FROM (SELECT DISTINCT aggregate_id FROM others ORDER BY aggregate_id LIMIT ?6)) AS first,
                     claims_position = position AS complete
              FROM ledger_head WHERE id = 1",
         )
         .bind(Json(ranges))
         .bind(Json(above))
         .bind(except.stream_id())
-        .bind(AGGREGATE_TYPE)
         .bind(whom == Whom::All)
         .bind(i64::from(ROWS_LOOKED_AT))
         .bind(i64::from(first))
@@ -149,17 +147,16 @@ impl ClaimStore for SqliteStore {
             "SELECT e.position, e.event_id, e.aggregate_id, e.sealed, k.key_id, k.kek_id, k.wrapped,
                     e.event_type = 'soft_deleted' AND EXISTS (
                         SELECT 1 FROM events r
-                        WHERE r.aggregate_type = ?1 AND r.aggregate_id = e.aggregate_id
-                          AND r.sequence > e.sequence AND r.event_type = 'restored') AS undone,
+                        WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
+                          AND r.event_type = 'restored') AS undone,
                     (SELECT json_group_array(hex(c.place)) FROM storage_claims c
                      WHERE c.position = e.position) AS kept
-             FROM events e LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-             WHERE e.position > ?2 AND e.position <= ?3
+             FROM events e LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
+             WHERE e.position > ?1 AND e.position <= ?2
                AND ((e.event_type IN ('registered', 'soft_deleted') AND e.payload ->> 'storage_count' > 0)
                    OR EXISTS (SELECT 1 FROM storage_claims c WHERE c.position = e.position))
              ORDER BY e.position",
         )
-        .bind(AGGREGATE_TYPE)
         .bind(signed(after))
         .bind(signed(until))
         .fetch_all(&self.reads)
@@ -246,15 +243,13 @@ impl ClaimStore for SqliteStore {
             "SELECT c.position, c.ordinal, c.place, e.aggregate_id, min(r.position) AS restored
              FROM storage_claims c
              CROSS JOIN events e ON e.position = c.position
-             CROSS JOIN events r ON r.aggregate_type = ?1 AND r.aggregate_id = e.aggregate_id
-                 AND r.sequence > e.sequence
-             WHERE (c.position, c.ordinal) > (?2, ?3) AND e.event_type = 'soft_deleted' AND r.event_type = 'restored'
+             CROSS JOIN events r ON r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
+             WHERE (c.position, c.ordinal) > (?1, ?2) AND e.event_type = 'soft_deleted' AND r.event_type = 'restored'
                AND typeof(c.ordinal) = 'integer'
              GROUP BY c.position, c.ordinal
              ORDER BY c.position, c.ordinal
-             LIMIT ?4",
+             LIMIT ?3",
         )
-        .bind(AGGREGATE_TYPE)
         .bind(signed(after.0))
         .bind(after.1)
         .bind(i64::from(limit))

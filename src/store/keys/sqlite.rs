@@ -32,7 +32,8 @@ impl KeyStore for SqliteStore {
     async fn keks_in_use(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "find the keys in use";
         let rows = sqlx::query(
-            "SELECT CAST(kek_id AS TEXT) AS kek_id, count(*) AS count FROM entity_keys GROUP BY 1 ORDER BY 1",
+            "SELECT CAST(kek_id AS TEXT) AS kek_id, count(*) AS count
+             FROM entities WHERE wrapped IS NOT NULL GROUP BY 1 ORDER BY 1",
         )
         .fetch_all(&self.reads)
         .await
@@ -48,7 +49,7 @@ impl KeyStore for SqliteStore {
     async fn wrapped_with(&self, kek_id: &str, limit: u32) -> Result<Vec<(String, WrappedKey)>, StoreError> {
         let operation = "read wrapped keys";
         let rows = sqlx::query(
-            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entity_keys WHERE kek_id = ?1 LIMIT ?2",
+            "SELECT aggregate_id, key_id, kek_id, wrapped FROM entities WHERE kek_id = ?1 LIMIT ?2",
         )
         .bind(kek_id)
         .bind(i64::from(limit))

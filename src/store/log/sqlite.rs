@@ -34,12 +34,11 @@ impl ReadStore for SqliteStore {
             "SELECT e.position, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata,
                     e.event_id, e.recorded_at, e.command_id, e.causation_id, e.actor, e.sealed, e.entry, e.leaf,
                     k.key_id, k.kek_id, k.wrapped
-             FROM events e
-             LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
-             WHERE e.aggregate_type = ?1 AND e.aggregate_id = ?2
+             FROM entity_events e
+             LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
+             WHERE e.aggregate_id = ?1
              ORDER BY e.sequence",
         )
-        .bind(AGGREGATE_TYPE)
         .bind(key.stream_id())
         .fetch_all(&self.reads)
         .await

@@ -6,7 +6,6 @@ use crate::store::columns::Columns as _;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{hash, micros, non_negative, signed, time};
 use crate::store::{Hash, Position, StoreError, WrappedKey};
-use archive_ledger_domain::AGGREGATE_TYPE;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
@@ -218,7 +217,7 @@ impl ProofStore for SqliteStore {
                     e.command_id, e.correlation_id, e.causation_id, e.actor, e.salt, e.sealed,
                     e.entry, e.leaf, k.key_id, k.kek_id, k.wrapped
              FROM events e
-             LEFT JOIN entity_keys k ON k.aggregate_id = e.aggregate_id
+             LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
              WHERE e.position > ?1 ORDER BY e.position LIMIT ?2",
         )
         .bind(signed(after))
@@ -257,10 +256,9 @@ impl ProofStore for SqliteStore {
     async fn disclosures(&self, stream_id: &str) -> Result<Vec<Disclosure>, StoreError> {
         let operation = "read what a stream discloses";
         let rows = sqlx::query(
-            "SELECT salt, payload, metadata, actor FROM events
-             WHERE aggregate_type = ?1 AND aggregate_id = ?2 ORDER BY sequence",
+            "SELECT salt, payload, metadata, actor FROM entity_events
+             WHERE aggregate_id = ?1 ORDER BY sequence",
         )
-        .bind(AGGREGATE_TYPE)
         .bind(stream_id)
         .fetch_all(&self.reads)
         .await

@@ -1,20 +1,20 @@
 //! SQLite: the shadow tables of a rebuild, in a file of their own.
 //!
 //! The connection's `main` database is a file beside the ledger's that exists only while the rebuild runs; the ledger is
-//! attached as `ledger`. A table without a schema's name is therefore the shadow one, and the statements that apply changes
-//! to the live tables apply them here. Filling the shadow tables takes no lock on the ledger and writes nothing to its
-//! write-ahead log.
+//! attached as `ledger`. A table without a schema's name is therefore the shadow one. Filling the shadow tables takes no lock on
+//! the ledger and writes nothing to its write-ahead log.
+
+mod apply;
 
 use super::side_file::SideFile;
 use super::{
     Columns, DifferenceKind, EXAMPLES, Hold, RebuildStore, ReplayLog, ReplayedEvent, ShadowTables, TABLES,
     TableDifferences,
 };
-use crate::store::append::sqlite::write_changes;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{non_negative, signed, time, uuid};
 use crate::store::{Position, StoreError};
-use archive_ledger_domain::EntityKey;
+use archive_ledger_domain::{EntityKey, EntityType};
 use archive_ledger_projections::Changes;
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteJournalMode, SqliteRow, SqliteSynchronous};
@@ -25,18 +25,35 @@ use std::sync::Arc;
 
 const READ: &str = "replay the log";
 
-/// The definitions of the live tables, which the shadow tables are made by. Indexes beside the primary keys only cost time
-/// here.
+/// The definitions of the live tables, which the shadow tables but the list are made by. Indexes beside the primary keys only cost
+/// time here.
 const DEFINITIONS: &str = "SELECT name, sql FROM ledger.sqlite_master
-    WHERE type = 'table' AND name IN ('archived_entries', 'archived_summary', 'purge_work')";
+    WHERE type = 'table' AND name IN ('archived_summary', 'purge_work')";
 
-/// What differs, as (`kind`, `entity`). A counter at zero says no more than none.
+/// The shadow list: its rows are found by their entities.
+const LIST: &str = "
+CREATE TABLE main.archived_entries (
+    entity_type TEXT    NOT NULL,
+    entity_id   TEXT    NOT NULL,
+    deleted_at  INTEGER NOT NULL,
+    position    INTEGER NOT NULL,
+    deletion_id TEXT    NOT NULL,
+    PRIMARY KEY (entity_type, entity_id)
+) STRICT, WITHOUT ROWID";
+
+/// What differs, as (`kind`, `entity`). A row of the list that stands at another place is different, and not one that is missing
+/// beside one that is too many. A counter at zero says no more than none.
 const VIEWS: &str = "
 CREATE TEMP VIEW archived_entries_differences AS
 SELECT 'missing' AS kind, s.entity_type || ':' || s.entity_id AS entity
 FROM main.archived_entries s
 WHERE NOT EXISTS (SELECT 1 FROM ledger.archived_entries l
-                  WHERE l.entity_type = s.entity_type AND l.entity_id = s.entity_id)
+                  WHERE l.entity_type = s.entity_type AND l.deleted_at = s.deleted_at AND l.entity_id = s.entity_id)
+  AND (s.entity_type, s.entity_id) NOT IN (
+      SELECT m.entity_type, m.entity_id
+      FROM ledger.archived_entries m
+      CROSS JOIN main.archived_entries o ON o.entity_type = m.entity_type AND o.entity_id = m.entity_id
+      WHERE o.deleted_at <> m.deleted_at)
 UNION ALL
 SELECT CASE WHEN s.entity_id IS NULL THEN 'surplus' ELSE 'different' END,
        l.entity_type || ':' || l.entity_id
@@ -125,46 +142,32 @@ const COMPARISONS: [(&str, &str, &str); 4] = [
 
 const CLEAR_PAGES: &str = "DELETE FROM ledger.archived_pages; DELETE FROM ledger.archived_page_groups";
 
-/// Counts the live list into empty pages, a group of pages at a time. Every type has its first page, which begins before everything.
-const FILL_PAGES: &str = "
-INSERT INTO archived_page_groups (entity_type, deleted_at, entity_id, count)
-SELECT entity_type, 9223372036854775807, '', 0
-FROM (SELECT column1 AS entity_type FROM (VALUES ('backups'), ('environments'), ('instances'), ('projects'), ('organizations'), ('servers'), ('domains'), ('users'), ('archives'))) AS types
-WHERE NOT EXISTS (SELECT 1 FROM archived_entries a WHERE a.entity_type = types.entity_type);
-
-INSERT INTO archived_page_groups (entity_type, deleted_at, entity_id, count)
-SELECT entity_type, deleted_at, entity_id, min(65536, total - rank) FROM (
-    SELECT a.entity_type, counted.total, a.rank,
-           CASE WHEN a.rank = 0 THEN 9223372036854775807 ELSE a.deleted_at END AS deleted_at,
-           CASE WHEN a.rank = 0 THEN '' ELSE a.entity_id END AS entity_id
-    FROM (SELECT entity_type, deleted_at, entity_id,
-                 row_number() OVER (PARTITION BY entity_type ORDER BY deleted_at DESC, entity_id) - 1 AS rank
-          FROM archived_entries) a
-    JOIN (SELECT entity_type, count(*) AS total FROM archived_entries GROUP BY entity_type) counted
-        ON counted.entity_type = a.entity_type
-    WHERE a.rank % 65536 = 0
-) AS cut;
-
-INSERT INTO archived_pages (entity_type, deleted_at, entity_id, count, group_id)
-SELECT entity_type, deleted_at, entity_id, 0, id FROM archived_page_groups WHERE count = 0;
-
-INSERT INTO archived_pages (entity_type, deleted_at, entity_id, count, group_id)
-SELECT entity_type, deleted_at, entity_id, min(1024, total - rank),
-       (SELECT g.id FROM archived_page_groups g
-        WHERE g.entity_type = cut.entity_type AND g.deleted_at >= cut.deleted_at
-          AND (g.deleted_at > cut.deleted_at OR g.entity_id <= cut.entity_id)
-        ORDER BY g.deleted_at, g.entity_id DESC LIMIT 1)
-FROM (
-    SELECT a.entity_type, counted.total, a.rank,
-           CASE WHEN a.rank = 0 THEN 9223372036854775807 ELSE a.deleted_at END AS deleted_at,
-           CASE WHEN a.rank = 0 THEN '' ELSE a.entity_id END AS entity_id
-    FROM (SELECT entity_type, deleted_at, entity_id,
-                 row_number() OVER (PARTITION BY entity_type ORDER BY deleted_at DESC, entity_id) - 1 AS rank
-          FROM archived_entries) a
-    JOIN (SELECT entity_type, count(*) AS total FROM archived_entries GROUP BY entity_type) counted
-        ON counted.entity_type = a.entity_type
-    WHERE a.rank % 1024 = 0
-) AS cut";
+/// Count the live list of a type into empty pages, a group of pages at a time: of one type, as the list is in the order that they are
+/// cut in. Every type has its first page, which begins before everything.
+const FILL_PAGES: [&str; 4] = [
+    "INSERT INTO ledger.archived_page_groups (entity_type, deleted_at, entity_id, count)
+     SELECT ?1, CASE WHEN rank = 0 THEN 9223372036854775807 ELSE deleted_at END, CASE WHEN rank = 0 THEN '' ELSE entity_id END,
+            min(65536, (SELECT count(*) FROM ledger.archived_entries WHERE entity_type = ?1) - rank)
+     FROM (SELECT deleted_at, entity_id, row_number() OVER (ORDER BY deleted_at DESC, entity_id) - 1 AS rank
+           FROM ledger.archived_entries WHERE entity_type = ?1)
+     WHERE rank % 65536 = 0",
+    "INSERT INTO ledger.archived_pages (entity_type, deleted_at, entity_id, count, group_id)
+     SELECT ?1, deleted_at, entity_id, min(1024, (SELECT count(*) FROM ledger.archived_entries WHERE entity_type = ?1) - rank),
+            (SELECT g.id FROM ledger.archived_page_groups g
+             WHERE g.entity_type = ?1 AND g.deleted_at >= cut.deleted_at
+               AND (g.deleted_at > cut.deleted_at OR g.entity_id <= cut.entity_id)
+             ORDER BY g.deleted_at, g.entity_id DESC LIMIT 1)
+     FROM (SELECT rank, CASE WHEN rank = 0 THEN 9223372036854775807 ELSE deleted_at END AS deleted_at,
+                  CASE WHEN rank = 0 THEN '' ELSE entity_id END AS entity_id
+           FROM (SELECT deleted_at, entity_id, row_number() OVER (ORDER BY deleted_at DESC, entity_id) - 1 AS rank
+                 FROM ledger.archived_entries WHERE entity_type = ?1)
+           WHERE rank % 1024 = 0) AS cut",
+    "INSERT INTO ledger.archived_page_groups (entity_type, deleted_at, entity_id, count)
+     SELECT ?1, 9223372036854775807, '', 0
+     WHERE NOT EXISTS (SELECT 1 FROM ledger.archived_entries WHERE entity_type = ?1)",
+    "INSERT INTO ledger.archived_pages (entity_type, deleted_at, entity_id, count, group_id)
+     SELECT entity_type, deleted_at, entity_id, 0, id FROM ledger.archived_page_groups WHERE entity_type = ?1 AND count = 0",
+];
 
 /// First goes what is wrong, then comes what is missing.
 const REPLACE: [&str; 6] = [
@@ -175,7 +178,7 @@ const REPLACE: [&str; 6] = [
     "INSERT INTO ledger.archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
      SELECT entity_type, entity_id, deleted_at, position, deletion_id FROM main.archived_entries s
      WHERE NOT EXISTS (SELECT 1 FROM ledger.archived_entries l
-                       WHERE l.entity_type = s.entity_type AND l.entity_id = s.entity_id)",
+                       WHERE l.entity_type = s.entity_type AND l.deleted_at = s.deleted_at AND l.entity_id = s.entity_id)",
     "DELETE FROM ledger.archived_summary AS l
      WHERE NOT EXISTS (SELECT 1 FROM main.archived_summary s
                        WHERE s.entity_type = l.entity_type AND s.count = l.count)",
@@ -250,6 +253,7 @@ async fn prepare(connection: &mut SqliteConnection, ledger: &str) -> Result<(), 
     for definition in definitions {
         connection.execute(definition.as_str()).await?;
     }
+    connection.execute(LIST).await?;
     connection.execute(VIEWS).await?;
     Ok(())
 }
@@ -355,7 +359,7 @@ impl ShadowTables for SqliteShadow {
             self.execute("fill the shadow tables", "BEGIN").await?;
             self.in_transaction = true;
         }
-        write_changes(&mut self.connection, changes).await
+        apply::apply(&mut self.connection, changes).await
     }
 
     async fn freeze(&mut self, hold: Hold) -> Result<Position, StoreError> {
@@ -426,9 +430,16 @@ impl ShadowTables for SqliteShadow {
         for statement in REPLACE {
             self.execute("replace the projections", statement).await?;
         }
-        // The shadow list is what the live one is by now.
-        for statement in [CLEAR_PAGES, FILL_PAGES] {
-            self.execute("count the list's pages", statement).await?;
+        let operation = "count the list's pages";
+        self.execute(operation, CLEAR_PAGES).await?;
+        for entity_type in EntityType::ALL {
+            for statement in FILL_PAGES {
+                sqlx::query(statement)
+                    .bind(entity_type.as_str())
+                    .execute(&mut self.connection)
+                    .await
+                    .map_err(StoreError::database(operation))?;
+            }
         }
         self.thaw().await
     }

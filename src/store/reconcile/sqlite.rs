@@ -16,7 +16,8 @@ impl ReconcileStore for SqliteStore {
         // Columns take values of any kind. What is no text has no place in the order, and is told as SQL writes it.
         let mut streams: Vec<String> = if after.is_empty() {
             sqlx::query_scalar(
-                "SELECT quote(aggregate_id) FROM entity_keys WHERE typeof(aggregate_id) <> 'text' LIMIT ?1",
+                "SELECT quote(aggregate_id) FROM entities
+                 WHERE typeof(aggregate_id) <> 'text' AND wrapped IS NOT NULL LIMIT ?1",
             )
             .bind(BAD_KEYS)
             .fetch_all(&self.reads)
@@ -26,8 +27,8 @@ impl ReconcileStore for SqliteStore {
             Vec::new()
         };
         let page: Vec<String> = sqlx::query_scalar(
-            "SELECT aggregate_id FROM entity_keys
-             WHERE aggregate_id > ?1 AND typeof(aggregate_id) = 'text'
+            "SELECT aggregate_id FROM entities
+             WHERE aggregate_id > ?1 AND typeof(aggregate_id) = 'text' AND wrapped IS NOT NULL
              ORDER BY aggregate_id LIMIT ?2",
         )
         .bind(after)
@@ -49,7 +50,7 @@ impl ReconcileStore for SqliteStore {
             "SELECT o.event_id, o.ordinal, o.state, o.storage_hash, j.position, j.aggregate_id, j.purge_id
              FROM cleanup_obligations o
              JOIN cleanup_jobs j ON j.event_id = o.event_id
-             JOIN erasures e ON e.aggregate_id = j.aggregate_id
+             JOIN entities e ON e.aggregate_id = j.aggregate_id AND e.erased_at IS NOT NULL
              WHERE (o.event_id, o.ordinal) > (?1, ?2) AND o.storage_hash IS NOT NULL
                AND typeof(o.event_id) = 'text' AND typeof(o.ordinal) = 'integer'
              ORDER BY o.event_id, o.ordinal

@@ -8,21 +8,29 @@ use sqlx::types::Json;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 /// Applies what the projections made of the events.
-pub(in crate::store) async fn write_changes(
+pub(super) async fn write_changes(
     connection: &mut SqliteConnection,
     changes: &Changes,
 ) -> Result<(), StoreError> {
-    let (mut put, mut removed) = (Vec::new(), Vec::new());
-    for change in changes.archived.values() {
-        match change {
-            ArchivedListChange::Put(entry) => put.push(entry),
-            ArchivedListChange::Remove(key) => removed.push((key.entity_type().as_str(), key.id())),
-        }
-    }
-    put_archived(connection, &put).await?;
+    let leaving = changes.placed().filter(|placed| placed.delta < 0);
+    let removed: Vec<_> = leaving
+        .map(|placed| {
+            let key = placed.key;
+            (key.entity_type().as_str(), micros(placed.deleted_at), key.id())
+        })
+        .collect();
     if !removed.is_empty() {
         remove_archived(connection, &removed).await?;
     }
+    let put: Vec<_> = changes
+        .archived
+        .values()
+        .filter_map(|change| match change {
+            ArchivedListChange::Put(entry) => Some(entry),
+            ArchivedListChange::Remove(_) => None,
+        })
+        .collect();
+    put_archived(connection, &put).await?;
     for (entity_type, delta) in changes.summary.iter() {
         let updated = sqlx::query(
             // Of a text, arithmetic would make a number, and a wrong one.
@@ -61,14 +69,14 @@ pub(in crate::store) async fn write_changes(
     Ok(())
 }
 
-/// The rows are named before the first is removed, each by its whole key.
+/// The rows are named before the first is removed, each by its place.
 async fn remove_archived(
     connection: &mut SqliteConnection,
-    removed: &[(&str, &str)],
+    removed: &[(&str, i64, &str)],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "DELETE FROM archived_entries WHERE (entity_type, entity_id) IN
-             (SELECT value ->> 0, value ->> 1 FROM json_each(?1))",
+        "DELETE FROM archived_entries WHERE (entity_type, deleted_at, entity_id) IN
+             (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1))",
     )
     .bind(Json(removed))
     .execute(connection)
@@ -93,8 +101,8 @@ async fn put_archived(
                 .push_bind(entry.deletion_id.to_string());
         });
         put.push(
-            " ON CONFLICT (entity_type, entity_id) DO UPDATE
-              SET deleted_at = excluded.deleted_at, position = excluded.position, deletion_id = excluded.deletion_id",
+            " ON CONFLICT (entity_type, deleted_at, entity_id) DO UPDATE
+              SET position = excluded.position, deletion_id = excluded.deletion_id",
         );
         let written = put
             .build()

@@ -51,12 +51,19 @@ async fn load_events(
 ) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
     let operation = "load the streams";
     let rows = sqlx::query(
-        "SELECT aggregate_id, sequence, event_type, event_version, payload, leaf
-         FROM json_each(?2) AS asked
-         CROSS JOIN events ON aggregate_type = ?1 AND aggregate_id = asked.key AND sequence > asked.value
-         ORDER BY aggregate_id, sequence",
+        // An entity whose first event is not where its row says is found without one: its stream cannot be read.
+        "SELECT n.aggregate_id AS aggregate_id, 1 AS sequence, e.event_type AS event_type, e.event_version AS event_version,
+                e.payload AS payload, e.leaf AS leaf
+         FROM json_each(?1) AS asked
+         CROSS JOIN entities n ON n.aggregate_id = asked.key
+         LEFT JOIN events e ON e.position = n.first_position AND e.aggregate_id = n.aggregate_id AND e.sequence = 1
+         WHERE asked.value = 0
+         UNION ALL
+         SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
+         FROM json_each(?1) AS asked
+         CROSS JOIN events e ON e.aggregate_id = asked.key AND e.sequence > asked.value AND e.sequence > 1
+         ORDER BY 1, 2",
     )
-    .bind(AGGREGATE_TYPE)
     .bind(Json(streams))
     .fetch_all(connection)
     .await
@@ -100,11 +107,8 @@ async fn load_keys(
 ) -> Result<(), StoreError> {
     let operation = "load the keys";
     let rows = sqlx::query(
-        "SELECT aggregate_id, key_id, kek_id, wrapped, 0 AS fenced
-         FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))
-         UNION ALL
-         SELECT aggregate_id, NULL, NULL, NULL, 1
-         FROM erasures WHERE aggregate_id IN (SELECT value FROM json_each(?1))",
+        "SELECT aggregate_id, key_id, kek_id, wrapped, erased_at IS NOT NULL AS fenced
+         FROM entities WHERE aggregate_id IN (SELECT value FROM json_each(?1))",
     )
     .bind(Json(ids))
     .fetch_all(connection)
@@ -112,11 +116,8 @@ async fn load_keys(
     .map_err(StoreError::database(operation))?;
     for row in rows {
         let stream = found.entry(row.read(operation, "aggregate_id")?).or_default();
-        if row.read::<bool>(operation, "fenced")? {
-            stream.fenced = true;
-        } else {
-            stream.key = wrapped_key(&row);
-        }
+        stream.fenced = row.read(operation, "fenced")?;
+        stream.key = wrapped_key(&row);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! What a batch writes: events, keys, claims, erasures, callback targets, answers, and the head.
+//! What a batch writes: events, entities, keys, claims, erasures, callback targets, answers, and the head.
 
 use super::changes::write_changes;
 use super::pages;
+use crate::store::append::entities::{EntityWrites, NewEntity};
 use crate::store::append::{BatchWrite, IdempotencyRecord, NewEvent, PageSizes};
 use crate::store::chunks::chunks;
 use crate::store::claims::sqlite::{insert_claims, release_claims};
@@ -18,7 +19,11 @@ pub(super) async fn write(
     sizes: PageSizes,
 ) -> Result<(), StoreError> {
     insert_events(connection, &write.events).await?;
-    insert_keys(connection, &write.keys).await?;
+    let entities = EntityWrites::from(write);
+    insert_entities(connection, &entities.new).await?;
+    for (stream_id, key) in entities.keys {
+        add_key(connection, stream_id, key).await?;
+    }
     insert_claims(connection, &write.claims).await?;
     if !write.erased.is_empty() {
         erase(connection, &write.erased).await?;
@@ -104,27 +109,49 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[NewEvent]) -
     Ok(())
 }
 
-async fn insert_keys(
+async fn insert_entities(
     connection: &mut SqliteConnection,
-    keys: &[(String, WrappedKey)],
+    entities: &[NewEntity<'_>],
 ) -> Result<(), StoreError> {
-    for chunk in chunks(keys) {
-        let mut insert: QueryBuilder<'_, Sqlite> =
-            QueryBuilder::new("INSERT INTO entity_keys (aggregate_id, key_id, kek_id, wrapped) ");
-        insert.push_values(chunk, |mut row, (stream_id, key)| {
-            row.push_bind(stream_id)
-                .push_bind(key.key_id.to_string())
-                .push_bind(&key.kek_id)
-                .push_bind(&key.wrapped[..]);
+    for chunk in chunks(entities) {
+        let mut insert: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
+            "INSERT INTO entities (aggregate_id, first_position, key_id, kek_id, wrapped) ",
+        );
+        insert.push_values(chunk, |mut row, entity| {
+            row.push_bind(entity.stream_id)
+                .push_bind(signed(entity.first_position))
+                .push_bind(entity.key.map(|key| key.key_id.to_string()))
+                .push_bind(entity.key.map(|key| key.kek_id.as_str()))
+                .push_bind(entity.key.map(|key| &key.wrapped[..]));
         });
         let inserted = insert
             .build()
             .execute(&mut *connection)
             .await
-            .map_err(StoreError::database("insert the keys"))?;
-        ensure_rows("insert the keys", rows(chunk), inserted.rows_affected())?;
+            .map_err(StoreError::database("insert the entities"))?;
+        ensure_rows("insert the entities", rows(chunk), inserted.rows_affected())?;
     }
     Ok(())
+}
+
+/// Gives an entity a key that has none and never had one destroyed.
+async fn add_key(
+    connection: &mut SqliteConnection,
+    stream_id: &str,
+    key: &WrappedKey,
+) -> Result<(), StoreError> {
+    let added = sqlx::query(
+        "UPDATE entities SET key_id = ?2, kek_id = ?3, wrapped = ?4
+         WHERE aggregate_id = ?1 AND wrapped IS NULL AND erased_at IS NULL",
+    )
+    .bind(stream_id)
+    .bind(key.key_id.to_string())
+    .bind(&key.kek_id)
+    .bind(&key.wrapped[..])
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("add a key"))?;
+    ensure_rows("add a key", 1, added.rows_affected())
 }
 
 async fn insert_answers(
@@ -152,26 +179,24 @@ async fn insert_answers(
 
 /// Destroys and fences keys, and scrubs what they sealed.
 async fn erase(connection: &mut SqliteConnection, erased: &[(String, Position)]) -> Result<(), StoreError> {
-    let ids: Vec<&str> = erased.iter().map(|(stream_id, _)| stream_id.as_str()).collect();
-    sqlx::query("DELETE FROM entity_keys WHERE aggregate_id IN (SELECT value FROM json_each(?1))")
-        .bind(Json(&ids))
+    for (stream_id, position) in erased {
+        let fenced = sqlx::query(
+            "UPDATE entities SET key_id = NULL, kek_id = NULL, wrapped = NULL, erased_at = ?2
+             WHERE aggregate_id = ?1 AND erased_at IS NULL",
+        )
+        .bind(stream_id)
+        .bind(signed(*position))
         .execute(&mut *connection)
         .await
-        .map_err(StoreError::database("destroy the keys"))?;
-    let fenced = sqlx::query(
-        "INSERT INTO erasures (aggregate_id, position)
-         SELECT value ->> 0, value ->> 1 FROM json_each(?1)",
-    )
-    .bind(Json(erased))
-    .execute(&mut *connection)
-    .await
-    .map_err(StoreError::database("fence the keys"))?;
-    ensure_rows("fence the keys", rows(erased), fenced.rows_affected())?;
+        .map_err(StoreError::database("destroy and fence the keys"))?;
+        ensure_rows("destroy and fence the keys", 1, fenced.rows_affected())?;
+    }
+    let ids: Vec<&str> = erased.iter().map(|(stream_id, _)| stream_id.as_str()).collect();
     sqlx::query(
         "UPDATE events SET sealed = NULL
-         WHERE aggregate_type = ?1 AND aggregate_id IN (SELECT value FROM json_each(?2)) AND sealed IS NOT NULL",
+         WHERE sealed IS NOT NULL AND position IN (
+             SELECT position FROM entity_events WHERE aggregate_id IN (SELECT value FROM json_each(?1)))",
     )
-    .bind(AGGREGATE_TYPE)
     .bind(Json(&ids))
     .execute(connection)
     .await

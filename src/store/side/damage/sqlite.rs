@@ -9,9 +9,10 @@ use crate::store::sqlite::SqliteStore;
 use sqlx::{Connection, Executor, SqliteConnection};
 use std::collections::HashMap;
 
-/// The tables as they are defined. The migrator's own is not one of the ledger's.
-const DEFINITIONS: &str =
-    "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name <> '_sqlx_migrations' ORDER BY name";
+/// The tables and views as they are defined. The migrator's own is not one of the ledger's.
+const DEFINITIONS: &str = "
+    SELECT type || ' ' || name, sql FROM sqlite_master
+    WHERE type IN ('table', 'view') AND name <> '_sqlx_migrations' ORDER BY name";
 
 impl SqliteStore {
     /// What is wrong with what the file holds, whatever the log says.
@@ -20,9 +21,9 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub(in crate::store) async fn find_damage(&self) -> Result<Option<String>, StoreError> {
         let failed = || StoreError::database("look for damage");
-        if let Some(table) = self.redefined().await? {
+        if let Some(defined) = self.redefined().await? {
             return Ok(Some(format!(
-                "the table {table} is not defined as the migrations do it"
+                "the {defined} is not defined as the migrations do it"
             )));
         }
         // On a connection that may write: to one that may not, SQLite gives tables without their checks.
@@ -33,7 +34,7 @@ impl SqliteStore {
         Ok(told.into_iter().find(|told| told != "ok"))
     }
 
-    /// A table that the file defines in another way than this version makes it. How a newer version has expanded it, this one cannot know.
+    /// A table or view that the file defines in another way than this version makes it. How a newer version has expanded it, this one cannot know.
     async fn redefined(&self) -> Result<Option<String>, StoreError> {
         let failed = || StoreError::database("compare the schema");
         let newest = MIGRATIONS.iter().map(|migration| migration.version).max();

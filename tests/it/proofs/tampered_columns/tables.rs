@@ -27,7 +27,8 @@ const REGISTERED: &str = "dataset_id IS NOT NULL";
 const ONE_LISTED: &str =
     "entity_id = (SELECT min(entity_id) FROM archived_entries WHERE entity_type = 'backups')";
 const ONE_SEALED: &str = "aggregate_id = (SELECT min(aggregate_id) FROM entities WHERE wrapped IS NOT NULL)";
-const ONE_ERASED: &str = "aggregate_id = (SELECT min(aggregate_id) FROM entities WHERE erased_at IS NOT NULL)";
+const ONE_ERASED: &str =
+    "aggregate_id = (SELECT min(aggregate_id) FROM entities WHERE erased_at IS NOT NULL)";
 const ONE_WORK: &str = "aggregate_id = (SELECT min(aggregate_id) FROM purge_work)";
 const DONE_OBLIGATION: &str = "event_id = (SELECT event_id FROM cleanup_jobs WHERE state = 'done' LIMIT 1)";
 const OPEN_OBLIGATION: &str = "event_id IN (SELECT event_id FROM purge_work)";
