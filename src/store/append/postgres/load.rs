@@ -4,9 +4,7 @@ use crate::store::columns::Columns as _;
 use crate::store::keys::postgres::wrapped_key;
 use crate::store::server::session::Session;
 use crate::store::values::{hash, signed};
-use crate::store::{
-    BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,
-};
+use crate::store::{BatchNeeds, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot};
 use archive_ledger_domain::AGGREGATE_TYPE;
 use cqrs_es::persist::SerializedEvent;
 use sqlx::postgres::PgRow;
@@ -48,11 +46,18 @@ async fn load_events(
     // The sort in the inner query keeps it from being merged into a join. As `aggregate_id = ANY ($2)` the same is planned as
     // a scan of the whole index whose every row is compared with every id, because that comes in the right order.
     let query = sqlx::query(
+        // An entity whose first event is not where its row says is found without one: its stream cannot be read.
         "SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
          FROM UNNEST ($1::text[], $2::bigint[]) AS asked (id, known)
          CROSS JOIN LATERAL (
-             SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM entity_events
-             WHERE aggregate_id = asked.id AND sequence > asked.known
+             SELECT n.aggregate_id, 1::bigint AS sequence, opening.event_type, opening.event_version, opening.payload, opening.leaf
+             FROM entities n
+             LEFT JOIN events AS opening
+                 ON opening.position = n.first_position AND opening.aggregate_id = n.aggregate_id AND opening.sequence = 1
+             WHERE n.aggregate_id = asked.id AND asked.known = 0
+             UNION ALL
+             SELECT aggregate_id, sequence, event_type, event_version, payload, leaf FROM events
+             WHERE aggregate_id = asked.id AND sequence > asked.known AND sequence > 1
              ORDER BY sequence) e
          ORDER BY e.aggregate_id, e.sequence",
     )
