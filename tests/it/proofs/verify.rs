@@ -408,7 +408,7 @@ on_both_backends! {
         for (table, change, said) in [
             ("entities", "UPDATE entities SET erased_at = NULL".to_owned(), "its fence is gone"),
             ("entities", "UPDATE entities SET erased_at = erased_at + 1".to_owned(), "names another position"),
-            ("entities", format!("UPDATE entities SET erased_at = 3, key_id = NULL, kek_id = NULL, wrapped = NULL WHERE aggregate_id = '{kept}'"), "was never purged"),
+            ("entities", format!("UPDATE entities SET erased_at = 3, key_id = NULL, kek_id = NULL, wrapped = NULL WHERE aggregate_id = '{kept}'"), "key is gone"),
             ("entities", format!("UPDATE entities SET erased_at = NULL, key_id = {uuid}, kek_id = 'k', wrapped = {blank} WHERE aggregate_id = '{purged}'"), "is still there, and the entity was purged"),
             ("entities", format!("INSERT INTO entities SELECT 'users:nobody', first_position, key_id, kek_id, wrapped, erased_at FROM entities WHERE aggregate_id = '{kept}'"), "belongs to nothing"),
             ("entities", format!("DELETE FROM entities WHERE aggregate_id = '{kept}'"), "row is gone"),
