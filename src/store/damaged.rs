@@ -3,6 +3,10 @@
 use super::{Position, StoreError};
 use crate::telemetry;
 use archive_ledger_domain::EntityKey;
+use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -114,6 +118,62 @@ pub fn put_in_place<T>(items: &mut Vec<T>, damaged: impl IntoIterator<Item = (us
 
 /// For so long, work is set aside whose row cannot be read: somebody may repair it.
 pub(super) const SET_ASIDE: Duration = Duration::from_secs(60);
+
+/// Rows of work that their table lets nobody change, so that they cannot be set aside where they stand: until when each is passed over.
+/// Every other row of the same queue has its turn meanwhile.
+#[derive(Debug)]
+pub(super) struct PassedOver<K>(Arc<Mutex<HashMap<K, DateTime<Utc>>>>);
+
+impl<K> Clone for PassedOver<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> Default for PassedOver<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> PassedOver<K> {
+    /// From now on, for as long as other damaged work is set aside.
+    pub(super) fn pass(&self, row: K, now: DateTime<Utc>) {
+        self.rows().insert(row, now + SET_ASIDE);
+    }
+
+    /// Those that are passed over still, and forgets the others. A clock that was set back keeps nothing here for longer.
+    pub(super) fn at(&self, now: DateTime<Utc>) -> Vec<K> {
+        let mut rows = self.rows();
+        rows.retain(|_, until| *until > now && *until <= now + SET_ASIDE);
+        rows.keys().cloned().collect()
+    }
+
+    /// All of them, with their times.
+    pub(super) fn all(&self) -> Vec<(K, DateTime<Utc>)> {
+        let rows = self.rows();
+        rows.iter().map(|(row, until)| (row.clone(), *until)).collect()
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashMap<K, DateTime<Utc>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a statement did to one row; `None`, and told, where the row's table lets nobody change it: the others are not concerned.
+///
+/// # Errors
+/// Whatever else the statement failed with.
+pub(super) fn unless_refused<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match done {
+        Err(error) if error.is_refused_by_table() => {
+            metrics::counter!(telemetry::UNREADABLE_TOTAL).increment(1);
+            tracing::error!(error = %telemetry::chain(&error), "a row is damaged and can be changed in nothing: it stays as it is");
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
+}
 
 /// Tells the log and the metrics of work whose row cannot be read, and that is set aside.
 pub(super) fn tell_aside(operation: &'static str, damaged: &[DamagedRow]) {

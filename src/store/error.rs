@@ -146,6 +146,32 @@ impl StoreError {
         }
     }
 
+    /// Whether SQLite refused a statement for what a table takes: the statement changed nothing, and its transaction goes on. A row that
+    /// has what the columns of its table do not take, by somebody's hand, can be changed in nothing.
+    #[must_use]
+    pub fn is_refused_by_table(&self) -> bool {
+        match self {
+            Self::Database {
+                source: sqlx::Error::Database(error),
+                ..
+            } => error.code().is_some_and(|code| {
+                code.len() < 5
+                    && code
+                        .parse::<u32>()
+                        .is_ok_and(|result| result & 0xff == CONSTRAINT)
+            }),
+            Self::Database { .. }
+            | Self::Inconsistent { .. }
+            | Self::Migrate(_)
+            | Self::Unfit(_)
+            | Self::RowCount { .. }
+            | Self::HeadMoved
+            | Self::Diverged(_)
+            | Self::Unready { .. }
+            | Self::TimedOut { .. } => false,
+        }
+    }
+
     /// Whether it is unknown if the operation took effect: the connection was lost while the answer was awaited.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
@@ -270,6 +296,9 @@ const PASSING_CODES: [&str; 19] = [
 /// a page that cannot be read, full, cannot open, a lost race of locks. A disk that fails while it is read has the code of a page that is
 /// damaged (`SQLITE_CORRUPT`). An extended code holds its primary one in the lowest eight bits.
 const PASSING_RESULTS: [u32; 10] = [5, 6, 7, 8, 9, 10, 11, 13, 14, 15];
+
+/// SQLite's primary result code of a value that a table does not take (`SQLITE_CONSTRAINT`).
+const CONSTRAINT: u32 = 19;
 
 /// What says something of the data and nothing of the session: PostgreSQL's data exceptions, integrity violations and limits
 /// of a value.
@@ -408,6 +437,23 @@ mod tests {
         for code in ["42P01", "42501", "XX000", "1", "11", "19", "2067"] {
             assert!(!coded(code).leaves_connection_clean(), "{code}");
         }
+    }
+
+    #[test]
+    fn what_a_table_of_sqlites_refuses_is_told_from_everything_else() {
+        for (code, refused) in [
+            ("19", true),
+            ("275", true),
+            ("1299", true),
+            ("3091", true),
+            ("1", false),
+            ("5", false),
+            ("23514", false),
+            ("22P02", false),
+        ] {
+            assert_eq!(coded(code).is_refused_by_table(), refused, "{code}");
+        }
+        assert!(!StoreError::HeadMoved.is_refused_by_table());
     }
 
     #[test]

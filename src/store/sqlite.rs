@@ -6,6 +6,8 @@
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;
+use super::callbacks::Lane;
+use super::damaged::{PassedOver, unless_refused};
 use super::file::LedgerFile;
 use super::witness::Witness;
 use sqlx::sqlite::{
@@ -35,6 +37,10 @@ pub struct SqliteStore {
     pub(super) options: SqliteConnectOptions,
     pub(super) file: Arc<LedgerFile>,
     pub(super) index_trust: IndexTrust,
+    /// Deliveries, by lane and row.
+    pub(super) passed_deliveries: PassedOver<(Lane, i64)>,
+    /// Cleanup jobs, by their id as SQL has it.
+    pub(super) passed_jobs: PassedOver<String>,
 }
 
 /// Moves the write-ahead log into the database file.
@@ -209,6 +215,8 @@ impl SqliteStore {
             options,
             file,
             index_trust: IndexTrust::default(),
+            passed_deliveries: PassedOver::default(),
+            passed_jobs: PassedOver::default(),
         })
     }
 
@@ -327,20 +335,44 @@ impl SqliteStore {
     pub async fn release_work_leases(&self) -> Result<(), StoreError> {
         let operation = "end the leases of a process that is gone";
         let mut connection = self.writing().await;
-        sqlx::query(
-            "UPDATE cleanup_jobs SET lease_token = NULL, lease_until = NULL WHERE lease_token IS NOT NULL",
+        let mut tx = connection
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let jobs: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT CAST(event_id AS BLOB) FROM cleanup_jobs WHERE lease_token IS NOT NULL",
         )
-        .execute(&mut *connection)
+        .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        // A delivery's lease ends at its next attempt; what was attempted was due before, so it is due at once.
-        sqlx::query(
-            "UPDATE callback_deliveries SET lease_token = NULL, next_attempt_at = first_due_at
-             WHERE state = 'due' AND lease_token IS NOT NULL",
+        for job in jobs {
+            let ended = sqlx::query(
+                "UPDATE cleanup_jobs SET lease_token = NULL, lease_until = NULL WHERE event_id = CAST(?1 AS TEXT)",
+            )
+            .bind(job)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation));
+            unless_refused(ended)?;
+        }
+        let deliveries: Vec<i64> = sqlx::query_scalar(
+            "SELECT rowid FROM callback_deliveries WHERE state = 'due' AND lease_token IS NOT NULL",
         )
-        .execute(&mut *connection)
+        .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
+        for delivery in deliveries {
+            // A delivery's lease ends at its next attempt; what was attempted was due before, so it is due at once.
+            let ended = sqlx::query(
+                "UPDATE callback_deliveries SET lease_token = NULL, next_attempt_at = first_due_at WHERE rowid = ?1",
+            )
+            .bind(delivery)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation));
+            unless_refused(ended)?;
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(())
     }
 

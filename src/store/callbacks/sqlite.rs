@@ -2,13 +2,13 @@
 
 use super::log::sqlite::optional_time;
 use super::{
-    AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, NextDue,
+    AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, Lane, NextDue,
     PurgeOutcome, TargetRow, all_told, later, plan, streams,
 };
 use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::damaged::readable;
+use crate::store::damaged::{readable, unless_refused};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{LAST_MICROS, micros, non_negative, signed, time, uuid};
 use async_trait::async_trait;
@@ -90,22 +90,42 @@ impl CallbackStore for SqliteStore {
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {
         let operation = "look for due callbacks";
+        let passed = self.passed_deliveries.all();
+        // They are looked at again, in case that somebody has repaired them.
+        let again = |lane| {
+            passed
+                .iter()
+                .filter(|((of, _), _)| *of == lane)
+                .map(|(_, at)| *at)
+                .min()
+        };
+        let rows: Vec<i64> = passed.iter().map(|((_, row), _)| *row).collect();
         let row = sqlx::query(
             // What is no time is one here: the claim meets what is due since ever, and nobody waits for the others.
             "SELECT max(0, min(?1, (SELECT min(next_attempt_at) FROM callback_deliveries
-                                    WHERE state = 'due' AND retry = 0))) AS first,
+                                    WHERE state = 'due' AND retry = 0
+                                      AND rowid NOT IN (SELECT value FROM json_each(?2))))) AS first,
                     max(0, min(?1, (SELECT min(next_attempt_at) FROM callback_deliveries
-                                    WHERE state = 'due' AND retry = 1))) AS retry,
+                                    WHERE state = 'due' AND retry = 1
+                                      AND rowid NOT IN (SELECT value FROM json_each(?2))))) AS retry,
                     max(0, min(?1, (SELECT min(next_attempt_at) FROM callback_deliveries
-                                    WHERE state = 'due' AND probe = 1))) AS probe",
+                                    WHERE state = 'due' AND probe = 1
+                                      AND rowid NOT IN (SELECT value FROM json_each(?2))))) AS probe",
         )
         .bind(LAST_MICROS)
+        .bind(Json(rows))
         .fetch_one(&self.reads)
         .await
         .map_err(StoreError::database(operation))?;
         Ok(NextDue {
-            first: optional_time(operation, row.read(operation, "first")?)?,
-            retry: optional_time(operation, row.read(operation, "retry")?)?,
+            first: earlier(
+                optional_time(operation, row.read(operation, "first")?)?,
+                again(Lane::First),
+            ),
+            retry: earlier(
+                optional_time(operation, row.read(operation, "retry")?)?,
+                again(Lane::Retry),
+            ),
             probe: optional_time(operation, row.read(operation, "probe")?)?,
         })
     }
@@ -143,7 +163,7 @@ impl CallbackStore for SqliteStore {
         let mut changed = 0;
         for record in records {
             let delivery_id = record.delivery_id.to_string();
-            sqlx::query(
+            let logged = sqlx::query(
                 "UPDATE callback_attempts
                  SET outcome = ?3, duration_ms = ?4, status = ?5, error = ?6, body = ?7, body_truncated = ?8
                  WHERE delivery_id = ?1 AND attempt = ?2",
@@ -158,12 +178,13 @@ impl CallbackStore for SqliteStore {
             .bind(record.body_truncated)
             .execute(&mut *tx)
             .await
-            .map_err(failed(operation))?;
+            .map_err(failed(operation));
+            unless_refused(logged)?;
             let next_attempt_at = match record.next {
                 Disposition::RetryAt { at, .. } => at,
                 Disposition::Delivered | Disposition::Dead { .. } => record.finished_at,
             };
-            changed += sqlx::query(
+            let recorded = sqlx::query(
                 "UPDATE callback_deliveries
                  SET state = ?3, next_attempt_at = ?4, gone = ?5, lease_token = NULL, last_status = ?6, last_error = ?7,
                      finished_at = CASE WHEN ?3 = 'due' THEN NULL ELSE ?8 END
@@ -179,8 +200,8 @@ impl CallbackStore for SqliteStore {
             .bind(micros(record.finished_at))
             .execute(&mut *tx)
             .await
-            .map_err(failed(operation))?
-            .rows_affected();
+            .map_err(failed(operation));
+            changed += unless_refused(recorded)?.map_or(0, |recorded| recorded.rows_affected());
         }
         tx.commit().await.map_err(failed(operation))?;
         Ok(changed)
@@ -217,19 +238,28 @@ impl CallbackStore for SqliteStore {
             return Ok(0);
         }
         let mut connection = self.writing().await;
-        // The token stays: whoever holds it after all, and records before the next claim, is believed.
-        let ended = sqlx::query(
-            "UPDATE callback_deliveries SET next_attempt_at = ?1, retry = CASE WHEN retry IN (0, 1) THEN retry ELSE 1 END
-             WHERE rowid IN (SELECT value FROM json_each(?2)) AND state = 'due'
-               AND (lease_token IS NOT NULL OR retry NOT IN (0, 1) OR next_attempt_at > ?3)",
-        )
-        .bind(micros(now))
-        .bind(Json(impossible))
-        .bind(LAST_MICROS)
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database(operation))?;
-        Ok(ended.rows_affected())
+        let mut tx = connection
+            .begin()
+            .await
+            .map_err(StoreError::database(operation))?;
+        let mut changed = 0;
+        for row in impossible {
+            // The token stays: whoever holds it after all, and records before the next claim, is believed.
+            let ended = sqlx::query(
+                "UPDATE callback_deliveries SET next_attempt_at = ?1, retry = CASE WHEN retry IN (0, 1) THEN retry ELSE 1 END
+                 WHERE rowid = ?2 AND state = 'due'
+                   AND (lease_token IS NOT NULL OR retry NOT IN (0, 1) OR next_attempt_at > ?3)",
+            )
+            .bind(micros(now))
+            .bind(row)
+            .bind(LAST_MICROS)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation));
+            changed += unless_refused(ended)?.map_or(0, |ended| ended.rows_affected());
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
+        Ok(changed)
     }
 
     async fn delivery_stats(&self) -> Result<DeliveryStats, StoreError> {
@@ -250,6 +280,10 @@ impl CallbackStore for SqliteStore {
     }
 }
 
+fn earlier(one: Option<DateTime<Utc>>, other: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    one.into_iter().chain(other).min()
+}
+
 /// Keeps failures from being told after the success of the same entity, as [`CallbackStore::create_deliveries`] promises.
 async fn supersede(
     tx: &mut SqliteConnection,
@@ -257,22 +291,33 @@ async fn supersede(
     streams: &[String],
     now: i64,
 ) -> Result<(), StoreError> {
-    // The lease's token stays: it tells of the attempt under way, whose outcome changes the delivery no more.
-    let rows = sqlx::query(
-        "UPDATE callback_deliveries SET state = 'superseded', finished_at = ?2
+    let overtaken: Vec<i64> = sqlx::query_scalar(
+        "SELECT rowid FROM callback_deliveries
          WHERE aggregate_id IN (SELECT value FROM json_each(?1)) AND state IN ('due', 'dead') AND NOT final
            AND EXISTS (SELECT 1 FROM callback_deliveries success
                        WHERE success.aggregate_id = callback_deliveries.aggregate_id
                          AND success.target_id = callback_deliveries.target_id
-                         AND success.final AND success.position > callback_deliveries.position)
-         RETURNING target_id, lease_token, next_attempt_at",
+                         AND success.final AND success.position > callback_deliveries.position)",
     )
     .bind(Json(streams))
-    .bind(now)
     .fetch_all(&mut *tx)
     .await
     .map_err(StoreError::database(operation))?;
-    for row in rows {
+    for row in overtaken {
+        // The lease's token stays: it tells of the attempt under way, whose outcome changes the delivery no more.
+        let superseded = sqlx::query(
+            "UPDATE callback_deliveries SET state = 'superseded', finished_at = ?2 WHERE rowid = ?1
+             RETURNING target_id, lease_token, next_attempt_at",
+        )
+        .bind(row)
+        .bind(now)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(StoreError::database(operation));
+        // One that can be changed in nothing is never attempted either.
+        let Some(row) = unless_refused(superseded)? else {
+            continue;
+        };
         let lease = || -> Result<_, StoreError> {
             let token = row.read::<Option<&str>>(operation, "lease_token")?;
             let until = row.read::<i64>(operation, "next_attempt_at")?;
@@ -282,7 +327,7 @@ async fn supersede(
         let Ok(Some((Ok(target_id), until))) = lease() else {
             continue;
         };
-        sqlx::query(
+        let kept = sqlx::query(
             "UPDATE callback_deliveries SET next_attempt_at = max(next_attempt_at, ?2)
              WHERE target_id = ?1 AND final AND state = 'due' AND attempts = 0
                AND aggregate_id IN (SELECT value FROM json_each(?3))",
@@ -292,7 +337,8 @@ async fn supersede(
         .bind(Json(streams))
         .execute(&mut *tx)
         .await
-        .map_err(StoreError::database(operation))?;
+        .map_err(StoreError::database(operation));
+        unless_refused(kept)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@
 //! - The log decides what may be deleted; a job only says that there is something to look at.
 //! - An instance that cannot do a job for want of a storage root leaves it: the job's pause holds for that instance alone.
 
+mod claim;
 mod obligations;
 mod postgres;
 mod purges;

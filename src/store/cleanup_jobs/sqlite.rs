@@ -3,16 +3,14 @@
 //! Workers poll: where there may be nothing to do, a reading connection looks first, so that the turn on the writing one is
 //! taken only for work.
 
-use crate::store::cleanup_jobs::obligations::sqlite::{
-    claimed_job, damaged_job, load_obligations, owed, set_aside,
-};
+use crate::store::cleanup_jobs::obligations::sqlite::load_obligations;
 use crate::store::cleanup_jobs::purges::sqlite::purges;
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     OWED_AT_ONCE, Obligation, PurgeStatus,
 };
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{Readable, report, tell_aside};
+use crate::store::damaged::{Readable, report, unless_refused};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, signed};
 use crate::store::{Position, StoreError};
@@ -117,22 +115,31 @@ impl CleanupJobStore for SqliteStore {
                     continue;
                 }
             };
-            sqlx::query(
-                "INSERT INTO cleanup_jobs
-                     (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
-                 VALUES (?1, ?2, ?3, ?4, 'due', 0, ?5, ?5)
-                 ON CONFLICT (event_id) DO UPDATE
-                 SET state = 'due', attempts = 0, next_attempt_at = excluded.next_attempt_at, finished_at = NULL",
-            )
-            .bind(event_id)
-            .bind(position)
-            .bind(aggregate_id)
-            .bind(purge_id)
-            .bind(micros(now))
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            insert_obligations(&mut tx, operation, event_id, storage_count, now).await?;
+            let mut one = tx.begin().await.map_err(StoreError::database(operation))?;
+            let planned = async {
+                sqlx::query(
+                    "INSERT INTO cleanup_jobs
+                         (event_id, position, aggregate_id, purge_id, state, attempts, next_attempt_at, created_at)
+                     VALUES (?1, ?2, ?3, ?4, 'due', 0, ?5, ?5)
+                     ON CONFLICT (event_id) DO UPDATE
+                     SET state = 'due', attempts = 0, next_attempt_at = excluded.next_attempt_at, finished_at = NULL",
+                )
+                .bind(event_id)
+                .bind(position)
+                .bind(aggregate_id)
+                .bind(purge_id)
+                .bind(micros(now))
+                .execute(&mut *one)
+                .await
+                .map_err(StoreError::database(operation))?;
+                insert_obligations(&mut one, operation, event_id, storage_count, now).await
+            };
+            // A job and what it owes become due together, or neither does.
+            if unless_refused(planned.await)?.is_none() {
+                one.rollback().await.map_err(StoreError::database(operation))?;
+                continue;
+            }
+            one.commit().await.map_err(StoreError::database(operation))?;
             inserted += 1;
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
@@ -140,94 +147,7 @@ impl CleanupJobStore for SqliteStore {
     }
 
     async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError> {
-        let operation = "claim cleanup jobs";
-        let any = sqlx::query(
-            "SELECT 1 FROM cleanup_jobs
-             WHERE state = 'due' AND next_attempt_at <= ?1
-               AND (lease_until IS NULL OR lease_until <= ?1 OR lease_until > ?3 + 120000000)
-             UNION ALL
-             SELECT 1 FROM cleanup_jobs
-             WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?2) = 0
-               AND (lease_until IS NULL OR lease_until <= ?1)
-             LIMIT 1",
-        )
-        .bind(micros(claim.now))
-        .bind(claim.instance.to_string())
-        .bind(micros(claim.until))
-        .fetch_optional(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
-        if any.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut connection = self.writing().await;
-        let mut tx = connection
-            .begin_with(BEGIN)
-            .await
-            .map_err(StoreError::database(operation))?;
-        let mut rows = sqlx::query(
-            "UPDATE cleanup_jobs
-             SET lease_token = ?3, lease_until = ?4, left_by = NULL, begun = begun + 1
-             WHERE event_id IN (
-                 SELECT event_id FROM cleanup_jobs
-                 WHERE state = 'due' AND next_attempt_at <= ?1
-                   -- One that ends long after this one would is of a clock that was wrong, and over.
-                   AND (lease_until IS NULL OR lease_until <= ?1 OR lease_until > ?4 + 120000000)
-                   -- A row that has what its table does not take can be changed in nothing, and would keep the others waiting.
-                   AND typeof(attempts) || typeof(begun) || typeof(objects) || typeof(bytes) = 'integerintegerintegerinteger'
-                   AND min(attempts, begun, objects, bytes) >= 0
-                 ORDER BY next_attempt_at, position
-                 LIMIT ?2)
-             RETURNING event_id, aggregate_id, purge_id, attempts, begun",
-        )
-        .bind(micros(claim.now))
-        .bind(i64::from(claim.limit))
-        .bind(claim.token.to_string())
-        .bind(micros(claim.until))
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(StoreError::database(operation))?;
-        let more = i64::from(claim.limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-        if more > 0 {
-            let left = sqlx::query(
-                "UPDATE cleanup_jobs
-                 SET lease_token = ?3, lease_until = ?4, begun = begun + 1
-                 WHERE event_id IN (
-                     SELECT event_id FROM cleanup_jobs
-                     WHERE state = 'due' AND left_by IS NOT NULL AND next_attempt_at > ?1 AND instr(left_by, ?5) = 0
-                       AND (lease_until IS NULL OR lease_until <= ?1)
-                       AND typeof(attempts) || typeof(begun) || typeof(objects) || typeof(bytes) = 'integerintegerintegerinteger'
-                       AND min(attempts, begun, objects, bytes) >= 0
-                     ORDER BY next_attempt_at, position
-                     LIMIT ?2)
-                 RETURNING event_id, aggregate_id, purge_id, attempts, begun",
-            )
-            .bind(micros(claim.now))
-            .bind(more)
-            .bind(claim.token.to_string())
-            .bind(micros(claim.until))
-            .bind(claim.instance.to_string())
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(StoreError::database(operation))?;
-            rows.extend(left);
-        }
-        let claimed: Vec<&str> = rows
-            .iter()
-            .filter_map(|row| row.read(operation, "event_id").ok())
-            .collect();
-        let mut all = owed(&mut tx, operation, &claimed).await?;
-        let Readable { rows: jobs, damaged } = Readable::of(
-            &rows,
-            |row| claimed_job(operation, row, claim.token, &mut all),
-            |row| damaged_job(operation, row),
-        );
-        if !damaged.is_empty() {
-            tell_aside(operation, &damaged);
-            set_aside(&mut tx, operation, claim, &jobs).await?;
-        }
-        tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(jobs)
+        self.claim_due(claim).await
     }
 
     async fn seize_cleanup_job(

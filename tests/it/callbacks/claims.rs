@@ -4,8 +4,8 @@ use super::on_both_stores;
 use super::rig::Rig;
 use archive_ledger::clock::Clock;
 use archive_ledger::store::callbacks::{
-    Circuit, CircuitChange, ClaimRequest, ClaimedDelivery, DeliveryFilter, Disposition, Lane, Replay,
-    endpoint_of,
+    AttemptRecord, Circuit, CircuitChange, ClaimRequest, ClaimedDelivery, DeliveryFilter, Disposition, Lane,
+    Replay, endpoint_of,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
@@ -195,4 +195,102 @@ async fn circuits_are_kept_until_they_are_closed_or_forgotten(rig: Rig) {
     assert_eq!(rig.store.circuits().await.unwrap().len(), 1);
     rig.store.forget_circuits(at(61)).await.unwrap();
     assert_eq!(rig.store.circuits().await.unwrap(), []);
+}
+
+/// A table of SQLite's refuses every change of a row that has what its columns do not take, also one that would set the row aside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_can_be_changed_in_nothing_keeps_no_other_one_waiting() {
+    let rig = Rig::sqlite().await;
+    for url in [A, B] {
+        rig.owe(url, 4).await;
+    }
+    let mut of_a = rig.all().await;
+    of_a.retain(|row| row.host == "127.0.0.1:1001");
+    of_a.sort_unstable_by_key(|row| row.delivery_id);
+    let [unread, read, under_way, whole] = [0, 1, 2, 3].map(|place| of_a[place].delivery_id);
+    let damage = async |id, what: &str| {
+        let statement = format!("UPDATE callback_deliveries SET {what} WHERE delivery_id = '{id}'");
+        rig.change(&statement).await;
+    };
+    damage(unread, "attempts = 'many', next_attempt_at = 0").await;
+    damage(read, "last_error = x'ff', next_attempt_at = 0").await;
+    damage(under_way, "next_attempt_at = 1").await;
+    // They stand first at a receiver that has room for one.
+    let one = [("127.0.0.1:1001".to_owned(), 1)];
+    let first = rig.claim(Lane::First, 1, &one, 0).await;
+    assert_eq!(
+        first
+            .iter()
+            .map(|claimed| claimed.delivery_id)
+            .collect::<Vec<_>>(),
+        [under_way]
+    );
+    let next = rig.claim(Lane::First, 100, &[], 100).await;
+    assert_eq!(next.len(), 5, "the others of both");
+    assert_eq!(rig.claim(Lane::First, 100, &[], 100).await, []);
+    // Nobody is woken for them before they are looked at again, and nothing says that they were attempted.
+    let due = rig.store.next_due().await.unwrap();
+    assert_eq!(due.first, Some(rig.clock.now() + TimeDelta::seconds(60)));
+    for id in [unread, read] {
+        let found = rig.store.delivery(id).await.unwrap().unwrap();
+        assert!(found.attempts.rows.is_empty(), "{id}");
+    }
+    // One that is damaged while it is under way takes no other outcome with it.
+    damage(under_way, "dataset_id = x'ff'").await;
+    let record = |claimed: &ClaimedDelivery| AttemptRecord {
+        delivery_id: claimed.delivery_id,
+        token: claimed.token,
+        attempt: claimed.attempt,
+        finished_at: rig.clock.now(),
+        duration: Duration::from_millis(7),
+        status: Some(500),
+        error: None,
+        body: Vec::new(),
+        body_truncated: false,
+        next: Disposition::Dead { gone: false },
+    };
+    let records: Vec<AttemptRecord> = first.iter().chain(&next).map(record).collect();
+    assert_eq!(rig.store.record(&records).await.unwrap(), 5);
+    // Neither does one that an operator replays with the others.
+    damage(whole, "last_error = x'ff'").await;
+    let all = DeliveryFilter::default();
+    assert_eq!(
+        rig.admin().replay_matching(&all, None).await.unwrap().deliveries,
+        4
+    );
+    // Repaired, they are attempted as if nothing had been.
+    damage(unread, "attempts = 0").await;
+    damage(read, "last_error = NULL").await;
+    rig.clock.advance(TimeDelta::seconds(61));
+    let mut again: Vec<_> = rig
+        .claim(Lane::First, 100, &[], 100)
+        .await
+        .iter()
+        .map(|claimed| claimed.delivery_id)
+        .collect();
+    again.sort_unstable();
+    assert_eq!(again, [unread, read]);
+    assert_eq!(rig.claim(Lane::Retry, 100, &[], 100).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circuit_that_can_be_changed_in_nothing_is_made_anew() {
+    let rig = Rig::sqlite().await;
+    let circuit = |opened| Circuit {
+        key: "http://a.example:80".to_owned(),
+        since: rig.clock.now(),
+        open_until: rig.clock.now() + TimeDelta::seconds(30),
+        opened,
+    };
+    let open = async |opened| {
+        rig.store
+            .change_circuits(&[CircuitChange::Opened(circuit(opened))])
+            .await
+            .unwrap();
+    };
+    open(1).await;
+    rig.change("UPDATE callback_circuits SET since = 'never', open_until = 0")
+        .await;
+    open(2).await;
+    assert_eq!(rig.store.circuits().await.unwrap(), [circuit(2)]);
 }

@@ -1,5 +1,6 @@
 //! A ledger with a clock that stands still, and callback workers on it.
 
+use crate::harness::ledger::change;
 use crate::harness::postgres::Postgres;
 use crate::harness::roots::used;
 use crate::harness::{eventually, init};
@@ -277,6 +278,14 @@ impl Rig {
         let created = self.store.create_deliveries(&outcomes, &*self.clock).await;
         assert_eq!(created.unwrap(), u64::try_from(urls.len()).unwrap());
         self.wake.notify_one();
+    }
+
+    /// Changes the embedded database behind the store's back, whatever its columns allow.
+    pub async fn change(&self, statement: &str) {
+        assert!(
+            change(None, self._home.path(), statement).await > 0,
+            "{statement}"
+        );
     }
 
     /// Claims as a worker that knows the receivers at these hosts does, each host having one.

@@ -4,14 +4,14 @@ use crate::store::StoreError;
 use crate::store::callbacks::log::sqlite::count;
 use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
 use crate::store::columns::Columns as _;
-use crate::store::damaged::readable;
+use crate::store::damaged::{readable, unless_refused};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{LAST_MICROS, micros, time};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::Connection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
+use sqlx::{Connection, SqliteConnection};
 
 #[async_trait]
 impl CircuitStore for SqliteStore {
@@ -46,22 +46,17 @@ impl CircuitStore for SqliteStore {
         let mut connection = self.writing().await;
         let mut tx = connection.begin().await.map_err(failed(operation))?;
         for change in changes {
-            let query = match change {
-                CircuitChange::Opened(circuit) => sqlx::query(
-                    "INSERT INTO callback_circuits (key, since, open_until, opened) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (key) DO UPDATE
-                     SET open_until = excluded.open_until, opened = excluded.opened
-                     WHERE excluded.open_until > callback_circuits.open_until",
-                )
-                .bind(&circuit.key)
-                .bind(micros(circuit.since))
-                .bind(micros(circuit.open_until))
-                .bind(circuit.opened),
-                CircuitChange::Closed(key) => {
-                    sqlx::query("DELETE FROM callback_circuits WHERE key = ?1").bind(key)
+            match change {
+                CircuitChange::Opened(circuit) => {
+                    let opened = open(&mut tx, operation, circuit).await;
+                    if unless_refused(opened)?.is_none() {
+                        // What stands there can be changed in nothing, and is no more than a hint.
+                        close(&mut tx, operation, &circuit.key).await?;
+                        open(&mut tx, operation, circuit).await?;
+                    }
                 }
-            };
-            query.execute(&mut *tx).await.map_err(failed(operation))?;
+                CircuitChange::Closed(key) => close(&mut tx, operation, key).await?,
+            }
         }
         tx.commit().await.map_err(failed(operation))
     }
@@ -79,6 +74,40 @@ impl CircuitStore for SqliteStore {
         .map_err(StoreError::database("forget circuits"))?;
         Ok(())
     }
+}
+
+async fn open(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    circuit: &Circuit,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO callback_circuits (key, since, open_until, opened) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (key) DO UPDATE
+         SET open_until = excluded.open_until, opened = excluded.opened
+         WHERE excluded.open_until > callback_circuits.open_until",
+    )
+    .bind(&circuit.key)
+    .bind(micros(circuit.since))
+    .bind(micros(circuit.open_until))
+    .bind(circuit.opened)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(StoreError::database(operation))
+}
+
+async fn close(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    key: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM callback_circuits WHERE key = ?1")
+        .bind(key)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(StoreError::database(operation))
 }
 
 fn circuit(operation: &'static str, row: &SqliteRow) -> Result<Circuit, StoreError> {

@@ -5,7 +5,7 @@ use crate::store::callbacks::log::sqlite::{count, damaged_delivery};
 use crate::store::callbacks::{ClaimRequest, ClaimedDelivery, endpoint_of};
 use crate::store::cleanup_jobs::sqlite::BEGIN;
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{Readable, SET_ASIDE, tell_aside};
+use crate::store::damaged::{Readable, SET_ASIDE, tell_aside, unless_refused};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, time, uuid};
 use futures::TryStreamExt as _;
@@ -15,7 +15,8 @@ use sqlx::{Connection, SqliteConnection};
 use std::collections::HashMap;
 
 impl SqliteStore {
-    /// Leases these deliveries, by row, as far as they are still due, and sets those aside that cannot be read. `None` when there was
+    /// Leases these deliveries, by row, as far as they are still due, and sets those aside that cannot be read; those that can be
+    /// changed in nothing are passed over from then on. `None` when there was
     /// something, and nothing of it can be read.
     pub(in crate::store::callbacks) async fn lease(
         &self,
@@ -48,20 +49,33 @@ impl SqliteStore {
             let delivery = Readable::one(claimable(operation, request, &row), || {
                 damaged_delivery(operation, &row)
             });
-            match delivery {
-                Ok(delivery) => {
-                    lease(&mut tx, operation, request, candidate, delivery.attempt).await?;
-                    claimed.push(delivery);
-                }
-                Err(row) => {
-                    damaged.push(row);
-                    set_aside(&mut tx, operation, request, candidate).await?;
+            let changed = match &delivery {
+                Ok(delivery) => lease(&mut tx, operation, request, candidate, delivery.attempt).await,
+                Err(_) => set_aside(&mut tx, operation, request, candidate).await,
+            };
+            match (delivery, unless_refused(changed)?) {
+                (Ok(delivery), Some(())) => claimed.push(delivery),
+                (Err(row), Some(())) => damaged.push(row),
+                (Ok(_), None) | (Err(_), None) => {
+                    self.passed_deliveries
+                        .pass((request.lane, candidate), request.now);
+                    damaged.push(damaged_delivery(operation, &row));
                 }
             }
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
         tell_aside(operation, &damaged);
         Ok((!claimed.is_empty() || damaged.is_empty()).then_some(claimed))
+    }
+
+    /// The deliveries of a claim's lane, by row, that are passed over.
+    fn passed(&self, request: &ClaimRequest<'_>) -> Json<Vec<i64>> {
+        let rows = self.passed_deliveries.at(request.now).into_iter();
+        Json(
+            rows.filter(|(lane, _)| *lane == request.lane)
+                .map(|(_, row)| row)
+                .collect(),
+        )
     }
 
     /// The deliveries, by row, that a claim of probes may take, in the claim's order.
@@ -72,10 +86,12 @@ impl SqliteStore {
         sqlx::query_scalar(
             "SELECT rowid FROM callback_deliveries
              WHERE state = 'due' AND probe = 1 AND next_attempt_at <= ?1
+               AND rowid NOT IN (SELECT value FROM json_each(?3))
              ORDER BY next_attempt_at LIMIT ?2",
         )
         .bind(micros(request.now))
         .bind(i64::from(request.limit))
+        .bind(self.passed(request))
         .fetch_all(&self.reads)
         .await
         .map_err(StoreError::database("look for replayed callbacks"))
@@ -88,6 +104,7 @@ impl SqliteStore {
     ) -> Result<Vec<i64>, StoreError> {
         let operation = "look for due callbacks";
         let now = micros(request.now);
+        let passed = self.passed(request);
         let mut tx = self
             .reads
             .begin()
@@ -96,7 +113,7 @@ impl SqliteStore {
         let (receivers, nobodys) = if request.others == 0 {
             (request.rooms.to_vec(), Vec::new())
         } else {
-            due_receivers(&mut tx, operation, request).await?
+            due_receivers(&mut tx, operation, request, &passed).await?
         };
         let mut found: Vec<i64> = Vec::new();
         for (receiver, room) in receivers {
@@ -108,12 +125,14 @@ impl SqliteStore {
             let due: Vec<i64> = sqlx::query_scalar(
                 "SELECT rowid FROM callback_deliveries
                  WHERE state = 'due' AND retry = ?1 AND receiver = ?2 AND next_attempt_at <= ?3
+                   AND rowid NOT IN (SELECT value FROM json_each(?5))
                  ORDER BY next_attempt_at LIMIT ?4",
             )
             .bind(request.lane.is_retry())
             .bind(receiver)
             .bind(now)
             .bind(i64::from(room).min(left))
+            .bind(&passed)
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
@@ -131,6 +150,7 @@ async fn due_receivers(
     connection: &mut SqliteConnection,
     operation: &'static str,
     request: &ClaimRequest<'_>,
+    passed: &Json<Vec<i64>>,
 ) -> Result<(Vec<(String, u32)>, Vec<i64>), StoreError> {
     let rooms: HashMap<&str, u32> = request
         .rooms
@@ -152,12 +172,14 @@ async fn due_receivers(
              FROM callback_deliveries d
              WHERE d.rowid = (SELECT n.rowid FROM callback_deliveries n
                               WHERE n.state = 'due' AND n.retry = ?1 AND n.receiver > ?2
+                                AND n.rowid NOT IN (SELECT value FROM json_each(?5))
                               ORDER BY n.receiver, n.next_attempt_at LIMIT 1)
              UNION ALL
              SELECT d.rowid, d.receiver, substr(d.receiver, 1, instr(d.receiver || '#', '#') - 1), d.next_attempt_at
              FROM walk JOIN callback_deliveries d
                   ON d.rowid = (SELECT n.rowid FROM callback_deliveries n
                                 WHERE n.state = 'due' AND n.retry = ?1
+                                  AND n.rowid NOT IN (SELECT value FROM json_each(?5))
                                   AND n.receiver > CASE WHEN walk.endpoint IN (SELECT value FROM json_each(?3))
                                                         THEN walk.endpoint || '$' ELSE walk.receiver END
                                 ORDER BY n.receiver, n.next_attempt_at LIMIT 1)
@@ -168,6 +190,7 @@ async fn due_receivers(
     .bind(request.after)
     .bind(Json(closed))
     .bind(micros(request.now))
+    .bind(passed)
     .fetch(connection);
     let (mut found, mut nobodys, mut rooms_found) = (Vec::new(), Vec::new(), 0);
     while rooms_found < request.limit
@@ -217,6 +240,7 @@ fn claimable(
     })
 }
 
+/// The attempt is logged first: where the delivery then can be changed in nothing, its attempt can be taken back.
 async fn lease(
     connection: &mut SqliteConnection,
     operation: &'static str,
@@ -224,17 +248,6 @@ async fn lease(
     row: i64,
     attempt: u32,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE callback_deliveries
-         SET retry = 1, probe = 0, attempts = ?4, lease_token = ?2, next_attempt_at = ?3 WHERE rowid = ?1",
-    )
-    .bind(row)
-    .bind(request.token.to_string())
-    .bind(micros(request.lease_until))
-    .bind(attempt)
-    .execute(&mut *connection)
-    .await
-    .map_err(StoreError::database(operation))?;
     sqlx::query(
         "INSERT INTO callback_attempts (delivery_id, attempt, started_at, outcome, body_truncated)
          SELECT delivery_id, ?2, ?3, 'unknown', 0 FROM callback_deliveries WHERE rowid = ?1
@@ -244,10 +257,35 @@ async fn lease(
     .bind(row)
     .bind(attempt)
     .bind(micros(request.now))
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .map_err(StoreError::database(operation))?;
-    Ok(())
+    let leased = sqlx::query(
+        "UPDATE callback_deliveries
+         SET retry = 1, probe = 0, attempts = ?4, lease_token = ?2, next_attempt_at = ?3 WHERE rowid = ?1",
+    )
+    .bind(row)
+    .bind(request.token.to_string())
+    .bind(micros(request.lease_until))
+    .bind(attempt)
+    .execute(&mut *connection)
+    .await
+    .map(drop)
+    .map_err(StoreError::database(operation));
+    if matches!(&leased, Err(error) if error.is_refused_by_table()) {
+        sqlx::query(
+            "DELETE FROM callback_attempts
+             WHERE delivery_id = (SELECT delivery_id FROM callback_deliveries WHERE rowid = ?1)
+               AND attempt = ?2 AND started_at = ?3 AND outcome = 'unknown'",
+        )
+        .bind(row)
+        .bind(attempt)
+        .bind(micros(request.now))
+        .execute(connection)
+        .await
+        .map_err(StoreError::database(operation))?;
+    }
+    leased
 }
 
 /// Leaves a delivery for later, without an attempt.

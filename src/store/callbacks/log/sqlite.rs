@@ -5,16 +5,17 @@ use crate::store::callbacks::{
     AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryRow,
     DeliveryState, ListStart, Replay, ReplayedPart,
 };
+use crate::store::cleanup_jobs::sqlite::BEGIN;
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{DamagedRow, Readable};
+use crate::store::damaged::{DamagedRow, Readable, unless_refused};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, micros, non_negative, time, uuid};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Connection as _, Sqlite};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -138,27 +139,43 @@ impl CallbackLog for SqliteStore {
         let sql = concat!(
             "WITH picked AS MATERIALIZED (",
             list_sql!(
-                "SELECT delivery_id, receiver",
+                "SELECT rowid AS place, created_at, delivery_id, receiver",
                 "AND state <> 'due' AND (?6 IS NULL OR (created_at, delivery_id) < (?6, ?7))
                  ORDER BY created_at DESC, delivery_id DESC LIMIT ?8"
             ),
             ")
-             UPDATE callback_deliveries
-             SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?9,
-                 next_attempt_at = ?9, lease_token = NULL, finished_at = NULL, probe = probes.is_one
-             FROM (SELECT delivery_id, delivery_id = min(delivery_id) OVER (PARTITION BY receiver) AS is_one FROM picked) probes
-             WHERE callback_deliveries.delivery_id = probes.delivery_id
-             RETURNING created_at, callback_deliveries.delivery_id"
+             SELECT place, created_at, delivery_id,
+                    delivery_id = min(delivery_id) OVER (PARTITION BY receiver) AS is_one FROM picked"
         );
         let mut connection = self.writing().await;
+        let mut tx = connection
+            .begin_with(BEGIN)
+            .await
+            .map_err(StoreError::database(operation))?;
         let rows = filtered(sql, filter)
             .bind(after.map(|(created_at, _)| micros(created_at)))
             .bind(after.map(|(_, delivery_id)| delivery_id.to_string()))
             .bind(i64::from(limit))
-            .bind(micros(now))
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
+        let mut replayed = 0;
+        for row in &rows {
+            let done = sqlx::query(
+                "UPDATE callback_deliveries
+                 SET state = 'due', retry = 1, gone = 0, attempts_before = attempts, first_due_at = ?2,
+                     next_attempt_at = ?2, lease_token = NULL, finished_at = NULL, probe = ?3
+                 WHERE rowid = ?1",
+            )
+            .bind(row.read::<i64>(operation, "place")?)
+            .bind(micros(now))
+            .bind(row.read::<bool>(operation, "is_one")?)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::database(operation));
+            replayed += unless_refused(done)?.map_or(0, |done| done.rows_affected());
+        }
+        tx.commit().await.map_err(StoreError::database(operation))?;
         // One whose place cannot be read is due like the others, and nothing goes on behind it.
         let place = |row: &SqliteRow| -> Result<DeliveryCursor, StoreError> {
             Ok((
@@ -167,7 +184,7 @@ impl CallbackLog for SqliteStore {
             ))
         };
         Ok(ReplayedPart {
-            replayed: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            replayed,
             last: rows.iter().filter_map(|row| place(row).ok()).min(),
         })
     }

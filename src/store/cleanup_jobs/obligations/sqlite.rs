@@ -1,13 +1,10 @@
 //! SQLite: the rows of the storage cleanup's jobs, as they are read.
 
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{
-    Claim, CleanupJob, JobLease, Obligation, obligation_state, small, storage_hash,
-};
+use crate::store::cleanup_jobs::{CleanupJob, JobLease, Obligation, obligation_state, small, storage_hash};
 use crate::store::columns::Columns as _;
-use crate::store::damaged::{DamagedRow, SET_ASIDE, report};
-use crate::store::sqlite::SqliteStore;
-use crate::store::values::{LAST_MICROS, entity_key, micros, non_negative, time, uuid};
+use crate::store::damaged::{DamagedRow, report};
+use crate::store::values::{entity_key, non_negative, time, uuid};
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -53,59 +50,6 @@ pub(in crate::store::cleanup_jobs) fn take_owed(
     owed.remove(&job)
         .unwrap_or(Some(Vec::new()))
         .ok_or_else(|| StoreError::inconsistent(operation, "what it owes cannot be read"))
-}
-
-/// Sets aside what was claimed and cannot be read: whatever is none of these jobs, as an id may be what cannot be read.
-pub(in crate::store::cleanup_jobs) async fn set_aside(
-    connection: &mut SqliteConnection,
-    operation: &'static str,
-    claim: &Claim,
-    whole: &[CleanupJob],
-) -> Result<(), StoreError> {
-    let whole: Vec<String> = whole.iter().map(|job| job.lease.event_id.to_string()).collect();
-    sqlx::query(
-        "UPDATE cleanup_jobs
-         SET next_attempt_at = ?3, lease_token = NULL, lease_until = NULL, left_by = NULL,
-             begun = CASE typeof(begun) WHEN 'integer' THEN begun - 1 ELSE begun END
-         WHERE lease_token = ?1 AND state = 'due' AND event_id NOT IN (SELECT value FROM json_each(?2))",
-    )
-    .bind(claim.token.to_string())
-    .bind(Json(whole))
-    .bind(micros(claim.now + SET_ASIDE))
-    .execute(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    Ok(())
-}
-
-impl SqliteStore {
-    /// When a job is due is no more than a plan: one that is no time, or that no calendar has, is made anew.
-    pub(in crate::store::cleanup_jobs) async fn plan_anew(
-        &self,
-        operation: &'static str,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        // Texts and bytes are greater than every number.
-        let any =
-            sqlx::query("SELECT 1 FROM cleanup_jobs WHERE state = 'due' AND next_attempt_at > ?1 LIMIT 1")
-                .bind(LAST_MICROS)
-                .fetch_optional(&self.reads)
-                .await
-                .map_err(StoreError::database(operation))?;
-        if any.is_none() {
-            return Ok(());
-        }
-        let mut connection = self.writing().await;
-        sqlx::query(
-            "UPDATE cleanup_jobs SET next_attempt_at = ?2 WHERE state = 'due' AND next_attempt_at > ?1",
-        )
-        .bind(LAST_MICROS)
-        .bind(micros(now))
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::database(operation))?;
-        Ok(())
-    }
 }
 
 /// A job that was claimed under this token.

@@ -1,0 +1,3 @@
+//! Which of the storage cleanup's jobs are done next.
+
+pub(super) mod sqlite;
