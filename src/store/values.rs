@@ -57,6 +57,16 @@ pub(super) fn uuid(operation: &'static str, text: &str) -> Result<Uuid, StoreErr
         .map_err(|_| StoreError::inconsistent(operation, "an id is no UUID"))
 }
 
+/// The same, as ids are written: one in another spelling is found by nothing that looks for it.
+fn canonical_uuid(operation: &'static str, text: &str) -> Result<Uuid, StoreError> {
+    let id = uuid(operation, text)?;
+    if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
+        Ok(id)
+    } else {
+        Err(StoreError::inconsistent(operation, "an id in another spelling"))
+    }
+}
+
 /// A row of either database: what is made of one in the same way for both.
 pub(super) trait StoredRow {
     /// A number.
@@ -67,6 +77,16 @@ pub(super) trait StoredRow {
         operation: &'static str,
         column: &'static str,
     ) -> Result<Option<i64>, StoreError>;
+    /// A number of a column of four bytes, where the database has such.
+    fn integer(&self, operation: &'static str, column: &'static str) -> Result<i64, StoreError>;
+    /// The same, which may be absent.
+    fn optional_integer(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<i64>, StoreError>;
+    /// Yes or no.
+    fn flag(&self, operation: &'static str, column: &'static str) -> Result<bool, StoreError>;
     /// A text.
     fn text(&self, operation: &'static str, column: &'static str) -> Result<String, StoreError>;
     /// A text that may be absent.
@@ -77,8 +97,20 @@ pub(super) trait StoredRow {
     ) -> Result<Option<String>, StoreError>;
     /// Bytes.
     fn bytes(&self, operation: &'static str, column: &'static str) -> Result<Vec<u8>, StoreError>;
+    /// Bytes that may be absent.
+    fn optional_bytes(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
     /// A time.
     fn time(&self, operation: &'static str, column: &'static str) -> Result<DateTime<Utc>, StoreError>;
+    /// A time that may be absent.
+    fn optional_time(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError>;
     /// An id.
     fn uuid(&self, operation: &'static str, column: &'static str) -> Result<Uuid, StoreError>;
     /// An id that may be absent.
@@ -87,6 +119,16 @@ pub(super) trait StoredRow {
         operation: &'static str,
         column: &'static str,
     ) -> Result<Option<Uuid>, StoreError>;
+
+    /// An entity, by the id of its stream.
+    fn entity(&self, operation: &'static str, column: &'static str) -> Result<EntityKey, StoreError> {
+        entity_key(operation, &self.text(operation, column)?)
+    }
+
+    /// A number that is never negative.
+    fn natural(&self, operation: &'static str, column: &'static str) -> Result<u64, StoreError> {
+        non_negative(operation, self.number(operation, column)?)
+    }
 }
 
 /// What both databases' rows hold alike.
@@ -119,11 +161,44 @@ macro_rules! plain_columns {
         fn bytes(&self, operation: &'static str, column: &'static str) -> Result<Vec<u8>, StoreError> {
             self.read(operation, column)
         }
+
+        fn optional_bytes(
+            &self,
+            operation: &'static str,
+            column: &'static str,
+        ) -> Result<Option<Vec<u8>>, StoreError> {
+            self.read(operation, column)
+        }
+
+        fn flag(&self, operation: &'static str, column: &'static str) -> Result<bool, StoreError> {
+            self.read(operation, column)
+        }
     };
 }
 
 impl StoredRow for PgRow {
     plain_columns!();
+
+    fn integer(&self, operation: &'static str, column: &'static str) -> Result<i64, StoreError> {
+        self.read::<i32>(operation, column).map(i64::from)
+    }
+
+    fn optional_integer(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<i64>, StoreError> {
+        let number: Option<i32> = self.read(operation, column)?;
+        Ok(number.map(i64::from))
+    }
+
+    fn optional_time(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.read(operation, column)
+    }
 
     fn time(&self, operation: &'static str, column: &'static str) -> Result<DateTime<Utc>, StoreError> {
         self.read(operation, column)
@@ -145,12 +220,33 @@ impl StoredRow for PgRow {
 impl StoredRow for SqliteRow {
     plain_columns!();
 
+    fn integer(&self, operation: &'static str, column: &'static str) -> Result<i64, StoreError> {
+        self.read(operation, column)
+    }
+
+    fn optional_integer(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<i64>, StoreError> {
+        self.read(operation, column)
+    }
+
+    fn optional_time(
+        &self,
+        operation: &'static str,
+        column: &'static str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let micros: Option<i64> = self.read(operation, column)?;
+        micros.map(|micros| time(operation, micros)).transpose()
+    }
+
     fn time(&self, operation: &'static str, column: &'static str) -> Result<DateTime<Utc>, StoreError> {
         time(operation, self.read(operation, column)?)
     }
 
     fn uuid(&self, operation: &'static str, column: &'static str) -> Result<Uuid, StoreError> {
-        uuid(operation, self.read(operation, column)?)
+        canonical_uuid(operation, self.read(operation, column)?)
     }
 
     fn optional_uuid(
@@ -159,6 +255,6 @@ impl StoredRow for SqliteRow {
         column: &'static str,
     ) -> Result<Option<Uuid>, StoreError> {
         let text: Option<&str> = self.read(operation, column)?;
-        text.map(|text| uuid(operation, text)).transpose()
+        text.map(|text| canonical_uuid(operation, text)).transpose()
     }
 }

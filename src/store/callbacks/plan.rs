@@ -3,6 +3,7 @@
 use super::PurgeOutcome;
 use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::store::values::StoredRow;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,6 +23,25 @@ pub(in crate::store) struct TargetRow {
     pub(in crate::store) dataset_id: Option<String>,
     pub(in crate::store) registered: bool,
     pub(in crate::store) created_at: DateTime<Utc>,
+}
+
+impl TargetRow {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`StoreError`] of this row alone.
+    pub(in crate::store) fn read(operation: &'static str, row: &impl StoredRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            target_id: row.uuid(operation, "target_id")?,
+            aggregate_id: row.text(operation, "aggregate_id")?,
+            host: row.text(operation, "host")?,
+            receiver: row.text(operation, "receiver")?,
+            url_sealed: row.bytes(operation, "url_sealed")?,
+            dataset_id: row.optional_text(operation, "dataset_id")?,
+            registered: row.flag(operation, "registered")?,
+            created_at: row.time(operation, "created_at")?,
+        })
+    }
 }
 
 /// A delivery to insert unless its event and target have one.

@@ -10,7 +10,7 @@ use crate::store::columns::Columns as _;
 use crate::store::damaged::readable;
 use crate::store::postgres::PostgresStore;
 use crate::store::server::session::Session;
-use crate::store::values::{non_negative, signed};
+use crate::store::values::{StoredRow as _, non_negative, signed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -38,18 +38,7 @@ impl CallbackStore for PostgresStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(failed(operation))?;
-        let targets = readable(&rows, |row| {
-            Ok(TargetRow {
-                target_id: row.read(operation, "target_id")?,
-                aggregate_id: row.read(operation, "aggregate_id")?,
-                host: row.read(operation, "host")?,
-                receiver: row.read(operation, "receiver")?,
-                url_sealed: row.read(operation, "url_sealed")?,
-                dataset_id: row.read(operation, "dataset_id")?,
-                registered: row.read(operation, "registered")?,
-                created_at: row.read(operation, "created_at")?,
-            })
-        });
+        let targets = readable(&rows, |row| TargetRow::read(operation, row));
         let told = all_told(operation, targets.len() == rows.len());
         let planned = plan(outcomes, &targets, clock);
         if planned.is_empty() {
@@ -231,8 +220,8 @@ impl CallbackStore for PostgresStore {
         .map_err(StoreError::database(operation))?;
         let next = self.next_due().await?;
         Ok(DeliveryStats {
-            due: non_negative(operation, row.read(operation, "due")?)?,
-            dead: non_negative(operation, row.read(operation, "dead")?)?,
+            due: row.natural(operation, "due")?,
+            dead: row.natural(operation, "dead")?,
             oldest_due: next.first.into_iter().chain(next.retry).min(),
         })
     }

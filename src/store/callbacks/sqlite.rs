@@ -1,6 +1,5 @@
 //! SQLite: callback deliveries.
 
-use super::log::sqlite::optional_time;
 use super::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, Lane, NextDue,
     PurgeOutcome, TargetRow, all_told, later, plan, streams,
@@ -10,7 +9,7 @@ use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{readable, unless_refused};
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{LAST_MICROS, micros, non_negative, signed, time, uuid};
+use crate::store::values::{LAST_MICROS, StoredRow as _, micros, signed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -36,18 +35,7 @@ impl CallbackStore for SqliteStore {
         .fetch_all(&self.reads)
         .await
         .map_err(failed(operation))?;
-        let targets = readable(&rows, |row| {
-            Ok(TargetRow {
-                target_id: uuid(operation, row.read(operation, "target_id")?)?,
-                aggregate_id: row.read(operation, "aggregate_id")?,
-                host: row.read(operation, "host")?,
-                receiver: row.read(operation, "receiver")?,
-                url_sealed: row.read(operation, "url_sealed")?,
-                dataset_id: row.read(operation, "dataset_id")?,
-                registered: row.read(operation, "registered")?,
-                created_at: time(operation, row.read(operation, "created_at")?)?,
-            })
-        });
+        let targets = readable(&rows, |row| TargetRow::read(operation, row));
         let told = all_told(operation, targets.len() == rows.len());
         let planned = plan(outcomes, &targets, clock);
         if planned.is_empty() {
@@ -118,15 +106,9 @@ impl CallbackStore for SqliteStore {
         .await
         .map_err(StoreError::database(operation))?;
         Ok(NextDue {
-            first: earlier(
-                optional_time(operation, row.read(operation, "first")?)?,
-                again(Lane::First),
-            ),
-            retry: earlier(
-                optional_time(operation, row.read(operation, "retry")?)?,
-                again(Lane::Retry),
-            ),
-            probe: optional_time(operation, row.read(operation, "probe")?)?,
+            first: earlier(row.optional_time(operation, "first")?, again(Lane::First)),
+            retry: earlier(row.optional_time(operation, "retry")?, again(Lane::Retry)),
+            probe: row.optional_time(operation, "probe")?,
         })
     }
 
@@ -273,8 +255,8 @@ impl CallbackStore for SqliteStore {
         .map_err(StoreError::database(operation))?;
         let next = self.next_due().await?;
         Ok(DeliveryStats {
-            due: non_negative(operation, row.read(operation, "due")?)?,
-            dead: non_negative(operation, row.read(operation, "dead")?)?,
+            due: row.natural(operation, "due")?,
+            dead: row.natural(operation, "dead")?,
             oldest_due: next.first.into_iter().chain(next.retry).min(),
         })
     }

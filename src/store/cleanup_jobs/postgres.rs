@@ -1,6 +1,7 @@
 //! PostgreSQL: the storage cleanup's jobs.
 
-use crate::store::cleanup_jobs::obligations::postgres::{claimed_job, damaged_job, load_obligations, owed};
+use crate::store::cleanup_jobs::obligations::postgres::{load_obligations, owed};
+use crate::store::cleanup_jobs::obligations::{claimed_job, damaged_job};
 use crate::store::cleanup_jobs::purges::postgres::purges;
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,

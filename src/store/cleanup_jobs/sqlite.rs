@@ -173,7 +173,7 @@ impl CleanupJobStore for SqliteStore {
         if seized.rows_affected() == 0 {
             return Ok(None);
         }
-        let mut obligations = load_obligations(&mut tx, operation, &[event_id.as_str()]).await?;
+        let mut obligations = load_obligations(&mut tx, operation, &[lease.event_id]).await?;
         tx.commit().await.map_err(StoreError::database(operation))?;
         Ok(Some(obligations.remove(&lease.event_id).unwrap_or_default()))
     }

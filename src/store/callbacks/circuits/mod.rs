@@ -3,7 +3,9 @@
 mod postgres;
 mod sqlite;
 
+use super::log::count;
 use crate::store::StoreError;
+use crate::store::values::StoredRow;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -62,4 +64,13 @@ pub trait CircuitStore: Send + Sync {
 
     /// Forgets those that nobody has probed since `before`: nothing is due there any more.
     async fn forget_circuits(&self, before: DateTime<Utc>) -> Result<(), StoreError>;
+}
+
+fn circuit(operation: &'static str, row: &impl StoredRow) -> Result<Circuit, StoreError> {
+    Ok(Circuit {
+        key: row.text(operation, "key")?,
+        since: row.time(operation, "since")?,
+        open_until: row.time(operation, "open_until")?,
+        opened: count(operation, row, "opened")?,
+    })
 }

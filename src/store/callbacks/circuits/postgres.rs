@@ -1,14 +1,12 @@
 //! PostgreSQL: open circuits of callbacks.
 
+use super::circuit;
 use crate::store::StoreError;
-use crate::store::callbacks::log::postgres::count;
 use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
-use crate::store::columns::Columns as _;
 use crate::store::damaged::readable;
 use crate::store::postgres::PostgresStore;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
 
 #[async_trait]
 impl CircuitStore for PostgresStore {
@@ -71,13 +69,4 @@ impl CircuitStore for PostgresStore {
         .map_err(StoreError::database("forget circuits"))?;
         Ok(())
     }
-}
-
-fn circuit(operation: &'static str, row: &PgRow) -> Result<Circuit, StoreError> {
-    Ok(Circuit {
-        key: row.read(operation, "key")?,
-        since: row.read(operation, "since")?,
-        open_until: row.read(operation, "open_until")?,
-        opened: count(operation, row.read(operation, "opened")?)?,
-    })
 }

@@ -1,15 +1,13 @@
 //! SQLite: open circuits of callbacks.
 
+use super::circuit;
 use crate::store::StoreError;
-use crate::store::callbacks::log::sqlite::count;
 use crate::store::callbacks::{CIRCUITS_MAX, Circuit, CircuitChange, CircuitStore};
-use crate::store::columns::Columns as _;
 use crate::store::damaged::{readable, unless_refused};
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{LAST_MICROS, micros, time};
+use crate::store::values::{LAST_MICROS, micros};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use sqlx::{Connection, SqliteConnection};
 
@@ -108,13 +106,4 @@ async fn close(
         .await
         .map(drop)
         .map_err(StoreError::database(operation))
-}
-
-fn circuit(operation: &'static str, row: &SqliteRow) -> Result<Circuit, StoreError> {
-    Ok(Circuit {
-        key: row.read(operation, "key")?,
-        since: time(operation, row.read(operation, "since")?)?,
-        open_until: time(operation, row.read(operation, "open_until")?)?,
-        opened: count(operation, row.read(operation, "opened")?)?,
-    })
 }

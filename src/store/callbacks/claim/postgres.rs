@@ -1,12 +1,11 @@
 //! PostgreSQL: which callback deliveries are attempted next.
 
+use super::claimed;
 use crate::store::StoreError;
-use crate::store::callbacks::log::postgres::{count, damaged_delivery};
+use crate::store::callbacks::log::damaged_delivery;
 use crate::store::callbacks::{ClaimRequest, ClaimedDelivery};
-use crate::store::columns::Columns as _;
 use crate::store::damaged::{Readable, SET_ASIDE, tell_aside};
 use crate::store::postgres::PostgresStore;
-use crate::store::values::entity_key;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::BTreeMap;
@@ -166,7 +165,7 @@ impl PostgresStore {
     ) -> Result<Option<Vec<ClaimedDelivery>>, StoreError> {
         let Readable { rows: whole, damaged } = Readable::of(
             rows,
-            |row| claimed(operation, request, row),
+            |row| claimed(operation, request, row, 0),
             |row| damaged_delivery(operation, row),
         );
         if damaged.is_empty() {
@@ -195,26 +194,4 @@ impl PostgresStore {
         }
         Ok((!whole.is_empty()).then_some(whole))
     }
-}
-
-fn claimed(
-    operation: &'static str,
-    request: &ClaimRequest<'_>,
-    row: &PgRow,
-) -> Result<ClaimedDelivery, StoreError> {
-    let attempt = count(operation, row.read(operation, "attempts")?)?;
-    let before = count(operation, row.read(operation, "attempts_before")?)?;
-    Ok(ClaimedDelivery {
-        delivery_id: row.read(operation, "delivery_id")?,
-        token: request.token,
-        attempt,
-        step: attempt.saturating_sub(before),
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        receiver: row.read(operation, "receiver")?,
-        host: row.read(operation, "host")?,
-        url_sealed: row.read(operation, "url_sealed")?,
-        dataset_id: row.read(operation, "dataset_id")?,
-        error: row.read(operation, "error")?,
-        first_due_at: row.read(operation, "first_due_at")?,
-    })
 }

@@ -1,15 +1,15 @@
 //! SQLite: which callback deliveries are attempted next.
 
+use super::claimed;
 use crate::store::StoreError;
-use crate::store::callbacks::log::sqlite::{count, damaged_delivery};
+use crate::store::callbacks::log::damaged_delivery;
 use crate::store::callbacks::{ClaimRequest, ClaimedDelivery, endpoint_of};
 use crate::store::cleanup_jobs::sqlite::BEGIN;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{Readable, SET_ASIDE, tell_aside, unless_refused};
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{entity_key, micros, time, uuid};
+use crate::store::values::micros;
 use futures::TryStreamExt as _;
-use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use sqlx::{Connection, SqliteConnection};
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ impl SqliteStore {
             .begin_with(BEGIN)
             .await
             .map_err(StoreError::database(operation))?;
-        let (mut claimed, mut damaged) = (Vec::with_capacity(candidates.len()), Vec::new());
+        let (mut leased, mut damaged) = (Vec::with_capacity(candidates.len()), Vec::new());
         for candidate in candidates {
             let row = sqlx::query(
                 "SELECT delivery_id, position, attempts, attempts_before, aggregate_id, receiver, host, url_sealed, dataset_id,
@@ -46,7 +46,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::database(operation))?;
             let Some(row) = row else { continue };
-            let delivery = Readable::one(claimable(operation, request, &row), || {
+            let delivery = Readable::one(claimed(operation, request, &row, 1), || {
                 damaged_delivery(operation, &row)
             });
             let changed = match &delivery {
@@ -54,7 +54,7 @@ impl SqliteStore {
                 Err(_) => set_aside(&mut tx, operation, request, candidate).await,
             };
             match (delivery, unless_refused(changed)?) {
-                (Ok(delivery), Some(())) => claimed.push(delivery),
+                (Ok(delivery), Some(())) => leased.push(delivery),
                 (Err(row), Some(())) => damaged.push(row),
                 (Ok(_), None) | (Err(_), None) => {
                     self.passed_deliveries
@@ -65,7 +65,7 @@ impl SqliteStore {
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
         tell_aside(operation, &damaged);
-        Ok((!claimed.is_empty() || damaged.is_empty()).then_some(claimed))
+        Ok((!leased.is_empty() || damaged.is_empty()).then_some(leased))
     }
 
     /// The deliveries of a claim's lane, by row, that are passed over.
@@ -215,29 +215,6 @@ async fn due_receivers(
         }
     }
     Ok((found, nobodys))
-}
-
-/// A delivery that is due, with its next attempt.
-fn claimable(
-    operation: &'static str,
-    request: &ClaimRequest<'_>,
-    row: &SqliteRow,
-) -> Result<ClaimedDelivery, StoreError> {
-    let attempt = count(operation, row.read(operation, "attempts")?)?.saturating_add(1);
-    let before = count(operation, row.read(operation, "attempts_before")?)?;
-    Ok(ClaimedDelivery {
-        delivery_id: uuid(operation, row.read(operation, "delivery_id")?)?,
-        token: request.token,
-        attempt,
-        step: attempt.saturating_sub(before),
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        receiver: row.read(operation, "receiver")?,
-        host: row.read(operation, "host")?,
-        url_sealed: row.read(operation, "url_sealed")?,
-        dataset_id: row.read(operation, "dataset_id")?,
-        error: row.read(operation, "error")?,
-        first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
-    })
 }
 
 /// The attempt is logged first: where the delivery then can be changed in nothing, its attempt can be taken back.

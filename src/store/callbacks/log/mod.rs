@@ -1,10 +1,11 @@
 //! Callback deliveries as an operator reads and replays them.
 
-pub(super) mod postgres;
-pub(super) mod sqlite;
+mod postgres;
+mod sqlite;
 
 use super::{DeliveryState, UnknownDeliveryState};
 use crate::store::damaged::{DamagedRow, Readable};
+use crate::store::values::{StoredRow, non_negative};
 use crate::store::{Position, StoreError};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
@@ -244,4 +245,89 @@ pub trait CallbackLog: Send + Sync {
         limit: u32,
         now: DateTime<Utc>,
     ) -> Result<ReplayedPart, StoreError>;
+}
+
+fn delivery_row(operation: &'static str, row: &impl StoredRow) -> Result<DeliveryRow, StoreError> {
+    Ok(DeliveryRow {
+        delivery_id: row.uuid(operation, "delivery_id")?,
+        event_id: row.uuid(operation, "event_id")?,
+        position: row.natural(operation, "position")?,
+        key: row.entity(operation, "aggregate_id")?,
+        receiver: row.text(operation, "receiver")?,
+        host: row.text(operation, "host")?,
+        url_sealed: row.bytes(operation, "url_sealed")?,
+        dataset_id: row.optional_text(operation, "dataset_id")?,
+        error: row.optional_text(operation, "error")?,
+        state: row
+            .text(operation, "state")?
+            .parse()
+            .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
+        gone: row.flag(operation, "gone")?,
+        attempts: count(operation, row, "attempts")?,
+        leased: row.optional_uuid(operation, "lease_token")?.is_some(),
+        created_at: row.time(operation, "created_at")?,
+        first_due_at: row.time(operation, "first_due_at")?,
+        next_attempt_at: row.time(operation, "next_attempt_at")?,
+        last_status: status(operation, row, "last_status")?,
+        last_error: row.optional_text(operation, "last_error")?,
+        finished_at: row.optional_time(operation, "finished_at")?,
+    })
+}
+
+/// What can be read of a delivery's row that cannot be read whole.
+pub(super) fn damaged_delivery(operation: &'static str, row: &impl StoredRow) -> DamagedRow {
+    DamagedRow {
+        id: row.uuid(operation, "delivery_id").ok(),
+        key: row.entity(operation, "aggregate_id").ok(),
+        position: row.natural(operation, "position").ok(),
+        ..DamagedRow::default()
+    }
+}
+
+fn attempt_row(operation: &'static str, row: &impl StoredRow) -> Result<AttemptRow, StoreError> {
+    Ok(AttemptRow {
+        attempt: count(operation, row, "attempt")?,
+        started_at: row.time(operation, "started_at")?,
+        outcome: row
+            .text(operation, "outcome")?
+            .parse()
+            .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
+        duration: row
+            .optional_number(operation, "duration_ms")?
+            .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
+            .transpose()?,
+        status: status(operation, row, "status")?,
+        error: row.optional_text(operation, "error")?,
+        body: row.optional_bytes(operation, "body")?.unwrap_or_default(),
+        body_truncated: row.flag(operation, "body_truncated")?,
+    })
+}
+
+/// A place in the list of deliveries.
+fn place(operation: &'static str, row: &impl StoredRow) -> Result<DeliveryCursor, StoreError> {
+    Ok((
+        row.time(operation, "created_at")?,
+        row.uuid(operation, "delivery_id")?,
+    ))
+}
+
+/// A number of attempts.
+pub(super) fn count(
+    operation: &'static str,
+    row: &impl StoredRow,
+    column: &'static str,
+) -> Result<u32, StoreError> {
+    u32::try_from(row.integer(operation, column)?)
+        .map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
+}
+
+fn status(
+    operation: &'static str,
+    row: &impl StoredRow,
+    column: &'static str,
+) -> Result<Option<u16>, StoreError> {
+    row.optional_integer(operation, column)?
+        .map(u16::try_from)
+        .transpose()
+        .map_err(|_| StoreError::inconsistent(operation, "a status is out of range"))
 }

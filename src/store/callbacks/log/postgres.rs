@@ -1,21 +1,21 @@
 //! PostgreSQL: the delivery log of callbacks, and replay.
 
+use super::{attempt_row, damaged_delivery, delivery_row, place};
 use crate::store::StoreError;
 use crate::store::callbacks::{
-    AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryRow,
-    DeliveryState, ListStart, Replay, ReplayedPart,
+    CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryState, ListStart,
+    Replay, ReplayedPart,
 };
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable};
 use crate::store::postgres::PostgresStore;
-use crate::store::values::{entity_key, non_negative};
+use crate::store::values::non_negative;
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Postgres;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use std::time::Duration;
 use uuid::Uuid;
 
 /// The columns of [`DeliveryRow`]. The filters below are planned for their values at every call (`persistent(false)`), as
@@ -161,15 +161,9 @@ impl CallbackLog for PostgresStore {
             .await
             .map_err(StoreError::database(operation))?;
         // One whose place cannot be read is due like the others, and nothing goes on behind it.
-        let place = |row: &PgRow| -> Result<DeliveryCursor, StoreError> {
-            Ok((
-                row.read(operation, "created_at")?,
-                row.read(operation, "delivery_id")?,
-            ))
-        };
         Ok(ReplayedPart {
             replayed: u64::try_from(rows.len()).unwrap_or(u64::MAX),
-            last: rows.iter().filter_map(|row| place(row).ok()).min(),
+            last: rows.iter().filter_map(|row| place(operation, row).ok()).min(),
         })
     }
 }
@@ -183,80 +177,4 @@ fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Postgres,
         .bind(filter.key.as_ref().map(EntityKey::stream_id))
         .bind(filter.from)
         .bind(filter.until)
-}
-
-fn delivery_row(operation: &'static str, row: &PgRow) -> Result<DeliveryRow, StoreError> {
-    Ok(DeliveryRow {
-        delivery_id: row.read(operation, "delivery_id")?,
-        event_id: row.read(operation, "event_id")?,
-        position: non_negative(operation, row.read(operation, "position")?)?,
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        receiver: row.read(operation, "receiver")?,
-        host: row.read(operation, "host")?,
-        url_sealed: row.read(operation, "url_sealed")?,
-        dataset_id: row.read(operation, "dataset_id")?,
-        error: row.read(operation, "error")?,
-        state: row
-            .read::<&str>(operation, "state")?
-            .parse()
-            .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
-        gone: row.read(operation, "gone")?,
-        attempts: count(operation, row.read(operation, "attempts")?)?,
-        leased: row.read::<Option<Uuid>>(operation, "lease_token")?.is_some(),
-        created_at: row.read(operation, "created_at")?,
-        first_due_at: row.read(operation, "first_due_at")?,
-        next_attempt_at: row.read(operation, "next_attempt_at")?,
-        last_status: status(operation, row.read(operation, "last_status")?)?,
-        last_error: row.read(operation, "last_error")?,
-        finished_at: row.read(operation, "finished_at")?,
-    })
-}
-
-/// What can be read of a row that cannot be read whole.
-pub(in crate::store::callbacks) fn damaged_delivery(operation: &'static str, row: &PgRow) -> DamagedRow {
-    let id = row.read(operation, "delivery_id");
-    let key = row
-        .read(operation, "aggregate_id")
-        .and_then(|id| entity_key(operation, id));
-    let position = row
-        .read(operation, "position")
-        .and_then(|position| non_negative(operation, position));
-    DamagedRow {
-        id: id.ok(),
-        key: key.ok(),
-        position: position.ok(),
-        ..DamagedRow::default()
-    }
-}
-
-fn attempt_row(operation: &'static str, row: &PgRow) -> Result<AttemptRow, StoreError> {
-    Ok(AttemptRow {
-        attempt: count(operation, row.read(operation, "attempt")?)?,
-        started_at: row.read(operation, "started_at")?,
-        outcome: row
-            .read::<&str>(operation, "outcome")?
-            .parse()
-            .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
-        duration: row
-            .read::<Option<i64>>(operation, "duration_ms")?
-            .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
-            .transpose()?,
-        status: status(operation, row.read(operation, "status")?)?,
-        error: row.read(operation, "error")?,
-        body: row
-            .read::<Option<Vec<u8>>>(operation, "body")?
-            .unwrap_or_default(),
-        body_truncated: row.read(operation, "body_truncated")?,
-    })
-}
-
-/// A number of attempts from its column.
-pub(in crate::store::callbacks) fn count(operation: &'static str, number: i32) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a negative number"))
-}
-
-fn status(operation: &'static str, code: Option<i32>) -> Result<Option<u16>, StoreError> {
-    code.map(u16::try_from)
-        .transpose()
-        .map_err(|_| StoreError::inconsistent(operation, "a status is out of range"))
 }

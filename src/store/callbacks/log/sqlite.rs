@@ -1,22 +1,22 @@
 //! SQLite: the delivery log of callbacks, and replay.
 
+use super::{attempt_row, damaged_delivery, delivery_row, place};
 use crate::store::StoreError;
 use crate::store::callbacks::{
-    AttemptRow, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryRow,
-    DeliveryState, ListStart, Replay, ReplayedPart,
+    CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage, DeliveryState, ListStart,
+    Replay, ReplayedPart,
 };
 use crate::store::cleanup_jobs::sqlite::BEGIN;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable, unless_refused};
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{entity_key, micros, non_negative, time, uuid};
+use crate::store::values::{micros, non_negative};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{Connection as _, Sqlite};
-use std::time::Duration;
 use uuid::Uuid;
 
 /// Deliveries that match the five parameters of a filter: see [`filtered`].
@@ -177,15 +177,9 @@ impl CallbackLog for SqliteStore {
         }
         tx.commit().await.map_err(StoreError::database(operation))?;
         // One whose place cannot be read is due like the others, and nothing goes on behind it.
-        let place = |row: &SqliteRow| -> Result<DeliveryCursor, StoreError> {
-            Ok((
-                time(operation, row.read(operation, "created_at")?)?,
-                uuid(operation, row.read(operation, "delivery_id")?)?,
-            ))
-        };
         Ok(ReplayedPart {
             replayed,
-            last: rows.iter().filter_map(|row| place(row).ok()).min(),
+            last: rows.iter().filter_map(|row| place(operation, row).ok()).min(),
         })
     }
 }
@@ -198,90 +192,4 @@ fn filtered<'q>(sql: &'q str, filter: &'q DeliveryFilter) -> Query<'q, Sqlite, S
         .bind(filter.key.as_ref().map(EntityKey::stream_id))
         .bind(filter.from.map(micros))
         .bind(filter.until.map(micros))
-}
-
-fn delivery_row(operation: &'static str, row: &SqliteRow) -> Result<DeliveryRow, StoreError> {
-    Ok(DeliveryRow {
-        delivery_id: uuid(operation, row.read(operation, "delivery_id")?)?,
-        event_id: uuid(operation, row.read(operation, "event_id")?)?,
-        position: non_negative(operation, row.read(operation, "position")?)?,
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        receiver: row.read(operation, "receiver")?,
-        host: row.read(operation, "host")?,
-        url_sealed: row.read(operation, "url_sealed")?,
-        dataset_id: row.read(operation, "dataset_id")?,
-        error: row.read(operation, "error")?,
-        state: row
-            .read::<&str>(operation, "state")?
-            .parse()
-            .map_err(|_| StoreError::inconsistent(operation, "an unknown state"))?,
-        gone: row.read(operation, "gone")?,
-        attempts: count(operation, row.read(operation, "attempts")?)?,
-        leased: row.read::<Option<&str>>(operation, "lease_token")?.is_some(),
-        created_at: time(operation, row.read(operation, "created_at")?)?,
-        first_due_at: time(operation, row.read(operation, "first_due_at")?)?,
-        next_attempt_at: time(operation, row.read(operation, "next_attempt_at")?)?,
-        last_status: status(operation, row.read(operation, "last_status")?)?,
-        last_error: row.read(operation, "last_error")?,
-        finished_at: optional_time(operation, row.read(operation, "finished_at")?)?,
-    })
-}
-
-/// What can be read of a row that cannot be read whole.
-pub(in crate::store::callbacks) fn damaged_delivery(operation: &'static str, row: &SqliteRow) -> DamagedRow {
-    let id = row
-        .read(operation, "delivery_id")
-        .and_then(|id| uuid(operation, id));
-    let key = row
-        .read(operation, "aggregate_id")
-        .and_then(|id| entity_key(operation, id));
-    let position = row
-        .read(operation, "position")
-        .and_then(|position| non_negative(operation, position));
-    DamagedRow {
-        id: id.ok(),
-        key: key.ok(),
-        position: position.ok(),
-        ..DamagedRow::default()
-    }
-}
-
-fn attempt_row(operation: &'static str, row: &SqliteRow) -> Result<AttemptRow, StoreError> {
-    Ok(AttemptRow {
-        attempt: count(operation, row.read(operation, "attempt")?)?,
-        started_at: time(operation, row.read(operation, "started_at")?)?,
-        outcome: row
-            .read::<&str>(operation, "outcome")?
-            .parse()
-            .map_err(|_| StoreError::inconsistent(operation, "an unknown outcome"))?,
-        duration: row
-            .read::<Option<i64>>(operation, "duration_ms")?
-            .map(|millis| non_negative(operation, millis).map(Duration::from_millis))
-            .transpose()?,
-        status: status(operation, row.read(operation, "status")?)?,
-        error: row.read(operation, "error")?,
-        body: row
-            .read::<Option<Vec<u8>>>(operation, "body")?
-            .unwrap_or_default(),
-        body_truncated: row.read(operation, "body_truncated")?,
-    })
-}
-
-/// A time that may be absent from its column.
-pub(in crate::store::callbacks) fn optional_time(
-    operation: &'static str,
-    micros: Option<i64>,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
-    micros.map(|micros| time(operation, micros)).transpose()
-}
-
-/// A number of attempts from its column.
-pub(in crate::store::callbacks) fn count(operation: &'static str, number: i64) -> Result<u32, StoreError> {
-    u32::try_from(number).map_err(|_| StoreError::inconsistent(operation, "a number is out of range"))
-}
-
-fn status(operation: &'static str, code: Option<i64>) -> Result<Option<u16>, StoreError> {
-    code.map(u16::try_from)
-        .transpose()
-        .map_err(|_| StoreError::inconsistent(operation, "a status is out of range"))
 }

@@ -1,17 +1,19 @@
 //! SQLite: which of the storage cleanup's jobs are done next.
 
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::obligations::sqlite::{claimed_job, damaged_job, owed};
+use crate::store::cleanup_jobs::obligations::sqlite::owed;
+use crate::store::cleanup_jobs::obligations::{claimed_job, damaged_job};
 use crate::store::cleanup_jobs::sqlite::BEGIN;
 use crate::store::cleanup_jobs::{Claim, CleanupJob};
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{Readable, SET_ASIDE, tell_aside, unless_refused};
 use crate::store::sqlite::SqliteStore;
-use crate::store::values::{LAST_MICROS, micros};
+use crate::store::values::{LAST_MICROS, StoredRow as _, micros};
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use sqlx::{Connection as _, SqliteConnection};
+use uuid::Uuid;
 
 impl SqliteStore {
     /// Leases jobs, each by itself: one that can be changed in nothing is passed over, and keeps no other one waiting.
@@ -68,9 +70,9 @@ impl SqliteStore {
                 break;
             }
         }
-        let claimed: Vec<&str> = rows
+        let claimed: Vec<Uuid> = rows
             .iter()
-            .filter_map(|row| row.read(operation, "event_id").ok())
+            .filter_map(|row| row.uuid(operation, "event_id").ok())
             .collect();
         let mut all = owed(&mut tx, operation, &claimed).await?;
         let Readable { rows: jobs, damaged } = Readable::of(

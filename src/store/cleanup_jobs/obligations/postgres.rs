@@ -1,17 +1,12 @@
 //! PostgreSQL: the rows of the storage cleanup's jobs, as they are read.
 
+use super::{Owed, by_job};
 use crate::store::StoreError;
-use crate::store::cleanup_jobs::{CleanupJob, JobLease, Obligation, obligation_state, small, storage_hash};
-use crate::store::columns::Columns as _;
-use crate::store::damaged::{DamagedRow, report};
+use crate::store::cleanup_jobs::Obligation;
+use crate::store::damaged::report;
 use crate::store::server::session::Session;
-use crate::store::values::{entity_key, non_negative};
-use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use uuid::Uuid;
-
-/// What jobs owe, by job; `None` where that cannot be read.
-pub(in crate::store::cleanup_jobs) type Owed = HashMap<Uuid, Option<Vec<Obligation>>>;
 
 /// All together, and one by one where one of them cannot be read.
 pub(in crate::store::cleanup_jobs) async fn owed(
@@ -39,45 +34,6 @@ pub(in crate::store::cleanup_jobs) async fn owed(
     Ok(owed)
 }
 
-/// Takes what a job owes; one that owes nothing that was written down owes nothing.
-pub(in crate::store::cleanup_jobs) fn take_owed(
-    operation: &'static str,
-    owed: &mut Owed,
-    job: Uuid,
-) -> Result<Vec<Obligation>, StoreError> {
-    owed.remove(&job)
-        .unwrap_or(Some(Vec::new()))
-        .ok_or_else(|| StoreError::inconsistent(operation, "what it owes cannot be read"))
-}
-
-/// A job that was claimed under this token.
-pub(in crate::store::cleanup_jobs) fn claimed_job(
-    operation: &'static str,
-    row: &PgRow,
-    token: Uuid,
-    owed: &mut Owed,
-) -> Result<CleanupJob, StoreError> {
-    let event_id = row.read(operation, "event_id")?;
-    Ok(CleanupJob {
-        lease: JobLease { event_id, token },
-        key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-        purge_id: row.read(operation, "purge_id")?,
-        attempts: small(operation, row.read(operation, "attempts")?)?,
-        begun: small(operation, row.read(operation, "begun")?)?,
-        obligations: take_owed(operation, owed, event_id)?,
-    })
-}
-
-/// What can be read of a job's row that cannot be read whole; its id is the job's.
-pub(in crate::store::cleanup_jobs) fn damaged_job(operation: &'static str, row: &PgRow) -> DamagedRow {
-    let key = row.read(operation, "aggregate_id");
-    DamagedRow {
-        id: row.read(operation, "event_id").ok(),
-        key: key.and_then(|id| entity_key(operation, id)).ok(),
-        ..DamagedRow::default()
-    }
-}
-
 pub(in crate::store::cleanup_jobs) async fn load_obligations(
     connection: &mut Session,
     operation: &'static str,
@@ -92,23 +48,5 @@ pub(in crate::store::cleanup_jobs) async fn load_obligations(
     .fetch_all(connection)
     .await
     .map_err(StoreError::database(operation))?;
-    let mut found: HashMap<Uuid, Vec<Obligation>> = HashMap::new();
-    for row in &rows {
-        found
-            .entry(row.read(operation, "event_id")?)
-            .or_default()
-            .push(Obligation {
-                ordinal: small(operation, row.read(operation, "ordinal")?)?,
-                state: obligation_state(operation, row.read(operation, "state")?)?,
-                objects: non_negative(operation, row.read(operation, "objects")?)?,
-                bytes: non_negative(operation, row.read(operation, "bytes")?)?,
-                last_error: row.read(operation, "last_error")?,
-                storage_hash: storage_hash(operation, row.read(operation, "storage_hash")?)?,
-                under_way: row.read(operation, "under_way")?,
-                at_least: row.read(operation, "at_least")?,
-                failed_at: row.read(operation, "failed_at")?,
-                nobody_since: row.read(operation, "nobody_since")?,
-            });
-    }
-    Ok(found)
+    by_job(operation, &rows)
 }
