@@ -7,12 +7,11 @@ use crate::audit::attempts::Attempts;
 use crate::merkle::sha256;
 use crate::store::audit::{Attempt, AuditAction, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType, EventName};
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use chrono::DateTime;
 use http::header::USER_AGENT;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,24 +73,31 @@ pub fn token_id_hash(token_id: &str) -> String {
 
 /// The caller's program, as far as it is recorded.
 pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
+    headers.get(USER_AGENT).and_then(recorded_agent)
+}
+
+fn recorded_agent(agent: &HeaderValue) -> Option<String> {
+    let agent = agent.to_str().ok()?;
     Some(agent.chars().take(USER_AGENT_MAX).collect())
 }
 
 /// A request under way. Dropped before it is answered, a command leaves that its client went away; it may have been recorded.
-struct UnderWay {
-    attempts: Arc<Attempts>,
+///
+/// Nearly all requests leave nothing, so that what is recorded is made of its parts only then.
+pub(super) struct UnderWay<'a> {
+    attempts: &'a Attempts,
     trail: Trail,
-    action: AuditAction,
-    path_key: Option<EntityKey>,
+    method: Method,
+    route: &'a str,
+    uri: Uri,
     command: bool,
-    ip: Option<String>,
-    user_agent: Option<String>,
-    request_id: Option<String>,
+    peer: Option<SocketAddr>,
+    user_agent: Option<HeaderValue>,
+    request_id: &'a RequestId,
     answered: bool,
 }
 
-impl Drop for UnderWay {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if !self.answered && self.command {
             self.leave(Outcome::Failed, Some("client_gone".to_owned()));
@@ -99,25 +105,36 @@ impl Drop for UnderWay {
     }
 }
 
-impl UnderWay {
-    fn new(attempts: Arc<Attempts>, trail: Trail, request: &Request) -> Self {
-        let route = request.extensions().get::<MatchedPath>();
-        let route = route.map_or_else(String::new, |route| route.as_str().to_owned());
+impl<'a> UnderWay<'a> {
+    /// A request to `route`, of which nothing is known yet.
+    pub(super) fn new(
+        attempts: &'a Attempts,
+        request_id: &'a RequestId,
+        route: &'a str,
+        request: &Request,
+    ) -> Self {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         Self {
             attempts,
-            trail,
-            action: action(request.method(), &route),
-            path_key: path_key(request.uri().path()),
+            trail: Trail::default(),
+            method: request.method().clone(),
+            route,
+            uri: request.uri().clone(),
             command: ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()),
-            ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
-            user_agent: user_agent(request.headers()),
-            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
+            peer: peer.map(|ConnectInfo(address)| *address),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            request_id,
             answered: false,
         }
     }
 
-    fn answered(mut self, response: &Response) {
+    /// What its handler tells of it.
+    pub(super) fn trail(&self) -> Trail {
+        self.trail.clone()
+    }
+
+    /// It is answered.
+    pub(super) fn answered(mut self, response: &Response) {
         self.answered = true;
         let status = response.status();
         let denied = status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN;
@@ -138,7 +155,7 @@ impl UnderWay {
 
     fn leave(&self, outcome: Outcome, reason: Option<String>) {
         let seen = self.trail.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = seen.key.clone().or_else(|| self.path_key.clone());
+        let key = seen.key.clone().or_else(|| path_key(self.uri.path()));
         let detail = match outcome {
             Outcome::Denied => None,
             Outcome::Failed if seen.principal.is_none() => return,
@@ -148,7 +165,7 @@ impl UnderWay {
                 Some(read.clone())
             }
         };
-        let action = match (outcome, self.action) {
+        let action = match (outcome, action(&self.method, self.route)) {
             (Outcome::Allowed, AuditAction::Read) => AuditAction::AuditRead,
             (_, action) => action,
         };
@@ -160,9 +177,9 @@ impl UnderWay {
             actor: principal.map(|principal| principal.subject.clone()),
             token_issuer: principal.and_then(|principal| principal.issuer.clone()),
             token_id_hash: principal.and_then(|principal| principal.token_id.as_deref().map(token_id_hash)),
-            ip: self.ip.clone(),
-            user_agent: self.user_agent.clone(),
-            request_id: self.request_id.clone(),
+            ip: self.peer.map(|peer| peer.ip().to_canonical().to_string()),
+            user_agent: self.user_agent.as_ref().and_then(recorded_agent),
+            request_id: Some(self.request_id.as_str().to_owned()),
             key,
             detail,
             // Set where it is taken up.
@@ -171,19 +188,6 @@ impl UnderWay {
             count: 1,
         });
     }
-}
-
-/// Watches how requests end.
-pub async fn watch(State(attempts): State<Arc<Attempts>>, mut request: Request, next: Next) -> Response {
-    if !request.uri().path().starts_with("/api/") {
-        return next.run(request).await;
-    }
-    let trail = Trail::default();
-    request.extensions_mut().insert(trail.clone());
-    let under_way = UnderWay::new(attempts, trail, &request);
-    let response = next.run(request).await;
-    under_way.answered(&response);
-    response
 }
 
 /// What a request asks for. A command goes by the name of its event.

@@ -1,5 +1,6 @@
 //! Who calls, with which conditions: what every handler asks first.
 
+use super::around::Observed;
 use super::attempts::{Trail, token_id_hash, user_agent};
 use super::audit::trail::AuditTrail;
 use super::auth::Authenticator;
@@ -9,7 +10,6 @@ use super::conditions::Conditions;
 use super::cursor::CursorCodec;
 use super::error::{ApiError, Key};
 use super::events::streams::EventStreams;
-use super::observe::RequestId;
 use super::parameters;
 use crate::callbacks::admin::CallbackAdmin;
 use crate::ledger::{CommandContext, Ledger};
@@ -19,7 +19,7 @@ use crate::purge::operator::Purges;
 use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{ConnectInfo, Path, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Path, Request};
 use http::header::EXPECT;
 use http::{HeaderMap, HeaderName};
 use std::net::SocketAddr;
@@ -101,13 +101,20 @@ impl Head {
     /// The head of a request.
     #[must_use]
     pub fn of(request: &Request) -> Self {
+        let observed = request.extensions().get::<Observed>();
+        let route = request.extensions().get::<MatchedPath>();
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let unknown = observed
+            .zip(route)
+            .and_then(|(observed, route)| parameters::unknown(&observed.declared, request, route.as_str()));
         Self {
             headers: request.headers().clone(),
-            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()),
+            request_id: observed.map(|observed| observed.id.as_str().to_owned()),
             ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
-            trail: request.extensions().get::<Trail>().cloned().unwrap_or_default(),
-            unknown_parameter: parameters::unknown(request),
+            trail: observed
+                .and_then(|observed| observed.trail.clone())
+                .unwrap_or_default(),
+            unknown_parameter: unknown,
         }
     }
 

@@ -10,7 +10,6 @@ use super::error::ApiError;
 use crate::ledger::writer::{VersionCondition, Versions};
 use crate::merkle::sha256;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -203,18 +202,19 @@ fn parse(list: &[u8]) -> Option<Tags> {
     }
 }
 
-/// Answers a read whose sender has the current state with 304, and one that wants another state with 412: wherever the answer
-/// has a tag.
-pub async fn conditional_reads(request: Request, next: Next) -> Response {
+/// The headers of a read that has conditions.
+pub fn of_a_read(request: &Request) -> Option<HeaderMap> {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
-    let asked = [IF_MATCH, IF_NONE_MATCH]
-        .iter()
-        .any(|name| request.headers().contains_key(name));
-    if !reads || !asked {
-        return next.run(request).await;
-    }
-    let headers = request.headers().clone();
-    let response = next.run(request).await;
+    let asked = || {
+        let mut names = [IF_MATCH, IF_NONE_MATCH].into_iter();
+        names.any(|name| request.headers().contains_key(name))
+    };
+    (reads && asked()).then(|| request.headers().clone())
+}
+
+/// Answers a read of these headers whose sender has the current state with 304, and one that wants another state with 412: wherever
+/// the answer has a tag.
+pub fn answered(headers: &HeaderMap, response: Response) -> Response {
     let tag = response.headers().get(ETAG).map(|tag| tag.as_bytes());
     let Some(Tags::These(tag)) = tag
         .filter(|_| response.status() == StatusCode::OK)
@@ -222,7 +222,7 @@ pub async fn conditional_reads(request: Request, next: Next) -> Response {
     else {
         return response;
     };
-    let conditions = match Conditions::of(&headers) {
+    let conditions = match Conditions::of(headers) {
         Ok(conditions) => conditions,
         Err(error) => return error.into_response(),
     };

@@ -8,18 +8,21 @@ use super::error::{ApiError, Cause, Description};
 use super::observe::X_REQUEST_ID;
 use crate::clock::SharedClock;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde_json::Value;
-use std::any::Any;
+use std::convert::Infallible;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tower::Layer;
+use tower::Service;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -88,44 +91,65 @@ pub struct KeepBody;
 /// To be the outermost layer, around those for panics, timeouts and limits. A layer of the router itself would not do: axum
 /// adds the `Allow` header of a wrong method outside of those.
 pub fn with_envelope(router: Router, context: ErrorContext) -> Router {
-    let layer = axum::middleware::from_fn_with_state(context, render_errors);
-    Router::new().fallback_service(layer.layer(router))
+    Router::new().fallback_service(Enveloped { router, context })
 }
 
-async fn render_errors(State(context): State<ErrorContext>, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    let status = response.status();
-    if !(status.is_client_error() || status.is_server_error())
-        || response.extensions().get::<KeepBody>().is_some()
-    {
-        return response;
+/// The routes within their envelope.
+#[derive(Clone)]
+struct Enveloped {
+    router: Router,
+    context: ErrorContext,
+}
+
+impl Service<Request> for Enveloped {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Rendered<RouteFuture<Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
-    let (mut parts, _) = response.into_parts();
-    let error = parts
-        .extensions
-        .remove::<Arc<ApiError>>()
-        .unwrap_or_else(|| Arc::new(foreign(status, &parts.headers)));
-    let reference = context.clock.new_id();
-    let description = error.describe(reference);
-    log(&error, &description, reference, &method, &path);
 
-    parts.status = description.status;
-    parts.headers.extend(error.headers());
-    parts.headers.remove(CONTENT_LENGTH);
-    parts
-        .headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Response::from_parts(parts, context.body(&description).into())
+    fn call(&mut self, request: Request) -> Self::Future {
+        Rendered {
+            context: self.context.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            answer: self.router.call(request),
+        }
+    }
 }
 
-/// The answer to a handler that panicked, for `tower_http::catch_panic::CatchPanicLayer::custom`.
-///
-/// The panic's message stays out of the log, because it may quote the data that the handler worked on.
-#[must_use]
-pub fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    ApiError::internal("a handler panicked").into_response()
+pin_project! {
+    /// An answer on its way, and what is told of its request where it is an error.
+    struct Rendered<F> {
+        context: ErrorContext,
+        method: Method,
+        uri: Uri,
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Rendered<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(cx))?;
+        Poll::Ready(Ok(if is_rendered_here(&response) {
+            this.context.render(response, this.method, this.uri.path())
+        } else {
+            response
+        }))
+    }
+}
+
+/// Whether an answer is to get the one error body.
+fn is_rendered_here(response: &Response) -> bool {
+    let status = response.status();
+    (status.is_client_error() || status.is_server_error())
+        && response.extensions().get::<KeepBody>().is_none()
 }
 
 /// The error that an answer stands for which no handler of ours made.
@@ -255,6 +279,27 @@ impl ErrorContext {
         message
     }
 
+    /// An answer that is an error, with the one error body.
+    fn render(&self, response: Response, method: &Method, path: &str) -> Response {
+        let status = response.status();
+        let (mut parts, _) = response.into_parts();
+        let error = parts
+            .extensions
+            .remove::<Arc<ApiError>>()
+            .unwrap_or_else(|| Arc::new(foreign(status, &parts.headers)));
+        let reference = self.clock.new_id();
+        let description = error.describe(reference);
+        log(&error, &description, reference, method, path);
+
+        parts.status = description.status;
+        parts.headers.extend(error.headers());
+        parts.headers.remove(CONTENT_LENGTH);
+        parts
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Response::from_parts(parts, self.body(&description).into())
+    }
+
     fn body(&self, description: &Description) -> Vec<u8> {
         let envelope = Envelope {
             error: ErrorJson {
@@ -280,196 +325,4 @@ impl ErrorContext {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-    use axum::routing::get;
-    use chrono::DateTime;
-    use http_body_util::BodyExt;
-    use serde_json::json;
-    use tower::ServiceExt;
-    use tower_http::catch_panic::CatchPanicLayer;
-
-    fn app() -> Router {
-        let clock = Arc::new(ManualClock::new(
-            DateTime::from_timestamp_millis(1_750_762_637_248).unwrap(),
-        ));
-        let context = ErrorContext::new(clock, ServiceInfo::new("instance-1", "ledger.example.org"));
-        let router = Router::new()
-            .route("/fine", get(|| async { "fine" }))
-            .route(
-                "/missing",
-                get(|| async { ApiError::MissingRequiredValue { key: "name".into() } }),
-            )
-            .route(
-                "/broken",
-                get(|| async { ApiError::internal(std::io::Error::other("the disk is gone")) }),
-            )
-            .route(
-                "/token",
-                get(|| async { ApiError::Unauthorized(crate::http::error::Challenge::NoToken) }),
-            )
-            .route(
-                "/unready",
-                get(|| async {
-                    (
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        axum::Extension(KeepBody),
-                        "store",
-                    )
-                }),
-            )
-            .route("/bare", get(|| async { (StatusCode::IM_A_TEAPOT, "tea") }))
-            .route("/panics", get(panics))
-            .layer(CatchPanicLayer::custom(panic_response));
-        with_envelope(router, context)
-    }
-
-    async fn panics() -> &'static str {
-        assert!(std::env::args().count() == 0, "a panic that quotes data");
-        "unreachable"
-    }
-
-    async fn ask(method: Method, path: &str) -> (http::response::Parts, String) {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(axum::body::Body::empty())
-            .unwrap();
-        let (parts, body) = app().oneshot(request).await.unwrap().into_parts();
-        (
-            parts,
-            String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap(),
-        )
-    }
-
-    async fn error_of(method: Method, path: &str) -> (u16, Value) {
-        let (parts, body) = ask(method, path).await;
-        assert_eq!(parts.headers[CONTENT_TYPE], "application/json");
-        (parts.status.as_u16(), serde_json::from_str(&body).unwrap())
-    }
-
-    #[tokio::test]
-    async fn an_error_has_exactly_the_keys_and_types_of_seed_004() {
-        let (status, body) = error_of(Method::GET, "/missing").await;
-        assert_eq!(status, 400);
-        assert_eq!(
-            body,
-            json!({"error": {
-                "id": "missingRequiredValue",
-                "description": "Missing required value: name.",
-                "details": {"key": "name"},
-                "ctx": {
-                    "timestamp": 1_750_762_637_248_i64,
-                    "serviceReleaseVersion": env!("CARGO_PKG_VERSION"),
-                    "serviceId": "instance-1",
-                    "serviceDomain": "ledger.example.org",
-                    "serviceBuildVersion": option_env!("ARCHIVE_LEDGER_BUILD").unwrap_or("unknown"),
-                    "service": "opw",
-                    "onedataErrorsRevision": "ca3af8cb",
-                    "module": "archive_ledger",
-                    "line": 1,
-                },
-            }})
-        );
-    }
-
-    #[tokio::test]
-    async fn an_error_without_details_has_no_details_key() {
-        let (status, body) = error_of(Method::GET, "/nowhere").await;
-        assert_eq!((status, &body["error"]["id"]), (404, &json!("notFound")));
-        assert!(body["error"].get("details").is_none());
-    }
-
-    #[tokio::test]
-    async fn a_wrong_method_gets_the_envelope_and_keeps_the_allowed_methods() {
-        let (parts, body) = ask(Method::DELETE, "/fine").await;
-        assert_eq!(parts.status, StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(
-            parts.headers.get_all(ALLOW).iter().collect::<Vec<_>>(),
-            ["GET,HEAD"]
-        );
-        assert!(body.contains("methodNotAllowed"));
-    }
-
-    #[tokio::test]
-    async fn an_internal_error_gives_a_reference_and_nothing_else() {
-        let (status, body) = error_of(Method::GET, "/broken").await;
-        let reference = body["error"]["details"]["reference"].as_str().unwrap();
-        assert_eq!(status, 500);
-        assert!(Uuid::try_parse(reference).is_ok());
-        assert!(body["error"]["description"].as_str().unwrap().contains(reference));
-        assert!(!body.to_string().contains("disk"));
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_internal_error_that_says_nothing_about_it() {
-        let (status, body) = error_of(Method::GET, "/panics").await;
-        assert_eq!(
-            (status, &body["error"]["id"]),
-            (500, &json!("internalServerError"))
-        );
-        assert!(!body.to_string().contains("quotes"));
-    }
-
-    #[tokio::test]
-    async fn a_challenge_survives_the_envelope() {
-        let (parts, _) = ask(Method::GET, "/token").await;
-        assert_eq!(
-            parts.headers["www-authenticate"],
-            "Bearer realm=\"archive-ledger\""
-        );
-    }
-
-    #[tokio::test]
-    async fn a_marked_answer_keeps_its_body_and_any_other_error_does_not() {
-        let (parts, body) = ask(Method::GET, "/unready").await;
-        assert_eq!((parts.status.as_u16(), body.as_str()), (503, "store"));
-        let (status, body) = error_of(Method::GET, "/bare").await;
-        assert_eq!((status, &body["error"]["id"]), (400, &json!("malformedData")));
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_no_error_passes_untouched() {
-        let (parts, body) = ask(Method::GET, "/fine").await;
-        assert_eq!((parts.status.as_u16(), body.as_str()), (200, "fine"));
-    }
-
-    /// Where the log of a test goes.
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_error_is_logged_once_with_its_cause_and_reference_and_a_client_error_never() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        error_of(Method::GET, "/missing").await;
-        let (_, body) = error_of(Method::GET, "/broken").await;
-        let reference = body["error"]["details"]["reference"].as_str().unwrap().to_owned();
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
-        for part in [
-            reference.as_str(),
-            "the disk is gone",
-            "/broken",
-            "internalServerError",
-        ] {
-            assert!(text.contains(part), "{text}");
-        }
-    }
-}
+mod tests;

@@ -15,8 +15,7 @@ use crate::store::{ReadStore, StoreError};
 use crate::task_states::{TaskState, TaskStates};
 use crate::telemetry::Metrics;
 use axum::Json;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::SecondsFormat;
 use http::StatusCode;
@@ -270,20 +269,15 @@ pub async fn readyz(State(probes): State<Probes>) -> Response {
     response
 }
 
-/// A service whose database proved to be another one answers nothing from it: the layer around every route that reads or
-/// writes the ledger.
-pub async fn refuse_another_database(
-    State(witness): State<Arc<Witness>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    match witness.check() {
-        Ok(()) => Ok(next.run(request).await),
-        Err(error) => Err(ApiError::TemporaryFailure {
-            retry_after: RETRY_ELSEWHERE,
-            cause: Some(error.into()),
-        }),
-    }
+/// A service whose database proved to be another one answers nothing from it, on no route that reads or writes the ledger.
+///
+/// # Errors
+/// [`ApiError::TemporaryFailure`].
+pub fn refuse_another_database(witness: &Witness) -> Result<(), ApiError> {
+    witness.check().map_err(|error| ApiError::TemporaryFailure {
+        retry_after: RETRY_ELSEWHERE,
+        cause: Some(error.into()),
+    })
 }
 
 /// All metrics in Prometheus's text format.

@@ -2,22 +2,15 @@
 //! request for another one.
 
 use super::error::ApiError;
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Version};
 
 /// Refuses a request that names no host, several, or what is none.
-pub async fn one_host(request: Request, next: Next) -> Response {
-    match check(request.version(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
-    }
-}
-
-fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
+///
+/// # Errors
+/// [`ApiError::MissingRequiredValue`] or [`ApiError::BadData`] naming `Host`.
+pub fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut values = headers.get_all(HOST).iter();
     match (values.next(), values.next()) {
         (None, _) if version < Version::HTTP_11 => Ok(()),
@@ -30,13 +23,38 @@ fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn is_host(value: &[u8]) -> bool {
-    !value.contains(&b'@') && Authority::try_from(value).is_ok()
+    is_plain(value) || !value.contains(&b'@') && Authority::try_from(value).is_ok()
+}
+
+/// Whether it is what hosts nearly always are, so that no more is to be parsed: a name or an IPv4 address, and at most a port.
+fn is_plain(value: &[u8]) -> bool {
+    let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
+    let (name, port) = value.split_at(end);
+    let of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.' || *byte == b'-';
+    let port_is_short = match port {
+        [] => true,
+        [_, digits @ ..] => (1..=4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit),
+    };
+    !name.is_empty() && name.iter().all(of_a_name) && port_is_short
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn what_is_plain_is_a_host_by_the_whole_grammar_too() {
+        for host in ["a", "example.org:1", "127.0.0.1:8080", "a-.b", "-", ".", "0:0000"] {
+            assert!(is_plain(host.as_bytes()), "{host}");
+            assert!(Authority::try_from(host.as_bytes()).is_ok(), "{host}");
+        }
+        for host in [
+            "", ":1", "a:", "a:b", "a:1:2", "a:12345", "[::1]", "a_b", "a@b", "a b",
+        ] {
+            assert!(!is_plain(host.as_bytes()), "{host}");
+        }
+    }
 
     fn accepted(version: Version, hosts: &[&str]) -> bool {
         let values = hosts.iter().map(|host| HeaderValue::from_str(host).unwrap());

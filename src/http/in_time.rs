@@ -3,10 +3,8 @@
 use super::error::ApiError;
 use crate::patience;
 use crate::store::StoreError;
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
-use http::Method;
+use std::future::Future;
 use std::time::Duration;
 
 /// A read's answer begins within this time. What the database is asked for has limits of its own, which say what was asked; this is for
@@ -19,16 +17,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Ends what takes longer than a caller waits. Requests with a body take as long as their body: what follows it has its own limits.
 ///
 /// # Errors
-/// [`ApiError::TemporaryFailure`] when a read is not answered in time.
-pub async fn in_time(request: Request, next: Next) -> Result<Response, ApiError> {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let answer = patience::for_a_caller(next.run(request));
+/// [`ApiError::TemporaryFailure`] when a read is not answered in time; what the answer fails with.
+pub async fn in_time(
+    reads: bool,
+    answer: impl Future<Output = Result<Response, ApiError>>,
+) -> Result<Response, ApiError> {
+    let answer = patience::for_a_caller(answer);
     if !reads {
-        return Ok(answer.await);
+        return answer.await;
     }
-    tokio::time::timeout(LIMIT, answer)
-        .await
-        .map_err(|_| ApiError::TemporaryFailure {
+    tokio::time::timeout(LIMIT, answer).await.unwrap_or_else(|_| {
+        Err(ApiError::TemporaryFailure {
             retry_after: RETRY_AFTER,
             cause: Some(
                 StoreError::TimedOut {
@@ -38,4 +37,5 @@ pub async fn in_time(request: Request, next: Next) -> Result<Response, ApiError>
                 .into(),
             ),
         })
+    })
 }

@@ -3,12 +3,12 @@
 use super::error::ApiError;
 use crate::memory_budget::{self, MemoryBudget, NoRoom, Taken};
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http::Method;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -50,18 +50,22 @@ impl From<NoRoom> for ApiError {
     }
 }
 
-/// The layer around every route that reads or writes the ledger: a reading takes room for what it may answer before it begins, a
-/// command for its body once that has come ([`super::caller::Api::fields`]), a long answer for itself until it is sent.
-pub async fn bounded(
-    State(budget): State<MemoryBudget>,
+/// Around every route that reads or writes the ledger: a reading takes room for what it may answer before it begins, a command for its
+/// body once that has come ([`super::caller::Api::fields`]), a long answer for itself until it is sent.
+///
+/// # Errors
+/// [`ApiError::TemporaryFailure`] where there is no room within a moment.
+pub async fn bounded<A: Future<Output = Response>>(
+    budget: &MemoryBudget,
     request: Request,
-    next: Next,
+    route: &str,
+    answer: impl FnOnce(Request) -> A,
 ) -> Result<Response, ApiError> {
     memory_budget::holding(async move {
         if *request.method() == Method::GET {
-            memory_budget::hold(budget.work(needed(&request)).await?);
+            memory_budget::hold(budget.work(needed(&request, route)).await?);
         }
-        let response = next.run(request).await;
+        let response = answer(request).await;
         let length = response.body().size_hint().exact().unwrap_or(0);
         if length <= SHORT {
             return Ok(response);
@@ -78,13 +82,11 @@ pub async fn bounded(
 }
 
 /// What a reading takes at the most.
-fn needed(request: &Request) -> u64 {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let path = path.unwrap_or_default();
-    if EXPORTS.contains(&path) {
+fn needed(request: &Request, route: &str) -> u64 {
+    if EXPORTS.contains(&route) {
         return EXPORT;
     }
-    let Some((_, usual)) = PAGES.iter().find(|(page, _)| *page == path) else {
+    let Some((_, usual)) = PAGES.iter().find(|(page, _)| *page == route) else {
         return ONE;
     };
     let query = request.uri().query().unwrap_or_default();

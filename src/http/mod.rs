@@ -4,6 +4,7 @@
 //! admits its caller, reads its input, calls the ledger and shapes the answer: it holds neither SQL nor rules. Only
 //! `error.rs` knows status codes of failures.
 
+pub mod around;
 pub mod asyncapi;
 pub mod attempts;
 pub mod audit;

@@ -5,12 +5,9 @@
 //! existing clients may send more than the seed shows; but not what means something elsewhere in this API, such as a filter.
 
 use super::error::ApiError;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
 use http::Method;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{OpenApi, RefOr};
@@ -20,6 +17,15 @@ const ECHO_LIMIT: usize = 64;
 
 /// The reads that seed 000 has.
 const SEED_READS: [&str; 2] = ["/api/admin/archived/summary", "/api/admin/archived/{entity_type}"];
+
+/// Reads that ask nobody who they are: they refuse what they do not know at once, the others once that is known.
+const OPEN_READS: [&str; 5] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/asyncapi.json",
+    "/openapi.json",
+];
 
 /// The parameters of every route.
 #[derive(Debug)]
@@ -101,11 +107,9 @@ fn properties(schema: &RefOr<Schema>) -> Vec<String> {
 
 /// The first parameter of a request that its route does not know.
 #[must_use]
-pub fn unknown(request: &Request) -> Option<String> {
+pub fn unknown(declared: &Declared, request: &Request, route: &str) -> Option<String> {
     let query = request.uri().query().filter(|query| !query.is_empty())?;
-    let route = request.extensions().get::<MatchedPath>()?;
-    let declared = request.extensions().get::<Arc<Declared>>()?;
-    declared.unknown(request.method(), route.as_str(), query)
+    declared.unknown(request.method(), route, query)
 }
 
 /// What such a parameter is told.
@@ -119,12 +123,17 @@ pub fn refuse(unknown: Option<String>) -> Result<(), ApiError> {
     }
 }
 
-/// Refuses unknown parameters of routes that ask nobody who they are; the others do it once that is known.
-pub async fn known_only(request: Request, next: Next) -> Response {
-    match refuse(unknown(&request)) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
-    }
+/// Refuses unknown parameters of reads that ask nobody who they are; the others do it once that is known.
+///
+/// # Errors
+/// As [`refuse`].
+pub fn refuse_unknown(declared: &Declared, request: &Request, route: &str) -> Result<(), ApiError> {
+    let asks_nobody = request.uri().query().is_some() && OPEN_READS.contains(&route);
+    refuse(if asks_nobody {
+        unknown(declared, request, route)
+    } else {
+        None
+    })
 }
 
 #[cfg(test)]

@@ -1,29 +1,27 @@
 //! Every route of the service.
 
+use super::around::{Around, AroundLedger};
 use super::caller::{Api, SharedApi};
-use super::conditions::conditional_reads;
-use super::envelope::{ErrorContext, panic_response, with_envelope};
+use super::envelope::{ErrorContext, with_envelope};
 use super::health::{self, Probes};
-use super::host::one_host;
-use super::in_time::in_time;
-use super::observe::observe;
-use super::parameters::{Declared, known_only};
-use super::{asyncapi, attempts, audit, callbacks, events, memory, ocore, onedata, openapi, purges, server};
+use super::parameters::Declared;
+use super::{asyncapi, audit, callbacks, events, ocore, onedata, openapi, purges, server};
 use crate::clock::SharedClock;
+use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{delete, get, post};
-use axum::{Extension, Router};
 use std::sync::Arc;
-use tower_http::catch_panic::CatchPanicLayer;
 
 /// What those are answered for whom there is no place: the probes, so that whoever keeps the service running sees it, and 503.
 pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
-    let routes = operation(probes)
-        .fallback(|| async { server::no_place() })
-        .layer(declared())
-        .layer(axum::middleware::from_fn(one_host))
-        .layer(axum::middleware::from_fn_with_state(clock, observe));
-    with_envelope(routes, errors)
+    let around = Around {
+        clock,
+        declared: declared(),
+        attempts: None,
+        ledger: None,
+    };
+    let routes = operation(probes).fallback(|| async { server::no_place() });
+    with_envelope(routes.with_state(()).layer(around), errors)
 }
 
 /// For whoever keeps the service running.
@@ -32,21 +30,30 @@ fn operation(probes: Probes) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .route_layer(axum::middleware::from_fn(known_only))
         .with_state(probes)
 }
 
 /// The parameters of every route.
-fn declared() -> Extension<Arc<Declared>> {
-    Extension(Arc::new(Declared::new(&openapi::document())))
+fn declared() -> Arc<Declared> {
+    Arc::new(Declared::new(&openapi::document()))
 }
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
 pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
-    let gathered = Arc::clone(&api.audit.attempts);
-    let budget = api.memory.clone();
+    let everywhere = Around {
+        clock,
+        declared: declared(),
+        attempts: Some(Arc::clone(&api.audit.attempts)),
+        ledger: None,
+    };
+    let around_ledger = Around {
+        ledger: Some(AroundLedger {
+            witness: Arc::clone(&probes.witness),
+            memory: api.memory.clone(),
+        }),
+        ..everywhere.clone()
+    };
     let api: SharedApi = Arc::new(api);
-    let witness = Arc::clone(&probes.witness);
     let archived = Router::new()
         .route("/api/admin/archived/summary", get(ocore::summary::handler))
         .route(
@@ -106,30 +113,17 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         );
     let pages = Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
-        .merge(openapi::page::router());
-    let routes = archived
+        .merge(openapi::page::router())
+        .with_state(());
+    let of_the_ledger = archived
         .merge(archives)
         .merge(deliveries)
         .merge(owed)
         .merge(ledger)
-        .route(
-            "/asyncapi.json",
-            get(asyncapi::handler).route_layer(axum::middleware::from_fn(known_only)),
-        )
+        .route("/asyncapi.json", get(asyncapi::handler))
         .with_state(api)
-        .layer(axum::middleware::from_fn_with_state(budget, memory::bounded))
-        .layer(axum::middleware::from_fn(in_time))
-        .layer(axum::middleware::from_fn_with_state(
-            witness,
-            health::refuse_another_database,
-        ))
-        .merge(operation(probes))
-        .merge(pages)
-        .layer(axum::middleware::from_fn(conditional_reads))
-        .layer(CatchPanicLayer::custom(panic_response))
-        .layer(axum::middleware::from_fn_with_state(gathered, attempts::watch))
-        .layer(declared())
-        .layer(axum::middleware::from_fn(one_host))
-        .layer(axum::middleware::from_fn_with_state(clock, observe));
-    with_envelope(routes, errors)
+        .layer(around_ledger);
+    // The last one's fallback is for what no route knows.
+    let others = operation(probes).merge(pages).layer(everywhere);
+    with_envelope(of_the_ledger.merge(others), errors)
 }

@@ -1,8 +1,6 @@
 //! The page that shows the API. Its files are compressed within the program, and go out so to whoever takes them so.
 
-use crate::http::parameters::known_only;
 use axum::extract::{Path, State};
-use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -21,11 +19,11 @@ pub fn router() -> Router {
         .route("/docs", get(|| async { Redirect::to("/docs/") }))
         .route("/docs/", get(file))
         .route("/docs/{*path}", get(file))
-        .with_state(Arc::new(config))
         .route(
             "/openapi.json",
-            get(async move || Json(Arc::clone(&document)).into_response()).route_layer(from_fn(known_only)),
+            get(async move || Json(Arc::clone(&document)).into_response()),
         )
+        .with_state(Arc::new(config))
 }
 
 /// One of the page's files.
