@@ -94,6 +94,10 @@ impl Stage {
     }
 
     async fn take(&self, bytes: u64) -> Result<Taken, NoRoom> {
+        // There is room at once, or none for whoever waits already either.
+        if let Ok(taken) = self.try_take(bytes) {
+            return Ok(taken);
+        }
         let taken = Arc::clone(&self.room).acquire_many_owned(self.units(bytes));
         match tokio::time::timeout(PATIENCE, taken).await {
             Ok(Ok(taken)) => Ok(Taken(taken)),

@@ -3,8 +3,10 @@
 //! The metrics' names stand here and nowhere else: `counter!(telemetry::COMMANDS_TOTAL, "action" => …,
 //! "outcome" => …)`.
 
+mod counters;
 mod logs;
 
+pub use counters::Counters;
 pub use logs::{Log, LogFormat, LogGuard, init_logs};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};

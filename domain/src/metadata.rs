@@ -46,9 +46,8 @@ impl EventMetadata {
         }
     }
 
-    /// The map that is stored in the `metadata` column; the actor and the causation have columns of their own.
-    #[must_use]
-    pub fn to_map(&self) -> HashMap<String, String> {
+    /// What is stored in the `metadata` column, by name; the actor and the causation have columns of their own.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let fields = [
             ("request_id", &self.request_id),
             ("token_issuer", &self.token_issuer),
@@ -60,7 +59,14 @@ impl EventMetadata {
         ];
         fields
             .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    /// The map that is stored in the `metadata` column ([`EventMetadata::fields`]).
+    #[must_use]
+    pub fn to_map(&self) -> HashMap<String, String> {
+        self.fields()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
     }
 

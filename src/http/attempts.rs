@@ -4,7 +4,6 @@ use super::auth::rights::Principal;
 use super::error::ApiError;
 use super::observe::RequestId;
 use crate::audit::attempts::Attempts;
-use crate::merkle::sha256;
 use crate::store::audit::{Attempt, AuditAction, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType, EventName};
 use axum::extract::{ConnectInfo, Request};
@@ -63,12 +62,6 @@ impl Trail {
     pub fn reads(&self, what: String) {
         self.tell(|seen| seen.read = Some(what));
     }
-}
-
-/// What is recorded of a token's id.
-#[must_use]
-pub fn token_id_hash(token_id: &str) -> String {
-    hex::encode(sha256(&[token_id.as_bytes()]))
 }
 
 /// The caller's program, as far as it is recorded.
@@ -176,7 +169,7 @@ impl<'a> UnderWay<'a> {
             reason,
             actor: principal.map(|principal| principal.subject.clone()),
             token_issuer: principal.and_then(|principal| principal.issuer.clone()),
-            token_id_hash: principal.and_then(|principal| principal.token_id.as_deref().map(token_id_hash)),
+            token_id_hash: principal.and_then(|principal| principal.token_id_hash.clone()),
             ip: self.peer.map(|peer| peer.ip().to_canonical().to_string()),
             user_agent: self.user_agent.as_ref().and_then(recorded_agent),
             request_id: Some(self.request_id.as_str().to_owned()),

@@ -1,7 +1,7 @@
 //! Who calls, with which conditions: what every handler asks first.
 
 use super::around::Observed;
-use super::attempts::{Trail, token_id_hash, user_agent};
+use super::attempts::{Trail, user_agent};
 use super::audit::trail::AuditTrail;
 use super::auth::Authenticator;
 use super::auth::rights::{Principal, Right};
@@ -203,7 +203,7 @@ impl Api {
             token_issuer: principal.issuer.clone(),
             // Its hash tells tokens apart and finds one that is known; the id itself may be a bearer's secret elsewhere.
             token_id: None,
-            token_id_hash: principal.token_id.as_deref().map(token_id_hash),
+            token_id_hash: principal.token_id_hash.clone(),
             ip,
             user_agent: user_agent(&headers),
             reason_code: None,

@@ -1,11 +1,11 @@
 //! What every request leaves behind: an id, and how often and how fast its route answers.
 
 use crate::clock::Clock;
-use crate::telemetry;
+use crate::telemetry::{self, Counters};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use metrics::{Counter, Histogram};
+use metrics::Histogram;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -62,7 +62,7 @@ pub struct RouteMeasure {
     route: Arc<str>,
     seconds: Histogram,
     /// By method and status: as many as the route has kinds of answers.
-    answers: RwLock<Vec<(&'static str, StatusCode, Counter)>>,
+    answers: Counters<(&'static str, StatusCode)>,
 }
 
 impl RouteMeasure {
@@ -73,7 +73,7 @@ impl RouteMeasure {
         Self {
             seconds: metrics::histogram!(telemetry::HTTP_REQUEST_SECONDS, "route" => Arc::clone(&route)),
             route,
-            answers: RwLock::default(),
+            answers: Counters::default(),
         }
     }
 
@@ -85,21 +85,12 @@ impl RouteMeasure {
 
     /// Counts one answer, and how long it took.
     pub fn answered(&self, method: &Method, status: StatusCode, took: Duration) {
-        let method = label(method);
-        let known = |answers: &[(&str, StatusCode, Counter)]| {
-            let mut answers = answers.iter();
-            let found = answers.find(|(of, with, _)| *of == method && *with == status);
-            found.map(|(_, _, counter)| counter.increment(1)).is_some()
-        };
-        if !known(&self.answers.read().unwrap_or_else(PoisonError::into_inner)) {
-            let counter = metrics::counter!(
+        self.answers.increment((label(method), status), |(method, status)| {
+            metrics::counter!(
                 telemetry::HTTP_REQUESTS_TOTAL,
-                "method" => method, "route" => Arc::clone(&self.route), "status" => status.as_str().to_owned()
-            );
-            counter.increment(1);
-            let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
-            answers.push((method, status, counter));
-        }
+                "method" => *method, "route" => Arc::clone(&self.route), "status" => status.as_str().to_owned()
+            )
+        });
         self.seconds.record(took);
     }
 }

@@ -323,8 +323,10 @@ impl Ledger {
             ) => "unavailable",
             Err(CommandError::Store(_) | CommandError::Keyring(_)) => "failed",
         };
-        metrics::counter!(telemetry::COMMANDS_TOTAL, "action" => action.as_str(), "outcome" => outcome)
-            .increment(1);
+        self.counted.increment(
+            (action.as_str(), outcome),
+            |(action, outcome)| metrics::counter!(telemetry::COMMANDS_TOTAL, "action" => *action, "outcome" => *outcome),
+        );
         Ok(answer?)
     }
 }

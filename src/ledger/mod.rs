@@ -29,6 +29,7 @@ use crate::storage::uri::UriRefusal;
 use crate::store::claims::ClaimStore;
 use crate::store::storage_roots::StorageRootStore;
 use crate::store::{Hash, Position, ReadStore, StoreError};
+use crate::telemetry::Counters;
 use archive_ledger_domain::{ArchivedEntity, EntityKey, Rejection, upcasters};
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, EventStore};
@@ -122,6 +123,8 @@ pub struct Ledger {
     roots: Arc<StorageRoots>,
     callbacks: Arc<CallbackPolicy>,
     in_flight: Mutex<HashSet<Hash>>,
+    /// By action and outcome.
+    counted: Counters<(&'static str, &'static str)>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -145,6 +148,7 @@ impl Ledger {
             roots: parts.roots,
             callbacks: parts.callbacks,
             in_flight: Mutex::new(HashSet::new()),
+            counted: Counters::default(),
         }
     }
 

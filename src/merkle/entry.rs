@@ -24,7 +24,7 @@ use super::sha256;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 /// The only entry format so far.
@@ -36,39 +36,42 @@ const PAYLOAD_DOMAIN: &[u8] = b"archive-ledger/payload/v1\0";
 /// Separates commitments to sealed details from every other use of the hash.
 const DETAILS_DOMAIN: &[u8] = b"archive-ledger/details/v1\0";
 
-/// A canonical entry. Serialized only by [`Entry::canonical`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+/// A canonical entry. Serialized only by [`Entry::canonical`]; read by [`super::entry_view::EntryView`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry<'a> {
     // In the order of their names, which is the canonical one.
-    /// Pseudonym of the actor, base64url.
-    pub act: String,
-    /// Recording time.
-    pub at: String,
-    /// Commitment to the sealed details, base64url.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub c: Option<String>,
+    /// Pseudonym of the actor.
+    #[serde(serialize_with = "hash")]
+    pub act: Hash,
+    /// Recording time ([`entry_time`]).
+    pub at: &'a str,
+    /// Commitment to the sealed details.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_hash")]
+    pub c: Option<Hash>,
     /// Command id.
     pub cid: Uuid,
     /// Event id.
     pub eid: Uuid,
     /// Event type.
-    pub et: String,
+    pub et: &'a str,
     /// Event version.
-    pub ev: String,
+    pub ev: &'a str,
     /// Id of the entity's data key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<Uuid>,
-    /// Commitment to payload and context, base64url.
-    pub p: String,
+    /// Commitment to payload and context.
+    #[serde(serialize_with = "hash")]
+    pub p: Hash,
     /// Position in the log.
     pub pos: u64,
     /// The entity's version after the event.
     pub rev: u64,
-    /// Pseudonym of the stream, base64url.
-    pub sid: String,
-    /// Leaf hash of the stream's previous entry, base64url.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sp: Option<String>,
+    /// Pseudonym of the stream.
+    #[serde(serialize_with = "hash")]
+    pub sid: Hash,
+    /// Leaf hash of the stream's previous entry.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_hash")]
+    pub sp: Option<Hash>,
     /// [`ENTRY_VERSION`].
     pub v: u32,
 }
@@ -78,14 +81,38 @@ pub struct Entry {
 #[error("the value has no canonical JSON form")]
 pub struct NotCanonical(#[from] serde_json::Error);
 
-impl Entry {
+/// How long an entry is at the most, so that its bytes are written in one piece.
+const ENTRY_CAPACITY: usize = 576;
+
+/// The length of a hash in unpadded base64url.
+const HASH_LENGTH: usize = 43;
+
+/// A hash as [`entry_hash`] gives it, without a text of its own.
+fn hash<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; HASH_LENGTH];
+    let length = URL_SAFE_NO_PAD.encode_slice(hash, &mut text);
+    let length = length.map_err(serde::ser::Error::custom)?;
+    let text = std::str::from_utf8(&text[..length]).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(text)
+}
+
+fn some_hash<S: Serializer>(some: &Option<Hash>, serializer: S) -> Result<S::Ok, S::Error> {
+    match some {
+        Some(one) => hash(one, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Entry<'_> {
     /// The entry's bytes: RFC 8785 JSON. Strings and integers below 2^53 are written there as everywhere, so that only the
     /// order of the names counts.
     ///
     /// # Errors
     /// [`NotCanonical`]; entries are made of strings and small integers, so it does not happen.
     pub fn canonical(&self) -> Result<Vec<u8>, NotCanonical> {
-        Ok(serde_json::to_vec(self)?)
+        let mut bytes = Vec::with_capacity(ENTRY_CAPACITY);
+        serde_json::to_writer(&mut bytes, self)?;
+        Ok(bytes)
     }
 }
 
@@ -109,6 +136,9 @@ pub fn entry_hash(hash: &Hash) -> String {
     URL_SAFE_NO_PAD.encode(hash)
 }
 
+/// How long the facts and the context of nearly every event are, so that they are written in one piece.
+const PAYLOAD_CAPACITY: usize = 1024;
+
 /// What [`payload_commitment`] commits to.
 #[derive(Serialize)]
 pub struct Payload<'a> {
@@ -128,7 +158,9 @@ pub struct Payload<'a> {
 pub fn payload_commitment(salt: &[u8; 32], payload: &Payload<'_>) -> Result<Hash, NotCanonical> {
     let plain = is_canonical_as_it_stands(payload.payload) && is_canonical_as_it_stands(payload.metadata);
     let content = if plain {
-        serde_json::to_vec(payload)?
+        let mut content = Vec::with_capacity(PAYLOAD_CAPACITY);
+        serde_json::to_writer(&mut content, payload)?;
+        content
     } else {
         canonical_json(payload)?
     };
@@ -175,15 +207,15 @@ mod tests {
             v: ENTRY_VERSION,
             pos: 7,
             eid: Uuid::from_u128(1),
-            sid: entry_hash(&[1; 32]),
+            sid: [1; 32],
             rev: 2,
-            sp: Some(entry_hash(&[2; 32])),
-            et: "soft_deleted".into(),
-            ev: "1.0.0".into(),
-            at: entry_time(Utc.timestamp_micros(1_700_000_000_000_001).unwrap()),
-            act: entry_hash(&[3; 32]),
+            sp: Some([2; 32]),
+            et: "soft_deleted",
+            ev: "1.0.0",
+            at: &entry_time(Utc.timestamp_micros(1_700_000_000_000_001).unwrap()),
+            act: [3; 32],
             cid: Uuid::from_u128(2),
-            p: entry_hash(&[4; 32]),
+            p: [4; 32],
             c: None,
             kid: None,
         };
@@ -203,21 +235,24 @@ mod tests {
     fn an_entry_is_written_as_the_canonical_form_of_any_value() {
         let odd = "\u{0}\u{1f}\u{7f}\"\\/\u{8}\t\n\u{c}\r é\u{2028}\u{1f600}";
         let mut entry = Entry {
-            act: odd.into(),
-            at: String::new(),
-            c: Some(odd.into()),
+            act: [0xff; 32],
+            at: "",
+            c: Some([0; 32]),
             cid: Uuid::from_u128(u128::MAX),
             eid: Uuid::nil(),
-            et: odd.into(),
-            ev: odd.into(),
+            et: odd,
+            ev: odd,
             kid: Some(Uuid::from_u128(7)),
-            p: odd.into(),
+            p: [0x7f; 32],
             pos: (1 << 53) - 1,
             rev: 0,
-            sid: odd.into(),
-            sp: Some(odd.into()),
+            sid: [1; 32],
+            sp: Some([0xee; 32]),
             v: u32::MAX,
         };
+        let value = serde_json::to_value(&entry).unwrap();
+        assert_eq!(value["act"], entry_hash(&entry.act));
+        assert_eq!(value["sp"], entry_hash(&[0xee; 32]));
         assert_eq!(entry.canonical().unwrap(), canonical_json(&entry).unwrap());
         (entry.c, entry.kid, entry.sp) = (None, None, None);
         assert_eq!(entry.canonical().unwrap(), canonical_json(&entry).unwrap());

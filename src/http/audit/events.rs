@@ -2,8 +2,8 @@
 
 use super::cursor::AuditCursor;
 use super::query::EventsQuery;
-use crate::http::attempts::token_id_hash;
 use crate::http::auth::rights::Right;
+use crate::http::auth::rights::token_id_hash;
 use crate::http::caller::{Head, SharedApi};
 use crate::http::error::ApiError;
 use crate::http::ocore::{is_false, timestamp};

@@ -1,5 +1,6 @@
 //! What a token's bearer may do.
 
+use crate::merkle::sha256;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -170,6 +171,12 @@ impl FromStr for Role {
     }
 }
 
+/// What is recorded of a token's id: its SHA-256, in hexadecimal.
+#[must_use]
+pub fn token_id_hash(token_id: &str) -> String {
+    hex::encode(sha256(&[token_id.as_bytes()]))
+}
+
 /// Onedata's privileges by name, for one space or for all.
 pub type Privileges = BTreeSet<String>;
 
@@ -180,8 +187,8 @@ pub struct Principal {
     pub subject: String,
     /// Who vouches for the actor (`iss`).
     pub issuer: Option<String>,
-    /// The token's id (`jti`).
-    pub token_id: Option<String>,
+    /// What is recorded of the token's id (`jti`): [`token_id_hash`], made once, where the token is verified.
+    pub token_id_hash: Option<String>,
     /// When the token stops being accepted: its `exp` and the leeway.
     pub valid_until: DateTime<Utc>,
     /// The rights of its roles and scopes.
@@ -230,7 +237,7 @@ mod tests {
         Principal {
             subject: "alice".into(),
             issuer: None,
-            token_id: None,
+            token_id_hash: None,
             valid_until: DateTime::<Utc>::MAX_UTC,
             rights: Role::Auditor.rights(),
             privileges: ["space_view".to_owned()].into(),

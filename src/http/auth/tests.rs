@@ -205,7 +205,7 @@ async fn roles_and_scopes_add_up_and_unknown_ones_grant_nothing() {
         principal.rights.iter().collect::<Vec<_>>(),
         [Right::ArchivedRead, Right::ArchivedPurge, Right::AuditRead]
     );
-    assert_eq!(principal.token_id.as_deref(), Some("t-1"));
+    assert_eq!(principal.token_id_hash, Some(rights::token_id_hash("t-1")));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! machine's clock and lets through duplicate keys, lists of issuers, unknown `crit` headers and any `typ`.
 
 use super::error::AuthError;
-use super::rights::{Principal, Privileges, Right, RightSet, Role};
+use super::rights::{Principal, Privileges, Right, RightSet, Role, token_id_hash};
 use crate::clock::Clock;
 use crate::http::json;
 use base64::Engine as _;
@@ -215,7 +215,7 @@ pub fn principal(
     Ok(Principal {
         subject,
         issuer: issuer.map(str::to_owned),
-        token_id: optional_name(claims, "jti")?,
+        token_id_hash: optional_name(claims, "jti")?.as_deref().map(token_id_hash),
         valid_until,
         rights: of_roles.fold(of_scopes, RightSet::union),
         privileges: names(claims.get("privileges"), "privileges")?,

@@ -78,7 +78,7 @@ mod tests {
         Arc::new(Principal {
             subject: "a".into(),
             issuer: None,
-            token_id: None,
+            token_id_hash: None,
             valid_until: DateTime::<Utc>::MAX_UTC,
             rights: RightSet::default(),
             privileges: Default::default(),

@@ -8,7 +8,7 @@ use super::prepared::{Content, Prepared};
 use super::proposal::{Answer, Decision, Receipt};
 use crate::clock::SharedClock;
 use crate::keyring::{DataKey, Keyring, KeyringError, SealedDetails};
-use crate::merkle::entry::{ENTRY_VERSION, Entry, entry_hash, entry_time};
+use crate::merkle::entry::{ENTRY_VERSION, Entry, entry_time};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::store::{
     BatchNeeds, BatchSnapshot, BatchWrite, CallbackTarget, Hash, Head, NewEvent, Position, StoreError,
@@ -19,7 +19,7 @@ use archive_ledger_projections::{Changes, Recorded};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -58,13 +58,26 @@ struct Stream {
 
 const LOAD: &str = "load the batch";
 
+/// One stream of those that the batch has loaded.
+fn stream_of<'s>(
+    streams: &'s mut HashMap<&str, Stream>,
+    stream_id: &str,
+) -> Result<&'s mut Stream, CommandError> {
+    streams.get_mut(stream_id).ok_or_else(|| {
+        let missing = StoreError::inconsistent(LOAD, "a command's stream was not asked for");
+        CommandError::Store(Arc::new(missing))
+    })
+}
+
 /// A batch under way.
 pub struct Batch<'a> {
     keyring: &'a Keyring,
     clock: &'a SharedClock,
     now: DateTime<Utc>,
+    /// As entries write it.
+    now_text: String,
     frontier: Frontier,
-    streams: BTreeMap<String, Stream>,
+    streams: HashMap<&'a str, Stream>,
     answers: Answers,
     write: BatchWrite,
 }
@@ -74,8 +87,8 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     /// [`StoreError::Inconsistent`] when the head contradicts itself.
-    pub fn new<'i>(
-        asked: impl IntoIterator<Item = &'i String>,
+    pub fn new(
+        asked: impl IntoIterator<Item = &'a String>,
         known: &LongStreams,
         snapshot: BatchSnapshot,
         keyring: &'a Keyring,
@@ -95,10 +108,10 @@ impl<'a> Batch<'a> {
         // Recording times never go back along the log, even where the machine's clock does.
         let now = clock.now();
         let now = head.recorded_at.map_or(now, |last| last.max(now));
-        let mut streams = BTreeMap::new();
+        let mut streams = HashMap::new();
         for id in asked {
             let loaded = Stream::load(known.get(id).cloned(), found.remove(id).unwrap_or_default());
-            streams.insert(id.clone(), loaded);
+            streams.insert(id.as_str(), loaded);
         }
         let answers = Answers::load(snapshot.answers);
         let write = BatchWrite {
@@ -116,6 +129,7 @@ impl<'a> Batch<'a> {
             keyring,
             clock,
             now,
+            now_text: entry_time(now),
             frontier,
             streams,
             answers,
@@ -124,7 +138,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Decides one command. A refusal leaves the batch as it was.
-    pub fn decide(&mut self, command: &Prepared) -> Answer {
+    pub fn decide(&mut self, command: &mut Prepared) -> Answer {
         let Some(idempotency) = command.proposal.idempotency else {
             return self.decide_new(command);
         };
@@ -138,9 +152,9 @@ impl<'a> Batch<'a> {
         answer
     }
 
-    fn decide_new(&mut self, command: &Prepared) -> Answer {
+    fn decide_new(&mut self, command: &mut Prepared) -> Answer {
         let (proposal, stream_id, first_id) = (&command.proposal, &command.stream_id, command.first_id);
-        let stream = self.streams.entry(stream_id.clone()).or_default();
+        let stream = stream_of(&mut self.streams, stream_id)?;
         if let Some(error) = &stream.unreadable {
             return Err(CommandError::Store(Arc::clone(error)));
         }
@@ -173,16 +187,24 @@ impl<'a> Batch<'a> {
             self.write.keys.push((stream_id.clone(), wrapped.clone()));
         }
         let mut sealed = sealed.map(|(sealed, _)| sealed);
+        let mut guess = command
+            .guess
+            .take_if(|guess| events.first() == Some(&guess.event));
         let mut last = None;
-        for (index, event) in events.iter().enumerate() {
+        for (index, event) in events.into_iter().enumerate() {
             let event_id = if index == 0 { first_id } else { self.clock.new_id() };
-            let position = self.append(command, event_id, event, sealed.take())?;
+            let content = match guess.take() {
+                Some(guess) => guess,
+                None => Content::new(event, &command.metadata, &proposal.metadata.actor)
+                    .map_err(|error| CommandError::Store(Arc::new(error)))?,
+            };
+            let position = self.append(command, event_id, content, sealed.take())?;
             if index == 0 {
                 self.write.claims.extend(command.claims_at(position));
             }
             last = Some(position);
         }
-        let stream = self.streams.entry(stream_id.clone()).or_default();
+        let stream = stream_of(&mut self.streams, stream_id)?;
         let receipt = Receipt {
             position: last,
             event_id: last.map(|_| first_id),
@@ -219,11 +241,11 @@ impl<'a> Batch<'a> {
         &mut self,
         command: &Prepared,
         event_id: Uuid,
-        event: &Event,
+        content: Content,
         sealed: Option<SealedDetails>,
     ) -> Result<Position, CommandError> {
         let (proposal, stream_id) = (&command.proposal, command.stream_id.as_str());
-        let stream = self.streams.entry(stream_id.to_owned()).or_default();
+        let stream = stream_of(&mut self.streams, stream_id)?;
         let position = self.frontier.size() + 1;
         let sequence = stream.known.version + 1;
         let key_id = sealed
@@ -234,21 +256,22 @@ impl<'a> Batch<'a> {
             sequence,
             event_id,
             recorded_at: self.now,
+            recorded_at_text: &self.now_text,
             previous: stream.known.last_leaf,
             sealed,
             key_id,
         };
-        let built = build(command, event, place).map_err(|error| CommandError::Store(Arc::new(error)))?;
+        let built = build(command, content, place).map_err(|error| CommandError::Store(Arc::new(error)))?;
         let recorded = Recorded {
             position,
             event_id,
             key: &proposal.key,
             sequence,
             recorded_at: self.now,
-            event,
+            event: &built.stored.event,
         };
         self.write.changes.record(&stream.known.entity, recorded);
-        stream.known.entity.apply(event.clone());
+        stream.known.entity.apply(built.stored.event.clone());
         stream.known.version = sequence;
         stream.known.last_leaf = Some(built.stored.leaf);
         self.frontier.push(built.stored.leaf);
@@ -297,7 +320,7 @@ impl<'a> Batch<'a> {
             .streams
             .into_iter()
             .filter(|(_, stream)| stream.unreadable.is_none() && LongStreams::wants(&stream.known))
-            .map(|(id, stream)| (id, stream.known))
+            .map(|(id, stream)| (id.to_owned(), stream.known))
             .collect();
         Some((self.write, long))
     }
@@ -378,48 +401,42 @@ impl Stream {
 }
 
 /// Where an event stands, and what is sealed beside it.
-struct Place {
+struct Place<'a> {
     position: Position,
     sequence: u64,
     event_id: Uuid,
     recorded_at: DateTime<Utc>,
+    recorded_at_text: &'a str,
     previous: Option<Hash>,
     sealed: Option<SealedDetails>,
     key_id: Option<Uuid>,
 }
 
-fn build(command: &Prepared, event: &Event, place: Place) -> Result<NewEvent, StoreError> {
+fn build(command: &Prepared, content: Content, place: Place<'_>) -> Result<NewEvent, StoreError> {
     let operation = "build the entry";
     let inconsistent = |error: &dyn std::fmt::Display| StoreError::inconsistent(operation, error.to_string());
     let proposal = &command.proposal;
-    let guessed = command
-        .guess
-        .as_ref()
-        .filter(|guess| place.event_id == command.first_id && guess.event == *event);
     let Content {
         event,
         payload,
         salt,
         commitment,
-    } = match guessed {
-        Some(guess) => guess.clone(),
-        None => Content::new(event.clone(), &command.metadata, &proposal.metadata.actor)?,
-    };
+    } = content;
     let name = event.name().as_str();
     let entry = Entry {
         v: ENTRY_VERSION,
         pos: place.position,
         eid: place.event_id,
-        sid: entry_hash(&command.stream_pseudonym),
+        sid: command.stream_pseudonym,
         rev: place.sequence,
-        sp: place.previous.as_ref().map(entry_hash),
-        et: name.to_owned(),
-        ev: event.version().to_owned(),
-        at: entry_time(place.recorded_at),
-        act: entry_hash(&command.actor_pseudonym),
+        sp: place.previous,
+        et: name,
+        ev: event.version(),
+        at: place.recorded_at_text,
+        act: command.actor_pseudonym,
         cid: proposal.command_id,
-        p: entry_hash(&commitment),
-        c: place.sealed.as_ref().map(|sealed| entry_hash(&sealed.commitment)),
+        p: commitment,
+        c: place.sealed.as_ref().map(|sealed| sealed.commitment),
         kid: place.key_id,
     }
     .canonical()

@@ -148,12 +148,12 @@ impl<B: AppendBackend> Writer<B> {
                 return;
             }
             // Those who have been told that nothing was recorded are told the truth.
-            let (commands, callers): (Vec<_>, Vec<_>) = batch.drain(..).filter_map(Queued::take).unzip();
+            let (mut commands, callers): (Vec<_>, Vec<_>) = batch.drain(..).filter_map(Queued::take).unzip();
             if commands.is_empty() {
                 continue;
             }
             let _at_it = Arc::clone(&self.health).at_it();
-            let answers = self.record_whatever_panics(&commands).await;
+            let answers = self.record_whatever_panics(&mut commands).await;
             for (caller, answer) in callers.into_iter().zip(answers) {
                 caller.tell(answer);
             }
@@ -175,7 +175,7 @@ impl<B: AppendBackend> Writer<B> {
 
     /// Records a batch. A panic is told to its commands as a store that is away, and leaves nothing half done; where several
     /// commands share the batch, each is tried on its own, so that the one at fault takes none of them with it.
-    async fn record_whatever_panics(&mut self, commands: &[Prepared]) -> Vec<Answer> {
+    async fn record_whatever_panics(&mut self, commands: &mut [Prepared]) -> Vec<Answer> {
         self.committing = false;
         if let Ok(answers) = AssertUnwindSafe(self.record(commands)).catch_unwind().await {
             return answers;
@@ -183,8 +183,8 @@ impl<B: AppendBackend> Writer<B> {
         self.begin_anew().await;
         if commands.len() > 1 && !self.committing {
             let mut answers = Vec::with_capacity(commands.len());
-            for command in commands {
-                answers.extend(Box::pin(self.record_whatever_panics(std::slice::from_ref(command))).await);
+            for command in commands.iter_mut() {
+                answers.extend(Box::pin(self.record_whatever_panics(std::slice::from_mut(command))).await);
             }
             return answers;
         }
@@ -215,14 +215,14 @@ impl<B: AppendBackend> Writer<B> {
 
     /// Records a batch; where the store refuses it as a whole, each command on its own, so that one which the store cannot
     /// hold never takes its neighbours with it.
-    async fn record(&mut self, commands: &[Prepared]) -> Vec<Answer> {
+    async fn record(&mut self, commands: &mut [Prepared]) -> Vec<Answer> {
         match self.record_together(commands).await {
             Ok(answers) => answers,
             Err(CommandError::Store(error)) if commands.len() > 1 => {
                 tracing::warn!(error = %telemetry::chain(&*error), "a batch was refused, recording its commands one by one");
                 let mut answers = Vec::with_capacity(commands.len());
-                for command in commands {
-                    answers.push(match self.record_together(std::slice::from_ref(command)).await {
+                for command in commands.iter_mut() {
+                    answers.push(match self.record_together(std::slice::from_mut(command)).await {
                         Ok(mut one) => one.pop().unwrap_or(Err(CommandError::Stopping)),
                         Err(error) => Err(error),
                     });
@@ -233,7 +233,7 @@ impl<B: AppendBackend> Writer<B> {
         }
     }
 
-    async fn record_together(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, CommandError> {
+    async fn record_together(&mut self, commands: &mut [Prepared]) -> Result<Vec<Answer>, CommandError> {
         if let Some(moved) = self.clock.moved() {
             return Err(CommandError::ClockMoved(moved));
         }
@@ -313,7 +313,7 @@ impl<B: AppendBackend> Writer<B> {
     }
 
     /// One transaction. An error comes with what was attempted when it is unknown whether it was committed.
-    async fn attempt(&mut self, commands: &[Prepared]) -> Result<Vec<Answer>, Failure> {
+    async fn attempt(&mut self, commands: &mut [Prepared]) -> Result<Vec<Answer>, Failure> {
         let started = Instant::now();
         self.backend.witness().check().map_err(Failure::before_commit)?;
         let needs = batch::needs(commands, &self.known);
@@ -332,7 +332,7 @@ impl<B: AppendBackend> Writer<B> {
                 return Err(Failure::before_commit(error));
             }
         };
-        let answers: Vec<Answer> = commands.iter().map(|command| batch.decide(command)).collect();
+        let answers: Vec<Answer> = commands.iter_mut().map(|command| batch.decide(command)).collect();
         let Some((write, long)) = batch.finish() else {
             self.give_back().await;
             return Ok(answers);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A command and what could be made of it beforehand. It is the same in every attempt to record it.
+/// A command and what could be made of it beforehand. Its ids are the same in every attempt to record it.
 pub struct Prepared {
     /// The command.
     pub(super) proposal: Proposal,
@@ -29,7 +29,7 @@ pub struct Prepared {
     pub(super) actor_pseudonym: Hash,
     /// The context of its events.
     pub(super) metadata: Value,
-    /// Its first event, if the entity is new.
+    /// Its first event, if the entity is new. The first attempt takes it.
     pub(super) guess: Option<Content>,
     /// Its details under a fresh key, if the entity has none.
     pub(super) fresh: Option<Fresh>,
@@ -38,7 +38,6 @@ pub struct Prepared {
 }
 
 /// An event and the commitment to it.
-#[derive(Clone)]
 pub(super) struct Content {
     pub(super) event: Event,
     pub(super) payload: Value,
@@ -57,7 +56,7 @@ impl Prepared {
     /// Prepares a command.
     ///
     /// # Errors
-    /// [`StoreError::Inconsistent`] when its context has no JSON form.
+    /// [`StoreError::Inconsistent`] when its storage cannot be claimed.
     pub(super) fn new(
         keyring: &Keyring,
         clock: &SharedClock,
@@ -65,8 +64,12 @@ impl Prepared {
     ) -> Result<Self, StoreError> {
         let stream_id = proposal.key.stream_id();
         let first_id = clock.new_id();
-        let metadata = serde_json::to_value(proposal.metadata.to_map())
-            .map_err(|error| StoreError::inconsistent("prepare a command", error.to_string()))?;
+        let context = proposal.metadata.fields();
+        let metadata = Value::Object(
+            context
+                .map(|(name, value)| (name.to_owned(), Value::from(value)))
+                .collect(),
+        );
         // What goes wrong in a guess is told by the writer, if it comes to that.
         let guess = guessed(&proposal.decision)
             .and_then(|event| Content::new(event, &metadata, &proposal.metadata.actor).ok());

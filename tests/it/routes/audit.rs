@@ -1,8 +1,8 @@
 //! The audit over HTTP: who did what, what was only attempted, and what an entity was.
 
 use archive_ledger::audit::attempts::ROWS_PER_MINUTE;
-use archive_ledger::http::attempts::token_id_hash;
 use archive_ledger::http::auth::rights::Right;
+use archive_ledger::http::auth::rights::token_id_hash;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -52,7 +52,11 @@ async fn a_minted_token_grants_what_was_asked_for_until_it_expires() {
         .unwrap();
     assert_eq!(principal.subject, "operator@example.org");
     assert_eq!(principal.issuer.as_deref(), Some("ledger"));
-    assert!(uuid::Uuid::try_parse(&principal.token_id.unwrap()).is_ok());
+    let claims = token.split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    let token_id = claims["jti"].as_str().unwrap();
+    assert!(uuid::Uuid::try_parse(token_id).is_ok());
+    assert_eq!(principal.token_id_hash, Some(token_id_hash(token_id)));
     let rights: Vec<_> = principal.rights.iter().map(Right::as_str).collect();
     assert_eq!(
         rights,
