@@ -17,6 +17,7 @@ pub mod append;
 pub mod archived;
 pub mod audit;
 pub mod callbacks;
+mod called;
 mod chunks;
 pub mod claims;
 pub mod cleanup_jobs;

@@ -1,19 +1,24 @@
-//! The SQLite backend: one file, one writing connection, a few reading ones.
+//! The SQLite backend: one file, two writing connections, a few reading ones.
 //!
-//! Everything that writes takes turns on one connection behind a mutex, so that nobody waits in SQLite's own busy loop;
+//! The log is appended to on a connection that a thread of the writer's calls directly (`store/append/sqlite.rs`); everything else that
+//! writes has the other one, behind a mutex. Whoever writes, on either, has the mutex, so that nobody waits in SQLite's own busy loop;
 //! other processes (an import, a rebuild) are waited for by `busy_timeout`. Times are microseconds since 1970 UTC, ids are
 //! hyphenated text.
 
 use super::StoreError;
 use super::audit::blocks::IndexTrust;
 use super::callbacks::Lane;
+use super::called::failed;
 use super::damaged::{PassedOver, unless_refused};
 use super::file::LedgerFile;
 use super::witness::Witness;
+use rusqlite::{Connection, OpenFlags};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransactionManager,
 };
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, SqlitePool, TransactionManager as _};
+use sqlx::{
+    ConnectOptions, Connection as _, Executor, SqliteConnection, SqlitePool, TransactionManager as _,
+};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -21,13 +26,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 /// How long another process's transaction is waited for before the writer looks at its connection again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a reading connection is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the write-ahead log becomes before a commit moves it into the file: 64 MiB, and not 4, as a page that batches write again and
+/// again goes to the file once. A service moves it before.
+const WAL_PAGES: u32 = 16_000;
+
+/// How much of the file the connection of everything but the log keeps in memory at the most, in KiB.
+const OTHERS_CACHE_KIB: u32 = 4_096;
+
+/// How many statements the connection that appends keeps prepared: more than it has.
+const STATEMENTS: usize = 64;
 
 /// A SQLite file that holds a ledger.
 #[derive(Debug, Clone)]
@@ -41,6 +56,8 @@ pub struct SqliteStore {
     pub(super) passed_deliveries: PassedOver<(Lane, i64)>,
     /// Cleanup jobs, by their id as SQL has it.
     pub(super) passed_jobs: PassedOver<String>,
+    /// How much of the file the connection that appends keeps in memory, in KiB.
+    pub(super) cache_kib: u32,
 }
 
 /// Moves the write-ahead log into the database file.
@@ -99,6 +116,29 @@ pub(super) async fn open_again(
     Ok(fresh)
 }
 
+/// A connection for whoever calls SQLite directly, to the file that is known and was just found in its place. It waits for other processes
+/// and keeps its promises as the driver's connections do.
+///
+/// # Errors
+/// [`StoreError::Diverged`] when it is another file by now; [`StoreError`] where it cannot be opened.
+pub(super) fn open_called(path: &Path, cache_kib: u32, file: &LedgerFile) -> Result<Connection, StoreError> {
+    let operation = "open the database again";
+    let open = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
+             PRAGMA cache_size = -{cache_kib}; PRAGMA wal_autocheckpoint = {WAL_PAGES}"
+        ))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(connection)
+    };
+    let connection = open().map_err(failed(operation))?;
+    file.vouch_called(&connection)?;
+    Ok(connection)
+}
+
 /// Raises the number that tells one state of the file from the next, right before the log is moved into it.
 async fn raise_stamp(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let failed = StoreError::database("raise the file's stamp");
@@ -117,7 +157,7 @@ async fn raise_stamp(connection: &mut SqliteConnection) -> Result<(), StoreError
 }
 
 impl SqliteStore {
-    /// How much of the file the writing connection keeps in memory unless it is told otherwise, in KiB.
+    /// How much of the file the connection that appends keeps in memory unless it is told otherwise, in KiB.
     pub const CACHE_KIB: u32 = 32_768;
 
     /// The writing connection, for one change.
@@ -127,19 +167,31 @@ impl SqliteStore {
     /// by itself, when a disk fails, the driver cannot, and goes on counting: such a connection is of no use any more.
     pub(super) async fn writing(&self) -> MutexGuard<'_, SqliteConnection> {
         let mut connection = self.write.lock().await;
-        if SqliteTransactionManager::get_transaction_depth(&connection) > 0 {
+        self.settle(&mut connection).await;
+        connection
+    }
+
+    /// The turn to write, for whoever does so on another connection. Nothing that was begun is left open in this one.
+    pub(super) async fn turn(&self) -> OwnedMutexGuard<SqliteConnection> {
+        let mut connection = Arc::clone(&self.write).lock_owned().await;
+        self.settle(&mut connection).await;
+        connection
+    }
+
+    /// Ends what whoever had the connection before has left open.
+    async fn settle(&self, connection: &mut SqliteConnection) {
+        if SqliteTransactionManager::get_transaction_depth(connection) > 0 {
             // Behind a rollback that waits. What fails here fails again, and is told, when the connection is used.
             let _ = connection.ping().await;
         }
-        if SqliteTransactionManager::get_transaction_depth(&connection) > 0 {
-            let _ = SqliteTransactionManager::rollback(&mut connection).await;
+        if SqliteTransactionManager::get_transaction_depth(connection) > 0 {
+            let _ = SqliteTransactionManager::rollback(connection).await;
         }
-        if SqliteTransactionManager::get_transaction_depth(&connection) > 0
+        if SqliteTransactionManager::get_transaction_depth(connection) > 0
             && let Ok(fresh) = open_again(&self.options, &self.file).await
         {
             *connection = fresh;
         }
-        connection
     }
 
     /// The reading connections, for a reader that is not our own.
@@ -155,7 +207,7 @@ impl SqliteStore {
         Self::open_with_cache(path, connections, Self::CACHE_KIB).await
     }
 
-    /// The same, with another bound of what the writing connection keeps in memory, in KiB.
+    /// The same, with another bound of what the connection that appends keeps in memory, in KiB.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
@@ -170,9 +222,8 @@ impl SqliteStore {
             .foreign_keys(true)
             // A destroyed key is overwritten where it stood, not only unlinked.
             .pragma("secure_delete", "ON")
-            .pragma("cache_size", format!("-{cache_kib}"))
-            // 64 MiB, and not 4: a page that batches write again and again goes to the file once. A service moves it before.
-            .pragma("wal_autocheckpoint", "16000")
+            .pragma("cache_size", format!("-{}", cache_kib.min(OTHERS_CACHE_KIB)))
+            .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5));
         make_private(path)
@@ -217,6 +268,7 @@ impl SqliteStore {
             index_trust: IndexTrust::default(),
             passed_deliveries: PassedOver::default(),
             passed_jobs: PassedOver::default(),
+            cache_kib,
         })
     }
 

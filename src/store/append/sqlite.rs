@@ -1,60 +1,56 @@
 //! SQLite: the append transaction.
+//!
+//! ```text
+//! writer   begin ─┐           ┌─ decides ─ commit ─┐              ┌─ acknowledges
+//! thread          └ BEGIN, load ┘                  └ write, COMMIT ┘
+//! ```
+//!
+//! A thread of the appender's own calls SQLite, on a connection of its own: a driver would wake another thread for each statement, which
+//! costs more than the statement. Everything else that writes has another connection; the mutex around that one is the turn of both.
 
 mod changes;
+mod desk;
+mod head;
 mod load;
 mod pages;
+mod rows;
+mod thread;
 mod write;
 
 use super::{AppendBackend, BatchNeeds, BatchSnapshot, BatchWrite, PageSizes};
-use crate::store::columns::Columns as _;
-use crate::store::file::LedgerFile;
-use crate::store::log::sqlite::head_from_row;
-use crate::store::sqlite::{SqliteStore, open_again};
-use crate::store::values::{signed, uuid};
-use crate::store::witness::{Sight, Witness};
-use crate::store::{Head, Position, StoreError};
-use crate::telemetry;
+use crate::store::sqlite::SqliteStore;
+use crate::store::witness::Witness;
+use crate::store::{Position, StoreError};
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Executor, SqliteConnection};
+use desk::{Desk, Turn};
+use rows::Rows;
 use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use thread::Thread;
 use uuid::Uuid;
 
-/// The turn on the writing connection.
+/// The thread that appends, and the turn to write.
 #[derive(Debug)]
 pub struct SqliteAppend {
-    options: SqliteConnectOptions,
-    write: Arc<Mutex<SqliteConnection>>,
-    /// Held from `begin` to `commit` or `rollback`.
-    turn: Option<OwnedMutexGuard<SqliteConnection>>,
+    /// Ends before the store does, whose connection would otherwise be closed first.
+    thread: Thread,
+    store: SqliteStore,
     /// How large the list's pages may become.
     pages: PageSizes,
-    file: Arc<LedgerFile>,
-    /// Whether the connection could not be replaced although its state is not known.
-    doubtful: bool,
 }
 
 impl SqliteStore {
     /// The append backend. It takes turns with everything else that writes.
     #[must_use]
     pub fn appender(&self) -> SqliteAppend {
-        SqliteAppend::new(self)
+        SqliteAppend {
+            thread: Thread::default(),
+            store: self.clone(),
+            pages: PageSizes::default(),
+        }
     }
 }
 
 impl SqliteAppend {
-    pub(super) fn new(store: &SqliteStore) -> Self {
-        Self {
-            options: store.options.clone(),
-            write: Arc::clone(&store.write),
-            turn: None,
-            pages: PageSizes::default(),
-            file: Arc::clone(&store.file),
-            doubtful: false,
-        }
-    }
-
     /// With other sizes of the list's pages.
     #[must_use]
     pub const fn with_pages(mut self, pages: PageSizes) -> Self {
@@ -62,203 +58,147 @@ impl SqliteAppend {
         self
     }
 
-    /// The writing connection, with no transaction of anybody's left in it.
-    async fn begin_turn(&mut self) -> Result<OwnedMutexGuard<SqliteConnection>, StoreError> {
-        let mut turn = Arc::clone(&self.write).lock_owned().await;
-        self.file.check_all("begin the batch").await?;
-        if self.doubtful {
-            self.replace(&mut turn).await?;
-        }
-        match begin_immediate(&mut turn).await {
-            Err(error) if !error.is_transient() => {
-                // Something that nobody ended is still open in it.
-                self.replace(&mut turn).await?;
-                begin_immediate(&mut turn).await?;
-            }
-            begun => begun?,
-        }
+    /// The turn to write, on the file that is known.
+    async fn turn(&self, operation: &'static str) -> Result<Turn, StoreError> {
+        let turn = self.store.turn().await;
+        self.store.file.check_all(operation).await?;
         Ok(turn)
     }
 
-    /// Ends a transaction that failed, before anybody else has a turn: what others write must not become part of it.
-    async fn clean_up(&mut self, turn: &mut SqliteConnection, error: &StoreError) {
-        let clean = match turn.execute("ROLLBACK").await {
-            Ok(_) => error.leaves_connection_clean(),
-            // SQLite has rolled it back by itself.
-            Err(sqlx::Error::Database(cause)) if cause.code().as_deref() == Some(NO_TRANSACTION) => {
-                error.leaves_connection_clean()
-            }
-            Err(_) => false,
+    async fn call<T: Send + 'static>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Desk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = &self.store;
+        let desk = || {
+            let path = store.options.get_filename().to_owned();
+            Desk::new(path, store.cache_kib, Arc::clone(&store.file))
         };
-        if !clean && let Err(error) = self.replace(turn).await {
-            tracing::warn!(error = %telemetry::chain(&error), "the writer's connection cannot be replaced yet");
-        }
+        self.thread.call(operation, desk, work).await
     }
-
-    async fn replace(&mut self, turn: &mut SqliteConnection) -> Result<(), StoreError> {
-        self.doubtful = true;
-        *turn = open_again(&self.options, &self.file).await?;
-        self.doubtful = false;
-        Ok(())
-    }
-}
-
-/// What `ROLLBACK` fails with when there is nothing to roll back, among other things that are wrong with a statement.
-const NO_TRANSACTION: &str = "1";
-
-/// IMMEDIATE: the write lock is the head lock, and it is taken before anything is read.
-async fn begin_immediate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    connection
-        .execute("BEGIN IMMEDIATE")
-        .await
-        .map_err(StoreError::database("begin the batch"))?;
-    Ok(())
 }
 
 #[async_trait]
 impl AppendBackend for SqliteAppend {
     async fn begin(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
-        let mut turn = self.begin_turn().await?;
-        match load::load(&mut turn, &self.file, needs).await {
-            Ok(snapshot) => {
-                self.turn = Some(turn);
-                Ok(snapshot)
-            }
-            Err(error) => {
-                self.clean_up(&mut turn, &error).await;
-                Err(error)
-            }
-        }
+        let operation = "begin the batch";
+        let turn = self.turn(operation).await?;
+        let needs = needs.clone();
+        self.call(operation, move |desk| desk.begin(turn, &needs)).await
     }
 
     async fn commit(&mut self, write: &BatchWrite) -> Result<(), StoreError> {
-        let mut turn = self.take_turn("commit the batch")?;
-        let written = async {
-            write::write(&mut turn, write, self.pages).await?;
-            turn.execute("COMMIT")
-                .await
-                .map_err(StoreError::database("commit the batch"))
-        };
-        if let Err(error) = written.await {
-            self.clean_up(&mut turn, &error).await;
-            return Err(error);
-        }
-        self.file.note(&write.head);
+        let operation = "commit the batch";
+        let (rows, pages) = (Rows::from(write), self.pages);
+        let turn = self
+            .call(operation, move |desk| desk.commit(&rows, pages))
+            .await?;
+        self.store.file.note(&write.head);
         // What went to a file that is not there any more, or is another's, is not to be acknowledged.
-        self.file.check_all("commit the batch").await
+        let checked = self.store.file.check_all(operation).await;
+        drop(turn);
+        checked
     }
 
     async fn rollback(&mut self) -> Result<(), StoreError> {
-        let mut turn = self.take_turn("roll the batch back")?;
-        let rolled_back = turn.execute("ROLLBACK").await;
-        if let Err(error) = rolled_back.map_err(StoreError::database("roll the batch back")) {
-            self.clean_up(&mut turn, &error).await;
-            return Err(error);
-        }
-        Ok(())
+        self.call("roll the batch back", Desk::rollback).await
     }
 
     async fn is_committed(&mut self, position: Position, event_id: Uuid) -> Result<bool, StoreError> {
-        let mut connection = self.write.lock().await;
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE position = ?1 AND event_id = ?2)")
-            .bind(signed(position))
-            .bind(event_id.to_string())
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(StoreError::database("look a commit up"))
+        let operation = "look a commit up";
+        let turn = self.turn(operation).await?;
+        self.call(operation, move |desk| {
+            desk.is_committed(&turn, position, event_id)
+        })
+        .await
     }
 
     async fn reconnect(&mut self) -> Result<(), StoreError> {
-        self.turn = None;
-        let mut turn = Arc::clone(&self.write).lock_owned().await;
-        self.replace(&mut turn).await
+        let operation = "open the database again";
+        // Whoever panicked while the thread had a transaction open has left it the turn.
+        self.call(operation, |desk| {
+            desk.forget();
+            Ok(())
+        })
+        .await?;
+        let turn = self.store.turn().await;
+        // Before anything is opened: where the file was emptied, SQLite would remove the log that still has it all.
+        self.store.file.check_content(operation).await?;
+        self.call(operation, move |desk| desk.replace(turn)).await
     }
 
     async fn look(&mut self, prove: bool) -> Result<(), StoreError> {
-        let mut turn = self.begin_turn().await?;
-        match look(&mut turn, &self.file, prove).await {
-            Ok(()) => self.file.check_all("look at the head").await,
-            Err(error) => {
-                self.clean_up(&mut turn, &error).await;
-                Err(error)
-            }
-        }
+        let operation = "look at the head";
+        let turn = self.turn(operation).await?;
+        let turn = self.call(operation, move |desk| desk.look(turn, prove)).await?;
+        let checked = self.store.file.check_all(operation).await;
+        drop(turn);
+        checked
     }
 
     fn witness(&self) -> &Arc<Witness> {
-        self.file.witness()
+        self.store.file.witness()
     }
 }
 
-impl SqliteAppend {
-    fn take_turn(
-        &mut self,
-        operation: &'static str,
-    ) -> Result<OwnedMutexGuard<SqliteConnection>, StoreError> {
-        self.turn
-            .take()
-            .ok_or_else(|| StoreError::inconsistent(operation, "no transaction is open"))
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use futures::poll;
+    use std::panic::AssertUnwindSafe;
+    use std::pin::pin;
 
-/// Reads the head, which must be one that follows on what the process knows.
-async fn read_head(connection: &mut SqliteConnection, file: &LedgerFile) -> Result<Head, StoreError> {
-    let (operation, witness) = ("read the head", file.witness());
-    let asked = witness.known();
-    let row = sqlx::query(
-        "SELECT position, frontier, root, recorded_at,
-                EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?1) AS forked
-         FROM ledger_head WHERE id = 1",
-    )
-    .bind(asked.fork())
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    let head = head_from_row(&row)?;
-    let forked = row.read(operation, "forked")?;
-    let marked = match asked.mark {
-        // The root says as much as the event.
-        Some(mark) if (mark.position, mark.root) == (head.position, head.root) => Some(mark.event_id),
-        Some(mark) => {
-            let found: Option<String> = sqlx::query_scalar("SELECT event_id FROM events WHERE position = ?1")
-                .bind(signed(mark.position))
-                .fetch_optional(connection)
-                .await
-                .map_err(StoreError::database(operation))?;
-            found.map(|id| uuid(operation, &id)).transpose()?
-        }
-        None => None,
-    };
-    let seen = Sight {
-        position: head.position,
-        root: head.root,
-        marked,
-        // Of the size that was signed the event is enough; the checkpoint is asked for at each new connection; so is what was published.
-        signed: None,
-        published: None,
-        standby: false,
-        forked,
-    };
-    witness.compare(operation, &asked, &seen)?;
-    file.note(&head);
-    Ok(head)
-}
-
-/// Looks at the head, in a transaction that was begun; with `prove`, writes it back as it is.
-async fn look(connection: &mut SqliteConnection, file: &LedgerFile, prove: bool) -> Result<(), StoreError> {
-    read_head(connection, file).await?;
-    let end = if prove {
-        connection
-            .execute("UPDATE ledger_head SET position = position WHERE id = 1")
+    async fn store() -> (tempfile::TempDir, SqliteStore) {
+        let home = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&home.path().join("ledger.sqlite"), 1)
             .await
-            .map_err(StoreError::database("write the head"))?;
-        "COMMIT"
-    } else {
-        "ROLLBACK"
-    };
-    connection
-        .execute(end)
-        .await
-        .map_err(StoreError::database("end the look at the head"))?;
-    Ok(())
+            .unwrap();
+        store.migrate().await.unwrap();
+        (home, store)
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_nobody_waits_for_leaves_the_turn_to_others_and_nothing_open() {
+        let (_home, store) = store().await;
+        let mut appender = store.appender();
+        for _ in 0..20 {
+            {
+                let needs = BatchNeeds::default();
+                let mut begun = pin!(appender.begin(&needs));
+                // Once for the turn, and once while the thread has it.
+                let _ = poll!(&mut begun);
+                let _ = poll!(&mut begun);
+            }
+            assert_eq!(store.remember("told", "once").await.unwrap(), "once");
+        }
+        appender.begin(&BatchNeeds::default()).await.unwrap();
+        appender.rollback().await.unwrap();
+        assert!(appender.rollback().await.is_err(), "nothing is open");
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_the_thread_is_the_callers_and_the_next_call_finds_a_fresh_connection() {
+        let (_home, store) = store().await;
+        let mut appender = store.appender();
+        appender.begin(&BatchNeeds::default()).await.unwrap();
+        let panicked = appender.call::<()>("panic", |_| panic!("told to"));
+        let told = AssertUnwindSafe(panicked).catch_unwind().await.unwrap_err();
+        assert_eq!(told.downcast_ref::<&str>(), Some(&"told to"));
+        assert_eq!(store.remember("told", "once").await.unwrap(), "once");
+        appender.begin(&BatchNeeds::default()).await.unwrap();
+        // A writer that panics between the two has its backend reconnect.
+        appender.reconnect().await.unwrap();
+        appender.look(true).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_ends_while_a_transaction_is_open_leaves_the_file_to_others() {
+        let (_home, store) = store().await;
+        let mut appender = store.appender();
+        appender.begin(&BatchNeeds::default()).await.unwrap();
+        drop(appender);
+        assert_eq!(store.remember("told", "once").await.unwrap(), "once");
+    }
 }

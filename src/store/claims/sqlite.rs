@@ -4,66 +4,29 @@ use super::{
     Claim, ClaimStore, Claimants, Completeness, LOOKED_AT_UNDER_LOCK, LeftCursor, LeftPlace, Naming,
     PlaceKey, ROWS_LOOKED_AT, Whom,
 };
-use crate::store::chunks::chunks;
 use crate::store::columns::Columns as _;
 use crate::store::reconcile::{BAD_KEYS, Page};
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, non_negative, signed, uuid};
-use crate::store::{Position, StoreError, WrappedKey, ensure_rows};
+use crate::store::{Position, StoreError, WrappedKey};
 use archive_ledger_domain::EntityKey;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 
 /// The write lock is taken at once: a transaction that reads first could not be upgraded past another process's.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// Writes what the events of a batch claim.
-pub(in crate::store) async fn insert_claims(
-    connection: &mut SqliteConnection,
-    claims: &[Claim],
-) -> Result<(), StoreError> {
-    let operation = "insert the claims";
-    for chunk in chunks(claims) {
-        let mut insert: QueryBuilder<'_, Sqlite> =
-            QueryBuilder::new("INSERT INTO storage_claims (position, ordinal, place) ");
-        insert.push_values(chunk, |mut row, claim| {
-            row.push_bind(signed(claim.position))
-                .push_bind(i64::from(claim.ordinal))
-                .push_bind(claim.place.as_bytes());
-        });
-        let inserted = insert
-            .build()
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::database(operation))?;
-        let rows = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        ensure_rows(operation, rows, inserted.rows_affected())?;
-    }
-    Ok(())
-}
-
-/// Lets go of what erased entities claim. What only a deletion named that was undone stays: nothing has cleaned it.
-pub(in crate::store) async fn release_claims(
-    connection: &mut SqliteConnection,
-    released: &[String],
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM storage_claims WHERE position IN (
-             SELECT e.position FROM entity_events e
-             WHERE e.aggregate_id IN (SELECT value FROM json_each(?1))
-               AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
-                   SELECT 1 FROM events r
-                   WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
-                     AND r.event_type = 'restored')))",
-    )
-    .bind(Json(released))
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("release the claims"))?;
-    Ok(())
-}
+/// Lets go of what an erased entity claims. What only a deletion named that was undone stays: nothing has cleaned it.
+pub(in crate::store) const RELEASE: &str = "
+    DELETE FROM storage_claims WHERE position IN (
+        SELECT e.position FROM entity_events e
+        WHERE e.aggregate_id = ?1
+          AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
+              SELECT 1 FROM events r
+              WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
+                AND r.event_type = 'restored')))";
 
 #[async_trait]
 impl ClaimStore for SqliteStore {
@@ -199,7 +162,13 @@ impl ClaimStore for SqliteStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        release_claims(&mut tx, &purged).await?;
+        for stream_id in &purged {
+            sqlx::query(RELEASE)
+                .bind(stream_id)
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::database("release the claims"))?;
+        }
         sqlx::query(
             "UPDATE ledger_head SET claims_position = position
              WHERE id = 1 AND position - ?1 <= ?2 AND NOT EXISTS (

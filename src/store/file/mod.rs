@@ -6,11 +6,13 @@
 
 mod content;
 
+use crate::store::called::{self, failed};
 use crate::store::columns::Columns as _;
 use crate::store::values::{hash, non_negative, signed, uuid};
 use crate::store::witness::{Question, Sight, Witness};
 use crate::store::{Head, StoreError};
 use content::{Content, Verdict};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sqlx::{SqliteConnection, SqlitePool};
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -168,6 +170,20 @@ impl LedgerFile {
         self.witness.compare(OPERATION, &asked, &seen)
     }
 
+    /// As [`LedgerFile::vouch`], of a connection that is called directly; what is in the file was checked before it was opened.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::vouch`].
+    pub(in crate::store) fn vouch_called(&self, connection: &Connection) -> Result<(), StoreError> {
+        self.check(OPERATION)?;
+        let asked = self.witness.question();
+        if asked == Question::default() {
+            return Ok(());
+        }
+        let seen = look_called(connection, &asked)?;
+        self.witness.compare(OPERATION, &asked, &seen)
+    }
+
     /// Compares the file, and what its readers see, with what is known.
     ///
     /// # Errors
@@ -199,29 +215,40 @@ fn no_ledger(reason: &'static str) -> StoreError {
     }
 }
 
+fn without_tables(error: StoreError) -> StoreError {
+    match &error {
+        StoreError::Database {
+            source: sqlx::Error::Database(cause),
+            ..
+        } if cause.code().as_deref() == Some(WRONG_STATEMENT) => no_ledger("the database holds no ledger"),
+        _ => error,
+    }
+}
+
+fn without_head() -> StoreError {
+    no_ledger("the database holds no ledger: the table ledger_head has no row")
+}
+
+/// What is asked of a connection.
+const LOOK: &str = "
+    SELECT position, root,
+           (SELECT event_id FROM events WHERE position = ?1) AS marked,
+           (SELECT root FROM checkpoints WHERE ledger = ?2 AND size = ?3) AS signed,
+           EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?4) AS forked,
+           (SELECT event_id FROM events WHERE position = ?5) AS published
+    FROM ledger_head WHERE id = 1";
+
 async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sight, StoreError> {
-    let row = sqlx::query(
-        "SELECT position, root,
-                (SELECT event_id FROM events WHERE position = ?1) AS marked,
-                (SELECT root FROM checkpoints WHERE ledger = ?2 AND size = ?3) AS signed,
-                EXISTS (SELECT 1 FROM ledger_meta WHERE name = ?4) AS forked,
-                (SELECT event_id FROM events WHERE position = ?5) AS published
-         FROM ledger_head WHERE id = 1",
-    )
-    .bind(asked.mark.map(|mark| signed(mark.position)))
-    .bind(asked.signed.map(|known| signed(known.ledger)))
-    .bind(asked.signed.map(|known| signed(known.size)))
-    .bind(asked.fork())
-    .bind(asked.published.map(|known| signed(known.position)))
-    .fetch_optional(connection)
-    .await
-    .map_err(|error| match &error {
-        sqlx::Error::Database(cause) if cause.code().as_deref() == Some(WRONG_STATEMENT) => {
-            no_ledger("the database holds no ledger")
-        }
-        _ => StoreError::database(OPERATION)(error),
-    })?
-    .ok_or_else(|| no_ledger("the database holds no ledger: the table ledger_head has no row"))?;
+    let row = sqlx::query(LOOK)
+        .bind(asked.mark.map(|mark| signed(mark.position)))
+        .bind(asked.signed.map(|known| signed(known.ledger)))
+        .bind(asked.signed.map(|known| signed(known.size)))
+        .bind(asked.fork())
+        .bind(asked.published.map(|known| signed(known.position)))
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| without_tables(StoreError::database(OPERATION)(error)))?
+        .ok_or_else(without_head)?;
     let marked: Option<&str> = row.read(OPERATION, "marked")?;
     let published: Option<&str> = row.read(OPERATION, "published")?;
     let checkpoint: Option<&[u8]> = row.read(OPERATION, "signed")?;
@@ -233,6 +260,39 @@ async fn look(connection: &mut SqliteConnection, asked: &Question) -> Result<Sig
         published: published.map(|id| uuid(OPERATION, id)).transpose()?,
         standby: false,
         forked: row.read(OPERATION, "forked")?,
+    })
+}
+
+fn look_called(connection: &Connection, asked: &Question) -> Result<Sight, StoreError> {
+    let values = params![
+        asked.mark.map(|mark| signed(mark.position)),
+        asked.signed.map(|known| signed(known.ledger)),
+        asked.signed.map(|known| signed(known.size)),
+        asked.fork(),
+        asked.published.map(|known| signed(known.position)),
+    ];
+    connection
+        .query_row(LOOK, values, |row| Ok(sight(row)))
+        .optional()
+        .map_err(|error| without_tables(failed(OPERATION)(error)))?
+        .ok_or_else(without_head)?
+}
+
+fn sight(row: &Row<'_>) -> Result<Sight, StoreError> {
+    let id = |name| {
+        let id: Option<String> = called::read(row, OPERATION, name)?;
+        id.map(|id| uuid(OPERATION, &id)).transpose()
+    };
+    let root: Vec<u8> = called::read(row, OPERATION, "root")?;
+    let checkpoint: Option<Vec<u8>> = called::read(row, OPERATION, "signed")?;
+    Ok(Sight {
+        position: non_negative(OPERATION, called::read(row, OPERATION, "position")?)?,
+        root: hash(OPERATION, &root)?,
+        marked: id("marked")?,
+        signed: checkpoint.map(|root| hash(OPERATION, &root)).transpose()?,
+        published: id("published")?,
+        standby: false,
+        forked: called::read(row, OPERATION, "forked")?,
     })
 }
 

@@ -5,7 +5,7 @@ use crate::store::columns::Columns as _;
 use crate::store::keys::sqlite::wrapped_key;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, hash, non_negative, signed, time, uuid};
-use crate::store::{Head, Position, StoreError, StoredEvent, decode_event};
+use crate::store::{Hash, Head, Position, StoreError, StoredEvent, decode_event};
 use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata, EventName, State};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
@@ -141,23 +141,28 @@ const PURGE_EVENTS: [&str; 3] = ["purge_requested", "purged", "purge_failed"];
 /// The head row as it is read everywhere.
 pub(in crate::store) fn head_from_row(row: &SqliteRow) -> Result<Head, StoreError> {
     let operation = "read the head";
-    let frontier: &[u8] = row.read(operation, "frontier")?;
-    let (hashes, rest) = frontier.as_chunks::<32>();
-    if !rest.is_empty() {
-        return Err(StoreError::inconsistent(
-            operation,
-            "the frontier is no list of hashes",
-        ));
-    }
     Ok(Head {
         position: non_negative(operation, row.read(operation, "position")?)?,
-        frontier: hashes.to_vec(),
+        frontier: frontier(operation, row.read(operation, "frontier")?)?,
         root: hash(operation, row.read(operation, "root")?)?,
         recorded_at: row
             .read::<Option<i64>>(operation, "recorded_at")?
             .map(|micros| time(operation, micros))
             .transpose()?,
     })
+}
+
+/// The frontier as its column holds it.
+pub(in crate::store) fn frontier(operation: &'static str, bytes: &[u8]) -> Result<Vec<Hash>, StoreError> {
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    if rest.is_empty() {
+        Ok(hashes.to_vec())
+    } else {
+        Err(StoreError::inconsistent(
+            operation,
+            "the frontier is no list of hashes",
+        ))
+    }
 }
 
 /// What is sealed beside an event; bytes that are none open as nothing does.

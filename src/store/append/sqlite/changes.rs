@@ -1,149 +1,118 @@
 //! What the projections make of events, written table by table.
 
-use crate::store::chunks::chunks;
-use crate::store::values::{micros, rows, signed};
+use super::rows::{ListedRow, PlacedRow, Rows};
+use crate::store::called::{IdText, execute};
+use crate::store::values::{micros, signed};
 use crate::store::{StoreError, ensure_rows};
-use archive_ledger_projections::{ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange};
-use sqlx::types::Json;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use archive_ledger_domain::EntityType;
+use archive_ledger_projections::{PurgeWork, PurgeWorkChange};
+use rusqlite::{Connection, params};
 
 /// Applies what the projections made of the events.
-pub(super) async fn write_changes(
-    connection: &mut SqliteConnection,
-    changes: &Changes,
-) -> Result<(), StoreError> {
-    let leaving = changes.placed().filter(|placed| placed.delta < 0);
-    let removed: Vec<_> = leaving
-        .map(|placed| {
-            let key = placed.key;
-            (key.entity_type().as_str(), micros(placed.deleted_at), key.id())
-        })
-        .collect();
-    if !removed.is_empty() {
-        remove_archived(connection, &removed).await?;
+pub(super) fn write(connection: &Connection, write: &Rows) -> Result<(), StoreError> {
+    // A row that is put where another one stood comes after it has left.
+    for placed in write.placed.iter().filter(|placed| placed.delta < 0) {
+        remove_listed(connection, placed)?;
     }
-    let put: Vec<_> = changes
-        .archived
-        .values()
-        .filter_map(|change| match change {
-            ArchivedListChange::Put(entry) => Some(entry),
-            ArchivedListChange::Remove(_) => None,
-        })
-        .collect();
-    put_archived(connection, &put).await?;
-    for (entity_type, delta) in changes.summary.iter() {
-        let updated = sqlx::query(
-            // Of a text, arithmetic would make a number, and a wrong one.
-            "UPDATE archived_summary SET count = CASE typeof(count) WHEN 'integer' THEN count + ?1 ELSE count END
-             WHERE entity_type = ?2",
-        )
-            .bind(delta)
-            .bind(entity_type.as_str())
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::database("update a counter"))?;
-        if updated.rows_affected() == 0 {
-            sqlx::query("INSERT INTO archived_summary (entity_type, count) VALUES (?1, ?2)")
-                .bind(entity_type.as_str())
-                .bind(delta)
-                .execute(&mut *connection)
-                .await
-                .map_err(StoreError::database("open a counter"))?;
-        }
+    for row in &write.listed {
+        put_listed(connection, row)?;
     }
-    let mut done = Vec::new();
-    for (stream_id, change) in &changes.purge_work {
+    for (entity_type, delta) in &write.summary {
+        count(connection, *entity_type, *delta)?;
+    }
+    for (stream_id, change) in &write.purge_work {
         match change {
-            PurgeWorkChange::Put(work) => put_purge_work(connection, stream_id, work).await?,
-            PurgeWorkChange::Fail(_) => fail_purge_work(connection, stream_id).await?,
-            PurgeWorkChange::Remove(_) => done.push(stream_id.as_str()),
+            PurgeWorkChange::Put(work) => put_purge_work(connection, stream_id, work)?,
+            PurgeWorkChange::Fail(_) => fail_purge_work(connection, stream_id)?,
+            PurgeWorkChange::Remove(_) => remove_purge_work(connection, stream_id)?,
         }
     }
-    if !done.is_empty() {
-        sqlx::query("DELETE FROM purge_work WHERE aggregate_id IN (SELECT value FROM json_each(?1))")
-            .bind(Json(done))
-            .execute(connection)
-            .await
-            .map_err(StoreError::database("remove done purges"))?;
+    Ok(())
+}
+
+/// A row is found by its place. Where it stands is what the entity says; one that was moved from outside stays, and a rebuild tells of it.
+fn remove_listed(connection: &Connection, placed: &PlacedRow) -> Result<(), StoreError> {
+    execute(
+        connection,
+        "shorten the archived list",
+        "DELETE FROM archived_entries WHERE entity_type = ?1 AND deleted_at = ?2 AND entity_id = ?3",
+        params![placed.entity_type.as_str(), placed.deleted_at, placed.id],
+    )?;
+    Ok(())
+}
+
+fn put_listed(connection: &Connection, row: &ListedRow) -> Result<(), StoreError> {
+    let operation = "write the archived list";
+    let written = execute(
+        connection,
+        operation,
+        "INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (entity_type, deleted_at, entity_id) DO UPDATE
+         SET position = excluded.position, deletion_id = excluded.deletion_id",
+        params![row.entity_type.as_str(), row.id, row.deleted_at, row.position, IdText::of(row.deletion_id)],
+    )?;
+    ensure_rows(operation, 1, written)
+}
+
+fn count(connection: &Connection, entity_type: EntityType, delta: i64) -> Result<(), StoreError> {
+    let counted = execute(
+        connection,
+        "update a counter",
+        // Of a text, arithmetic would make a number, and a wrong one.
+        "UPDATE archived_summary SET count = CASE typeof(count) WHEN 'integer' THEN count + ?1 ELSE count END
+         WHERE entity_type = ?2",
+        params![delta, entity_type.as_str()],
+    )?;
+    if counted == 0 {
+        execute(
+            connection,
+            "open a counter",
+            "INSERT INTO archived_summary (entity_type, count) VALUES (?1, ?2)",
+            params![entity_type.as_str(), delta],
+        )?;
     }
     Ok(())
 }
 
-/// The rows are named before the first is removed, each by its place.
-async fn remove_archived(
-    connection: &mut SqliteConnection,
-    removed: &[(&str, i64, &str)],
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM archived_entries WHERE (entity_type, deleted_at, entity_id) IN
-             (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1))",
-    )
-    .bind(Json(removed))
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("shorten the archived list"))?;
-    Ok(())
-}
-
-async fn put_archived(
-    connection: &mut SqliteConnection,
-    entries: &[&ArchivedEntry],
-) -> Result<(), StoreError> {
-    for chunk in chunks(entries) {
-        let mut put: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
-            "INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id) ",
-        );
-        put.push_values(chunk, |mut row, entry| {
-            row.push_bind(entry.key.entity_type().as_str())
-                .push_bind(entry.key.id())
-                .push_bind(micros(entry.deleted_at))
-                .push_bind(signed(entry.position))
-                .push_bind(entry.deletion_id.to_string());
-        });
-        put.push(
-            " ON CONFLICT (entity_type, deleted_at, entity_id) DO UPDATE
-              SET position = excluded.position, deletion_id = excluded.deletion_id",
-        );
-        let written = put
-            .build()
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::database("write the archived list"))?;
-        ensure_rows("write the archived list", rows(chunk), written.rows_affected())?;
-    }
-    Ok(())
-}
-
-async fn fail_purge_work(connection: &mut SqliteConnection, stream_id: &str) -> Result<(), StoreError> {
-    let updated = sqlx::query("UPDATE purge_work SET state = 'purge_failed' WHERE aggregate_id = ?1")
-        .bind(stream_id)
-        .execute(connection)
-        .await
-        .map_err(StoreError::database("mark a failed purge"))?;
-    ensure_rows("mark a failed purge", 1, updated.rows_affected())
-}
-
-async fn put_purge_work(
-    connection: &mut SqliteConnection,
-    stream_id: &str,
-    work: &PurgeWork,
-) -> Result<(), StoreError> {
-    sqlx::query(
+fn put_purge_work(connection: &Connection, stream_id: &str, work: &PurgeWork) -> Result<(), StoreError> {
+    execute(
+        connection,
+        "write the purge work",
         "INSERT INTO purge_work (aggregate_id, purge_id, position, event_id, requested_at, storage_count, state)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (aggregate_id) DO UPDATE
          SET purge_id = excluded.purge_id, position = excluded.position, event_id = excluded.event_id,
              requested_at = excluded.requested_at, storage_count = excluded.storage_count, state = excluded.state",
-    )
-    .bind(stream_id)
-    .bind(work.purge_id.to_string())
-    .bind(signed(work.position))
-    .bind(work.event_id.to_string())
-    .bind(micros(work.requested_at))
-    .bind(i64::from(work.storage_count))
-    .bind(work.state.as_str())
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("write the purge work"))?;
+        params![
+            stream_id,
+            IdText::of(work.purge_id),
+            signed(work.position),
+            IdText::of(work.event_id),
+            micros(work.requested_at),
+            work.storage_count,
+            work.state.as_str(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn fail_purge_work(connection: &Connection, stream_id: &str) -> Result<(), StoreError> {
+    let operation = "mark a failed purge";
+    let marked = execute(
+        connection,
+        operation,
+        "UPDATE purge_work SET state = 'purge_failed' WHERE aggregate_id = ?1",
+        [stream_id],
+    )?;
+    ensure_rows(operation, 1, marked)
+}
+
+fn remove_purge_work(connection: &Connection, stream_id: &str) -> Result<(), StoreError> {
+    execute(
+        connection,
+        "remove done purges",
+        "DELETE FROM purge_work WHERE aggregate_id = ?1",
+        [stream_id],
+    )?;
     Ok(())
 }

@@ -1,162 +1,164 @@
 //! What a batch has to know before it is decided.
 
-use super::read_head;
-use crate::store::chunks::chunks;
-use crate::store::columns::Columns as _;
+use super::head::read_head;
+use crate::store::called::{bytes, failed, is_null, read, text};
 use crate::store::file::LedgerFile;
-use crate::store::keys::sqlite::wrapped_key;
-use crate::store::values::{hash, time};
+use crate::store::values::{hash, signed, time};
 use crate::store::{
-    BatchNeeds, BatchSnapshot, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot,
+    BatchNeeds, BatchSnapshot, FoundAnswers, Hash, IdempotencyRecord, StoreError, StreamSnapshot, WrappedKey,
 };
 use archive_ledger_domain::AGGREGATE_TYPE;
 use cqrs_es::persist::SerializedEvent;
-use sqlx::sqlite::SqliteRow;
-use sqlx::types::Json;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
-use std::collections::{BTreeMap, BTreeSet};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const STREAMS: &str = "load the streams";
+const ANSWERS: &str = "load the answers";
+
+/// An entity's row, and its first event if that is where the row says.
+const ENTITY: &str = "
+    SELECT n.key_id, n.kek_id, n.wrapped, n.erased_at, e.event_type, e.event_version, e.payload, e.leaf
+    FROM entities n
+    LEFT JOIN events e ON e.position = n.first_position AND e.aggregate_id = n.aggregate_id AND e.sequence = 1
+    WHERE n.aggregate_id = ?1";
+
+/// An entity's key and fence.
+const KEY: &str = "SELECT key_id, kek_id, wrapped, erased_at FROM entities WHERE aggregate_id = ?1";
+
+/// Events but the first, from a version on.
+const LATER: &str = "
+    SELECT sequence, NULL, NULL, NULL, event_type, event_version, payload, leaf FROM events
+    WHERE aggregate_id = ?1 AND sequence > ?2 AND sequence > 1 ORDER BY sequence";
+
+const ANSWER: &str = "SELECT request, answer, recorded_at FROM idempotency_answers WHERE key = ?1";
 
 /// Head, streams, keys and answers. A row that cannot be read concerns its stream or its idempotency key alone.
-pub(super) async fn load(
-    connection: &mut SqliteConnection,
+pub(super) fn load(
+    connection: &Connection,
     file: &LedgerFile,
     needs: &BatchNeeds,
 ) -> Result<BatchSnapshot, StoreError> {
-    let head = read_head(connection, file).await?;
-    let mut found = load_events(connection, &needs.streams).await?;
-    // A stream that nothing is known of and nothing was found of has no key and no fence.
-    let sealing: Vec<&String> = needs
-        .sealing
-        .iter()
-        .filter(|id| found.contains_key(*id) || needs.streams.get(*id).is_some_and(|version| *version > 0))
-        .collect();
-    if !sealing.is_empty() {
-        load_keys(connection, &sealing, &mut found).await?;
+    let head = read_head(connection, file)?;
+    let mut statements = Statements::prepare(connection).map_err(failed(STREAMS))?;
+    let mut streams = BTreeMap::new();
+    for (stream_id, version) in &needs.streams {
+        let sealing = needs.sealing.contains(stream_id);
+        let found = statements.stream(stream_id, *version, sealing);
+        if let Some(stream) = found.map_err(failed(STREAMS))? {
+            streams.insert(stream_id.clone(), stream);
+        }
     }
-    let answers = if needs.answers.is_empty() {
-        FoundAnswers::default()
-    } else {
-        load_answers(connection, &needs.answers).await?
-    };
+    let mut answers = FoundAnswers::default();
+    for key in &needs.answers {
+        let found = connection
+            .prepare_cached(ANSWER)
+            .and_then(|mut statement| statement.query_row([key], |row| Ok(answer(row, *key))).optional())
+            .map_err(failed(ANSWERS))?;
+        if let Some(record) = found {
+            answers.add(*key, record);
+        }
+    }
     Ok(BatchSnapshot {
         head,
-        streams: found,
+        streams,
         answers,
     })
 }
 
-async fn load_events(
-    connection: &mut SqliteConnection,
-    streams: &BTreeMap<String, u64>,
-) -> Result<BTreeMap<String, StreamSnapshot>, StoreError> {
-    let operation = "load the streams";
-    let rows = sqlx::query(
-        // An entity whose first event is not where its row says is found without one: its stream cannot be read.
-        "SELECT n.aggregate_id AS aggregate_id, 1 AS sequence, e.event_type AS event_type, e.event_version AS event_version,
-                e.payload AS payload, e.leaf AS leaf
-         FROM json_each(?1) AS asked
-         CROSS JOIN entities n ON n.aggregate_id = asked.key
-         LEFT JOIN events e ON e.position = n.first_position AND e.aggregate_id = n.aggregate_id AND e.sequence = 1
-         WHERE asked.value = 0
-         UNION ALL
-         SELECT e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.leaf
-         FROM json_each(?1) AS asked
-         CROSS JOIN events e ON e.aggregate_id = asked.key AND e.sequence > asked.value AND e.sequence > 1
-         ORDER BY 1, 2",
-    )
-    .bind(Json(streams))
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    let mut found: BTreeMap<String, StreamSnapshot> = BTreeMap::new();
-    for row in rows {
-        let aggregate_id: String = row.read(operation, "aggregate_id")?;
-        let stream = found.entry(aggregate_id.clone()).or_default();
-        match event(&row, aggregate_id) {
-            Ok((event, leaf)) => {
-                stream.last_leaf = Some(leaf);
-                stream.events.push(event);
-            }
-            Err(error) => stream.cannot_be_read(&error),
-        }
-    }
-    Ok(found)
+struct Statements<'c> {
+    entity: CachedStatement<'c>,
+    key: CachedStatement<'c>,
+    later: CachedStatement<'c>,
 }
 
-fn event(row: &SqliteRow, aggregate_id: String) -> Result<(SerializedEvent, Hash), StoreError> {
-    let operation = "load the streams";
-    let sequence: i64 = row.read(operation, "sequence")?;
-    let sequence = usize::try_from(sequence)
-        .map_err(|_| StoreError::inconsistent(operation, "a version is negative"))?;
+impl<'c> Statements<'c> {
+    fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            entity: connection.prepare_cached(ENTITY)?,
+            key: connection.prepare_cached(KEY)?,
+            later: connection.prepare_cached(LATER)?,
+        })
+    }
+
+    /// What is there of a stream behind a version; `None` where there is nothing.
+    fn stream(
+        &mut self,
+        stream_id: &str,
+        version: u64,
+        sealing: bool,
+    ) -> rusqlite::Result<Option<StreamSnapshot>> {
+        let (mut stream, mut found) = (StreamSnapshot::default(), false);
+        if version == 0 {
+            let mut rows = self.entity.query([stream_id])?;
+            if let Some(row) = rows.next()? {
+                found = true;
+                add_event(&mut stream, stream_id, Ok(1), row);
+                if sealing {
+                    add_key(&mut stream, row);
+                }
+            }
+        } else if sealing {
+            let mut rows = self.key.query([stream_id])?;
+            if let Some(row) = rows.next()? {
+                found = true;
+                add_key(&mut stream, row);
+            }
+        }
+        let mut rows = self.later.query((stream_id, signed(version)))?;
+        while let Some(row) = rows.next()? {
+            found = true;
+            add_event(&mut stream, stream_id, read(row, STREAMS, "sequence"), row);
+        }
+        Ok(found.then_some(stream))
+    }
+}
+
+fn add_key(stream: &mut StreamSnapshot, row: &Row<'_>) {
+    stream.fenced = !is_null(row, 3);
+    // A key that was made unreadable opens nothing.
+    stream.key = (!is_null(row, 0)).then(|| WrappedKey {
+        key_id: text(row, 0).and_then(|id| id.parse().ok()).unwrap_or_default(),
+        kek_id: text(row, 1).unwrap_or_default().to_owned(),
+        wrapped: bytes(row, 2).unwrap_or_default().to_vec(),
+    });
+}
+
+fn add_event(stream: &mut StreamSnapshot, stream_id: &str, sequence: Result<i64, StoreError>, row: &Row<'_>) {
+    match sequence.and_then(|sequence| event(stream_id, sequence, row)) {
+        Ok((event, leaf)) => {
+            stream.last_leaf = Some(leaf);
+            stream.events.push(event);
+        }
+        Err(error) => stream.cannot_be_read(&error),
+    }
+}
+
+fn event(stream_id: &str, sequence: i64, row: &Row<'_>) -> Result<(SerializedEvent, Hash), StoreError> {
+    let sequence =
+        usize::try_from(sequence).map_err(|_| StoreError::inconsistent(STREAMS, "a version is negative"))?;
     let event = SerializedEvent::new(
-        aggregate_id,
+        stream_id.to_owned(),
         sequence,
         AGGREGATE_TYPE.to_owned(),
-        row.read(operation, "event_type")?,
-        row.read(operation, "event_version")?,
-        row.read::<Json<serde_json::Value>>(operation, "payload")?.0,
-        serde_json::Value::Null,
+        read(row, STREAMS, "event_type")?,
+        read(row, STREAMS, "event_version")?,
+        json(row, STREAMS, 6)?,
+        Value::Null,
     );
-    Ok((event, hash(operation, row.read(operation, "leaf")?)?))
+    Ok((event, hash(STREAMS, bytes(row, 7).unwrap_or_default())?))
 }
 
-async fn load_keys(
-    connection: &mut SqliteConnection,
-    ids: &[&String],
-    found: &mut BTreeMap<String, StreamSnapshot>,
-) -> Result<(), StoreError> {
-    let operation = "load the keys";
-    let rows = sqlx::query(
-        "SELECT aggregate_id, key_id, kek_id, wrapped, erased_at IS NOT NULL AS fenced
-         FROM entities WHERE aggregate_id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(Json(ids))
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database(operation))?;
-    for row in rows {
-        let stream = found.entry(row.read(operation, "aggregate_id")?).or_default();
-        stream.fenced = row.read(operation, "fenced")?;
-        stream.key = wrapped_key(&row);
-    }
-    Ok(())
-}
-
-async fn load_answers(
-    connection: &mut SqliteConnection,
-    keys: &BTreeSet<Hash>,
-) -> Result<FoundAnswers, StoreError> {
-    let operation = "load the answers";
-    let keys: Vec<&Hash> = keys.iter().collect();
-    let mut found = FoundAnswers::default();
-    for chunk in chunks(&keys) {
-        let mut select: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
-            "SELECT key, request, answer, recorded_at FROM idempotency_answers WHERE key IN (",
-        );
-        let mut asked = select.separated(", ");
-        for key in chunk {
-            asked.push_bind(&key[..]);
-        }
-        asked.push_unseparated(")");
-        let rows = select
-            .build()
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::database(operation))?;
-        for row in rows {
-            let key = hash(operation, row.read(operation, "key")?)?;
-            found.add(key, answer(&row, key));
-        }
-    }
-    Ok(found)
-}
-
-fn answer(row: &SqliteRow, key: Hash) -> Result<IdempotencyRecord, StoreError> {
-    let operation = "load the answers";
+fn answer(row: &Row<'_>, key: Hash) -> Result<IdempotencyRecord, StoreError> {
     Ok(IdempotencyRecord {
         key,
-        request: hash(operation, row.read(operation, "request")?)?,
-        answer: row.read::<Json<serde_json::Value>>(operation, "answer")?.0,
-        recorded_at: time(operation, row.read(operation, "recorded_at")?)?,
+        request: hash(ANSWERS, bytes(row, 0).unwrap_or_default())?,
+        answer: json(row, ANSWERS, 1)?,
+        recorded_at: time(ANSWERS, read(row, ANSWERS, "recorded_at")?)?,
     })
+}
+
+fn json(row: &Row<'_>, operation: &'static str, column: usize) -> Result<Value, StoreError> {
+    serde_json::from_str(text(row, column).unwrap_or_default())
+        .map_err(|error| StoreError::inconsistent(operation, error.to_string()))
 }

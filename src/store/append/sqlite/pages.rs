@@ -1,16 +1,16 @@
 //! The pages of the archived list: counted in the batch's transaction, cut where they have grown too large, and removed where
 //! nothing is left of them.
 
-use crate::store::columns::Columns as _;
-use crate::store::values::micros;
+use super::rows::PlacedRow;
+use crate::store::called::{at, execute, failed, read};
 use crate::store::{PageSizes, StoreError};
 use archive_ledger_domain::EntityType;
-use archive_ledger_projections::{Changes, Placed};
-use sqlx::types::Json;
-use sqlx::{Executor, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use std::collections::BTreeMap;
 
 const OPERATION: &str = "count the list's pages";
+const KEEP_PAGE: &str = "keep the list's pages";
+const KEEP_GROUP: &str = "keep the groups of the list's pages";
 
 /// A type's first page, and since when the rows of the second one were deleted: later ones belong to the first.
 const FIRST: &str = "
@@ -18,26 +18,19 @@ const FIRST: &str = "
                 WHERE entity_type = ?1 ORDER BY deleted_at DESC, entity_id LIMIT 1 OFFSET 1) AS since
     FROM archived_pages WHERE entity_type = ?1 ORDER BY deleted_at DESC, entity_id LIMIT 1";
 
-/// The pages of rows that stand elsewhere: [type, time, id, delta] each.
-const OTHERS: &str = "
-    SELECT page, sum(delta) AS delta FROM (
-        SELECT change.value ->> 3 AS delta,
-               (SELECT id FROM archived_pages p
-                WHERE p.entity_type = change.value ->> 0 AND p.deleted_at >= change.value ->> 1
-                  AND (p.deleted_at > change.value ->> 1 OR p.entity_id <= change.value ->> 2)
-                ORDER BY p.deleted_at, p.entity_id DESC LIMIT 1) AS page
-        FROM json_each(?1) AS change)
-    GROUP BY page";
+/// The page of a row that stands elsewhere.
+const PAGE_OF: &str = "
+    SELECT id FROM archived_pages
+    WHERE entity_type = ?1 AND deleted_at >= ?2 AND (deleted_at > ?2 OR entity_id <= ?3)
+    ORDER BY deleted_at, entity_id DESC LIMIT 1";
 
-const COUNT_PAGES: &str = "
-    UPDATE archived_pages SET count = count + change.value
-    FROM json_each(?1) AS change WHERE archived_pages.id = CAST(change.key AS INTEGER)
-    RETURNING id, group_id, count, deleted_at = 9223372036854775807 AS first";
+const COUNT_PAGE: &str = "
+    UPDATE archived_pages SET count = count + ?2 WHERE id = ?1
+    RETURNING group_id, count, deleted_at = 9223372036854775807 AS first";
 
-const COUNT_GROUPS: &str = "
-    UPDATE archived_page_groups SET count = count + change.value
-    FROM json_each(?1) AS change WHERE archived_page_groups.id = CAST(change.key AS INTEGER)
-    RETURNING id, count, deleted_at = 9223372036854775807 AS first";
+const COUNT_GROUP: &str = "
+    UPDATE archived_page_groups SET count = count + ?2 WHERE id = ?1
+    RETURNING count, deleted_at = 9223372036854775807 AS first";
 
 /// The row that a page's second half begins with; the first page keeps nothing.
 const CUT_AT: &str = "
@@ -58,188 +51,155 @@ const REMOVE_PAGE: &str = "
         WHERE g.entity_type = archived_pages.entity_type AND g.deleted_at = archived_pages.deleted_at
           AND g.entity_id = archived_pages.entity_id)";
 
+/// A page or a group after it was counted.
+struct Counted {
+    id: i64,
+    count: i64,
+    first: bool,
+}
+
 /// Counts what the batch has put into the list and taken out of it.
-pub(super) async fn count(
-    connection: &mut SqliteConnection,
-    changes: &Changes,
+pub(super) fn count(
+    connection: &Connection,
+    placed: &[PlacedRow],
     sizes: PageSizes,
 ) -> Result<(), StoreError> {
-    let failed = || StoreError::database(OPERATION);
-    let deltas = assign(connection, changes).await?;
-    if deltas.is_empty() {
-        return Ok(());
+    let (mut pages, mut groups) = (Vec::new(), BTreeMap::<i64, i64>::new());
+    for (id, delta) in assign(connection, placed)? {
+        let found = one(connection, OPERATION, COUNT_PAGE, (id, delta), |row| {
+            *groups.entry(read(row, OPERATION, "group_id")?).or_default() += delta;
+            counted(id, row)
+        });
+        pages.push(found?.ok_or_else(|| without_page())?);
     }
-    let pages = sqlx::query(COUNT_PAGES)
-        .bind(Json(&deltas))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed())?;
-    let mut groups: BTreeMap<i64, i64> = BTreeMap::new();
-    for page in &pages {
-        let delta = deltas
-            .get(&page.read::<i64>(OPERATION, "id")?)
-            .copied()
-            .unwrap_or(0);
-        *groups.entry(page.read(OPERATION, "group_id")?).or_default() += delta;
-    }
-    let counted: i64 = groups.values().sum();
-    if pages.len() != deltas.len() || counted != deltas.values().sum::<i64>() {
-        return Err(StoreError::inconsistent(
-            OPERATION,
-            "a row of the list has no page",
-        ));
-    }
-    groups.retain(|_, delta| *delta != 0);
-    let counted = sqlx::query(COUNT_GROUPS)
-        .bind(Json(&groups))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed())?;
-    if counted.len() != groups.len() {
-        return Err(StoreError::inconsistent(OPERATION, "a page has no group"));
+    let mut counted_groups = Vec::new();
+    for (id, delta) in groups.into_iter().filter(|(_, delta)| *delta != 0) {
+        let found = one(connection, OPERATION, COUNT_GROUP, (id, delta), |row| {
+            counted(id, row)
+        })?;
+        counted_groups.push(found.ok_or_else(|| StoreError::inconsistent(OPERATION, "a page has no group"))?);
     }
     for page in &pages {
-        let (id, count) = (page.read(OPERATION, "id")?, page.read(OPERATION, "count")?);
-        keep_page(connection, id, count, page.read(OPERATION, "first")?, sizes).await?;
+        keep_page(connection, page, sizes)?;
     }
-    for group in &counted {
-        let (id, count) = (group.read(OPERATION, "id")?, group.read(OPERATION, "count")?);
-        keep_group(connection, id, count, group.read(OPERATION, "first")?, sizes).await?;
+    for group in &counted_groups {
+        keep_group(connection, group, sizes)?;
     }
     Ok(())
 }
 
+fn counted(id: i64, row: &Row<'_>) -> Result<Counted, StoreError> {
+    Ok(Counted {
+        id,
+        count: read(row, OPERATION, "count")?,
+        first: read(row, OPERATION, "first")?,
+    })
+}
+
+fn without_page() -> StoreError {
+    StoreError::inconsistent(OPERATION, "a row of the list has no page")
+}
+
+/// Asks for one row.
+fn one<T>(
+    connection: &Connection,
+    operation: &'static str,
+    statement: &'static str,
+    values: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    connection
+        .prepare_cached(statement)
+        .and_then(|mut statement| statement.query_row(values, |row| Ok(read(row))).optional())
+        .map_err(failed(operation))?
+        .transpose()
+}
+
 /// By how much the count of each page changes.
-async fn assign(
-    connection: &mut SqliteConnection,
-    changes: &Changes,
-) -> Result<BTreeMap<i64, i64>, StoreError> {
-    let failed = || StoreError::database(OPERATION);
+fn assign(connection: &Connection, placed: &[PlacedRow]) -> Result<BTreeMap<i64, i64>, StoreError> {
     let mut firsts: BTreeMap<EntityType, (i64, Option<i64>)> = BTreeMap::new();
     let mut deltas: BTreeMap<i64, i64> = BTreeMap::new();
-    let mut others = Vec::new();
-    for Placed {
-        key,
-        deleted_at,
-        delta,
-    } in changes.placed()
-    {
-        let entity_type = key.entity_type();
-        let (first, since) = match firsts.get(&entity_type) {
+    for row in placed {
+        let entity_type = row.entity_type.as_str();
+        let (first, since) = match firsts.get(&row.entity_type) {
             Some(found) => *found,
             None => {
-                let row = sqlx::query(FIRST)
-                    .bind(entity_type.as_str())
-                    .fetch_one(&mut *connection)
-                    .await
-                    .map_err(failed())?;
-                let found = (row.read(OPERATION, "id")?, row.read(OPERATION, "since")?);
-                firsts.insert(entity_type, found);
+                let found = one(connection, OPERATION, FIRST, [entity_type], |row| {
+                    Ok((read(row, OPERATION, "id")?, read(row, OPERATION, "since")?))
+                });
+                let found = found?.ok_or_else(without_page)?;
+                firsts.insert(row.entity_type, found);
                 found
             }
         };
-        let at = micros(deleted_at);
-        if since.is_none_or(|since| at > since) {
-            *deltas.entry(first).or_default() += delta;
+        let page = if since.is_none_or(|since| row.deleted_at > since) {
+            first
         } else {
-            others.push((entity_type.as_str(), at, key.id(), delta));
-        }
-    }
-    if !others.is_empty() {
-        let rows = sqlx::query(OTHERS)
-            .bind(Json(others))
-            .fetch_all(connection)
-            .await
-            .map_err(failed())?;
-        for row in rows {
-            *deltas.entry(row.read(OPERATION, "page")?).or_default() +=
-                row.read::<i64>(OPERATION, "delta")?;
-        }
+            let place = params![entity_type, row.deleted_at, row.id];
+            one(connection, OPERATION, PAGE_OF, place, |row| {
+                read(row, OPERATION, "id")
+            })?
+            .ok_or_else(without_page)?
+        };
+        *deltas.entry(page).or_default() += row.delta;
     }
     deltas.retain(|_, delta| *delta != 0);
     Ok(deltas)
 }
 
 /// Cuts a page that is too large, and removes one that is empty.
-async fn keep_page(
-    connection: &mut SqliteConnection,
-    page: i64,
-    count: i64,
-    first: bool,
-    sizes: PageSizes,
-) -> Result<(), StoreError> {
-    let failed = || StoreError::database("keep the list's pages");
-    if count == 0 && !first {
-        sqlx::query(REMOVE_PAGE)
-            .bind(page)
-            .execute(connection)
-            .await
-            .map_err(failed())?;
+fn keep_page(connection: &Connection, page: &Counted, sizes: PageSizes) -> Result<(), StoreError> {
+    if page.count == 0 && !page.first {
+        execute(connection, KEEP_PAGE, REMOVE_PAGE, [page.id])?;
         return Ok(());
     }
-    let (full, kept) = if first {
+    let (full, kept) = if page.first {
         (sizes.first, 0)
     } else {
-        (sizes.page, count / 2)
+        (sizes.page, page.count / 2)
     };
-    if count <= full {
+    if page.count <= full {
         return Ok(());
     }
-    let (deleted_at, entity_id): (i64, String) = sqlx::query_as(CUT_AT)
-        .bind(page)
-        .bind(kept)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed())?;
-    sqlx::query(CUT_OFF)
-        .bind(page)
-        .bind(deleted_at)
-        .bind(entity_id)
-        .bind(kept)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed())?;
-    sqlx::query("UPDATE archived_pages SET count = ?2 WHERE id = ?1")
-        .bind(page)
-        .bind(kept)
-        .execute(connection)
-        .await
-        .map_err(failed())?;
+    let cut: Option<(i64, String)> = one(connection, KEEP_PAGE, CUT_AT, (page.id, kept), |row| {
+        Ok((
+            read(row, KEEP_PAGE, "deleted_at")?,
+            read(row, KEEP_PAGE, "entity_id")?,
+        ))
+    })?;
+    let (deleted_at, entity_id) =
+        cut.ok_or_else(|| StoreError::inconsistent(KEEP_PAGE, "a page counts rows that are not there"))?;
+    execute(
+        connection,
+        KEEP_PAGE,
+        CUT_OFF,
+        params![page.id, deleted_at, entity_id, kept],
+    )?;
+    execute(
+        connection,
+        KEEP_PAGE,
+        "UPDATE archived_pages SET count = ?2 WHERE id = ?1",
+        (page.id, kept),
+    )?;
     Ok(())
 }
 
 /// Cuts a group that is too large between two of its pages, and removes one that is empty, with its pages.
-async fn keep_group(
-    connection: &mut SqliteConnection,
-    group: i64,
-    count: i64,
-    first: bool,
-    sizes: PageSizes,
-) -> Result<(), StoreError> {
-    let failed = || StoreError::database("keep the groups of the list's pages");
-    if count == 0 && !first {
+fn keep_group(connection: &Connection, group: &Counted, sizes: PageSizes) -> Result<(), StoreError> {
+    if group.count == 0 && !group.first {
         for statement in [
             "DELETE FROM archived_pages WHERE group_id = ?1",
             "DELETE FROM archived_page_groups WHERE id = ?1",
         ] {
-            connection
-                .execute(sqlx::query(statement).bind(group))
-                .await
-                .map_err(failed())?;
+            execute(connection, KEEP_GROUP, statement, [group.id])?;
         }
         return Ok(());
     }
-    if count <= sizes.group {
+    if group.count <= sizes.group {
         return Ok(());
     }
-    let pages: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT id, count FROM archived_pages WHERE group_id = ?1 ORDER BY deleted_at DESC, entity_id",
-    )
-    .bind(group)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(failed())?;
-    let (_, taken) = pages.split_at(if first {
+    let pages = pages_of(connection, group.id).map_err(failed(KEEP_GROUP))?;
+    let (_, taken) = pages.split_at(if group.first {
         pages.len().min(1)
     } else {
         pages.len() / 2
@@ -248,27 +208,37 @@ async fn keep_group(
         return Ok(());
     };
     let count: i64 = taken.iter().map(|(_, count)| count).sum();
-    let made: i64 = sqlx::query_scalar(
+    execute(
+        connection,
+        KEEP_GROUP,
         "INSERT INTO archived_page_groups (entity_type, deleted_at, entity_id, count)
-         SELECT entity_type, deleted_at, entity_id, ?2 FROM archived_pages WHERE id = ?1 RETURNING id",
-    )
-    .bind(begins)
-    .bind(count)
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(failed())?;
-    sqlx::query("UPDATE archived_page_groups SET count = count - ?2 WHERE id = ?1")
-        .bind(group)
-        .bind(count)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed())?;
-    let taken: Vec<i64> = taken.iter().map(|(id, _)| *id).collect();
-    sqlx::query("UPDATE archived_pages SET group_id = ?1 WHERE id IN (SELECT value FROM json_each(?2))")
-        .bind(made)
-        .bind(Json(taken))
-        .execute(connection)
-        .await
-        .map_err(failed())?;
+         SELECT entity_type, deleted_at, entity_id, ?2 FROM archived_pages WHERE id = ?1",
+        (begins, count),
+    )?;
+    let made = connection.last_insert_rowid();
+    execute(
+        connection,
+        KEEP_GROUP,
+        "UPDATE archived_page_groups SET count = count - ?2 WHERE id = ?1",
+        (group.id, count),
+    )?;
+    for (page, _) in taken {
+        execute(
+            connection,
+            KEEP_GROUP,
+            "UPDATE archived_pages SET group_id = ?1 WHERE id = ?2",
+            (made, page),
+        )?;
+    }
     Ok(())
+}
+
+/// A group's pages, and what each counts.
+fn pages_of(connection: &Connection, group: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+    connection
+        .prepare_cached(
+            "SELECT id, count FROM archived_pages WHERE group_id = ?1 ORDER BY deleted_at DESC, entity_id",
+        )?
+        .query_map([group], |row| Ok((at(row, 0)?, at(row, 1)?)))?
+        .collect()
 }
