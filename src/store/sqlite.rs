@@ -31,6 +31,9 @@ use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 /// How long another process's transaction is waited for before the writer looks at its connection again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long whoever appends waits before it looks again.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
 /// How long a reading connection is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -126,7 +129,7 @@ pub(super) fn open_called(path: &Path, cache_kib: u32, file: &LedgerFile) -> Res
     let open = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.busy_handler(Some(wait_for_others))?;
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
              PRAGMA cache_size = -{cache_kib}; PRAGMA wal_autocheckpoint = {WAL_PAGES}"
@@ -137,6 +140,13 @@ pub(super) fn open_called(path: &Path, cache_kib: u32, file: &LedgerFile) -> Res
     let connection = open().map_err(failed(operation))?;
     file.vouch_called(&connection)?;
     Ok(connection)
+}
+
+/// Waits for another process, for as long as [`BUSY_TIMEOUT`] says. The library's own handler looks ever more rarely, and a process that
+/// commits again and again leaves little time between two commits.
+fn wait_for_others(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    BUSY_PAUSE * tries.unsigned_abs() < BUSY_TIMEOUT
 }
 
 /// Raises the number that tells one state of the file from the next, right before the log is moved into it.

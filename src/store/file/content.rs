@@ -141,6 +141,11 @@ impl Content {
             }
             let (stat, moved) = (self.stat()?, self.moved()?);
             if seen.stat == Some(stat) {
+                // The log may have begun anew, which changes its salts and not the file. Only what was read while the file stayed as it
+                // was says so: a log that is moved just now is another's first.
+                if moved.is_some() && moved != seen.moved && self.stat()? == stat {
+                    seen.moved = moved;
+                }
                 return Ok(Verdict::Fits);
             }
             if moved.is_some_and(|moved| moved.is_under_way()) {
