@@ -70,7 +70,7 @@ pub(super) fn count(
             *groups.entry(read(row, OPERATION, "group_id")?).or_default() += delta;
             counted(id, row)
         });
-        pages.push(found?.ok_or_else(|| without_page())?);
+        pages.push(found?.ok_or_else(without_page)?);
     }
     let mut counted_groups = Vec::new();
     for (id, delta) in groups.into_iter().filter(|(_, delta)| *delta != 0) {
