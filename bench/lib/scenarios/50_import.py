@@ -8,7 +8,7 @@ import time
 from load import Result
 
 WORDS = ("import", "size")
-TABLES = ("events", "entity_keys", "archived_entries", "idempotency_answers")
+TABLES = ("events", "entities", "archived_entries", "idempotency_answers")
 
 
 def run(bench):

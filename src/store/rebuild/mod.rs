@@ -183,7 +183,7 @@ pub trait ShadowTables: Send {
     /// Which of these entities the shadow list holds.
     async fn listed(&mut self, keys: &[&EntityKey]) -> Result<HashSet<EntityKey>, StoreError>;
 
-    /// Applies changes to the shadow tables, by the statements that apply them to the live ones.
+    /// Applies changes to the shadow tables, whose list is found by entities and not by places.
     async fn apply(&mut self, changes: &Changes) -> Result<(), StoreError>;
 
     /// Holds log and live tables still until [`ShadowTables::thaw`] or [`ShadowTables::replace`]; returns the head's position.
