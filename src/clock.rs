@@ -237,6 +237,21 @@ impl Clock for ManualClock {
     }
 }
 
+/// The last time that the databases keep: the last microsecond of the year 9999.
+pub const LAST_TIME: DateTime<Utc> = match DateTime::from_timestamp_micros(253_402_300_799_999_999) {
+    Some(time) => time,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// So long after a time, or [`LAST_TIME`].
+#[must_use]
+pub fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(by)
+        .ok()
+        .and_then(|by| time.checked_add_signed(by))
+        .map_or(LAST_TIME, |later| later.min(LAST_TIME))
+}
+
 /// Truncates to the microseconds that both databases keep.
 fn to_micros(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)

@@ -1,6 +1,7 @@
 //! A circuit breaker: when what it stands for is left alone, and for how long.
 
 use super::options::ReceiverLimits;
+use crate::clock::later;
 use crate::store::callbacks::Circuit;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::VecDeque;
@@ -92,9 +93,7 @@ impl Breaker {
             .open_first
             .saturating_mul(2_u32.saturating_pow(self.opened))
             .min(limits.open_longest);
-        let until = TimeDelta::from_std(pause)
-            .ok()
-            .and_then(|pause| now.checked_add_signed(pause))?;
+        let until = later(now, pause);
         self.opened = self.opened.saturating_add(1);
         self.probing = false;
         self.recent.clear();

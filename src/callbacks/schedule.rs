@@ -1,7 +1,8 @@
 //! When a callback that did not arrive is tried again. Pure: time and chance come in.
 
 use super::outcome::AttemptOutcome;
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::clock::later;
+use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 /// The longest wait that a receiver can ask for.
@@ -142,9 +143,9 @@ impl Schedule {
         };
         let wait = wait.mul_f64(0.8 + 0.4 * unit);
         let asked = outcome.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-        let at = after(now, wait.max(asked));
+        let at = later(now, wait.max(asked));
         match self.until {
-            Some(until) if step.is_none() && at > after(first_due, until) => {
+            Some(until) if step.is_none() && at > later(first_due, until) => {
                 Next::Dead(DeadReason::Exhausted)
             }
             Some(_) | None => Next::RetryAt { at, gone },
@@ -152,18 +153,12 @@ impl Schedule {
     }
 }
 
-/// `time + wait`, or the end of the calendar.
-fn after(time: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(wait)
-        .ok()
-        .and_then(|wait| time.checked_add_signed(wait))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::outcome::Failure;
     use super::*;
+    use crate::clock::LAST_TIME;
+    use chrono::TimeDelta;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -349,9 +344,36 @@ mod tests {
             schedule.next(u32::MAX, at(0), at(9_999 * 86_400), 0.5, &unreachable()),
             Next::RetryAt { .. }
         ));
-        assert!(matches!(
-            schedule.next(5, at(0), DateTime::<Utc>::MAX_UTC, 0.5, &unreachable()),
-            Next::RetryAt { .. }
-        ));
+    }
+
+    #[test]
+    fn no_attempt_is_due_after_the_last_time_that_a_database_keeps() {
+        let schedule = Schedule::default().until(None);
+        for now in [
+            LAST_TIME,
+            LAST_TIME - TimeDelta::seconds(1),
+            DateTime::<Utc>::MAX_UTC,
+        ] {
+            let next = schedule.next(50, at(0), now, 0.5, &answer(503, Some(u64::MAX)));
+            assert_eq!(
+                next,
+                Next::RetryAt {
+                    at: LAST_TIME,
+                    gone: false
+                }
+            );
+        }
+        // What ends, ends there too.
+        let until = Some(Duration::from_secs(u64::MAX));
+        let next = Schedule::default()
+            .until(until)
+            .next(50, at(0), LAST_TIME, 0.5, &unreachable());
+        assert_eq!(
+            next,
+            Next::RetryAt {
+                at: LAST_TIME,
+                gone: false
+            }
+        );
     }
 }

@@ -27,7 +27,7 @@ pub use super::options::WorkerOptions;
 use super::receivers::{Receivers, Standing};
 use super::schedule::Schedule;
 use super::turns::{Turns, kind_of};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, later};
 use crate::keyring::Keyring;
 use crate::store::StoreError;
 use crate::store::callbacks::{AttemptRecord, CallbackStore, ClaimRequest, Lane};
@@ -280,7 +280,7 @@ impl CallbackWorker {
     fn lease(&self) -> (DateTime<Utc>, DateTime<Utc>) {
         let now = self.sender.clock.now();
         let lease = self.sender.client.exchange_timeout() + self.options.lease_margin;
-        (now, now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX))
+        (now, later(now, lease))
     }
 
     /// Claims and starts attempts of one lane, to receivers of one standing.

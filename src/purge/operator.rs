@@ -1,7 +1,7 @@
 //! What an operator sees of the purges that are owed, and can do about them.
 
 use super::attempt::GIVEN_UP;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, later};
 use crate::ledger::writer::Receipt;
 use crate::ledger::{CommandContext, ForcePurge, Ledger, LedgerError, Purge};
 use crate::store::cleanup_jobs::{
@@ -234,7 +234,7 @@ impl Purges {
             event_id: purge.event_id,
             token: self.clock.new_id(),
         };
-        let until = now + SEIZED;
+        let until = later(now, SEIZED);
         let seized = self.jobs.seize_cleanup_job(&lease, until).await?;
         let obligations = seized.ok_or(RetryError::NotOwed)?;
         let storage = match self.ledger.purge_storage(&purge.key).await {

@@ -2,6 +2,7 @@
 
 use super::StorageCleanup;
 use super::attempt::attempt;
+use crate::clock::later;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::{Claim, OWED_AT_ONCE};
 use crate::telemetry;
@@ -80,7 +81,7 @@ impl CleanupWorker {
         let claim = Claim {
             token: self.cleanup.parts.clock.new_id(),
             now,
-            until: now + self.cleanup.options.lease,
+            until: later(now, self.cleanup.options.lease),
             limit: u32::try_from(free).unwrap_or(u32::MAX),
             instance: self.cleanup.instance,
         };

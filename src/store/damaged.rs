@@ -1,6 +1,7 @@
 //! Rows of a page that cannot be read: each is told as such where it stands, and the others of its page are not concerned.
 
 use super::{Position, StoreError};
+use crate::clock::later;
 use crate::telemetry;
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
@@ -139,13 +140,13 @@ impl<K> Default for PassedOver<K> {
 impl<K: Clone + Eq + Hash> PassedOver<K> {
     /// From now on, for as long as other damaged work is set aside.
     pub(super) fn pass(&self, row: K, now: DateTime<Utc>) {
-        self.rows().insert(row, now + SET_ASIDE);
+        self.rows().insert(row, later(now, SET_ASIDE));
     }
 
     /// Those that are passed over still, and forgets the others. A clock that was set back keeps nothing here for longer.
     pub(super) fn at(&self, now: DateTime<Utc>) -> Vec<K> {
         let mut rows = self.rows();
-        rows.retain(|_, until| *until > now && *until <= now + SET_ASIDE);
+        rows.retain(|_, until| *until > now && *until <= later(now, SET_ASIDE));
         rows.keys().cloned().collect()
     }
 

@@ -1,6 +1,7 @@
 //! A job's lease: held by each write, and lost with the first that comes too late.
 
 use super::{CleanupAttempt, Cut, advanced};
+use crate::clock::later;
 use crate::storage::deletion::Cleaned;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::Obligation;
@@ -44,7 +45,7 @@ impl CleanupAttempt {
     /// Writes how far an obligation has come, and extends the lease.
     pub(super) async fn record(&self, obligation: &Obligation) -> Result<(), Cut> {
         let now = self.cleanup.parts.clock.now();
-        let until = now + self.cleanup.options.lease;
+        let until = later(now, self.cleanup.options.lease);
         held(
             self.cleanup
                 .parts

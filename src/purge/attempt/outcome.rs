@@ -3,6 +3,7 @@
 use super::hindrance::{Remedy, Unfinished, summary};
 use super::lease::held;
 use super::{CleanupAttempt, Cut};
+use crate::clock::later;
 use crate::ledger::LedgerError;
 use crate::ledger::writer::CommandError;
 use crate::storage::deletion::Cleaned;
@@ -127,7 +128,7 @@ impl CleanupAttempt {
         left_by: Option<Uuid>,
     ) -> Result<(), Cut> {
         let next = NextAttempt {
-            at: self.cleanup.parts.clock.now() + pause,
+            at: later(self.cleanup.parts.clock.now(), pause),
             attempts,
             last_error,
             left_by,

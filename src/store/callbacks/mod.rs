@@ -22,7 +22,7 @@ pub use log::{
     AttemptRow, AttemptState, CallbackLog, DeliveryCursor, DeliveryFilter, DeliveryFound, DeliveryPage,
     DeliveryRow, ListStart, Replay, ReplayedPart,
 };
-pub(super) use plan::{TargetRow, all_told, later, plan, streams};
+pub(super) use plan::{TargetRow, all_told, plan, streams};
 
 use super::{Position, StoreError};
 use crate::clock::Clock;

@@ -6,7 +6,6 @@ use crate::store::StoreError;
 use crate::store::values::StoredRow;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
-use std::time::Duration;
 use uuid::Uuid;
 
 /// How much later than a failed purge a target may have been asked for and still hear of that failure. The two times may
@@ -106,10 +105,4 @@ pub(in crate::store) fn streams(outcomes: &[PurgeOutcome]) -> Vec<String> {
     streams.sort_unstable();
     streams.dedup();
     streams
-}
-
-/// So long after a time.
-pub(in crate::store) fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
-    let by = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
-    time.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -2,9 +2,9 @@
 
 use super::{
     AttemptRecord, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryStats, Disposition, Lane, NextDue,
-    PurgeOutcome, TargetRow, all_told, later, plan, streams,
+    PurgeOutcome, TargetRow, all_told, plan, streams,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
 use crate::store::damaged::{readable, unless_refused};

@@ -1,5 +1,6 @@
 //! PostgreSQL: the storage cleanup's jobs.
 
+use crate::clock::later;
 use crate::store::cleanup_jobs::obligations::postgres::{load_obligations, owed};
 use crate::store::cleanup_jobs::obligations::{claimed_job, damaged_job};
 use crate::store::cleanup_jobs::purges::postgres::purges;
@@ -176,7 +177,7 @@ impl CleanupJobStore for PostgresStore {
                  WHERE event_id = ANY ($1)",
             )
             .bind(&ids)
-            .bind(claim.now + SET_ASIDE)
+            .bind(later(claim.now, SET_ASIDE))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;

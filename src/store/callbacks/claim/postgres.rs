@@ -1,6 +1,7 @@
 //! PostgreSQL: which callback deliveries are attempted next.
 
 use super::claimed;
+use crate::clock::later;
 use crate::store::StoreError;
 use crate::store::callbacks::log::damaged_delivery;
 use crate::store::callbacks::{ClaimRequest, ClaimedDelivery};
@@ -186,7 +187,7 @@ impl PostgresStore {
         )
         .bind(&ids)
         .bind(request.token)
-        .bind(request.now + SET_ASIDE)
+        .bind(later(request.now, SET_ASIDE))
         .execute(&self.deliveries)
         .await;
         if let Err(error) = aside {

@@ -1,6 +1,7 @@
 //! SQLite: which callback deliveries are attempted next.
 
 use super::claimed;
+use crate::clock::later;
 use crate::store::StoreError;
 use crate::store::callbacks::log::damaged_delivery;
 use crate::store::callbacks::{ClaimRequest, ClaimedDelivery, endpoint_of};
@@ -274,7 +275,7 @@ async fn set_aside(
 ) -> Result<(), StoreError> {
     sqlx::query("UPDATE callback_deliveries SET lease_token = NULL, next_attempt_at = ?2 WHERE rowid = ?1")
         .bind(row)
-        .bind(micros(request.now + SET_ASIDE))
+        .bind(micros(later(request.now, SET_ASIDE)))
         .execute(connection)
         .await
         .map_err(StoreError::database(operation))?;

@@ -1,5 +1,6 @@
 //! SQLite: which of the storage cleanup's jobs are done next.
 
+use crate::clock::later;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::obligations::sqlite::owed;
 use crate::store::cleanup_jobs::obligations::{claimed_job, damaged_job};
@@ -202,7 +203,7 @@ async fn set_aside(
     )
     .bind(claim.token.to_string())
     .bind(Json(whole))
-    .bind(micros(claim.now + SET_ASIDE))
+    .bind(micros(later(claim.now, SET_ASIDE)))
     .execute(connection)
     .await
     .map_err(StoreError::database(operation))?;
