@@ -2,9 +2,10 @@
 //!
 //! Parameters that we do not know are ignored, because existing clients may send more than the seed shows.
 
-use super::cursor::{CursorCodec, ListCursor};
+use super::cursor::{CursorCodec, ListCursor, Walk};
 use super::error::ApiError;
 use archive_ledger_domain::EntityType;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The page size when the client names none, or 0 (what oCore's generated examples send).
@@ -32,6 +33,22 @@ pub enum Start {
     Offset(i64),
     /// After the item that a cursor names.
     After(ListCursor),
+    /// Behind items that cannot be read.
+    Behind(Behind),
+}
+
+/// Where a page begins whose predecessor ended with items that cannot be read: nothing says where these stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// The time in microseconds since 1970 and the id of the item before them; the list's beginning when there is none.
+    pub after: Option<(i64, String)>,
+    /// How many there are.
+    pub skipped: u64,
+}
+
+/// The walk through the list of a type.
+pub(super) fn walk(entity_type: EntityType) -> Walk {
+    Walk::new("archived", entity_type)
 }
 
 impl PageQuery {
@@ -69,7 +86,16 @@ impl PageQuery {
             (Some(_), Some(_)) => {
                 return Err(ApiError::bad_data("cursor", "cannot be combined with \"page\""));
             }
-            (None, Some(cursor)) => Start::After(cursors.open(&cursor, entity_type)?),
+            (None, Some(cursor)) => match cursors.open(&cursor, entity_type) {
+                Err(error @ ApiError::BadData { .. }) => cursors
+                    .open_place(&walk(entity_type), &cursor, |_| None)
+                    .map(Start::Behind)
+                    .map_err(|behind| match behind {
+                        forked @ ApiError::LedgerForked { .. } => forked,
+                        _ => error,
+                    })?,
+                after => Start::After(after?),
+            },
             (page, None) => {
                 let page = integer("page", page, MAX_PAGE)?.max(1);
                 Start::Offset((page - 1) * i64::from(limit))

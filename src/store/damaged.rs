@@ -79,10 +79,7 @@ impl<T> Readable<T> {
     /// How many of the last ones cannot be read: nothing behind them says where the page ends.
     #[must_use]
     pub fn damaged_at_end(&self) -> usize {
-        let behind = self.damaged.iter().rev().zip(1..);
-        behind
-            .take_while(|(row, back)| row.index + back == self.len())
-            .count()
+        damaged_at_end(&self.damaged, self.len())
     }
 
     /// How many there are of both.
@@ -108,6 +105,15 @@ impl<T> Readable<T> {
 pub(super) fn readable<R, T>(rows: &[R], read: impl Fn(&R) -> Result<T, StoreError>) -> Vec<T> {
     let read = |row| read(row).inspect_err(report).ok();
     rows.iter().filter_map(read).collect()
+}
+
+/// How many of the last rows of a page of this length cannot be read.
+#[must_use]
+pub fn damaged_at_end(damaged: &[DamagedRow], length: usize) -> usize {
+    let behind = damaged.iter().rev().zip(1..);
+    behind
+        .take_while(|(row, back)| row.index + back == length)
+        .count()
 }
 
 /// Puts the items of damaged rows where these stand among the others.

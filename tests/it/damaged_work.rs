@@ -236,6 +236,40 @@ on_both_backends! {
         assert!(!log.contains("panicked"), "{log}");
     }
 
+    async fn a_walk_through_the_archived_list_goes_on_behind_what_cannot_be_read(backend: Backend) {
+        let server = Server::builder(backend).start().await;
+        let token = server.token(&["--role", "admin"]).await;
+        for number in 0..6 {
+            delete(&server, &token, number, &[]).await;
+        }
+        // Newest first: the second and the third, then the last too, then the first, then all of them.
+        for (damaged, numbers) in [(2, "3, 4"), (3, "0"), (4, "5"), (6, "1, 2")] {
+            for number in numbers.split(", ") {
+                let number: usize = number.parse().unwrap();
+                // No event stands there.
+                let damage = format!("UPDATE archived_entries SET position = {} WHERE entity_id = '{}'", 100_000 + number, id(number));
+                assert_eq!(run(&server, damage).await, 1);
+            }
+            assert_eq!(walked(&server, &token, BACKUPS).await, (6 - damaged, damaged));
+            let mut path = format!("{BACKUPS}?limit=2");
+            let mut seen = Vec::new();
+            loop {
+                let page = get(&server, &token, &path).await;
+                seen.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].clone()));
+                let Some(next) = page["next_cursor"].as_str() else { break };
+                path = format!("{BACKUPS}?limit=2&cursor={next}");
+            }
+            assert_eq!(seen, (0..6).rev().map(|number| json!(id(number))).collect::<Vec<_>>(), "each once, in order");
+        }
+        // Neither do times that no calendar has stop it, at the beginning or at the end.
+        let (first, last) = if backend == Backend::Embedded { ("9223372036854775807", "-9223372036854775808") } else { ("'infinity'", "'-infinity'") };
+        for (number, time) in [(2, first), (4, last)] {
+            let damage = format!("UPDATE archived_entries SET deleted_at = {time} WHERE entity_id = '{}'", id(number));
+            assert_eq!(run(&server, damage).await, 1);
+        }
+        assert_eq!(walked(&server, &token, BACKUPS).await, (0, 6));
+    }
+
     async fn a_count_that_cannot_be_read_is_counted_again(backend: Backend) {
         let server = Server::builder(backend).start().await;
         let token = server.token(&["--role", "admin"]).await;

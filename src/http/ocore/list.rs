@@ -3,13 +3,16 @@
 use super::Item;
 use crate::http::auth::rights::Right;
 use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
-use crate::http::cursor::ListCursor;
+use crate::http::cursor::{CursorCodec, ListCursor};
 use crate::http::error::ApiError;
-use crate::http::page::{PageQuery, Start};
+use crate::http::page::{Behind, PageQuery, Start, walk};
+use crate::ledger::view::ArchivedList;
 use crate::store::ListPage;
-use crate::store::damaged::put_in_place;
+use crate::store::damaged::{damaged_at_end, put_in_place};
+use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -55,18 +58,11 @@ pub async fn handler(
     api.admit(Head::of(&request), Right::ArchivedRead).await?;
     let entity_type = entity_type(&segments(path)?)?;
     let query = PageQuery::parse(request.uri().query(), entity_type, &api.cursors)?;
-    let page = match query.start {
-        Start::Offset(offset) => ListPage::Offset(u64::try_from(offset).unwrap_or(0)),
-        Start::After(cursor) => ListPage::After(cursor.deleted_at, cursor.key.id().to_owned()),
-    };
+    let page = page(&query.start)?;
     let list = api.ledger.list(entity_type, &page, query.limit).await?;
-    let last = list.items.last().filter(|_| list.more);
-    let next_cursor = last.map(|item| {
-        api.cursors.seal(&ListCursor {
-            key: item.key.clone(),
-            deleted_at: item.deleted_at,
-        })
-    });
+    let next_cursor = list
+        .more
+        .then(|| next_cursor(&api.cursors, entity_type, &query.start, &list));
     let items = list.items.into_iter();
     let mut items: Vec<Item> = items
         .map(|item| Item::new(&item.key, item.deleted_at, item.name, item.metadata))
@@ -82,4 +78,46 @@ pub async fn handler(
         has_more: list.more,
         next_cursor,
     }))
+}
+
+fn page(start: &Start) -> Result<ListPage, ApiError> {
+    Ok(match start {
+        Start::Offset(offset) => ListPage::Offset(u64::try_from(*offset).unwrap_or(0)),
+        Start::After(cursor) => ListPage::After(cursor.deleted_at, cursor.key.id().to_owned()),
+        Start::Behind(Behind { after: None, skipped }) => ListPage::Offset(*skipped),
+        Start::Behind(Behind {
+            after: Some((deleted_at, id)),
+            skipped,
+        }) => {
+            let deleted_at = DateTime::from_timestamp_micros(*deleted_at)
+                .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
+            ListPage::Behind(deleted_at, id.clone(), *skipped)
+        }
+    })
+}
+
+/// Where the page goes on: behind its last item that can be read, and as many behind that as cannot.
+fn next_cursor(cursors: &CursorCodec, entity_type: EntityType, began: &Start, list: &ArchivedList) -> String {
+    let length = list.items.len() + list.damaged.len();
+    let place = |deleted_at: DateTime<Utc>, key: &EntityKey| {
+        Some((deleted_at.timestamp_micros(), key.id().to_owned()))
+    };
+    let (after, before, damaged) = match (list.items.last(), began) {
+        (Some(last), _) => {
+            let damaged = damaged_at_end(&list.damaged, length);
+            if damaged == 0 {
+                return cursors.seal(&ListCursor {
+                    key: last.key.clone(),
+                    deleted_at: last.deleted_at,
+                });
+            }
+            (place(last.deleted_at, &last.key), 0, damaged)
+        }
+        // None of them says where it stands.
+        (None, Start::Offset(offset)) => (None, u64::try_from(*offset).unwrap_or(0), length),
+        (None, Start::After(cursor)) => (place(cursor.deleted_at, &cursor.key), 0, length),
+        (None, Start::Behind(behind)) => (behind.after.clone(), behind.skipped, length),
+    };
+    let skipped = before.saturating_add(u64::try_from(damaged).unwrap_or(u64::MAX));
+    cursors.seal_place(&walk(entity_type), Behind { after, skipped })
 }

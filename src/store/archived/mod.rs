@@ -35,6 +35,18 @@ pub enum ListPage {
     Offset(u64),
     /// What follows a row: its `deleted_at` and id.
     After(DateTime<Utc>, String),
+    /// What follows so many rows behind that: they cannot be read, so that nothing says where they stand.
+    Behind(DateTime<Utc>, String, u64),
+}
+
+impl ListPage {
+    /// How many rows are passed over behind the one that is named.
+    const fn behind(&self) -> u64 {
+        match self {
+            Self::Offset(_) | Self::After(..) => 0,
+            Self::Behind(_, _, skipped) => *skipped,
+        }
+    }
 }
 
 /// A page of the archived list.

@@ -32,7 +32,7 @@ const AFTER: &str = "
         SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
         FROM (SELECT entity_id, deleted_at, position FROM archived_entries
               WHERE entity_type = $1 AND deleted_at <= $3 AND (deleted_at < $3 OR entity_id > $4)
-              ORDER BY deleted_at DESC, entity_id LIMIT 1001) a
+              ORDER BY deleted_at DESC, entity_id OFFSET $5 LIMIT 1001) a
         LEFT JOIN LATERAL (
             SELECT aggregate_id, event_id, sealed FROM events WHERE position = a.position LIMIT 1) e ON true
         LEFT JOIN LATERAL (
@@ -126,12 +126,13 @@ async fn read_page(
     let limit = limit.min(MOST);
     let wanted = i64::from(limit) + 1;
     let skipped = match page {
-        ListPage::After(deleted_at, id) => {
+        ListPage::After(deleted_at, id) | ListPage::Behind(deleted_at, id, _) => {
             let rows = sqlx::query(AFTER)
                 .bind(entity_type.as_str())
                 .bind(wanted)
                 .bind(deleted_at)
                 .bind(id)
+                .bind(signed(page.behind()))
                 .fetch_all(pool)
                 .await
                 .map_err(StoreError::database(OPERATION))?;

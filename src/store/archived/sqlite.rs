@@ -21,7 +21,7 @@ const AFTER: &str = "
     SELECT a.entity_id, a.deleted_at, e.event_id, e.sealed, k.key_id, k.kek_id, k.wrapped
     FROM (SELECT entity_id, deleted_at, position FROM archived_entries
           WHERE entity_type = ?1 AND deleted_at <= ?3 AND (deleted_at < ?3 OR entity_id > ?4)
-          ORDER BY deleted_at DESC, entity_id LIMIT ?2) a
+          ORDER BY deleted_at DESC, entity_id LIMIT ?2 OFFSET ?5) a
     LEFT JOIN events e ON e.position = a.position
     LEFT JOIN entities k ON k.aggregate_id = e.aggregate_id
     ORDER BY a.deleted_at DESC, a.entity_id";
@@ -127,12 +127,13 @@ async fn read_page(
     let (total, paged): (i64, i64) = (totals.read(OPERATION, "total")?, totals.read(OPERATION, "paged")?);
     let wanted = i64::from(limit) + 1;
     let rows = match page {
-        ListPage::After(deleted_at, id) => {
+        ListPage::After(deleted_at, id) | ListPage::Behind(deleted_at, id, _) => {
             sqlx::query(AFTER)
                 .bind(entity_type.as_str())
                 .bind(wanted)
                 .bind(micros(*deleted_at))
                 .bind(id)
+                .bind(signed(page.behind()))
                 .fetch_all(&mut *tx)
                 .await
         }
