@@ -125,6 +125,8 @@ pub enum ApiError {
     EntityPurged,
     /// The entity's key cannot be opened: nothing can be sealed for it, and it can only be purged.
     EntityUnreadable,
+    /// The rows of a purge are damaged (409).
+    PurgeUnreadable,
     /// A request with the same idempotency key has not been answered yet.
     OperationInProgress,
     /// `If-Match` or `If-None-Match` does not allow the current version.
@@ -353,24 +355,21 @@ impl ApiError {
                 "The entity is being purged, which cannot be reversed.".to_owned(),
                 None,
             ),
-            Self::EntityPurged => (
-                StatusCode::CONFLICT,
+            Self::EntityPurged => conflict(
                 "entityPurged",
-                "The entity was purged; its id cannot be used again.".to_owned(),
-                None,
+                "The entity was purged; its id cannot be used again.",
             ),
-            Self::EntityUnreadable => (
-                StatusCode::CONFLICT,
+            Self::EntityUnreadable => conflict(
                 "entityUnreadable",
-                "The entity's key cannot be opened: it can be purged once it is archived, and nothing else."
-                    .to_owned(),
-                None,
+                "The entity's key cannot be opened: it can be purged once it is archived, and nothing else.",
             ),
-            Self::OperationInProgress => (
-                StatusCode::CONFLICT,
+            Self::PurgeUnreadable => conflict(
+                "purgeUnreadable",
+                "The purge's rows in the database are damaged; they have to be repaired first.",
+            ),
+            Self::OperationInProgress => conflict(
                 "operationInProgress",
-                "A request with this idempotency key is still being processed.".to_owned(),
-                None,
+                "A request with this idempotency key is still being processed.",
             ),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
@@ -449,10 +448,7 @@ impl ApiError {
                 format!("Operation failed with POSIX error: {errno}."),
                 Some(json!({ "errno": errno })),
             ),
-            Self::TemporaryFailure {
-                retry_after: _,
-                cause: _,
-            } => (
+            Self::TemporaryFailure { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporaryFailure",
                 "Temporary failure - please try again later.".to_owned(),
@@ -477,6 +473,11 @@ impl ApiError {
     }
 }
 
+/// Status, id, text and details of something that stands in the way.
+fn conflict(id: &'static str, text: &str) -> (StatusCode, &'static str, String, Option<Value>) {
+    (StatusCode::CONFLICT, id, text.to_owned(), None)
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe(Uuid::nil()).text)
@@ -485,12 +486,10 @@ impl fmt::Display for ApiError {
 
 impl Error for ApiError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let cause = if let Self::Internal { cause } = self {
-            Some(cause)
-        } else if let Self::TemporaryFailure { cause, .. } = self {
-            cause.as_ref()
-        } else {
-            None
+        let cause = match self {
+            Self::Internal { cause } => Some(cause),
+            Self::TemporaryFailure { cause, .. } => cause.as_ref(),
+            _ => None,
         };
         cause.map(|cause| &**cause as &(dyn Error + 'static))
     }

@@ -9,7 +9,9 @@ use super::auth::rights::Right;
 use super::caller::{Api, Caller, Head, Segments, uuid};
 use super::error::ApiError;
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 use crate::store::cleanup_jobs::PurgeStatus;
+use crate::telemetry;
 use axum::extract;
 use uuid::Uuid;
 
@@ -32,9 +34,19 @@ fn named(path: &Segments<String>) -> Option<Uuid> {
     uuid(text, "purge_id").ok()
 }
 
+/// Why the jobs did not answer: a row of this purge that cannot be read is no failure of the service.
+fn jobs(error: StoreError) -> ApiError {
+    if error.is_of_one_row() || error.is_refused_by_table() {
+        tracing::error!(error = %telemetry::chain(&error), "the rows of a purge cannot be read or changed");
+        ApiError::PurgeUnreadable
+    } else {
+        LedgerError::Store(error).into()
+    }
+}
+
 /// The purge, if it is owed; the audit is told which entity it is of.
 async fn concerning(api: &Api, purge_id: Uuid, trail: &Trail) -> Result<Option<PurgeStatus>, ApiError> {
-    let owed = api.purges.find(purge_id).await.map_err(LedgerError::Store)?;
+    let owed = api.purges.find(purge_id).await.map_err(jobs)?;
     if let Some(purge) = &owed {
         trail.concerns(&purge.key);
     }

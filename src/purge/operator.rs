@@ -245,12 +245,24 @@ impl Purges {
                 Vec::new()
             }
         };
-        for (obligation, uri) in obligations.iter().zip(storage) {
+        let mut storage = storage.iter();
+        for obligation in &obligations {
+            // Written in any case: what cannot be read is replaced by what is known.
             let known = Obligation {
-                storage_hash: self.ledger.storage_hash(&uri),
+                storage_hash: storage
+                    .next()
+                    .and_then(|uri| self.ledger.storage_hash(uri))
+                    .or(obligation.storage_hash),
                 ..obligation.clone()
             };
-            self.jobs.record_obligation(&lease, &known, now, until).await?;
+            match self.jobs.record_obligation(&lease, &known, now, until).await {
+                Ok(_) => {}
+                // It is given up all the same.
+                Err(error) if error.is_refused_by_table() => {
+                    tracing::error!(entity.key = %purge.key, error = %telemetry::chain(&error), "what a purge of {} owes cannot be written down", purge.key);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok((lease, obligations))
     }

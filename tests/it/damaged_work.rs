@@ -236,6 +236,56 @@ on_both_backends! {
         assert!(!log.contains("panicked"), "{log}");
     }
 
+    async fn a_purge_is_forced_although_what_it_owes_cannot_be_read(backend: Backend) {
+        let objects = tempfile::tempdir().unwrap();
+        let root = format!("file://{}", objects.path().display());
+        let server = Server::builder(backend).storage_root(root.clone()).start().await;
+        let token = server.token(&["--role", "admin"]).await;
+        std::fs::create_dir(objects.path().join("shared")).unwrap();
+        delete(&server, &token, 0, &[format!("{root}/shared")]).await;
+        let embedded = backend == Backend::Embedded;
+        let damages = [
+            ("cleanup_obligations", "objects", if embedded { "'many'" } else { "-1" }, StatusCode::OK),
+            ("cleanup_obligations", "storage_hash", if embedded { "x'ff'" } else { "'\\x00'" }, StatusCode::OK),
+            ("cleanup_obligations", "nobody_since", if embedded { "'soon'" } else { "'infinity'" }, StatusCode::OK),
+            // Not even which obligation it is, or of what purge.
+            ("cleanup_obligations", "ordinal", "-1", StatusCode::CONFLICT),
+            ("purge_work", "requested_at", if embedded { "'soon'" } else { "'infinity'" }, StatusCode::CONFLICT),
+        ];
+        for (number, (table, column, value, expected)) in (1..).zip(damages) {
+            let what = format!("{table}.{column} = {value}");
+            delete(&server, &token, number, &[format!("{root}/own-{number}"), format!("{root}/shared")]).await;
+            assert_eq!(purge(&server, &token, number, None).await.status(), StatusCode::OK);
+            let entity = id(number);
+            let purge_id = eventually("the purge fails", SOON, || async {
+                let page = get(&server, &token, "/api/admin/purges?state=failed").await;
+                let items = page["items"].as_array().unwrap();
+                let found = items.iter().find(|item| item["id"] == entity)?;
+                Some(found["purge_id"].as_str().unwrap().to_owned())
+            })
+            .await;
+            let of = format!("event_id = (SELECT event_id FROM purge_work WHERE aggregate_id = 'backups:{entity}')");
+            let second = if table == "purge_work" { String::new() } else { " AND ordinal = 2".to_owned() };
+            let damage = format!("UPDATE {table} SET {column} = {value} WHERE {of}{second}");
+            assert_eq!(run(&server, damage).await, 1, "{what}");
+            let force = format!("/api/admin/purges/{purge_id}/force");
+            let answer = server.post(&force, &token, &json!({"reason": "given up"})).send().await.unwrap();
+            let (status, text) = (answer.status(), answer.text().await.unwrap());
+            assert_eq!(status, expected, "{what}: {text}");
+            if expected == StatusCode::CONFLICT {
+                assert!(text.contains("purgeUnreadable"), "{text}");
+                continue;
+            }
+            // What is told is that it is not known, and nothing else was touched.
+            let answer = server.get(&format!("{BACKUPS}/{entity}"), &token).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{what}");
+            let history = get(&server, &token, &format!("{BACKUPS}/{entity}/history")).await;
+            assert!(history.to_string().contains("\"at_least\":true"), "{what}: {history}");
+        }
+        assert!(objects.path().join("shared").exists());
+        assert!(!server.log().contains("panicked"));
+    }
+
     async fn a_walk_through_the_archived_list_goes_on_behind_what_cannot_be_read(backend: Backend) {
         let server = Server::builder(backend).start().await;
         let token = server.token(&["--role", "admin"]).await;

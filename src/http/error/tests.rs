@@ -249,6 +249,7 @@ fn the_errors_of_our_own_have_stable_ids_and_the_status_that_the_design_gives_th
         (ApiError::PurgeInProgress, 409, "purgeInProgress"),
         (ApiError::EntityPurged, 409, "entityPurged"),
         (ApiError::EntityUnreadable, 409, "entityUnreadable"),
+        (ApiError::PurgeUnreadable, 409, "purgeUnreadable"),
         (ApiError::OperationInProgress, 409, "operationInProgress"),
         (ApiError::PreconditionFailed, 412, "preconditionFailed"),
         (

@@ -1,13 +1,12 @@
 //! `POST /api/admin/purges/{purge_id}/force`: an end, whatever is owed.
 
-use super::{admit, concerning, named};
+use super::{admit, concerning, jobs, named};
 use crate::http::auth::rights::Right;
 use crate::http::body::{EmptyBody, Text};
 use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
 use crate::http::conditions::entity_tag;
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
-use crate::ledger::LedgerError;
 use crate::purge::operator::RetryError;
 use archive_ledger_domain::Action;
 use axum::Json;
@@ -66,7 +65,7 @@ pub struct Forced {
         (status = 400, description = "The reason is missing, empty or too long"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge-force`"),
         (status = 404, description = "No purge of this id is owed: it never was, it is done, or another has taken its place"),
-        (status = 409, description = "Every storage URI is clean already: the purge ends by itself"),
+        (status = 409, description = "Every storage URI is clean already, and the purge ends by itself; or its rows in the database are damaged"),
         (status = 412, description = "Another version"),
     )
 )]
@@ -89,7 +88,7 @@ pub async fn handler(
     let (key, receipt) = match api.purges.force(purge_id, reason, context).await {
         Ok(forced) => forced,
         Err(RetryError::NotOwed) => return Err(ApiError::NotFound),
-        Err(RetryError::Jobs(error)) => return Err(LedgerError::Store(error).into()),
+        Err(RetryError::Jobs(error)) => return Err(jobs(error)),
         Err(RetryError::Ledger(error)) => return Err(refused(Action::ForcePurge, error)),
     };
     let etag = entity_tag(receipt.version)?;

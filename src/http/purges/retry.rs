@@ -1,12 +1,11 @@
 //! `POST /api/admin/purges/{purge_id}/retry`: another try, at once.
 
-use super::{admit, concerning, named};
+use super::{admit, concerning, jobs, named};
 use crate::http::auth::rights::Right;
 use crate::http::body::EmptyBody;
 use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
 use crate::http::error::ApiError;
 use crate::http::refusal::refused;
-use crate::ledger::LedgerError;
 use crate::purge::operator::{Retried, RetryError};
 use archive_ledger_domain::{Action, State};
 use axum::Json;
@@ -75,7 +74,7 @@ pub async fn handler(
         Ok(Retried::Hastened) => ("the purge is tried now", purge_id),
         Ok(Retried::UnderWay) => ("the purge is under way", purge_id),
         Err(RetryError::NotOwed) => return Err(ApiError::NotFound),
-        Err(RetryError::Jobs(error)) => return Err(LedgerError::Store(error).into()),
+        Err(RetryError::Jobs(error)) => return Err(jobs(error)),
         Err(RetryError::Ledger(error)) => return Err(refused(Action::Purge, error)),
     };
     Ok((StatusCode::ACCEPTED, Json(Retry { message, purge_id })))

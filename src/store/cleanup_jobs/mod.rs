@@ -241,7 +241,8 @@ pub trait CleanupJobStore: Send + Sync {
     async fn claim_cleanup_jobs(&self, claim: &Claim) -> Result<Vec<CleanupJob>, StoreError>;
 
     /// Takes a job from whoever holds it, whatever its state: the former holder's lease is lost with it. Returns what the job
-    /// owes; `None` when there is no such job.
+    /// owes; `None` when there is no such job. Of an obligation whose row cannot be read nothing is known but that it may owe
+    /// anything: it is owed or failed, and its counts are a lower bound, which is 0.
     async fn seize_cleanup_job(
         &self,
         lease: &JobLease,
@@ -278,7 +279,8 @@ pub trait CleanupJobStore: Send + Sync {
         limit: u32,
     ) -> Result<Readable<PurgeStatus>, StoreError>;
 
-    /// One purge that the log still owes; `None` when there is none of this id, or when it is done.
+    /// One purge that the log still owes; `None` when there is none of this id, or when it is done. What it owes is told as by
+    /// [`CleanupJobStore::seize_cleanup_job`].
     async fn purge_status(&self, purge_id: Uuid) -> Result<Option<PurgeStatus>, StoreError>;
 
     /// The entity of a purge that had a job, whether or not it is still owed.

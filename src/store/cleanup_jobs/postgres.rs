@@ -1,9 +1,9 @@
 //! PostgreSQL: the storage cleanup's jobs.
 
 use crate::clock::later;
-use crate::store::cleanup_jobs::obligations::postgres::{load_obligations, owed};
+use crate::store::cleanup_jobs::obligations::postgres::{owed, owed_by};
 use crate::store::cleanup_jobs::obligations::{claimed_job, damaged_job};
-use crate::store::cleanup_jobs::purges::postgres::purges;
+use crate::store::cleanup_jobs::purges::postgres::{one_purge, purges};
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     OWED_AT_ONCE, Obligation, PurgeStatus,
@@ -204,9 +204,9 @@ impl CleanupJobStore for PostgresStore {
         if seized.rows_affected() == 0 {
             return Ok(None);
         }
-        let mut obligations = load_obligations(&mut tx, operation, &[lease.event_id]).await?;
+        let obligations = owed_by(&mut tx, operation, lease.event_id).await?;
         tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(Some(obligations.remove(&lease.event_id).unwrap_or_default()))
+        Ok(Some(obligations))
     }
 
     async fn record_obligation(
@@ -362,7 +362,7 @@ impl CleanupJobStore for PostgresStore {
         .fetch_all(&mut connection)
         .await
         .map_err(StoreError::database(operation))?;
-        purges(&mut connection, operation, &rows).await?.only(operation)
+        one_purge(&mut connection, operation, &rows).await
     }
 
     async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {

@@ -3,8 +3,8 @@
 //! Workers poll: where there may be nothing to do, a reading connection looks first, so that the turn on the writing one is
 //! taken only for work.
 
-use crate::store::cleanup_jobs::obligations::sqlite::load_obligations;
-use crate::store::cleanup_jobs::purges::sqlite::purges;
+use crate::store::cleanup_jobs::obligations::sqlite::owed_by;
+use crate::store::cleanup_jobs::purges::sqlite::{one_purge, purges};
 use crate::store::cleanup_jobs::{
     Claim, CleanupCounts, CleanupJob, CleanupJobStore, JobEnd, JobLease, NewCleanupJob, NextAttempt,
     OWED_AT_ONCE, Obligation, PurgeStatus,
@@ -173,9 +173,9 @@ impl CleanupJobStore for SqliteStore {
         if seized.rows_affected() == 0 {
             return Ok(None);
         }
-        let mut obligations = load_obligations(&mut tx, operation, &[lease.event_id]).await?;
+        let obligations = owed_by(&mut tx, operation, lease.event_id).await?;
         tx.commit().await.map_err(StoreError::database(operation))?;
-        Ok(Some(obligations.remove(&lease.event_id).unwrap_or_default()))
+        Ok(Some(obligations))
     }
 
     async fn record_obligation(
@@ -340,7 +340,7 @@ impl CleanupJobStore for SqliteStore {
         .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::database(operation))?;
-        purges(&mut tx, operation, &rows).await?.only(operation)
+        one_purge(&mut tx, operation, &rows).await
     }
 
     async fn purged_entity(&self, purge_id: Uuid) -> Result<Option<EntityKey>, StoreError> {

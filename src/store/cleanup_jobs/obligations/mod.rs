@@ -3,9 +3,9 @@
 pub(super) mod postgres;
 pub(super) mod sqlite;
 
-use super::{CleanupJob, JobLease, Obligation, obligation_state, small, storage_hash};
+use super::{CleanupJob, JobLease, Obligation, ObligationState, obligation_state, small, storage_hash};
 use crate::store::StoreError;
-use crate::store::damaged::DamagedRow;
+use crate::store::damaged::{DamagedRow, report};
 use crate::store::values::StoredRow;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -24,6 +24,44 @@ fn by_job<R: StoredRow>(
         found.entry(job).or_default().push(obligation(operation, row)?);
     }
     Ok(found)
+}
+
+/// What one job owes, in order. Of an obligation whose row cannot be read nothing is known but that it may owe anything.
+///
+/// # Errors
+/// [`StoreError`] where not even its number can be read.
+fn of_one_job<R: StoredRow>(operation: &'static str, rows: &[R]) -> Result<Vec<Obligation>, StoreError> {
+    let read = |row: &R| {
+        obligation(operation, row).or_else(|error| {
+            report(&error);
+            unknown(operation, row)
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+fn unknown(operation: &'static str, row: &impl StoredRow) -> Result<Obligation, StoreError> {
+    let hash = row.optional_bytes(operation, "storage_hash");
+    let hash = hash.and_then(|bytes| storage_hash(operation, bytes));
+    let failed = row
+        .text(operation, "state")
+        .is_ok_and(|state| state == ObligationState::Failed.as_str());
+    Ok(Obligation {
+        ordinal: small(operation, row.number(operation, "ordinal")?)?,
+        state: if failed {
+            ObligationState::Failed
+        } else {
+            ObligationState::Owed
+        },
+        objects: 0,
+        bytes: 0,
+        last_error: None,
+        storage_hash: hash.ok().flatten(),
+        under_way: true,
+        at_least: true,
+        failed_at: None,
+        nobody_since: None,
+    })
 }
 
 fn obligation(operation: &'static str, row: &impl StoredRow) -> Result<Obligation, StoreError> {

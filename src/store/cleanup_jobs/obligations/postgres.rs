@@ -1,10 +1,11 @@
 //! PostgreSQL: the rows of the storage cleanup's jobs, as they are read.
 
-use super::{Owed, by_job};
+use super::{Owed, by_job, of_one_job};
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::Obligation;
 use crate::store::damaged::report;
 use crate::store::server::session::Session;
+use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -34,12 +35,29 @@ pub(in crate::store::cleanup_jobs) async fn owed(
     Ok(owed)
 }
 
-pub(in crate::store::cleanup_jobs) async fn load_obligations(
+/// What one job owes; an obligation that cannot be read is one of which nothing is known.
+pub(in crate::store::cleanup_jobs) async fn owed_by(
+    connection: &mut Session,
+    operation: &'static str,
+    job: Uuid,
+) -> Result<Vec<Obligation>, StoreError> {
+    of_one_job(operation, &obligations(connection, operation, &[job]).await?)
+}
+
+async fn load_obligations(
     connection: &mut Session,
     operation: &'static str,
     jobs: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Obligation>>, StoreError> {
-    let rows = sqlx::query(
+    by_job(operation, &obligations(connection, operation, jobs).await?)
+}
+
+async fn obligations(
+    connection: &mut Session,
+    operation: &'static str,
+    jobs: &[Uuid],
+) -> Result<Vec<PgRow>, StoreError> {
+    sqlx::query(
         "SELECT event_id, ordinal, state, objects, bytes, last_error, storage_hash, under_way, at_least, failed_at,
                 nobody_since
          FROM cleanup_obligations WHERE event_id = ANY ($1) ORDER BY event_id, ordinal",
@@ -47,6 +65,5 @@ pub(in crate::store::cleanup_jobs) async fn load_obligations(
     .bind(jobs)
     .fetch_all(connection)
     .await
-    .map_err(StoreError::database(operation))?;
-    by_job(operation, &rows)
+    .map_err(StoreError::database(operation))
 }
