@@ -89,6 +89,9 @@ pub async fn run(config: &Config, options: Options, tell: Tell<'_>) -> Result<Su
     let keyring = app::existing_keyring(config, &store).await?;
     let blobs = app::blobs(config, &store, options.fix).await?;
     let used = store.storage_roots().storage_roots().await?;
+    let used = used.by_any_name(blobs.roots().ids()).ok_or_else(|| {
+        StoreError::inconsistent("compare the storage", "the row of a storage root cannot be read")
+    })?;
     let claimed = store.claims();
     let mut bad = Vec::new();
     if options.fix {

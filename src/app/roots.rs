@@ -8,7 +8,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, Database, JwksSource};
 use crate::keyring::Keyring;
 use crate::storage::roots::identify::FirstUse;
-use crate::storage::roots::known::KnownRoot;
+use crate::storage::roots::known::{KnownRoot, KnownRoots};
 use crate::storage::roots::watch::sound_out;
 use crate::storage::roots::{RootError, StorageRoots};
 use crate::store::StoreError;
@@ -74,6 +74,9 @@ pub(super) async fn take(
         return Ok(roots);
     }
     sound_out(&roots).await;
+    if let Ok(known) = store.storage_roots().storage_roots().await {
+        tell_damaged(&known);
+    }
     recognize(&roots, store, ledger, clock, keyring)
         .await
         .map_err(|trouble| trouble.blaming(config))?;
@@ -148,10 +151,14 @@ async fn recognize(
     keyring: &Keyring,
 ) -> Result<(), Unrecognized> {
     let known = store.storage_roots();
-    let before = known.storage_roots().await?;
+    let standing = known.storage_roots().await?;
+    let in_doubt = in_doubt(roots, &standing);
+    let before = standing.whole;
     let doubtful = doubtful(roots, store, keyring, clock, &before).await?;
     let first_use = move |uri: &str| {
-        if doubtful.contains(uri) {
+        if in_doubt.contains(uri) {
+            FirstUse::Unknown
+        } else if doubtful.contains(uri) {
             FirstUse::Doubtful
         } else {
             FirstUse::Allowed
@@ -168,12 +175,29 @@ async fn recognize(
     // What stands in the database holds for all instances.
     let standing = known.storage_roots().await?;
     blocking(roots, move |roots| {
-        roots.expect_all(ledger, &standing);
+        roots.expect_all(ledger, &standing.whole);
         roots.complete_markers();
         roots.look();
         Ok(())
     })
     .await
+}
+
+/// The roots of which it is not known whether and how they were used, as their rows cannot be read.
+fn in_doubt(roots: &StorageRoots, known: &KnownRoots) -> HashSet<String> {
+    let unknown = roots.unidentified().into_iter().map(|root| root.uri().to_owned());
+    unknown.filter(|uri| known.is_in_doubt(uri)).collect()
+}
+
+/// Tells the log of rows that cannot be read.
+fn tell_damaged(known: &KnownRoots) {
+    for uri in &known.damaged {
+        let uri = uri.as_deref().unwrap_or("a storage root");
+        tracing::error!(
+            storage.root = uri,
+            "what {uri} is recognized by cannot be read from the database: it counts as unavailable until its row is repaired"
+        );
+    }
 }
 
 /// The roots that were never used although storage below them is claimed, and that hold nothing of that.
@@ -253,9 +277,19 @@ pub(super) async fn find(
     let known = known.map_err(|source| blame(store_option(config), source))?;
     // Without an id of its own it has never used any root.
     let ledger = store.known_ledger_id().await?.unwrap_or_default();
+    tell_damaged(&known);
+    let in_doubt = in_doubt(&roots, &known);
+    let known = known.whole;
     let new_ids = Arc::clone(clock);
     blocking(&roots, move |roots| {
-        roots.identify(ledger, &known, &|_| FirstUse::Refused, &|| new_ids.new_id())?;
+        let first_use = |uri: &str| {
+            if in_doubt.contains(uri) {
+                FirstUse::Unknown
+            } else {
+                FirstUse::Refused
+            }
+        };
+        roots.identify(ledger, &known, &first_use, &|| new_ids.new_id())?;
         roots.first_unavailable().map_or(Ok(()), Err)?;
         if deletes {
             roots.probe(ledger, &known)?;

@@ -2,6 +2,7 @@
 
 use super::{Ledger, LedgerError};
 use crate::storage::uri::{Spelled, spell};
+use crate::store::StoreError;
 use crate::store::claims::{Claimants, Whom};
 use archive_ledger_domain::EntityKey;
 
@@ -20,7 +21,14 @@ impl Ledger {
     ) -> Result<Claimants, LedgerError> {
         let is_local = |uri: &String| matches!(spell(uri), Ok(Spelled::Local(_)));
         let known = if self.roots.any_local() && storage.iter().any(is_local) {
-            self.storage_roots.storage_roots().await?
+            let known = self.storage_roots.storage_roots().await?;
+            // What a root was called is not known then, nor who claims storage by that name.
+            known.by_any_name(self.roots.ids()).ok_or_else(|| {
+                StoreError::inconsistent(
+                    "ask whose storage it is",
+                    "the row of a storage root cannot be read",
+                )
+            })?
         } else {
             Vec::new()
         };

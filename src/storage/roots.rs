@@ -223,6 +223,13 @@ impl StorageRoots {
             .collect()
     }
 
+    /// What the local roots are recognized by, as far as that has been found out.
+    pub(crate) fn ids(&self) -> Vec<Uuid> {
+        self.locals()
+            .filter_map(|root| Some(root.expected()?.root))
+            .collect()
+    }
+
     /// Which local root was used at which path, by the decoded components of that.
     fn used(&self, known: &[KnownRoot]) -> BTreeSet<(Uuid, Vec<String>)> {
         let here = self.locals().filter_map(|root| {

@@ -7,6 +7,7 @@ use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -376,4 +377,61 @@ on_both_backends! {
         })
         .await;
     }
+}
+
+/// PostgreSQL's columns hold nothing there that cannot be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storage_root_whose_row_cannot_be_read_is_away_until_it_is_repaired_and_the_others_are_there() {
+    let home = tempfile::tempdir().unwrap();
+    let (lost, known) = (home.path().join("lost"), home.path().join("known"));
+    for folder in [lost.join("one"), known.join("two")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let uri = |path: &Path| format!("file://{}", path.display());
+    let builder = Server::builder(Backend::Embedded).storage_root(uri(&lost));
+    let server = builder.storage_root(uri(&known)).start().await;
+    let token = server.token(&["--role", "admin"]).await;
+    delete(&server, &token, 0, &[uri(&lost.join("one"))]).await;
+    delete(&server, &token, 1, &[uri(&known.join("two"))]).await;
+    run(
+        &server,
+        "CREATE TABLE aside AS SELECT * FROM storage_roots".to_owned(),
+    )
+    .await;
+    let damage = format!(
+        "UPDATE storage_roots SET root_id = '{}' WHERE uri = '{}'",
+        "x".repeat(36),
+        uri(&lost)
+    );
+    assert_eq!(run(&server, damage).await, 1);
+    server.restart().await;
+    for number in 0..2 {
+        assert_eq!(
+            purge(&server, &token, number, None).await.status(),
+            StatusCode::OK
+        );
+    }
+    let gone = async |number| {
+        let answer = server
+            .get(&format!("{BACKUPS}/{}", id(number)), &token)
+            .send()
+            .await
+            .unwrap();
+        (answer.status() == StatusCode::NOT_FOUND).then_some(())
+    };
+    eventually("what lies in the other root is purged", SOON, || gone(1)).await;
+    let refused = json!({"id": id(2), "name": "n", "storage": [uri(&lost.join("three"))]});
+    let answer = server.post(BACKUPS, &token, &refused).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let purges = get(&server, &token, "/api/admin/purges?state=purging").await;
+    assert_eq!(purges["items"][0]["id"], id(0), "{purges}");
+    assert!(lost.join("one").exists());
+    assert!(
+        server
+            .log()
+            .contains("counts as unavailable until its row is repaired")
+    );
+    put_back(&server, "storage_roots", "root_id", "uri").await;
+    eventually("what lies in the lost root is purged", SOON, || gone(0)).await;
+    assert!(!lost.join("one").exists());
 }

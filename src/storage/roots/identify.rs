@@ -36,6 +36,8 @@ pub enum FirstUse {
     Doubtful,
     /// Whoever asks only compares.
     Refused,
+    /// It may have been used: what is remembered of it cannot be read. It stays unavailable, whatever is there.
+    Unknown,
 }
 
 impl StorageRoots {
@@ -61,6 +63,10 @@ impl StorageRoots {
         let mut settled = Vec::new();
         for root in self.locals().filter(|root| root.expected().is_none()) {
             let uri = root.uri();
+            if first_use(uri) == FirstUse::Unknown {
+                root.doubt(ledger);
+                continue;
+            }
             let before = known.iter().find(|known| known.uri == uri);
             let found = (Candidate {
                 root,
@@ -235,7 +241,8 @@ impl Candidate<'_> {
                     root: self.root.uri().to_owned(),
                 });
             }
-            (FirstUse::Doubtful, None) => return Ok(None),
+            (FirstUse::Doubtful | FirstUse::Unknown, None) => return Ok(None),
+            (FirstUse::Unknown, Some(before)) => return Ok(Some(before.clone())),
             (FirstUse::Doubtful, Some(_)) | (FirstUse::Allowed, _) => {}
         }
         let root_id = root_id.unwrap_or_else(new_id);

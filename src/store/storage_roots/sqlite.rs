@@ -1,7 +1,7 @@
 //! SQLite: what the storage roots are recognized by.
 
-use super::{LOAD, StorageRootStore, known_root};
-use crate::storage::roots::known::KnownRoot;
+use super::{HELD, LOAD, StorageRootStore, held, known_roots};
+use crate::storage::roots::known::{KnownRoot, KnownRoots};
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::micros;
@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 #[async_trait]
 impl StorageRootStore for SqliteStore {
-    async fn storage_roots(&self) -> Result<Vec<KnownRoot>, StoreError> {
+    async fn storage_roots(&self) -> Result<KnownRoots, StoreError> {
         let rows = sqlx::query("SELECT uri, root_id, device, inode, born FROM storage_roots ORDER BY uri")
             .fetch_all(&self.reads)
             .await
             .map_err(StoreError::database(LOAD))?;
-        rows.iter().map(known_root).collect()
+        Ok(known_roots(&rows))
     }
 
     async fn remember_storage_root(&self, root: &KnownRoot, now: DateTime<Utc>) -> Result<(), StoreError> {
@@ -89,15 +89,14 @@ impl StorageRootStore for SqliteStore {
         except: Uuid,
         since: DateTime<Utc>,
     ) -> Result<Vec<String>, StoreError> {
-        sqlx::query_scalar(
+        let rows = sqlx::query(
             "SELECT DISTINCT root FROM storage_root_holders WHERE instance <> ?1 AND seen_at >= ?2",
         )
         .bind(except.to_string())
         .bind(micros(since))
         .fetch_all(&self.reads)
         .await
-        .map_err(StoreError::database(
-            "ask which storage roots other instances have",
-        ))
+        .map_err(StoreError::database(HELD))?;
+        Ok(held(&rows))
     }
 }
