@@ -86,6 +86,10 @@ impl ErrorContext {
 #[derive(Debug, Clone, Copy)]
 pub struct KeepBody;
 
+/// Marks a failure that the log has been told of.
+#[derive(Debug, Clone, Copy)]
+pub struct AlreadyTold;
+
 /// `router` with the envelope around all of it: every failed answer gets the one error body, and each 5xx is logged once.
 ///
 /// To be the outermost layer, around those for panics, timeouts and limits. A layer of the router itself would not do: axum
@@ -289,7 +293,9 @@ impl ErrorContext {
             .unwrap_or_else(|| Arc::new(foreign(status, &parts.headers)));
         let reference = self.clock.new_id();
         let description = error.describe(reference);
-        log(&error, &description, reference, method, path);
+        if parts.extensions.get::<AlreadyTold>().is_none() {
+            log(&error, &description, reference, method, path);
+        }
 
         parts.status = description.status;
         parts.headers.extend(error.headers());

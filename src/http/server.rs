@@ -4,16 +4,18 @@
 //! `server/request_body.rs` reads what a handler left of a request; `server/wire.rs` is the socket below the HTTP library.
 
 mod connection;
+mod crowd;
 mod places;
 mod request_body;
 mod wire;
 
 pub use places::Places;
 
-use super::envelope::ErrorContext;
-use super::error::ApiError;
-use axum::Router;
+use super::envelope::{AlreadyTold, ErrorContext};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use connection::Connections;
+use crowd::Crowd;
 use places::Open;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -49,10 +51,17 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The error of a caller for whom there is no place.
+/// The answer to a caller for whom there is no place. The log is told how many there are, once a second.
 #[must_use]
-pub fn no_place() -> ApiError {
-    connection::no_place()
+pub fn no_place() -> Response {
+    static CROWD: Crowd = Crowd::new();
+    if let Some(callers) = CROWD.note() {
+        tracing::error!(
+            callers,
+            "all connections are in use (--max-connections): {callers} requests found no place since this was said last"
+        );
+    }
+    (Extension(AlreadyTold), connection::no_place()).into_response()
 }
 
 /// What a server serves, and within which bounds.
