@@ -6,7 +6,7 @@ use crate::http::caller::{Head, Segments, SharedApi, entity_type, segments};
 use crate::http::cursor::{CursorCodec, ListCursor};
 use crate::http::error::ApiError;
 use crate::http::page::{Behind, PageQuery, Start, walk};
-use crate::ledger::view::ArchivedList;
+use crate::ledger::ArchivedList;
 use crate::store::ListPage;
 use crate::store::damaged::{damaged_at_end, put_in_place};
 use archive_ledger_domain::{EntityKey, EntityType};
