@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 /// Whether a batch has anything of this; without it, one statement writes the batch.
 pub(super) fn any(write: &BatchWrite, entities: &EntityWrites<'_>) -> bool {
-    !(write.erased.is_empty() && write.changes.purge_work.is_empty() && write.targets.is_empty())
-        || !entities.keys.is_empty()
+    !(write.erased.is_empty()
+        && write.changes.purge_work.is_empty()
+        && write.targets.is_empty()
+        && entities.keys.is_empty())
 }
 
 /// Writes it.
