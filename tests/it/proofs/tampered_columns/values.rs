@@ -96,8 +96,10 @@ pub(super) async fn every_time_is_known(server: &Server) {
     let Some(url) = server.database_url() else { return };
     let mut connection = PgConnection::connect(url).await.unwrap();
     let columns: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name || '.' || column_name FROM information_schema.columns
-         WHERE table_schema = 'public' AND data_type LIKE 'timestamp%' AND table_name <> '_sqlx_migrations'",
+        "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
+         JOIN information_schema.tables t USING (table_schema, table_name)
+         WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE' AND c.data_type LIKE 'timestamp%'
+           AND c.table_name <> '_sqlx_migrations'",
     )
     .fetch_all(&mut connection)
     .await
