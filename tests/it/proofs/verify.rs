@@ -396,14 +396,10 @@ on_both_backends! {
         while archive_ledger::store::audit::blocks::index_next(&*audit).await.unwrap() {}
         opened.close().await.unwrap();
         export(&place, "out").await;
-        let purged = entity(EntityType::Backups, 2).stream_id();
-        let (kept, far) = (entity(EntityType::Backups, 3).stream_id(), match backend {
-            Backend::Embedded => "4000000000000000",
-            Backend::Clustered => "'2096-10-02T07:06:40Z'",
-        });
-        let (blank, uuid) = match backend {
-            Backend::Embedded => ("x'00'", "'00000000-0000-0000-0000-000000000001'"),
-            Backend::Clustered => ("'\\x00'", "'00000000-0000-0000-0000-000000000001'::uuid"),
+        let [purged, kept] = [2, 3].map(|number| entity(EntityType::Backups, number).stream_id());
+        let (far, blank, uuid) = match backend {
+            Backend::Embedded => ("4000000000000000", "x'00'", "'00000000-0000-0000-0000-000000000001'"),
+            Backend::Clustered => ("'2096-10-02T07:06:40Z'", "'\\x00'", "'00000000-0000-0000-0000-000000000001'::uuid"),
         };
         for (table, change, said) in [
             ("entities", "UPDATE entities SET erased_at = NULL".to_owned(), "its fence is gone"),
