@@ -47,9 +47,8 @@ class Bench:
         self.seed = 0
         self.filled_ledgers = {}
         self.raw_clients = 64
-        # A ledger's directory is its own: it holds what the ledger signed, and a ledger does not go back behind that.
-        self.data = f"{home}/data"
-        self.jwt_token = self.token(self.data)
+        # How often what is compared is measured in turn.
+        self.rounds = 2 if options.quick else 4
 
     # --- results
 
@@ -97,6 +96,8 @@ class Bench:
             command += ["--database-url", url]
         service = Service(command, "/readyz", f"{self.home}/ledger.log")
         try:
+            # Only the service makes keys.
+            service.token = self.token(data)
             yield service
         finally:
             service.stop()
@@ -144,6 +145,13 @@ class Bench:
         more.setdefault("seconds", self.seconds)
         return self.add(wrk(name, service, path, mode, token, **more))
 
+    def in_turn(self, *measurements):
+        """Each measurement `rounds` times, one after the other, because a machine's speed changes within minutes; a row each."""
+        return list(zip(*[[measure() for measure in measurements] for _ in range(self.rounds)]))
+
+    def raw(self, clients, seconds):
+        return self.pgbench(RAW, "raw", "raw_insert.sql", clients, seconds)
+
     def pgbench(self, name, database, script, clients, seconds=None):
         return pgbench(name, self.postgres, database, f"{HERE}/sql/{script}", clients, seconds or self.seconds)
 
@@ -180,9 +188,8 @@ class Bench:
         self.filled_ledgers[label] = None
         data = f"{self.home}/filled-{label}"
         url = self.postgres.create("filled") if label == "PostgreSQL" else None
-        # Only the service makes keys.
-        with self.ledger(data, url):
-            filled = Filled(label, data, url, self.token(data))
+        with self.ledger(data, url) as service:
+            filled = Filled(label, data, url, service.token)
         more = ["--database-url", filled.url] if filled.url else []
         _, seconds, filled.memory_mib = self.command("import", self.lines(), "--data-dir", filled.data, *more)
         filled.rate, filled.entities = self.scale / seconds, self.scale

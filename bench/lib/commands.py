@@ -1,27 +1,36 @@
 """What is measured of commands, on either backend."""
 
-from bench import TYPE
+import statistics
+
+from bench import TYPE, median
 from load import Meter, Result, wrk, wrk_together
 from servers import BenchError
 
+WANTED = {"restore": 0.8, "purge": 0.8}
+
 
 def commands(bench, label, service, token, database=None):
-    """Restore, purge, and one client alone; what is restored and purged was made just before."""
-    def made():
-        seed = bench.fresh_seed()
+    """Restores and purges, each of what the run before it has deleted, and against that run."""
+    def deleted():
         before = bench.archived(service, token)
-        # As much again as will be asked for, so that the run does not end for want of entities.
-        result = wrk("made", service, TYPE, "soft_delete", token, seed=seed, seconds=bench.seconds * 1.5)
+        # As much again as will be asked for, so that the next run does not end for want of entities.
+        result = wrk(f"{label}: soft-delete, before the others", service, TYPE, "soft_delete", token, seed=bench.fresh_seed(),
+                     seconds=bench.seconds * 1.5, warm_up=bench.warm_up, database=database)
         listed = bench.archived(service, token) - before
         if listed < result.count:
             raise BenchError(f"{label}: {result.count} deletions were answered with 201, and {listed} are listed")
         # The last answers of the run are missing: what was asked for at its end is left alone.
-        return seed, max(1, result.count - 1_000)
-    for action in ("restore", "purge"):
-        seed, count = made()
-        bench.wrk(f"{label}: {action}", service, TYPE, action, token, seed=seed, count=count, database=database)
-    bench.wrk(f"{label}: soft-delete, 1 client", service, TYPE, "soft_delete", token, seed=bench.fresh_seed(), connections=1,
-              seconds=bench.seconds / 2, database=database)
+        return result, max(1, result.count - 1_000)
+    for action, wanted in WANTED.items():
+        deletions, results = [], []
+        for _ in range(bench.rounds):
+            deletion, count = deleted()
+            deletions.append(deletion)
+            results.append(wrk(f"{label}: {action}", service, TYPE, action, token, seed=bench.seed, count=count,
+                               seconds=bench.seconds, database=database))
+        bench.add(median(results))
+        bench.goal("A1", f"{action}, {label}, against soft-delete",
+                   statistics.median(a.rate / b.rate for a, b in zip(results, deletions)), wanted)
 
 
 def hot(bench, label, service, token):
@@ -38,44 +47,43 @@ def hot(bench, label, service, token):
     # The only server that this run knows.
     recorded = int(bench.postgres.sql("ledger", "SELECT max(sequence) FROM events WHERE aggregate_type = 'archived_entity' "
                                       "AND aggregate_id >= 'servers:' AND aggregate_id < 'servers;'"))
-    bench.goal("4", "hot entity: commands that were acknowledged and are not recorded", max(0, hot[1].count - recorded), 0,
+    bench.goal("hot", "commands that were acknowledged and are not recorded", max(0, hot[1].count - recorded), 0,
                at_least=False, unit="")
-    bench.goal("4", "hot entity: its neighbours' throughput, against beside 64 clients on entities of their own",
+    bench.goal("hot", "its neighbours' throughput, against beside 64 clients on entities of their own",
                hot[0].rate / cool[0].rate, 0.8)
 
 
-def pair(bench, name, one, two, token):
+def pair(bench, name, one, two, tokens):
     """128 clients on each of two services, as one row."""
     with Meter([one, two], bench.postgres) as meter:
         results = wrk_together([
-            ("a", one, TYPE, "soft_delete", bench.jwt_token, bench.fresh_seed(), 128),
-            ("b", two, TYPE, "soft_delete", token, bench.fresh_seed(), 128)], bench.seconds)
+            ("a", one, TYPE, "soft_delete", tokens[0], bench.fresh_seed(), 128),
+            ("b", two, TYPE, "soft_delete", tokens[1], bench.fresh_seed(), 128)], bench.seconds)
     both = Result(name, sum(result.rate for result in results), max(result.p50_ms for result in results),
                   max(result.p99_ms for result in results), count=sum(result.count for result in results))
-    return bench.add(meter.fill(both))
+    return meter.fill(both)
 
 
-def alone(bench, one):
-    return wrk("one again", one, TYPE, "soft_delete", bench.jwt_token, seed=bench.fresh_seed(), seconds=bench.seconds)
+def alone(bench, one, token):
+    return wrk("one of two", one, TYPE, "soft_delete", token, seed=bench.fresh_seed(), seconds=bench.seconds)
 
 
-def two_instances(bench, one, url):
-    before = alone(bench, one)
-    with bench.ledger(bench.data, url) as two:
-        both = pair(bench, "PostgreSQL: soft-delete, two instances", one, two, bench.jwt_token)
-    after = alone(bench, one)
-    bench.goal("5", "two instances, against one", both.rate / ((before.rate + after.rate) / 2), 0.9)
+def two_instances(bench, one, data, url, token):
+    def both():
+        with bench.ledger(data, url) as two:
+            return pair(bench, "PostgreSQL: soft-delete, two instances", one, two, (token, token))
+    singles, pairs = bench.in_turn(lambda: alone(bench, one, token), both)
+    bench.add(median(pairs))
+    bench.goal("A3", "two instances, against one", statistics.median(a.rate / b.rate for a, b in zip(pairs, singles)), 0.9)
     gaps = bench.postgres.sql("ledger", "SELECT (SELECT position FROM ledger_head) - count(*) + "
                               "(SELECT position FROM ledger_head) - max(position) FROM events")
-    bench.goal("5", "gaps in the log", float(gaps), 0, at_least=False, unit="")
+    bench.goal("A3", "gaps in the log", float(gaps), 0, at_least=False, unit="")
 
 
-def two_shards(bench, one):
+def two_shards(bench, one, token):
     """Two ledgers, each a process and a database of its own, on one PostgreSQL: what SCALING.md builds on."""
-    before = alone(bench, one)
-    data = f"{bench.home}/shard"
-    token = bench.token(data)
-    with bench.ledger(data, bench.postgres.create("shard")) as two:
-        both = pair(bench, "PostgreSQL: soft-delete, two shards", one, two, token)
-    after = alone(bench, one)
+    before = alone(bench, one, token)
+    with bench.ledger(f"{bench.home}/shard", bench.postgres.create("shard")) as two:
+        both = bench.add(pair(bench, "PostgreSQL: soft-delete, two shards", one, two, (token, two.token)))
+    after = alone(bench, one, token)
     bench.fact("two shards, against one ledger", both.rate / ((before.rate + after.rate) / 2), "×")

@@ -170,6 +170,11 @@ class Service:
     def memory(self):
         return status_mib(self.process.pid, "VmRSS")
 
+    def written(self):
+        """Bytes that it has had written to storage."""
+        with open(f"/proc/{self.process.pid}/io") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("write_bytes:"))
+
     def peak_memory(self):
         return status_mib(self.process.pid, "VmHWM")
 

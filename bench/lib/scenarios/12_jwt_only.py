@@ -6,6 +6,9 @@ WORDS = ("jwt", "peers", "commands", "sqlite", "reads")
 
 
 def run(bench):
-    with bench.peer("jwt", f"{bench.data}/jwt-secret") as service:
-        bench.wrk(JWT_ONE, service, SUMMARY, "get", bench.jwt_token, connections=1, seconds=bench.seconds / 2)
-        bench.wrk(JWT, service, TYPE, "soft_delete", bench.jwt_token, warm_up=1)
+    data = f"{bench.home}/jwt"
+    with bench.ledger(data) as ledger:
+        token = ledger.token
+    with bench.peer("jwt", f"{data}/jwt-secret") as service:
+        bench.wrk(JWT_ONE, service, SUMMARY, "get", token, connections=1, seconds=bench.seconds / 2)
+        bench.wrk(JWT, service, TYPE, "soft_delete", token, warm_up=1)

@@ -18,8 +18,8 @@ def run(bench):
         bench.fact(f"{label}: bytes on disk per event", size(bench, filled) / filled.entities)
     copied = copy(bench)
     bench.add(Result("COPY of the rows that the import wrote", copied, 0, 0))
-    for label in ("PostgreSQL", "SQLite"):
-        bench.goal("7", f"import, {label}, against COPY of the same rows", bench.filled(label).rate / copied, 0.5)
+    bench.goal("A3", "import, PostgreSQL, against COPY of the same rows", bench.filled("PostgreSQL").rate / copied, 0.6)
+    bench.goal("A3", "import, SQLite", bench.filled("SQLite").rate, 30_000, unit="lines/s")
 
 
 def size(bench, filled):

@@ -16,9 +16,8 @@ def run(bench):
     with Nats(bench.home) as nats:
         more = ["--nats-url", nats.url, "--callback-allow", "127.0.0.0/8", "--shutdown-grace", "1s"]
         data = f"{bench.home}/delivery"
-        token = bench.token(data)
         with bench.ledger(data, bench.postgres.create("delivery"), more) as service:
-            measure = Measure(bench, service, nats, token)
+            measure = Measure(bench, service, nats, service.token)
             paced = measure("callbacks, 1,000 purges/s", count=1_000 * seconds, rate=1_000, warm=500)
             free = measure("callbacks, purges as fast as they go", count=many)
             backlog = measure("callbacks, the bus held up until all is purged", count=many, pause=nats.process.pid)

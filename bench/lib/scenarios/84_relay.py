@@ -11,8 +11,8 @@ WORDS = ("relay", "events")
 def run(bench):
     quick = bench.options.quick
     data, url = f"{bench.home}/relay", bench.postgres.create("relay")
-    token = bench.token(data)
     with bench.ledger(data, url) as service:
+        token = service.token
         wrk("stored", service, TYPE, "soft_delete", token, seed=bench.fresh_seed(), seconds=3 if quick else 10)
     stored = int(bench.postgres.sql("relay", "SELECT position FROM ledger_head"))
     with Nats(bench.home) as nats, bench.ledger(data, url, ["--nats-url", nats.url]) as service:

@@ -37,9 +37,8 @@ def run(bench):
         more = ["--storage-root", "s3://bench/data", "--s3-endpoint", endpoint, "--s3-force-path-style=true",
                 "--s3-region", "us-east-1"]
         data = f"{bench.home}/objects"
-        token = bench.token(data)
         with bench.ledger(data, bench.postgres.create("objects"), more) as service:
-            deleting = Deleting(bench, service, token, storage, endpoint)
+            deleting = Deleting(bench, service, service.token, storage, endpoint)
             deleting.compare("one purge", 1, 50_000 if quick else 300_000, True)
             deleting.compare("purges of 100 objects", 100 if quick else 500, 100, False)
     finally:

@@ -78,10 +78,10 @@ def head(bench, filled):
 def covered(bench, label):
     """From the answer to a command to the checkpoint over it, at 5,000 events in a second."""
     data, url = f"{bench.home}/signed-{label}", bench.postgres.create("signed") if label == "PostgreSQL" else None
-    token = bench.token(data)
     seconds = 3 if bench.options.quick else 10
     database = bench.database_of(label)
     with bench.ledger(data, url) as service:
+        token = service.token
         wait_for(service, token, 0)
         meter = Meter([service], database).__enter__()
         seen = instrument(PEERS, "checkpoints", service=service.address, token=token, rate=5_000, count=5_000 * seconds,
