@@ -109,19 +109,29 @@ fn machine_time() -> DateTime<Utc> {
     SystemTime::now().into()
 }
 
-/// A clock that was never set: hardly any time that is written or compared has a meaning with it.
+/// A clock that was never set: hardly any time that is written or compared has a meaning with it, and none beyond the year 9999
+/// can be written in an answer's `Date` or in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the machine's clock shows {}, which is before 1970: set it", .0.to_rfc3339_opts(SecondsFormat::Secs, true))]
-pub struct ClockUnset(DateTime<Utc>);
+#[error("the machine's clock shows {}, which is {side}: set it", .shown.to_rfc3339_opts(SecondsFormat::Secs, true))]
+pub struct ClockUnset {
+    shown: DateTime<Utc>,
+    side: &'static str,
+}
 
 /// Checks that the machine's clock was ever set.
 ///
 /// # Errors
-/// [`ClockUnset`] when it shows a time before 1970.
+/// [`ClockUnset`] when it shows a time before 1970 or after 9999.
 pub fn check() -> Result<(), ClockUnset> {
-    let now = machine_time();
-    if now < DateTime::UNIX_EPOCH {
-        Err(ClockUnset(now))
+    check_shown(machine_time())
+}
+
+fn check_shown(shown: DateTime<Utc>) -> Result<(), ClockUnset> {
+    let unset = |side| Err(ClockUnset { shown, side });
+    if shown < DateTime::UNIX_EPOCH {
+        unset("before 1970")
+    } else if shown > LAST_TIME {
+        unset("after 9999")
     } else {
         Ok(())
     }

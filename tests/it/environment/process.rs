@@ -137,7 +137,7 @@ async fn arguments_and_variables_that_are_no_text_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_before_1970_is_told_by_every_command() {
+async fn a_clock_that_was_never_set_is_told_by_every_command() {
     let home = tempfile::tempdir().unwrap();
     for (args, code) in [
         (&["serve", "--listen", "127.0.0.1:0"][..], 2),
@@ -147,16 +147,18 @@ async fn a_clock_before_1970_is_told_by_every_command() {
         (&["import", "x"], 2),
         (&["rebuild"], 2),
     ] {
-        let mut command = binary(home.path());
-        command
-            .args(args)
-            .env("LD_PRELOAD", library())
-            .env("FAKETIME", "@1969-06-01 12:00:00");
-        let line = one_line(&run(command).await, code, &format!("{args:?}"));
-        assert!(
-            line.contains("clock shows 1969-0") && line.contains("before 1970"),
-            "{line}"
-        );
+        for (time, shows, side) in [
+            ("@1969-06-01 12:00:00", "clock shows 1969-0", "before 1970"),
+            ("+9000y", "clock shows +11", "after 9999"),
+        ] {
+            let mut command = binary(home.path());
+            command
+                .args(args)
+                .env("LD_PRELOAD", library())
+                .env("FAKETIME", time);
+            let line = one_line(&run(command).await, code, &format!("{args:?} {time}"));
+            assert!(line.contains(shows) && line.contains(side), "{line}");
+        }
     }
     assert_eq!(
         std::fs::read_dir(home.path()).unwrap().count(),
