@@ -53,6 +53,12 @@ CREATE TABLE ledger_head (
 INSERT INTO ledger_head (id, position, frontier, root, recorded_at)
 VALUES (1, 0, '', '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', NULL);
 
+-- What ends a batch's statement, and with it its transaction, where a part of it has written another number of rows than it was given.
+CREATE FUNCTION refuse_batch() RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a part of the batch wrote another number of rows than it was given' USING ERRCODE = 'AL001';
+END $$;
+
 -- What the ledger is: its id and the fingerprint of its keyring.
 CREATE TABLE ledger_meta (
     name  text PRIMARY KEY,
@@ -448,8 +454,8 @@ CREATE TABLE audit_attempts (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX audit_attempts_place ON audit_attempts (position, sequence);
 
--- Which values occur in which block of 256 positions: (hash of field and value, block). It is written behind the log, a full
--- block at a time, so that a filter costs an append nothing; what it does not cover yet is read in the log itself.
+-- Which values occur in which block of 32 positions: (hash of field and value, block). It is written behind the log, in runs of
+-- full blocks, so that a filter costs an append nothing; what it does not cover yet is read in the log itself.
 CREATE TABLE audit_blocks (
     token bigint NOT NULL,
     block bigint NOT NULL CHECK (block >= 0),

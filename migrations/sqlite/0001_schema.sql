@@ -451,8 +451,8 @@ CREATE TABLE audit_attempts (
 ) STRICT;
 CREATE UNIQUE INDEX audit_attempts_place ON audit_attempts (position, sequence);
 
--- Which values occur in which block of 256 positions: (hash of field and value, block). It is written behind the log, a full
--- block at a time, so that a filter costs an append nothing; what it does not cover yet is read in the log itself.
+-- Which values occur in which block of 32 positions: (hash of field and value, block). It is written behind the log, in runs of
+-- full blocks, so that a filter costs an append nothing; what it does not cover yet is read in the log itself.
 CREATE TABLE audit_blocks (
     token INTEGER NOT NULL,
     block INTEGER NOT NULL CHECK (block >= 0),

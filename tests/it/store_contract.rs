@@ -323,6 +323,7 @@ macro_rules! on_both_stores {
 on_both_stores! {
     append::concurrent_submitters_leave_no_gap,
     append::several_writers_on_one_database_leave_no_gap,
+    append::a_soft_delete_that_comes_alone_finds_what_stands,
     append::a_writer_that_stops_records_what_waits,
     append::a_refused_command_leaves_its_neighbours_and_the_log_untouched,
     append::a_command_that_changes_nothing_is_acknowledged_without_an_event,

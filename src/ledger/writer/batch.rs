@@ -25,7 +25,10 @@ use uuid::Uuid;
 
 /// What a batch needs, each once.
 pub fn needs(commands: &[Prepared], known: &LongStreams) -> BatchNeeds {
-    let mut needs = BatchNeeds::default();
+    let mut needs = BatchNeeds {
+        new_alone: matches!(commands, [command] if command.deletes_what_is_new()),
+        ..BatchNeeds::default()
+    };
     for command in commands {
         let (proposal, stream_id) = (&command.proposal, command.stream_id.clone());
         if !proposal.details.is_empty() || is_restore(&proposal.decision) {

@@ -95,6 +95,16 @@ impl Prepared {
         })
     }
 
+    /// Whether it is the soft-delete of an entity that is guessed to be new, and asks for nothing that would have to be looked for:
+    /// not for an entity in any version, nor for an answer that was given.
+    pub(super) fn deletes_what_is_new(&self) -> bool {
+        let guess = self.guess.as_ref().map(|guess| &guess.event);
+        matches!(guess, Some(Event::SoftDeleted(_)))
+            && self.proposal.expected_version.is_none()
+            && self.proposal.idempotency.is_none()
+            && self.places.is_empty()
+    }
+
     /// The claims of its first event, which stands at `position`.
     pub(super) fn claims_at(&self, position: Position) -> impl Iterator<Item = Claim> {
         (1..).zip(&self.places).map(move |(ordinal, place)| Claim {

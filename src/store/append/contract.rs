@@ -112,6 +112,66 @@ pub async fn several_writers_on_one_database_leave_no_gap(store: ContractStore) 
     assert_acknowledged(&log, &acknowledged);
 }
 
+/// A soft-delete that comes alone is told what stands, whichever state its entity is in and whichever writer left it there: it is taken
+/// for that of a new entity, and found out.
+pub async fn a_soft_delete_that_comes_alone_finds_what_stands(store: ContractStore) {
+    let writers = [store.writer().await, store.writer().await];
+    let submit = |number: usize, one| writers[number % 2].handle.submit(one);
+    let (deleted, restored, purged) = (
+        fresh_key(EntityType::Backups),
+        fresh_key(EntityType::Users),
+        fresh_key(EntityType::Domains),
+    );
+    for (number, one) in [
+        soft_delete(&deleted, 0),
+        soft_delete(&restored, 0),
+        soft_delete(&purged, 0),
+        restore(&restored),
+        purge(&purged),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        submit(number, one).await.unwrap();
+    }
+    for number in 0..4 {
+        let again = submit(number, soft_delete(&deleted, 0)).await;
+        assert!(
+            matches!(
+                again,
+                Err(CommandError::Rejected(Rejection::WrongState {
+                    state: State::Archived,
+                    ..
+                }))
+            ),
+            "{again:?}"
+        );
+        let gone = submit(number, soft_delete(&purged, 0)).await;
+        assert!(
+            matches!(gone, Err(CommandError::Rejected(Rejection::Purged))),
+            "{gone:?}"
+        );
+        let new = submit(number, soft_delete(&fresh_key(EntityType::Backups), 0))
+            .await
+            .unwrap();
+        assert_eq!(new.version, 1);
+    }
+    assert_eq!(submit(1, soft_delete(&restored, 0)).await.unwrap().version, 3);
+    for writer in writers {
+        writer.stop().await;
+    }
+    let log = verified(&store).await;
+    assert_eq!(
+        log.len(),
+        11,
+        "six events of the three, four new ones, and the last"
+    );
+    assert_eq!(
+        store.reads.summary().await.unwrap().get(&EntityType::Backups),
+        Some(&5)
+    );
+}
+
 /// A writer that stops has recorded what waited; what comes after is told so.
 pub async fn a_writer_that_stops_records_what_waits(store: ContractStore) {
     let keys: Vec<_> = (0..30).map(|_| fresh_key(EntityType::Domains)).collect();

@@ -64,6 +64,9 @@ pub struct BatchNeeds {
     pub sealing: BTreeSet<String>,
     /// Idempotency keys whose answers are loaded.
     pub answers: BTreeSet<Hash>,
+    /// Whether the batch is the soft-delete of one entity that is taken for new. A backend need not look then, if its commit
+    /// finds out where that is wrong: it fails with [`StoreError::HeadMoved`] and has written nothing.
+    pub new_alone: bool,
 }
 
 /// Everything that one append transaction writes.

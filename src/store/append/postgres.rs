@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 use write::KnownHead;
+use write::alone::{self, Alone};
 
 /// How many batches take the lock after another instance was met.
 const LOCKED_BATCHES: u32 = 64;
@@ -65,6 +66,8 @@ pub struct PostgresAppend {
     pages: PageSizes,
     /// Whether a transaction may be open.
     open: bool,
+    /// Whether the batch was begun on an entity that was taken for new without a look.
+    taken_for_new: bool,
     /// What the process knows of the log.
     witness: Arc<Witness>,
     /// What is told the database's time, which comes with answers that are waited for anyway.
@@ -92,6 +95,7 @@ impl PostgresAppend {
             upkeep: Upkeep::default(),
             pages: PageSizes::default(),
             open: false,
+            taken_for_new: false,
             witness,
             clock: None,
         })
@@ -203,7 +207,12 @@ impl PostgresAppend {
 
     async fn begin_batch(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let head = self.take_head().await?;
-        let (streams, answers) = load::load(self.connection()?, needs).await?;
+        self.taken_for_new = needs.new_alone && !self.open;
+        let (streams, answers) = if self.taken_for_new {
+            Default::default()
+        } else {
+            load::load(self.connection()?, needs).await?
+        };
         Ok(BatchSnapshot {
             head: head.head,
             streams,
@@ -229,11 +238,19 @@ impl PostgresAppend {
                 .await
                 .map_err(StoreError::database("begin the batch"))?;
         }
-        let (open, pages) = (self.open, self.pages);
+        let (open, pages, taken_for_new) = (self.open, self.pages, self.taken_for_new);
         let connection = self.connection()?;
         // Without an open transaction the statement is one, and its answer is that of the commit.
         let began = Instant::now();
-        let (after, wanted, time) = write::write(connection, &before, batch, &entities.new, pages).await?;
+        let written = match Alone::of(batch, &entities) {
+            Some(one) if taken_for_new => alone::write(connection, &before, batch, one, pages).await,
+            _ => write::write(connection, &before, batch, &entities.new, pages).await,
+        };
+        if taken_for_new && matches!(written, Err(StoreError::HeadMoved)) {
+            // Whether it has: the next attempt loads the stream, and finds out.
+            self.head = Some(before);
+        }
+        let (after, wanted, time) = written?;
         self.tell_time(time, began);
         let connection = self.connection()?;
         if rare {
@@ -362,7 +379,7 @@ impl AppendBackend for PostgresAppend {
     async fn commit(&mut self, batch: &BatchWrite) -> Result<(), StoreError> {
         let written = bounded("write the batch", self.write_batch(batch)).await;
         if let Err(error) = &written {
-            if matches!(error, StoreError::HeadMoved) {
+            if matches!(error, StoreError::HeadMoved) && !self.taken_for_new {
                 self.lock_next = LOCKED_BATCHES;
             }
             self.clean_up(error).await;
