@@ -185,7 +185,7 @@ async fn audit_index(store: &app::Store, mode: Mode) -> Result<TableDifferences,
     (table.missing, table.surplus) = (found.missing, found.surplus);
     if found.first_block.is_some() && mode == Mode::Replace {
         audit.empty_index().await?;
-        while blocks::index_next(&*audit).await? {}
+        while blocks::index_next(&*audit, head, 1).await? {}
     }
     Ok(table)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! requests ──▶ attempts (in memory, bounded) ──1 s──▶ audit_attempts
-//! log ───────▶ index, a block at a time ────────────▶ audit_blocks
+//! log ───────▶ index, a run of blocks at a time ─────▶ audit_blocks
 //! ```
 
 pub mod attempts;
@@ -22,7 +22,7 @@ const WRITING: &str = "writing";
 const INDEXING: &str = "indexing";
 const COMPARING: &str = "comparing";
 
-/// How often attempts are written and full blocks are looked for. A crash loses the attempts of this long at the most.
+/// How often attempts are written and blocks to index are looked for. A crash loses the attempts of this long at the most.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How often the index is compared with the log.
@@ -101,8 +101,19 @@ async fn is_emptied(store: &dyn AuditStore) -> bool {
 pub async fn index(store: Arc<dyn AuditStore>, stop: CancellationToken) -> Result<(), Infallible> {
     let mut due = tokio::time::Instant::now();
     store.index_trust().doubt();
+    let mut seen = None;
     loop {
-        let indexed = blocks::index_next(&*store).await;
+        // While the log grows, a run at a time is worth it; what a log that has come to rest has left is indexed as well.
+        let indexed = async {
+            let head = store.audit_snapshot().await?.position;
+            let least = if seen.replace(head) == Some(head) {
+                1
+            } else {
+                blocks::RUN
+            };
+            blocks::index_next(&*store, head, least).await
+        }
+        .await;
         told(INDEXING, &indexed);
         let pause = match indexed {
             Ok(true) => INDEX_PAUSE,

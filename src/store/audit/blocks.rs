@@ -1,22 +1,24 @@
 //! The index of blocks: which values occur in which 32 positions of the log.
 //!
-//! An index on the events would be paid for by every append. This one is written behind the log, one full block at a time, and
-//! costs a few short rows per block for what repeats (actors, addresses, types, actions). It says where to look, never what is
+//! An index on the events would be paid for by every append. This one is written behind the log, in runs of many blocks, each in the
+//! order of the index: a row by itself costs a page that nothing else is written to. What repeats (actors, addresses, types,
+//! actions) costs a few short rows per block, and so do the ids that the service gives to requests, which stand in the index in the
+//! order of their time; an id that a client gives costs one. The index says where to look, never what is
 //! there: every event it leads to is compared with the filter, and what it does not cover yet is read in the log itself.
 
-use super::{AuditEvent, AuditFilter, AuditRecord, AuditStore, Order, Rows};
+use super::{AuditFilter, AuditStore, Order};
 use crate::merkle::sha256;
 use crate::store::{Position, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use uuid::{Uuid, Version};
 
 /// How many positions a block has: all of them are read for one that matches. Never to be changed without emptying the index.
-/// (Migration 0007 speaks of 256, which was measured to read too much.)
 pub const BLOCK: u64 = 32;
 
-/// How many blocks are indexed at a time.
-const BATCH: u64 = 16;
+/// How many blocks are indexed at a time, and may be left to be read in the log while it grows.
+pub const RUN: u64 = 128;
 
 /// How many entries of the index are compared at a time.
 const COMPARED: u32 = 10_000;
@@ -50,6 +52,9 @@ impl Field {
 
     /// What stands for a value in the index. Two values may share one: then a block is looked into for nothing.
     fn token(self, value: &str) -> i64 {
+        if let (Self::RequestId, Some(millis)) = (self, time_of_id(value)) {
+            return millis << 15;
+        }
         let hash = sha256(&[self.as_str().as_bytes(), b"\0", value.as_bytes()]);
         let mut first = [0; 8];
         first.copy_from_slice(&hash[..8]);
@@ -57,19 +62,42 @@ impl Field {
     }
 }
 
-/// The tokens of an event.
-fn tokens_of(event: &AuditEvent) -> impl Iterator<Item = i64> {
-    let metadata = &event.metadata;
-    let present = [
-        (Field::Actor, Some(metadata.actor.as_str())),
-        (Field::Action, Some(event.event.name().as_str())),
-        (Field::EntityType, Some(event.key.entity_type().as_str())),
-        (Field::RequestId, metadata.request_id.as_deref()),
-        (Field::Ip, metadata.ip.as_deref()),
-    ];
-    present
-        .into_iter()
-        .filter_map(|(field, value)| Some(field.token(value?)))
+/// The milliseconds since 1970 that a request's id says, if it is a time-ordered UUID (version 7).
+fn time_of_id(id: &str) -> Option<i64> {
+    let id = Uuid::try_parse(id).ok()?;
+    (id.get_version() == Some(Version::SortRand)).then(|| i64::try_from(id.as_u128() >> 80).ok())?
+}
+
+/// What is indexed of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexedValues {
+    /// Its place in the log.
+    pub position: Position,
+    /// The type of the entity that it happened to.
+    pub entity_type: String,
+    /// Its name.
+    pub event_type: String,
+    /// Who stands behind it.
+    pub actor: String,
+    /// The request that it came by.
+    pub request_id: Option<String>,
+    /// From where.
+    pub ip: Option<String>,
+}
+
+impl IndexedValues {
+    fn tokens(&self) -> impl Iterator<Item = i64> {
+        let present = [
+            (Field::Actor, Some(self.actor.as_str())),
+            (Field::Action, Some(self.event_type.as_str())),
+            (Field::EntityType, Some(self.entity_type.as_str())),
+            (Field::RequestId, self.request_id.as_deref()),
+            (Field::Ip, self.ip.as_deref()),
+        ];
+        present
+            .into_iter()
+            .filter_map(|(field, value)| Some(field.token(value?)))
+    }
 }
 
 /// The tokens that a filter asks for: any of each list, all lists.
@@ -148,27 +176,14 @@ pub async fn block_tokens(
     first: u64,
     count: u64,
 ) -> Result<Vec<Vec<i64>>, StoreError> {
-    let filter = AuditFilter::default();
-    let rows = Rows {
-        filter: &filter,
-        order: Order::Ascending,
-        limit: u32::MAX,
-    };
     let (low, _) = positions(first);
     let (_, high) = positions(first + count - 1);
     let mut blocks = vec![BTreeSet::new(); usize::try_from(count).unwrap_or_default()];
-    for record in store.audit_events(rows, &[(low, high)]).await? {
-        // A search by what cannot be told of it would miss it: the log itself is read from here on.
-        let AuditRecord::Event(event) = record else {
-            let position = record.place().position;
-            return Err(StoreError::inconsistent(
-                "index the audit",
-                format!("the event at position {position} cannot be read"),
-            ));
-        };
+    // A search by what cannot be told of an event would miss it: the log itself is read from one on that cannot be read.
+    for event in store.indexed_values(low, high).await? {
         let block = usize::try_from(block_of(event.position) - first).unwrap_or(usize::MAX);
         if let Some(tokens) = blocks.get_mut(block) {
-            tokens.extend(tokens_of(&event));
+            tokens.extend(event.tokens());
         }
     }
     Ok(blocks.into_iter().map(|set| set.into_iter().collect()).collect())
@@ -244,7 +259,7 @@ pub async fn compare(store: &dyn AuditStore, head: Position) -> Result<IndexDiff
     let mut expected = Vec::new();
     let mut first = 0;
     while first < covered {
-        let count = BATCH.min(covered - first);
+        let count = RUN.min(covered - first);
         let blocks = block_tokens(store, first, count).await?;
         for (block, tokens) in (first..).zip(blocks) {
             expected.extend(tokens.into_iter().map(|token| (token, block)));
@@ -280,18 +295,24 @@ pub async fn compare(store: &dyn AuditStore, head: Position) -> Result<IndexDiff
     Ok(found)
 }
 
-/// Indexes the next full blocks, a few at a time; says whether there may be more.
+/// Indexes the next full blocks, a run at a time, if there are at least `least`; says whether there are as many again. `head`: as far
+/// as the log goes.
 ///
 /// # Errors
 /// [`StoreError`]; the index is as it was then.
-pub async fn index_next(store: &dyn AuditStore) -> Result<bool, StoreError> {
+pub async fn index_next(store: &dyn AuditStore, head: Position, least: u64) -> Result<bool, StoreError> {
     let first = store.indexed_blocks().await?;
-    let full = store.audit_snapshot().await?.position / BLOCK;
-    let count = full.saturating_sub(first).min(BATCH);
-    if count == 0 {
+    let waiting = (head / BLOCK).saturating_sub(first);
+    let count = waiting.min(RUN);
+    if count < least.max(1) {
         return Ok(false);
     }
     let blocks = block_tokens(store, first, count).await?;
-    store.add_blocks(first, &blocks).await?;
-    Ok(first + count < full)
+    let mut entries: Vec<(i64, u64)> = (first..)
+        .zip(blocks)
+        .flat_map(|(block, tokens)| tokens.into_iter().map(move |token| (token, block)))
+        .collect();
+    entries.sort_unstable();
+    store.add_blocks(first, count, &entries).await?;
+    Ok(waiting - count >= least.max(1))
 }

@@ -358,18 +358,29 @@ pub async fn filters_find_what_matches_however_much_is_indexed(store: ContractSt
         }
         if before == 0 {
             // A part only, as when the index is behind.
-            let first = block_tokens(&*audit, 0, 1).await.unwrap();
-            audit.add_blocks(0, &first).await.unwrap();
+            let first = block_tokens(&*audit, 0, 1).await.unwrap().concat();
+            let entries: Vec<_> = first.into_iter().map(|token| (token, 0)).collect();
+            audit.add_blocks(0, 1, &entries).await.unwrap();
         } else {
-            while index_next(&*audit).await.unwrap() {}
+            let waiting = snapshot.position / BLOCK - before;
+            assert!(!index_next(&*audit, snapshot.position, waiting + 1).await.unwrap());
+            assert_eq!(
+                audit.indexed_blocks().await.unwrap(),
+                before,
+                "there are not so many"
+            );
+            while index_next(&*audit, snapshot.position, 1).await.unwrap() {}
         }
         indexed = audit.indexed_blocks().await.unwrap();
         assert!(indexed > before, "the index does not get on");
         // Whoever was slower adds nothing twice.
-        audit.add_blocks(0, &[vec![1]]).await.unwrap();
+        audit.add_blocks(0, 1, &[(1, 0)]).await.unwrap();
         assert_eq!(audit.indexed_blocks().await.unwrap(), indexed);
     }
-    assert!(!index_next(&*audit).await.unwrap(), "nothing is left to index");
+    assert!(
+        !index_next(&*audit, snapshot.position, 1).await.unwrap(),
+        "nothing is left to index"
+    );
 }
 
 /// Sequences have no gap and positions never go back along them, however many add at once; a row grows in place.

@@ -1,5 +1,6 @@
 //! Events as the audit shows them.
 
+use super::blocks::IndexedValues;
 use super::{AuditEvent, AuditPlace, AuditRecord, Order, UnreadableRecord};
 use crate::store::damaged::report;
 use crate::store::values::{StoredRow, entity_key, non_negative};
@@ -13,6 +14,21 @@ pub(super) const fn sign(order: Order) -> i64 {
         Order::Ascending => 1,
         Order::Descending => -1,
     }
+}
+
+/// What is indexed of a row.
+pub(super) fn indexed_values(
+    operation: &'static str,
+    row: &impl StoredRow,
+) -> Result<IndexedValues, StoreError> {
+    Ok(IndexedValues {
+        position: non_negative(operation, row.number(operation, "position")?)?,
+        entity_type: row.text(operation, "entity_type")?,
+        event_type: row.text(operation, "event_type")?,
+        actor: row.text(operation, "actor")?,
+        request_id: row.optional_text(operation, "correlation_id")?,
+        ip: row.optional_text(operation, "ip")?,
+    })
 }
 
 /// The line of a row, which may be unreadable.

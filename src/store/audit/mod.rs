@@ -29,7 +29,7 @@ pub use scan::{export, page};
 use super::{Position, StoreError};
 use archive_ledger_domain::{EntityKey, Event, EventMetadata};
 use async_trait::async_trait;
-use blocks::IndexTrust;
+use blocks::{IndexTrust, IndexedValues};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -279,7 +279,10 @@ pub trait AuditStore: Send + Sync {
     /// Empties the index of blocks: it is built again from the first block on, and the log itself is read meanwhile.
     async fn empty_index(&self) -> Result<(), StoreError>;
 
-    /// Adds the blocks from `first` on to the index, each with its tokens; nothing when the index does not end at `first`,
-    /// because another instance was faster.
-    async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError>;
+    /// What is indexed of the events between two positions (both included), in any order.
+    async fn indexed_values(&self, low: Position, high: Position) -> Result<Vec<IndexedValues>, StoreError>;
+
+    /// Adds `count` blocks from `first` on to the index, with their entries (token and block) in its order; nothing when the
+    /// index does not end at `first`, because another instance was faster.
+    async fn add_blocks(&self, first: u64, count: u64, entries: &[(i64, u64)]) -> Result<(), StoreError>;
 }

@@ -1,8 +1,8 @@
 //! PostgreSQL: the audit.
 
 use super::attempts::postgres as attempts;
-use super::blocks::IndexTrust;
-use super::events::{record, sign};
+use super::blocks::{IndexTrust, IndexedValues};
+use super::events::{indexed_values, record, sign};
 use super::{
     AttemptSpan, AttemptsWrite, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore, Order, Rows,
 };
@@ -233,19 +233,34 @@ impl AuditStore for PostgresStore {
         tx.commit().await.map_err(StoreError::database(operation))
     }
 
-    async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
+    async fn indexed_values(&self, low: Position, high: Position) -> Result<Vec<IndexedValues>, StoreError> {
+        let operation = "read what is indexed of events";
+        let found = sqlx::query(
+            "SELECT position, split_part(aggregate_id, ':', 1) AS entity_type, event_type, actor,
+                    correlation_id, metadata ->> 'ip' AS ip
+             FROM events WHERE position BETWEEN $1 AND $2",
+        )
+        .bind(signed(low))
+        .bind(signed(high))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database(operation))?;
+        found.iter().map(|row| indexed_values(operation, row)).collect()
+    }
+
+    async fn add_blocks(&self, first: u64, count: u64, entries: &[(i64, u64)]) -> Result<(), StoreError> {
         let operation = "extend the index of blocks";
         let mut tx = self.pool.begin().await.map_err(StoreError::database(operation))?;
         let moved = sqlx::query("UPDATE audit_indexed SET blocks = blocks + $2 WHERE id = 1 AND blocks = $1")
             .bind(signed(first))
-            .bind(signed(blocks.len() as u64))
+            .bind(signed(count))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
         if moved.rows_affected() == 1 {
-            let rows = (signed(first)..).zip(blocks);
-            let (tokens, numbers): (Vec<i64>, Vec<i64>) = rows
-                .flat_map(|(block, tokens)| tokens.iter().map(move |token| (*token, block)))
+            let (tokens, numbers): (Vec<i64>, Vec<i64>) = entries
+                .iter()
+                .map(|(token, block)| (*token, signed(*block)))
                 .unzip();
             sqlx::query(
                 "INSERT INTO audit_blocks (token, block)

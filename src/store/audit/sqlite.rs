@@ -1,8 +1,8 @@
 //! SQLite: the audit.
 
 use super::attempts::sqlite as attempts;
-use super::blocks::IndexTrust;
-use super::events::{record, sign};
+use super::blocks::{IndexTrust, IndexedValues};
+use super::events::{indexed_values, record, sign};
 use super::{
     AttemptSpan, AttemptsWrite, AuditFilter, AuditPlace, AuditRecord, AuditSnapshot, AuditStore, Order, Rows,
 };
@@ -236,7 +236,22 @@ impl AuditStore for SqliteStore {
         tx.commit().await.map_err(StoreError::database(operation))
     }
 
-    async fn add_blocks(&self, first: u64, blocks: &[Vec<i64>]) -> Result<(), StoreError> {
+    async fn indexed_values(&self, low: Position, high: Position) -> Result<Vec<IndexedValues>, StoreError> {
+        let operation = "read what is indexed of events";
+        let found = sqlx::query(
+            "SELECT position, substr(aggregate_id, 1, instr(aggregate_id, ':') - 1) AS entity_type, event_type, actor,
+                    correlation_id, metadata ->> 'ip' AS ip
+             FROM events WHERE position BETWEEN ?1 AND ?2",
+        )
+        .bind(signed(low))
+        .bind(signed(high))
+        .fetch_all(&self.reads)
+        .await
+        .map_err(StoreError::database(operation))?;
+        found.iter().map(|row| indexed_values(operation, row)).collect()
+    }
+
+    async fn add_blocks(&self, first: u64, count: u64, entries: &[(i64, u64)]) -> Result<(), StoreError> {
         let operation = "extend the index of blocks";
         let mut connection = self.writing().await;
         let mut tx = connection
@@ -245,21 +260,17 @@ impl AuditStore for SqliteStore {
             .map_err(StoreError::database(operation))?;
         let moved = sqlx::query("UPDATE audit_indexed SET blocks = blocks + ?2 WHERE id = 1 AND blocks = ?1")
             .bind(signed(first))
-            .bind(signed(blocks.len() as u64))
+            .bind(signed(count))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;
         if moved.rows_affected() == 1 {
-            let rows = (first..).zip(blocks);
-            let rows: Vec<(i64, u64)> = rows
-                .flat_map(|(block, tokens)| tokens.iter().map(move |token| (*token, block)))
-                .collect();
             sqlx::query(
                 "INSERT INTO audit_blocks (token, block)
                  SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true
                  ON CONFLICT DO NOTHING",
             )
-            .bind(Json(rows))
+            .bind(Json(entries))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::database(operation))?;

@@ -393,7 +393,8 @@ on_both_backends! {
         let jobs = opened.store.cleanup_jobs();
         assert_eq!(jobs.insert_owed_cleanup_jobs(opened.clock.now()).await.unwrap(), 1);
         let audit = opened.store.audit();
-        while archive_ledger::store::audit::blocks::index_next(&*audit).await.unwrap() {}
+        let head = audit.audit_snapshot().await.unwrap().position;
+        while archive_ledger::store::audit::blocks::index_next(&*audit, head, 1).await.unwrap() {}
         opened.close().await.unwrap();
         export(&place, "out").await;
         let [purged, kept] = [2, 3].map(|number| entity(EntityType::Backups, number).stream_id());
