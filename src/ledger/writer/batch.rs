@@ -26,7 +26,9 @@ use uuid::Uuid;
 /// What a batch needs, each once.
 pub fn needs(commands: &[Prepared], known: &LongStreams) -> BatchNeeds {
     let mut needs = BatchNeeds {
-        new_alone: matches!(commands, [command] if command.deletes_what_is_new()),
+        only_new: commands
+            .iter()
+            .all(|command| command.deletes_what_is_new() && known.get(&command.stream_id).is_none()),
         ..BatchNeeds::default()
     };
     for command in commands {

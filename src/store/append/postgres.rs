@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! alone            load the streams ─▶ one statement that writes the batch if the head is where we left it
+//!                                      of new entities alone: that statement, which sees to it that they are new
 //! with others      BEGIN, lock the head ─▶ load the streams ─▶ the same statement ─▶ COMMIT
 //! ```
 //!
@@ -46,6 +47,9 @@ use write::alone::{self, Alone};
 /// How many batches take the lock after another instance was met.
 const LOCKED_BATCHES: u32 = 64;
 
+/// How many batches look whether their entities are new after one that took a known one for new.
+const LOOKING_BATCHES: u32 = 16;
+
 /// How long an answer is waited for at all: a server that is gone without a word is found out by nothing else. Longer than the server
 /// lets a statement of the writer's take, and short enough for an attempt and its repetition while a caller waits.
 const ANSWER_LIMIT: Duration = Duration::from_secs(6);
@@ -66,8 +70,10 @@ pub struct PostgresAppend {
     pages: PageSizes,
     /// Whether a transaction may be open.
     open: bool,
-    /// Whether the batch was begun on an entity that was taken for new without a look.
+    /// Whether the batch was begun on entities that were taken for new without a look.
     taken_for_new: bool,
+    /// How many batches are still to look, after one whose entities were not new.
+    look_next: u32,
     /// What the process knows of the log.
     witness: Arc<Witness>,
     /// What is told the database's time, which comes with answers that are waited for anyway.
@@ -96,6 +102,7 @@ impl PostgresAppend {
             pages: PageSizes::default(),
             open: false,
             taken_for_new: false,
+            look_next: 0,
             witness,
             clock: None,
         })
@@ -207,7 +214,8 @@ impl PostgresAppend {
 
     async fn begin_batch(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let head = self.take_head().await?;
-        self.taken_for_new = needs.new_alone && !self.open;
+        self.taken_for_new = needs.only_new && !self.open && self.look_next == 0;
+        self.look_next = self.look_next.saturating_sub(1);
         let (streams, answers) = if self.taken_for_new {
             Default::default()
         } else {
@@ -227,6 +235,10 @@ impl PostgresAppend {
             .ok_or_else(|| StoreError::inconsistent("write the batch", "no batch was begun"))?;
         let entities = EntityWrites::from(batch);
         let rare = rare::any(batch, &entities);
+        if self.taken_for_new && (rare || !batch.answers.is_empty() || !batch.claims.is_empty()) {
+            let more = "a batch of new entities alone has more to write";
+            return Err(StoreError::inconsistent("write the batch", more));
+        }
         // Tried once: should it fail, the batch is tried again without it, and the next one that counts there asks anew.
         let upkeep = std::mem::take(&mut self.upkeep);
         if (rare || !upkeep.is_empty()) && !self.open {
@@ -244,10 +256,11 @@ impl PostgresAppend {
         let began = Instant::now();
         let written = match Alone::of(batch, &entities) {
             Some(one) if taken_for_new => alone::write(connection, &before, batch, one, pages).await,
-            _ => write::write(connection, &before, batch, &entities.new, pages).await,
+            _ => write::write(connection, &before, (batch, taken_for_new), &entities.new, pages).await,
         };
         if taken_for_new && matches!(written, Err(StoreError::HeadMoved)) {
-            // Whether it has: the next attempt loads the stream, and finds out.
+            self.look_next = LOOKING_BATCHES;
+            // Whether it has: the next attempt loads the streams, and finds out.
             self.head = Some(before);
         }
         let (after, wanted, time) = written?;

@@ -29,15 +29,15 @@ pub(super) struct KnownHead {
     pub(super) version: String,
 }
 
-/// Writes the batch if the head still is `before`; returns it as the batch leaves it, what the list's pages want, and what the
-/// database's clock showed.
+/// Writes the batch if the head still is `before`, and, where its entities were taken for new, none of them is known; returns the
+/// head as the batch leaves it, what the list's pages want, and what the database's clock showed.
 ///
 /// # Errors
-/// [`StoreError::HeadMoved`] when it is not; nothing is written then.
+/// [`StoreError::HeadMoved`] when it is not so; nothing is written then.
 pub(super) async fn write(
     connection: &mut Session,
     before: &KnownHead,
-    write: &BatchWrite,
+    (write, taken_for_new): (&BatchWrite, bool),
     entities: &[NewEntity<'_>],
     sizes: PageSizes,
 ) -> Result<(KnownHead, Upkeep, DateTime<Utc>), StoreError> {
@@ -52,7 +52,7 @@ pub(super) async fn write(
     let placed: Vec<_> = write.changes.placed().collect();
     let answers = &write.answers;
     let claims = ClaimColumns::from(write.claims.as_slice());
-    let row = sqlx::query(statements::of(write))
+    let row = sqlx::query(statements::of(write, taken_for_new))
         .bind(signed(write.head.position))
         .bind(write.head.frontier.concat())
         .bind(&write.head.root[..])

@@ -13,14 +13,14 @@ use crate::store::BatchWrite;
 use archive_ledger_projections::ArchivedListChange;
 
 macro_rules! head_moved {
-    () => {
-        "
+    ($($and:literal)?) => {
+        concat!("
     WITH moved AS (
         UPDATE ledger_head SET position = $1, frontier = $2, root = $3, recorded_at = $4,
             claims_position = CASE WHEN claims_position = position THEN $1 ELSE claims_position END
-        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid AND root = $48
+        WHERE id = 1 AND position = $5 AND xmin = $6::text::xid AND root = $48", $($and,)? "
         RETURNING xmin::text AS version
-    )"
+    )")
     };
 }
 
@@ -208,9 +208,9 @@ macro_rules! new_claims {
 
 /// A statement of these parts.
 macro_rules! statement {
-    ($($part:ident)*) => {
+    ($($and:literal;)? $($part:ident)*) => {
         concat!(
-            head_moved!(), $($part!(statement),)* "
+            head_moved!($($and)?), $($part!(statement),)* "
     SELECT version, clock_timestamp() AS time,
         -- What the pages and groups want that the batch has counted in.
         (SELECT array_agg(id) FROM page_counts
@@ -225,6 +225,13 @@ macro_rules! statement {
 /// What batches are made of that add entities to the archived list, or register them.
 const ADDING: &str = statement!(new_events new_entities listed counted pages);
 
+/// The same, of entities that nobody has looked for: where one of them is known, nothing is written. The limit keeps each lookup a
+/// descent of its own.
+const NEW: &str = statement!("
+          AND NOT EXISTS (SELECT 1 FROM UNNEST ($25::text[]) AS asked (id)
+                          CROSS JOIN LATERAL (SELECT 1 FROM entities WHERE aggregate_id = asked.id LIMIT 1) AS known)";
+    new_events new_entities listed counted pages);
+
 /// What batches are made of that take entities from the archived list: restores and purges.
 const TAKING: &str = statement!(new_events unlisted counted pages);
 
@@ -233,7 +240,10 @@ const WHOLE: &str = statement!(new_events new_entities listed unlisted counted p
 
 /// The statement for a batch: a part costs its setting up even where it has nothing to do, so that those which most batches are
 /// made of have one without the others.
-pub(super) fn of(write: &BatchWrite) -> &'static str {
+pub(super) fn of(write: &BatchWrite, taken_for_new: bool) -> &'static str {
+    if taken_for_new {
+        return NEW;
+    }
     let adds = write.events.iter().any(|event| event.stored.sequence == 1)
         || write
             .changes
