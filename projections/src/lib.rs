@@ -12,7 +12,7 @@ mod purge_work;
 pub use archived_list::{ArchivedEntry, ArchivedListChange, ArchivedListing, Placed};
 pub use archived_summary::{ArchivedCount, SummaryChanges};
 pub use history::{History, HistoryFacts, facts};
-pub use purge_work::{OwedPurge, PurgeWork, PurgeWorkChange};
+pub use purge_work::{PurgeWork, PurgeWorkChange, UndonePurge};
 
 use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, State};
 use chrono::{DateTime, Utc};

@@ -35,14 +35,14 @@ impl<'a> Effect<'a> {
 
 /// What one entity's purge owes, as a view of its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwedPurge {
+pub struct UndonePurge {
     /// The purge that is requested and not done.
     pub requested: Option<PurgeRequested>,
     /// Whether its cleanup gave up.
     pub failed: bool,
 }
 
-impl View<ArchivedEntity> for OwedPurge {
+impl View<ArchivedEntity> for UndonePurge {
     fn update(&mut self, event: &EventEnvelope<ArchivedEntity>) {
         match Effect::of(&event.payload) {
             Effect::Requests(facts) => {

@@ -7,8 +7,8 @@ use archive_ledger_domain::{
     State,
 };
 use archive_ledger_projections::{
-    ArchivedCount, ArchivedEntry, ArchivedListChange, ArchivedListing, Changes, OwedPurge, PurgeWork,
-    PurgeWorkChange, Recorded, facts,
+    ArchivedCount, ArchivedEntry, ArchivedListChange, ArchivedListing, Changes, PurgeWork, PurgeWorkChange,
+    Recorded, UndonePurge, facts,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::{Aggregate, EventEnvelope, View};
@@ -160,7 +160,7 @@ fn the_tables_say_what_the_entities_are() {
 fn the_views_of_single_streams_say_what_the_tables_say() {
     for seed in 1..=100 {
         let log = random_log(&mut Random(seed), 60);
-        let mut rows: BTreeMap<String, (ArchivedListing, OwedPurge)> = BTreeMap::new();
+        let mut rows: BTreeMap<String, (ArchivedListing, UndonePurge)> = BTreeMap::new();
         let mut counts: BTreeMap<EntityType, ArchivedCount> = BTreeMap::new();
         let tables = replay(&log, |_| true);
         for (index, (key, event)) in log.iter().enumerate() {
