@@ -115,53 +115,9 @@ impl ArchivedEntity {
         self.registered_storage.saturating_add(deleted)
     }
 
-    /// Decides a command: the events that follow from it, or the refusal.
-    ///
-    /// # Errors
-    /// The [`Rejection`] that the entity's state demands. Nothing has happened then.
-    pub fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
-        match command {
-            Command::Register {
-                dataset_id,
-                space_id,
-                storage_count,
-                callback,
-            } => self.register(Registered {
-                callback,
-                dataset_id,
-                space_id,
-                storage_count,
-            }),
-            Command::SoftDelete {
-                deletion_id,
-                deleted_at,
-                parent,
-                storage_count,
-            } => self.soft_delete(SoftDeleted {
-                deletion_id,
-                deleted_at,
-                parent,
-                storage_count,
-            }),
-            Command::Restore => self.restore(),
-            Command::RequestPurge {
-                purge_id,
-                entity_type,
-                callback,
-                join,
-            } => self.request_purge(purge_id, entity_type, callback, join),
-            Command::RecordCleanup { purge_id, outcome } => self.record_cleanup(purge_id, outcome),
-            Command::ForcePurge {
-                purge_id,
-                obligations,
-                reason_sealed,
-            } => self.force_purge(purge_id, obligations, reason_sealed),
-        }
-    }
-
-    fn register(&self, facts: Registered) -> Result<Vec<Event>, Rejection> {
+    fn register(&self, facts: Registered) -> Result<Event, Rejection> {
         match self.state {
-            State::Unknown => Ok(vec![Event::Registered(facts)]),
+            State::Unknown => Ok(Event::Registered(facts)),
             State::Purged => Err(Rejection::Purged),
             State::Live | State::Archived | State::Purging | State::PurgeFailed => {
                 Err(self.wrong_state(Action::Register))
@@ -169,9 +125,9 @@ impl ArchivedEntity {
         }
     }
 
-    fn soft_delete(&self, facts: SoftDeleted) -> Result<Vec<Event>, Rejection> {
+    fn soft_delete(&self, facts: SoftDeleted) -> Result<Event, Rejection> {
         match self.state {
-            State::Unknown | State::Live => Ok(vec![Event::SoftDeleted(facts)]),
+            State::Unknown | State::Live => Ok(Event::SoftDeleted(facts)),
             State::Purged => Err(Rejection::Purged),
             State::Archived | State::Purging | State::PurgeFailed => {
                 Err(self.wrong_state(Action::SoftDelete))
@@ -179,11 +135,11 @@ impl ArchivedEntity {
         }
     }
 
-    fn restore(&self) -> Result<Vec<Event>, Rejection> {
+    fn restore(&self) -> Result<Event, Rejection> {
         match (self.state, &self.deletion) {
-            (State::Archived, Some(deletion)) => Ok(vec![Event::Restored(Restored {
+            (State::Archived, Some(deletion)) => Ok(Event::Restored(Restored {
                 deletion_id: deletion.deletion_id,
-            })]),
+            })),
             (State::Unknown, _) => Err(Rejection::Unknown),
             (State::Purged, _) => Err(Rejection::Purged),
             (State::Live | State::Archived | State::Purging | State::PurgeFailed, _) => {
@@ -192,17 +148,18 @@ impl ArchivedEntity {
         }
     }
 
+    /// `None`: it joins the purge that is under way.
     fn request_purge(
         &self,
         purge_id: Uuid,
         entity_type: EntityType,
         callback: bool,
         join: bool,
-    ) -> Result<Vec<Event>, Rejection> {
+    ) -> Result<Option<PurgeRequested>, Rejection> {
         let allowed = match self.state {
             State::Unknown => return Err(Rejection::Unknown),
             State::Purged => return Err(Rejection::Purged),
-            State::Purging if join => return Ok(Vec::new()),
+            State::Purging if join => return Ok(None),
             State::Archived | State::PurgeFailed => true,
             State::Live => entity_type == EntityType::Archives,
             State::Purging => false,
@@ -210,44 +167,26 @@ impl ArchivedEntity {
         if !allowed {
             return Err(self.wrong_state(Action::Purge));
         }
-        let storage_count = self.storage_count();
-        let deletion_id = self.deletion.as_ref().map(|deletion| deletion.deletion_id);
-        let callback = callback || self.registered_callback;
-        let requested = Event::PurgeRequested(PurgeRequested {
+        Ok(Some(PurgeRequested {
             purge_id,
-            deletion_id,
-            storage_count,
-            callback,
-        });
-        if storage_count > 0 {
-            return Ok(vec![requested]);
-        }
-        // Nothing is stored anywhere, so nothing outside the log has to happen first.
-        Ok(vec![
-            requested,
-            Event::Purged(Purged {
-                purge_id,
-                objects: 0,
-                bytes: 0,
-                at_least: false,
-                forced: false,
-                skipped: 0,
-            }),
-        ])
+            deletion_id: self.deletion.as_ref().map(|deletion| deletion.deletion_id),
+            storage_count: self.storage_count(),
+            callback: callback || self.registered_callback,
+        }))
     }
 
-    fn record_cleanup(&self, purge_id: Uuid, outcome: CleanupOutcome) -> Result<Vec<Event>, Rejection> {
+    /// `None`: the report was recorded before and is told again. The answer is the same, and so is the log.
+    fn record_cleanup(&self, purge_id: Uuid, outcome: CleanupOutcome) -> Result<Option<Event>, Rejection> {
         match self.state {
             State::Unknown => return Err(Rejection::Unknown),
             State::Live | State::Archived => return Err(self.wrong_state(Action::RecordCleanup)),
             State::Purging | State::PurgeFailed | State::Purged if self.purge_id != Some(purge_id) => {
                 return Err(Rejection::StalePurge);
             }
-            // The report was recorded before and is told again: the answer is the same, and so is the log.
-            State::PurgeFailed | State::Purged => return Ok(Vec::new()),
+            State::PurgeFailed | State::Purged => return Ok(None),
             State::Purging => {}
         }
-        Ok(vec![match outcome {
+        Ok(Some(match outcome {
             CleanupOutcome::Done {
                 objects,
                 bytes,
@@ -272,15 +211,11 @@ impl ArchivedEntity {
                 at_least,
                 error,
             }),
-        }])
+        }))
     }
 
-    fn force_purge(
-        &self,
-        purge_id: Uuid,
-        obligations: Vec<ForcedObligation>,
-        reason_sealed: String,
-    ) -> Result<Vec<Event>, Rejection> {
+    /// The end that forcing comes to.
+    fn force_purge(&self, purge_id: Uuid, obligations: &[ForcedObligation]) -> Result<Purged, Rejection> {
         match self.state {
             State::Unknown => return Err(Rejection::Unknown),
             State::Purged => return Err(Rejection::Purged),
@@ -295,22 +230,14 @@ impl ArchivedEntity {
             return Err(Rejection::NothingOwed);
         }
         let sum = |of: fn(&ForcedObligation) -> u64| obligations.iter().map(of).fold(0, u64::saturating_add);
-        let ended = Purged {
+        Ok(Purged {
             purge_id,
             objects: sum(|one| one.objects),
             bytes: sum(|one| one.bytes),
             at_least: obligations.iter().any(|one| one.at_least),
             forced: true,
             skipped: u32::try_from(skipped).unwrap_or(u32::MAX),
-        };
-        Ok(vec![
-            Event::PurgeForced(PurgeForced {
-                purge_id,
-                obligations,
-                reason_sealed,
-            }),
-            Event::Purged(ended),
-        ])
+        })
     }
 
     const fn wrong_state(&self, action: Action) -> Rejection {
@@ -328,14 +255,90 @@ impl Aggregate for ArchivedEntity {
     type Error = Rejection;
     type Services = ();
 
+    /// The only way in. A refusal comes before the first event, so that it leaves the entity as it was; nothing here
+    /// waits for anything.
     async fn handle(
         &mut self,
         command: Command,
         _services: &(),
         sink: &EventSink<Self>,
     ) -> Result<(), Rejection> {
-        for event in self.decide(command)? {
-            sink.write(event, self).await;
+        match command {
+            Command::Register {
+                dataset_id,
+                space_id,
+                storage_count,
+                callback,
+            } => {
+                let registered = self.register(Registered {
+                    callback,
+                    dataset_id,
+                    space_id,
+                    storage_count,
+                })?;
+                sink.write(registered, self).await;
+            }
+            Command::SoftDelete {
+                deletion_id,
+                deleted_at,
+                parent,
+                storage_count,
+            } => {
+                let deleted = self.soft_delete(SoftDeleted {
+                    deletion_id,
+                    deleted_at,
+                    parent,
+                    storage_count,
+                })?;
+                sink.write(deleted, self).await;
+            }
+            Command::Restore => {
+                let restored = self.restore()?;
+                sink.write(restored, self).await;
+            }
+            Command::RequestPurge {
+                purge_id,
+                entity_type,
+                callback,
+                join,
+            } => {
+                let Some(requested) = self.request_purge(purge_id, entity_type, callback, join)? else {
+                    return Ok(());
+                };
+                let owes = requested.storage_count > 0;
+                sink.write(Event::PurgeRequested(requested), self).await;
+                // Nothing is stored anywhere, so nothing outside the log has to happen first.
+                if !owes {
+                    let ended = Purged {
+                        purge_id,
+                        objects: 0,
+                        bytes: 0,
+                        at_least: false,
+                        forced: false,
+                        skipped: 0,
+                    };
+                    sink.write(Event::Purged(ended), self).await;
+                }
+            }
+            Command::RecordCleanup { purge_id, outcome } => {
+                if let Some(ended) = self.record_cleanup(purge_id, outcome)? {
+                    sink.write(ended, self).await;
+                }
+            }
+            Command::ForcePurge {
+                purge_id,
+                obligations,
+                reason_sealed,
+            } => {
+                let ended = self.force_purge(purge_id, &obligations)?;
+                let forced = PurgeForced {
+                    purge_id,
+                    obligations,
+                    reason_sealed,
+                };
+                sink.write(Event::PurgeForced(forced), self).await;
+                sink.write(Event::Purged(ended), self).await;
+            }
         }
         Ok(())
     }

@@ -1,10 +1,54 @@
 //! The archived list: what can be restored or purged, newest deletion first.
 
 use crate::Recorded;
-use archive_ledger_domain::{EntityKey, Event};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, SoftDeleted};
 use chrono::{DateTime, Utc};
+use cqrs_es::{EventEnvelope, View};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use uuid::Uuid;
+
+/// What an event does to its entity's row: the one rule, for the view and for the append.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Effect<'a> {
+    /// It puts the row, or replaces it.
+    Puts(&'a SoftDeleted),
+    /// It takes the row, if there is one.
+    Takes,
+    /// It leaves it as it is.
+    Leaves,
+}
+
+impl<'a> Effect<'a> {
+    /// A purge takes the row at once: from its request on nothing can be restored, so nothing is listed as if it could.
+    pub(crate) const fn of(event: &'a Event) -> Self {
+        match event {
+            Event::SoftDeleted(facts) => Self::Puts(facts),
+            Event::Restored(_) | Event::PurgeRequested(_) => Self::Takes,
+            Event::Registered(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => {
+                Self::Leaves
+            }
+        }
+    }
+}
+
+/// One entity's place in the archived list, as a view of its stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedListing {
+    /// The deletion that stands; absent while the entity is not listed.
+    pub deletion: Option<SoftDeleted>,
+}
+
+impl View<ArchivedEntity> for ArchivedListing {
+    fn update(&mut self, event: &EventEnvelope<ArchivedEntity>) {
+        match Effect::of(&event.payload) {
+            Effect::Puts(facts) => self.deletion = Some(facts.clone()),
+            Effect::Takes => self.deletion = None,
+            Effect::Leaves => {}
+        }
+    }
+}
 
 /// A row of the archived list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,19 +72,32 @@ pub enum ArchivedListChange {
     Remove(EntityKey),
 }
 
-/// A purge takes the row at once: from its request on nothing can be restored, so nothing is listed as if it could.
-pub(crate) fn record(changes: &mut BTreeMap<String, ArchivedListChange>, recorded: Recorded<'_>) {
-    let change = match recorded.event {
-        Event::SoftDeleted(facts) => ArchivedListChange::Put(ArchivedEntry {
+/// Adds an event; returns whether the row was there before it, and whether it is there after it. `stood`: whether it was
+/// there before the batch.
+pub(crate) fn record(
+    changes: &mut BTreeMap<String, ArchivedListChange>,
+    stood: bool,
+    recorded: Recorded<'_>,
+) -> (bool, bool) {
+    let change = match Effect::of(recorded.event) {
+        Effect::Puts(facts) => ArchivedListChange::Put(ArchivedEntry {
             key: recorded.key.clone(),
             deleted_at: facts.deleted_at,
             position: recorded.position,
             deletion_id: facts.deletion_id,
         }),
-        Event::Restored(_) | Event::PurgeRequested(_) => ArchivedListChange::Remove(recorded.key.clone()),
-        Event::Registered(_) | Event::Purged(_) | Event::PurgeFailed(_) | Event::PurgeForced(_) => return,
+        Effect::Takes => ArchivedListChange::Remove(recorded.key.clone()),
+        Effect::Leaves => return (stood, stood),
     };
-    changes.insert(recorded.key.stream_id(), change);
+    let is_there = |change: &ArchivedListChange| matches!(change, ArchivedListChange::Put(_));
+    let after = is_there(&change);
+    match changes.entry(recorded.key.stream_id()) {
+        Entry::Vacant(place) => {
+            place.insert(change);
+            (stood, after)
+        }
+        Entry::Occupied(mut place) => (is_there(&place.insert(change)), after),
+    }
 }
 
 /// One row that comes into the order of the list, or leaves it: what page counts follow.

@@ -1,11 +1,25 @@
 //! The history: what each event says for itself, without anything sealed.
 
-use archive_ledger_domain::{Event, State};
-use serde::Serialize;
+use archive_ledger_domain::{ArchivedEntity, Event, EventName, State};
+use cqrs_es::{EventEnvelope, View};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// One entity's history, as a view of its stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// What its events say, oldest first.
+    pub events: Vec<(EventName, HistoryFacts)>,
+}
+
+impl View<ArchivedEntity> for History {
+    fn update(&mut self, event: &EventEnvelope<ArchivedEntity>) {
+        self.events.push((event.payload.name(), facts(&event.payload)));
+    }
+}
+
 /// What an event tells without being opened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryFacts {
     /// The state that the event leaves the entity in.
     pub state: State,

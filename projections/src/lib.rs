@@ -1,17 +1,18 @@
-//! Projections: pure functions from recorded events to read-model changes.
+//! Projections: pure folds of recorded events into read models.
 //!
-//! The store applies the changes set-wise in the append transaction, so that a client never sees a list or a count behind
-//! its own command. What is sealed stays sealed: rows point at the event that holds the sealed details.
+//! Each is a `View` of `cqrs-es` over its streams, and the same rule by sets: [`Changes`] is what a batch of events does to the
+//! rows of all entities. The store applies it in the append transaction, so that a client never sees a list or a count
+//! behind its own command. What is sealed stays sealed: rows point at the event that holds the sealed details.
 
 mod archived_list;
 mod archived_summary;
 mod history;
 mod purge_work;
 
-pub use archived_list::{ArchivedEntry, ArchivedListChange, Placed};
-pub use archived_summary::SummaryChanges;
-pub use history::{HistoryFacts, facts};
-pub use purge_work::{PurgeWork, PurgeWorkChange};
+pub use archived_list::{ArchivedEntry, ArchivedListChange, ArchivedListing, Placed};
+pub use archived_summary::{ArchivedCount, SummaryChanges};
+pub use history::{History, HistoryFacts, facts};
+pub use purge_work::{PurgeWork, PurgeWorkChange, UndonePurge};
 
 use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, State};
 use chrono::{DateTime, Utc};
@@ -50,7 +51,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Adds one event; `before` is the entity as it was before it.
+    /// Adds one event; `before` is the entity as it was before it, or before the command that it comes from.
     ///
     /// Events must arrive in the order of their positions.
     pub fn record(&mut self, before: &ArchivedEntity, recorded: Recorded<'_>) {
@@ -61,7 +62,7 @@ impl Changes {
         {
             self.stood.insert(recorded.key.stream_id(), deletion.deleted_at);
         }
-        self.add(listed, recorded);
+        self.record_listed(listed, recorded);
     }
 
     /// Which rows come into the archived list's order, and which leave it. Only [`Changes::record`] knows what stood before.
@@ -77,17 +78,8 @@ impl Changes {
     ///
     /// Events must arrive in the order of their positions.
     pub fn record_listed(&mut self, listed: bool, recorded: Recorded<'_>) {
-        let listed = match self.archived.get(&recorded.key.stream_id()) {
-            Some(ArchivedListChange::Put(_)) => true,
-            Some(ArchivedListChange::Remove(_)) => false,
-            None => listed,
-        };
-        self.add(listed, recorded);
-    }
-
-    fn add(&mut self, listed: bool, recorded: Recorded<'_>) {
-        archived_summary::record(&mut self.summary, listed, recorded);
-        archived_list::record(&mut self.archived, recorded);
+        let row = archived_list::record(&mut self.archived, listed, recorded);
+        self.summary.record(recorded.key.entity_type(), row);
         purge_work::record(&mut self.purge_work, recorded);
     }
 

@@ -2,9 +2,8 @@
 
 use super::{Ledger, LedgerError};
 use crate::storage::uri::canonical_name;
-use crate::store::{EntityStream, Hash, StoreError, StoredEvent};
-use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, EventName, State};
-use cqrs_es::Aggregate;
+use crate::store::{EntityStream, Hash, StoreError, StoredEvent, entity_of};
+use archive_ledger_domain::{EntityKey, Event, EventName, State};
 use uuid::Uuid;
 
 /// What the log says of a purge's storage.
@@ -45,10 +44,7 @@ impl Ledger {
         let Some(stream) = self.reads.stream(key).await? else {
             return Ok(PurgeOrder::NotOrdered);
         };
-        let mut entity = ArchivedEntity::default();
-        for event in &stream.events {
-            entity.apply(event.event.clone());
-        }
+        let entity = entity_of(&stream.events);
         if entity.purge_id() != Some(purge_id) {
             return Ok(PurgeOrder::NotOrdered);
         }
@@ -71,10 +67,7 @@ impl Ledger {
         let Some(stream) = self.reads.stream(key).await? else {
             return Ok(Vec::new());
         };
-        let mut entity = ArchivedEntity::default();
-        for event in &stream.events {
-            entity.apply(event.event.clone());
-        }
+        let entity = entity_of(&stream.events);
         match entity.state() {
             State::Purging | State::PurgeFailed => self.ordered_storage(key, &stream),
             State::Unknown | State::Live | State::Archived | State::Purged => Ok(Vec::new()),

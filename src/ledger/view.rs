@@ -4,11 +4,10 @@ use super::opened::{Opened, was_sealed};
 use super::{Ledger, LedgerError};
 use crate::keyring::Details;
 use crate::store::damaged::DamagedRow;
-use crate::store::{ListPage, StoredEvent};
-use archive_ledger_domain::{ArchivedEntity, EntityKey, EntityType, Event, EventName, Parent, State};
+use crate::store::{ListPage, StoredEvent, entity_of};
+use archive_ledger_domain::{EntityKey, EntityType, Event, EventName, Parent, State};
 use archive_ledger_projections::facts;
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -195,10 +194,7 @@ impl Ledger {
 /// What events made of an entity; `None` without any. `opened` is what is sealed beside each of them.
 pub(super) fn view(key: &EntityKey, events: &[StoredEvent], opened: &[Opened]) -> Option<EntityView> {
     let (first, last) = (events.first()?, events.last()?);
-    let mut entity = ArchivedEntity::default();
-    for event in events {
-        entity.apply(event.event.clone());
-    }
+    let entity = entity_of(events);
     let deleted_by = events
         .iter()
         .rev()

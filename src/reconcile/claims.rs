@@ -2,9 +2,8 @@
 
 use crate::keyring::Keyring;
 use crate::ledger::{LedgerError, standing_storage};
-use crate::store::{Position, ReadStore, StoredEvent};
-use archive_ledger_domain::{ArchivedEntity, EntityKey, Event, State};
-use cqrs_es::Aggregate;
+use crate::store::{Position, ReadStore, StoredEvent, entity_of};
+use archive_ledger_domain::{EntityKey, Event, State};
 use std::sync::Arc;
 
 /// An entity's storage.
@@ -33,10 +32,7 @@ impl<'a> Claims<'a> {
         let Some(stream) = self.reads.stream(key).await? else {
             return Ok(None);
         };
-        let mut entity = ArchivedEntity::default();
-        for event in &stream.events {
-            entity.apply(event.event.clone());
-        }
+        let entity = entity_of(&stream.events);
         let (State::Live | State::Archived | State::Purging | State::PurgeFailed, Some(wrapped)) =
             (entity.state(), &stream.data_key)
         else {

@@ -74,6 +74,7 @@ mod relay;
 mod routes;
 mod sealing;
 mod shared_setup;
+mod stock;
 mod storage_roots;
 mod store_contract;
 mod store_crash;

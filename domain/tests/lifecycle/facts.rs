@@ -262,8 +262,10 @@ fn a_forced_purge_says_what_was_given_up_and_its_end_does_not_pretend_that_the_r
 #[test]
 fn a_report_that_comes_after_its_purge_was_forced_changes_nothing() {
     let mut given = history(Purging, 3);
-    let forced = replay(given.clone())
-        .decide(force(PURGE, true))
+    let forced = TestFramework::<ArchivedEntity>::with(())
+        .given(given.clone())
+        .when(force(PURGE, true))
+        .inspect_result()
         .unwrap_or_default();
     assert_eq!(forced.len(), 2);
     given.extend(forced);

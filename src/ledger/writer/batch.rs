@@ -3,6 +3,7 @@
 use super::CommandError;
 use super::answers::Answers;
 use super::condition::VersionCondition;
+use super::decide::decide;
 use super::known::{KnownStream, LongStreams};
 use super::prepared::{Content, Prepared};
 use super::proposal::{Answer, Decision, Receipt};
@@ -17,7 +18,6 @@ use crate::store::{
 use archive_ledger_domain::{AGGREGATE_TYPE, Command, Event, Rejection, State};
 use archive_ledger_projections::{Changes, Recorded};
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -163,13 +163,13 @@ impl<'a> Batch<'a> {
         if let Some(error) = &stream.unreadable {
             return Err(CommandError::Store(Arc::clone(error)));
         }
-        let decided = match &proposal.decision {
-            Decision::Command(command) => stream.known.entity.decide(command.clone()),
-            Decision::Events(events) => Ok(events.clone()),
-        };
+        let mut entity = stream.known.entity.clone();
+        let decided = decide(&mut entity, &proposal.decision);
         let absent = matches!(
             decided,
-            Err(Rejection::Unknown | Rejection::Purged | Rejection::StalePurge)
+            Err(CommandError::Rejected(
+                Rejection::Unknown | Rejection::Purged | Rejection::StalePurge
+            ))
         );
         let version = stream.known.version;
         let holds = |condition: &VersionCondition| {
@@ -182,32 +182,32 @@ impl<'a> Batch<'a> {
         if !proposal.expected_version.as_ref().is_none_or(holds) {
             return Err(CommandError::VersionMismatch { actual: version });
         }
-        let events = decided?;
         // Everything that can fail comes before the first change.
+        let contents = contents(command, decided?)?;
+        let (proposal, stream_id) = (&command.proposal, &command.stream_id);
         if is_restore(&proposal.decision) {
             stream.opens(self.keyring, stream_id)?;
         }
-        let sealed = stream.seal(self.keyring, self.clock, command, &events)?;
+        let sealed = stream.seal(self.keyring, self.clock, command, &contents)?;
         if let Some((_, Some(wrapped))) = &sealed {
             self.write.keys.push((stream_id.clone(), wrapped.clone()));
         }
         let mut sealed = sealed.map(|(sealed, _)| sealed);
-        let mut guess = command
-            .guess
-            .take_if(|guess| events.first() == Some(&guess.event));
         let mut last = None;
-        for (index, event) in events.into_iter().enumerate() {
+        for (index, content) in contents.into_iter().enumerate() {
             let event_id = if index == 0 { first_id } else { self.clock.new_id() };
-            let content = match guess.take() {
-                Some(guess) => guess,
-                None => Content::new(event, &command.metadata, &proposal.metadata.actor)
-                    .map_err(|error| CommandError::Store(Arc::new(error)))?,
-            };
             let position = self.append(command, event_id, content, sealed.take())?;
             if index == 0 {
                 self.write.claims.extend(command.claims_at(position));
             }
             last = Some(position);
+        }
+        let stream = stream_of(&mut self.streams, stream_id)?;
+        stream.known.entity = entity;
+        if let Some(position) = last
+            && stream.known.entity.state() == State::Purged
+        {
+            self.erase(command, position)?;
         }
         let stream = stream_of(&mut self.streams, stream_id)?;
         let receipt = Receipt {
@@ -276,33 +276,33 @@ impl<'a> Batch<'a> {
             event: &built.stored.event,
         };
         self.write.changes.record(&stream.known.entity, recorded);
-        stream.known.entity.apply(built.stored.event.clone());
         stream.known.version = sequence;
         stream.known.last_leaf = Some(built.stored.leaf);
         self.frontier.push(built.stored.leaf);
         self.write.events.push(built);
-        if stream.known.entity.state() == State::Purged {
-            // The key that this very batch minted, and what it sealed, must not reach the disk either.
-            stream.fenced = true;
-            stream.key = None;
-            stream.wrapped = None;
-            if stream.sealed_here {
-                self.write.keys.retain(|(id, _)| id != stream_id);
-                for event in self
-                    .write
-                    .events
-                    .iter_mut()
-                    .filter(|event| event.stored.key == proposal.key)
-                {
-                    event.stored.sealed = None;
-                }
-            }
-            self.write.erased.push((stream_id.to_owned(), position));
-            if stream.known.entity.storage_count() > 0 {
-                self.write.released.push(stream_id.to_owned());
+        Ok(position)
+    }
+
+    /// Has the key of an entity destroyed that was purged at `position`.
+    fn erase(&mut self, command: &Prepared, position: Position) -> Result<(), CommandError> {
+        let (key, stream_id) = (&command.proposal.key, command.stream_id.as_str());
+        let stream = stream_of(&mut self.streams, stream_id)?;
+        // The key that this very batch minted, and what it sealed, must not reach the disk either.
+        stream.fenced = true;
+        stream.key = None;
+        stream.wrapped = None;
+        if stream.sealed_here {
+            self.write.keys.retain(|(id, _)| id != stream_id);
+            let events = self.write.events.iter_mut();
+            for event in events.filter(|event| event.stored.key == *key) {
+                event.stored.sealed = None;
             }
         }
-        Ok(position)
+        self.write.erased.push((stream_id.to_owned(), position));
+        if stream.known.entity.storage_count() > 0 {
+            self.write.released.push(stream_id.to_owned());
+        }
+        Ok(())
     }
 
     /// What is to be written, `None` when nothing changed; and what the writer then knows of long streams.
@@ -366,10 +366,10 @@ impl Stream {
         keyring: &Keyring,
         clock: &SharedClock,
         command: &Prepared,
-        events: &[Event],
+        contents: &[Content],
     ) -> Result<Option<(SealedDetails, Option<WrappedKey>)>, CommandError> {
         let (proposal, stream_id) = (&command.proposal, command.stream_id.as_str());
-        if proposal.details.is_empty() || events.is_empty() {
+        if proposal.details.is_empty() || contents.is_empty() {
             return Ok(None);
         }
         let failed = |error: KeyringError| CommandError::Keyring(Arc::new(error));
@@ -403,6 +403,20 @@ impl Stream {
         self.sealed_here = true;
         Ok(Some((sealed, minted)))
     }
+}
+
+/// The events of a command, each with the commitment to it; the first as it was guessed, where the guess was right.
+fn contents(command: &mut Prepared, events: Vec<Event>) -> Result<Vec<Content>, CommandError> {
+    let mut guess = command
+        .guess
+        .take_if(|guess| events.first() == Some(&guess.event));
+    let (metadata, actor) = (&command.metadata, &command.proposal.metadata.actor);
+    let content = |event| match guess.take() {
+        Some(guess) => Ok(guess),
+        None => Content::new(event, metadata, actor),
+    };
+    let contents = events.into_iter().map(content).collect::<Result<_, _>>();
+    contents.map_err(|error| CommandError::Store(Arc::new(error)))
 }
 
 /// Where an event stands, and what is sealed beside it.

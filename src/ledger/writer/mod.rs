@@ -20,6 +20,7 @@ mod answers;
 mod attempt;
 mod batch;
 mod condition;
+mod decide;
 mod error;
 mod health;
 mod known;

@@ -4,6 +4,7 @@
 //! pseudonyms need nothing that the transaction knows, save for one guess: that the entity is new. A command that finds
 //! another entity than guessed costs the writer what was guessed in vain, and comes to the same.
 
+use super::decide::decide;
 use super::proposal::{Decision, Proposal};
 use crate::clock::SharedClock;
 use crate::keyring::{DataKey, Keyring, SealedDetails, random};
@@ -117,10 +118,7 @@ impl Prepared {
 
 /// The first event, if nothing happened to the entity before.
 fn guessed(decision: &Decision) -> Option<Event> {
-    let events = match decision {
-        Decision::Command(command) => ArchivedEntity::default().decide(command.clone()).ok()?,
-        Decision::Events(events) => events.clone(),
-    };
+    let events = decide(&mut ArchivedEntity::default(), decision).ok()?;
     events.into_iter().next()
 }
 

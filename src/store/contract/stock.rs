@@ -5,8 +5,9 @@ use crate::store::log::contract::verified;
 use archive_ledger_domain::{
     ArchivedEntity, Command, EntityType, Event, EventName, Rejection, State, upcasters,
 };
+use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::{PersistedEventRepository, PersistedEventStore};
-use cqrs_es::{AggregateError, CqrsFramework, EventStore};
+use cqrs_es::{Aggregate, AggregateError, CqrsFramework, EventStore};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -74,6 +75,13 @@ pub async fn the_stock_event_store_loads_what_the_writer_wrote(store: ContractSt
     verified(&store).await;
 }
 
+/// What a restore comes to.
+async fn restored(entity: &mut ArchivedEntity) -> Vec<Event> {
+    let sink = EventSink::default();
+    entity.handle(Command::Restore, &(), &sink).await.unwrap();
+    sink.collect().await
+}
+
 /// A commit through `cqrs-es` is recorded; one against an older version conflicts and stores nothing.
 pub async fn a_commit_that_conflicts_stores_nothing(store: ContractStore) {
     let writer = store.writer().await;
@@ -87,15 +95,15 @@ pub async fn a_commit_that_conflicts_stores_nothing(store: ContractStore) {
     let stream_id = key.stream_id();
     writer.handle.submit(soft_delete(&key, 0)).await.unwrap();
 
-    let mine = events.load_aggregate(&stream_id).await.unwrap();
-    let theirs = events.load_aggregate(&stream_id).await.unwrap();
-    let decided = theirs.aggregate.decide(Command::Restore).unwrap();
+    let mut mine = events.load_aggregate(&stream_id).await.unwrap();
+    let mut theirs = events.load_aggregate(&stream_id).await.unwrap();
+    let decided = restored(&mut theirs.aggregate).await;
     let context = HashMap::from([("request_id".to_owned(), "r-1".to_owned())]);
     let committed = events.commit(decided, theirs, context).await.unwrap();
     assert_eq!(committed[0].sequence, 2);
 
     let before = store.reads.head().await.unwrap();
-    let decided = mine.aggregate.decide(Command::Restore).unwrap();
+    let decided = restored(&mut mine.aggregate).await;
     let conflict = events.commit(decided, mine, HashMap::new()).await;
     assert!(
         matches!(conflict, Err(AggregateError::AggregateConflict)),

@@ -7,9 +7,10 @@ pub(super) mod sqlite;
 
 use super::archived::ArchivedStore;
 use super::{Head, Position, StoreError, StoredEvent, WrappedKey};
-use archive_ledger_domain::{EntityKey, EventName, State};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, EventName, State};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate as _;
 use uuid::Uuid;
 
 /// An entity's whole stream and its key.
@@ -19,6 +20,17 @@ pub struct EntityStream {
     pub events: Vec<StoredEvent>,
     /// Its data key; absent when it was never sealed anything, or was purged.
     pub data_key: Option<WrappedKey>,
+}
+
+/// What events of one stream, from its first on, made of their entity. For whoever has read them for what is sealed beside
+/// them, and so has to see both in one snapshot; who needs the entity alone loads it through `cqrs-es`.
+#[must_use]
+pub fn entity_of(events: &[StoredEvent]) -> ArchivedEntity {
+    let mut entity = ArchivedEntity::default();
+    for event in events {
+        entity.apply(event.event.clone());
+    }
+    entity
 }
 
 /// Reads, each in a snapshot of its own.

@@ -1,15 +1,19 @@
 //! Folding: what a batch of events changes is what its events change one by one, however the log is cut into batches.
 
+mod random;
+
 use archive_ledger_domain::{
-    ArchivedEntity, CleanupOutcome, Command, EntityKey, EntityType, Event, ForcedObligation, PurgeFailed,
-    PurgeRequested, Purged, Restored, SoftDeleted, State,
+    ArchivedEntity, EntityKey, EntityType, Event, PurgeFailed, PurgeRequested, Purged, Restored, SoftDeleted,
+    State,
 };
 use archive_ledger_projections::{
-    ArchivedEntry, ArchivedListChange, Changes, PurgeWork, PurgeWorkChange, Recorded, facts,
+    ArchivedCount, ArchivedEntry, ArchivedListChange, ArchivedListing, Changes, PurgeWork, PurgeWorkChange,
+    Recorded, UndonePurge, facts,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use cqrs_es::Aggregate;
-use std::collections::BTreeMap;
+use cqrs_es::{Aggregate, EventEnvelope, View};
+use random::{Random, random_log};
+use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 /// The tables as a store keeps them, with a store's checks.
@@ -148,6 +152,61 @@ fn the_tables_say_what_the_entities_are() {
                 owed.then(|| (entity.state(), entity.purge_id())),
                 "{stream_id}"
             );
+        }
+    }
+}
+
+#[test]
+fn the_views_of_single_streams_say_what_the_tables_say() {
+    for seed in 1..=100 {
+        let log = random_log(&mut Random(seed), 60);
+        let mut rows: BTreeMap<String, (ArchivedListing, UndonePurge)> = BTreeMap::new();
+        let mut counts: BTreeMap<EntityType, ArchivedCount> = BTreeMap::new();
+        let tables = replay(&log, |_| true);
+        for (index, (key, event)) in log.iter().enumerate() {
+            let envelope = EventEnvelope {
+                aggregate_id: key.stream_id(),
+                sequence: 1,
+                payload: event.clone(),
+                metadata: HashMap::new(),
+            };
+            let (listing, owed) = rows.entry(key.stream_id()).or_default();
+            listing.update(&envelope);
+            owed.update(&envelope);
+            counts.entry(key.entity_type()).or_default().update(&envelope);
+            let (tables, stream_id) = (&tables[&index], key.stream_id());
+            let entry = tables.archived.get(&stream_id);
+            assert_eq!(
+                listing
+                    .deletion
+                    .as_ref()
+                    .map(|one| (one.deletion_id, one.deleted_at)),
+                entry.map(|entry| (entry.deletion_id, entry.deleted_at)),
+                "seed {seed}, after event {index}"
+            );
+            let failed = if owed.failed {
+                State::PurgeFailed
+            } else {
+                State::Purging
+            };
+            assert_eq!(
+                owed.requested
+                    .as_ref()
+                    .map(|one| (one.purge_id, one.storage_count, failed)),
+                tables
+                    .purge_work
+                    .get(&stream_id)
+                    .map(|work| (work.purge_id, work.storage_count, work.state)),
+                "seed {seed}, after event {index}"
+            );
+            for (entity_type, counted) in &counts {
+                let count = tables.summary.get(entity_type).copied().unwrap_or_default();
+                assert_eq!(
+                    i64::try_from(counted.count()),
+                    Ok(count),
+                    "seed {seed}, after event {index}"
+                );
+            }
         }
     }
 }
@@ -316,88 +375,6 @@ fn fold(log: &Log, mut entity: ArchivedEntity) -> Changes {
         changes.replay(&mut entity, recorded);
     }
     changes
-}
-
-/// A log that the aggregate would have recorded: random commands to a few entities, refusals left out.
-fn random_log(random: &mut Random, commands: u32) -> Log {
-    let mut entities: BTreeMap<u32, ArchivedEntity> = BTreeMap::new();
-    let mut log = Vec::new();
-    for number in 0..commands {
-        let which = random.below(6);
-        let entity = entities.entry(which).or_default();
-        let command = random_command(random, which, number, entity);
-        for event in entity.decide(command).unwrap_or_default() {
-            entity.apply(event.clone());
-            log.push((key(which), event));
-        }
-    }
-    log
-}
-
-fn random_command(random: &mut Random, which: u32, number: u32, entity: &ArchivedEntity) -> Command {
-    let id = Uuid::from_u128(u128::from(number) + 1);
-    match random.below(9) {
-        8 => Command::ForcePurge {
-            purge_id: entity.purge_id().unwrap_or(id),
-            obligations: vec![ForcedObligation {
-                ordinal: 1,
-                skipped: true,
-                objects: 3,
-                bytes: 4,
-                at_least: false,
-            }],
-            reason_sealed: "c2VhbGVk".into(),
-        },
-        0 => Command::Register {
-            dataset_id: Some("dataset".into()),
-            space_id: Some("space".into()),
-            storage_count: random.below(2),
-            callback: random.below(2) == 0,
-        },
-        1..=3 => Command::SoftDelete {
-            deletion_id: id,
-            deleted_at: noon() - TimeDelta::seconds(i64::from(random.below(1000))),
-            parent: None,
-            storage_count: random.below(3),
-        },
-        4 => Command::Restore,
-        5 => Command::RequestPurge {
-            purge_id: id,
-            entity_type: key(which).entity_type(),
-            callback: false,
-            join: random.below(2) == 0,
-        },
-        outcome => Command::RecordCleanup {
-            purge_id: entity.purge_id().unwrap_or(id),
-            outcome: if outcome == 6 {
-                CleanupOutcome::Done {
-                    objects: 1,
-                    bytes: 2,
-                    at_least: false,
-                }
-            } else {
-                CleanupOutcome::Failed {
-                    objects: 0,
-                    bytes: 0,
-                    at_least: false,
-                    error: "unreachable".into(),
-                }
-            },
-        },
-    }
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % u64::from(bound)) as u32
-    }
 }
 
 fn of_one_entity(events: Vec<Event>) -> Log {
