@@ -2,11 +2,11 @@
 
 use super::cursor::AuditCursor;
 use super::query::EventsQuery;
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Head, SharedApi};
+use crate::http::archived::{is_false, timestamp};
 use crate::http::auth::rights::Right;
 use crate::http::auth::rights::token_id_hash;
-use crate::http::caller::{Head, SharedApi};
-use crate::http::error::ApiError;
-use crate::http::ocore::{is_false, timestamp};
 use crate::ledger::LedgerError;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;

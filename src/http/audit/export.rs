@@ -1,11 +1,11 @@
 //! `GET /api/admin/audit/export`: the log's events as a file, and the manifest of the very same bytes.
 
-use super::RETRY_AFTER;
 use super::query::filters;
 use crate::audit_export::{Encoding, Export, ExportError, Manifest, Request as Wanted, Source};
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Api, Head, SharedApi};
 use crate::http::auth::rights::Right;
-use crate::http::caller::{Api, Head, SharedApi};
-use crate::http::error::ApiError;
+use crate::http::ledger::RETRY_AFTER;
 use crate::ledger::LedgerError;
 use crate::memory_budget;
 use crate::telemetry;

@@ -1,9 +1,9 @@
 //! What a request asks of the audit. An unknown parameter is an error: a misspelt filter would give everything.
 
-use crate::http::caller::entity_type;
-use crate::http::cursor::is_storable;
-use crate::http::error::ApiError;
-use crate::http::page::integer;
+use crate::http::answer::error::ApiError;
+use crate::http::api::entity_type;
+use crate::http::request::cursor::is_storable;
+use crate::http::request::page::integer;
 use crate::store::Position;
 use crate::store::audit::{AuditAction, AuditFilter, Order, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType};

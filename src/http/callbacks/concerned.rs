@@ -1,9 +1,9 @@
 //! Which entity a delivery is of, for the audit: its path does not say so.
 
-use crate::http::attempts::Trail;
+use crate::http::answer::error::ApiError;
+use crate::http::api::audit_context::Trail;
+use crate::http::api::{Api, Caller, Head, Segments, uuid};
 use crate::http::auth::rights::Right;
-use crate::http::caller::{Api, Caller, Head, Segments, uuid};
-use crate::http::error::ApiError;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::DeliveryFound;
 use axum::extract;

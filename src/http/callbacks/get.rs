@@ -3,9 +3,9 @@
 use super::Delivery;
 use super::concerned::{admit, named};
 use crate::callbacks::admin::DeliveryView;
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::error::ApiError;
-use crate::http::ocore::{is_false, timestamp};
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::archived::{is_false, timestamp};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::AttemptRow;
 use crate::store::damaged::put_in_place;

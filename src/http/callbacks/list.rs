@@ -1,12 +1,12 @@
 //! `GET /api/admin/callbacks`: deliveries of callbacks, newest first.
 
 use super::{Delivery, FILTER_MAX, FilterText, read_cursor, write_cursor};
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Head, SharedApi};
 use crate::http::auth::rights::Right;
-use crate::http::body::Text;
-use crate::http::caller::{Head, SharedApi};
-use crate::http::cursor::CursorCodec;
-use crate::http::error::ApiError;
-use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use crate::http::request::body::Text;
+use crate::http::request::cursor::CursorCodec;
+use crate::http::request::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
 use crate::store::damaged::put_in_place;

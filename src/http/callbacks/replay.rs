@@ -1,9 +1,9 @@
 //! `POST /api/admin/callbacks/{id}/replay`: one delivery is sent again.
 
 use super::concerned::{admit, concerning, named};
-use crate::http::body::EmptyBody;
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::error::ApiError;
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::request::body::EmptyBody;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::Replay;
 use axum::Json;

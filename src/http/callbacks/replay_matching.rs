@@ -2,11 +2,11 @@
 
 use super::{FILTER_MAX, FilterText, read_cursor, write_cursor};
 use crate::callbacks::admin::BulkReplay;
+use crate::http::answer::error::ApiError;
+use crate::http::api::SharedApi;
 use crate::http::auth::rights::Right;
-use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::SharedApi;
-use crate::http::cursor::CursorCodec;
-use crate::http::error::ApiError;
+use crate::http::request::body::{EmptyBody, Fields, Text};
+use crate::http::request::cursor::CursorCodec;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryState, ListStart};
 use archive_ledger_domain::{EntityKey, EntityType};

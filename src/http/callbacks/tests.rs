@@ -1,7 +1,7 @@
 use super::list::query;
 use super::replay_matching::bulk;
 use super::*;
-use crate::http::body::Fields;
+use crate::http::request::body::Fields;
 use crate::numbering::Numbering;
 use crate::store::callbacks::DeliveryCursor;
 use serde_json::json;

@@ -6,7 +6,7 @@
 
 use crate::bus::cloud_event::{CloudEvent, Source};
 use crate::clock::SharedClock;
-use crate::http::cursor::numbered;
+use crate::http::request::cursor::numbered;
 use crate::store::{Position, ReadStore, StoreError, StoredEvent};
 use crate::telemetry;
 use archive_ledger_domain::{EntityType, EventName};

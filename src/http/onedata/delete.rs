@@ -2,10 +2,10 @@
 
 use super::{DELETE_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
-use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, Segments, SharedApi, segments};
-use crate::http::error::ApiError;
-use crate::http::refusal::refused;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::api::{Head, Segments, SharedApi, segments};
+use crate::http::request::body::{EmptyBody, Text};
 use crate::ledger::Purge;
 use archive_ledger_domain::Action;
 use axum::extract::{Request, State};

@@ -1,13 +1,13 @@
 //! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
 
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Api, Head, Segments, SharedApi, segments};
+use crate::http::archived::is_false;
+use crate::http::archived::purge_progress::so_far;
+use crate::http::archived::shared_storage::{NAMED_OTHERS, Shared, Sharer, sharing};
 use crate::http::auth::rights::{Principal, Right};
-use crate::http::caller::{Api, Head, Segments, SharedApi, segments};
-use crate::http::conditions::{entity_tag, tag_with};
-use crate::http::error::ApiError;
-use crate::http::ocore::is_false;
-use crate::http::purge_so_far::so_far;
-use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
+use crate::http::request::conditions::{entity_tag, tag_with};
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};

@@ -7,7 +7,7 @@ pub mod delete;
 pub mod get;
 pub mod register;
 
-use crate::http::error::{ApiError, Key};
+use crate::http::answer::error::{ApiError, Key};
 use archive_ledger_domain::{EntityKey, EntityType, State};
 
 /// The privileges that deleting an archive needs, in the archive's space (seed 004).

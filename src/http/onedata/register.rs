@@ -2,12 +2,12 @@
 
 use super::{CREATE_PRIVILEGES, DELETE_PRIVILEGES, VIEW_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::api::{Api, Head, SharedApi};
+use crate::http::archived::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
 use crate::http::auth::rights::{Principal, Right};
-use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::{Api, Head, SharedApi};
-use crate::http::error::ApiError;
-use crate::http::ocore::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
-use crate::http::refusal::refused;
+use crate::http::request::body::{EmptyBody, Fields, Text};
 use crate::ledger::{CommandContext, Register};
 use archive_ledger_domain::{Action, EntityKey, State as EntityState};
 use axum::Json;

@@ -1,12 +1,12 @@
 //! `POST /api/admin/purges/{purge_id}/force`: an end, whatever is owed.
 
 use super::{admit, concerning, jobs, named};
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
 use crate::http::auth::rights::Right;
-use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::conditions::entity_tag;
-use crate::http::error::ApiError;
-use crate::http::refusal::refused;
+use crate::http::request::body::{EmptyBody, Text};
+use crate::http::request::conditions::entity_tag;
 use crate::purge::operator::RetryError;
 use archive_ledger_domain::Action;
 use axum::Json;

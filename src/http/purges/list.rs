@@ -1,12 +1,12 @@
 //! `GET /api/admin/purges`: what is owed.
 
+use crate::http::answer::error::ApiError;
+use crate::http::api::{Head, SharedApi};
+use crate::http::archived::shared_storage::{Sharer, in_the_way};
+use crate::http::archived::{is_false, timestamp};
 use crate::http::auth::rights::Right;
-use crate::http::caller::{Head, SharedApi};
-use crate::http::cursor::{CursorCodec, Walk};
-use crate::http::error::ApiError;
-use crate::http::ocore::{is_false, timestamp};
-use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
-use crate::http::sharing::{Sharer, in_the_way};
+use crate::http::request::cursor::{CursorCodec, Walk};
+use crate::http::request::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
 use crate::ledger::LedgerError;
 use crate::purge::operator::PurgeFilter;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};

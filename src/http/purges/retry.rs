@@ -1,11 +1,11 @@
 //! `POST /api/admin/purges/{purge_id}/retry`: another try, at once.
 
 use super::{admit, concerning, jobs, named};
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
 use crate::http::auth::rights::Right;
-use crate::http::body::EmptyBody;
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::error::ApiError;
-use crate::http::refusal::refused;
+use crate::http::request::body::EmptyBody;
 use crate::purge::operator::{Retried, RetryError};
 use archive_ledger_domain::{Action, State};
 use axum::Json;

@@ -1,0 +1,116 @@
+//! oCore's *Archived* admin API (seed 000), and what it needs beside it.
+
+pub mod diff;
+pub mod get;
+pub mod history;
+pub mod list;
+pub mod purge;
+pub mod purge_progress;
+pub mod restore;
+pub mod shared_storage;
+pub mod soft_delete;
+pub mod summary;
+
+use crate::http::answer::error::ApiError;
+use crate::store::damaged::DamagedRow;
+use archive_ledger_domain::{EntityKey, EntityType};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// An item of the archived list: exactly the fields of seed 000, and one more on what cannot be opened.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Item {
+    /// When the entity was deleted, RFC 3339.
+    pub deleted_at: String,
+    /// The entity's id.
+    pub id: String,
+    /// The entity's metadata, as it was given.
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+    /// The entity's name; null only where `unreadable` is true.
+    pub name: Option<String>,
+    /// The entity's type.
+    #[serde(rename = "type")]
+    pub entity_type: &'static str,
+    /// Only where it is true: name and metadata cannot be opened, because their key is gone or they were damaged. Where the row itself
+    /// was damaged, its time and perhaps its id are empty as well.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
+}
+
+/// Whether a mark is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub(in crate::http) const fn is_false(mark: &bool) -> bool {
+    !*mark
+}
+
+impl Item {
+    /// The item of an entity.
+    #[must_use]
+    pub fn new(
+        key: &EntityKey,
+        deleted_at: DateTime<Utc>,
+        name: Option<String>,
+        metadata: Map<String, Value>,
+    ) -> Self {
+        Self {
+            deleted_at: timestamp(deleted_at),
+            id: key.id().to_owned(),
+            metadata,
+            unreadable: name.is_none(),
+            name,
+            entity_type: key.entity_type().as_str(),
+        }
+    }
+}
+
+impl Item {
+    /// The item of a row that cannot be read.
+    #[must_use]
+    pub fn damaged(entity_type: EntityType, row: &DamagedRow) -> Self {
+        Self {
+            deleted_at: String::new(),
+            id: row
+                .key
+                .as_ref()
+                .map(|key| key.id().to_owned())
+                .unwrap_or_default(),
+            metadata: Map::new(),
+            name: None,
+            entity_type: entity_type.as_str(),
+            unreadable: true,
+        }
+    }
+}
+
+/// The answer of a command: what was done, for people.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Message {
+    /// What was done.
+    pub message: String,
+}
+
+/// A time as answers write it: RFC 3339 in UTC, with as many digits as it has.
+#[must_use]
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// Whether a query has a parameter: what decides which right a read needs, before anything else is looked at.
+pub(super) fn asks_for(query: Option<&str>, name: &str) -> bool {
+    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.any(|(found, _)| found == name)
+}
+
+/// The one value of a parameter; other parameters are not looked at.
+pub(super) fn parameter(query: Option<&str>, name: &'static str) -> Result<Option<String>, ApiError> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(std::borrow::Cow::into_owned)),
+        (_, Some(_)) => Err(ApiError::bad_data(name, "given more than once")),
+    }
+}

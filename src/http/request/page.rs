@@ -1,0 +1,131 @@
+//! Paging parameters of the lists: `page` and `limit` as oCore has them (seed 000), and an opaque `cursor` beside them.
+//!
+//! Parameters that we do not know are ignored, because existing clients may send more than the seed shows.
+
+use super::cursor::{CursorCodec, ListCursor, Walk};
+use crate::http::answer::error::ApiError;
+use archive_ledger_domain::EntityType;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The page size when the client names none, or 0 (what oCore's generated examples send).
+pub const DEFAULT_LIMIT: u32 = 20;
+
+/// The greatest page size.
+pub const MAX_LIMIT: u32 = 100;
+
+/// The greatest page number: its rows are still countable in 64 bits.
+const MAX_PAGE: i64 = i64::MAX / MAX_LIMIT as i64;
+
+/// Which part of a list a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageQuery {
+    /// How many items, 1 to [`MAX_LIMIT`].
+    pub limit: u32,
+    /// Where the page begins.
+    pub start: Start,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// After this many items.
+    Offset(i64),
+    /// After the item that a cursor names.
+    After(ListCursor),
+    /// Behind items that cannot be read.
+    Behind(Behind),
+}
+
+/// Where a page begins whose predecessor ended with items that cannot be read: nothing says where these stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// The time in microseconds since 1970 and the id of the item before them; the list's beginning when there is none.
+    pub after: Option<(i64, String)>,
+    /// How many there are.
+    pub skipped: u64,
+}
+
+/// The walk through the list of a type.
+pub(in crate::http) fn walk(entity_type: EntityType) -> Walk {
+    Walk::new("archived", entity_type)
+}
+
+impl PageQuery {
+    /// Reads `page`, `limit` and `cursor` from a raw query string, for a list of `entity_type`.
+    ///
+    /// `page` counts from 1; 0 or none is the first. `limit` of 0 or none is [`DEFAULT_LIMIT`].
+    ///
+    /// # Errors
+    /// [`ApiError::BadValueInteger`], [`ApiError::BadValueNotInRange`], [`ApiError::BadData`] for a parameter given
+    /// twice, a cursor that we did not give out for this list, or a cursor together with a page, or
+    /// [`ApiError::LedgerForked`] for one that was given out before a fork.
+    pub fn parse(
+        query: Option<&str>,
+        entity_type: EntityType,
+        cursors: &CursorCodec,
+    ) -> Result<Self, ApiError> {
+        let (mut page, mut limit, mut cursor) = (None, None, None);
+        for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let (key, slot) = match &*name {
+                "page" => ("page", &mut page),
+                "limit" => ("limit", &mut limit),
+                "cursor" => ("cursor", &mut cursor),
+                _ => continue,
+            };
+            if slot.replace(value).is_some() {
+                return Err(ApiError::bad_data(key, "given more than once"));
+            }
+        }
+        let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
+            0 => DEFAULT_LIMIT,
+            // In range, as just checked.
+            limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
+        };
+        let start = match (page, cursor) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::bad_data("cursor", "cannot be combined with \"page\""));
+            }
+            (None, Some(cursor)) => match cursors.open(&cursor, entity_type) {
+                Err(error @ ApiError::BadData { .. }) => cursors
+                    .open_place(&walk(entity_type), &cursor, |_| None)
+                    .map(Start::Behind)
+                    .map_err(|behind| match behind {
+                        forked @ ApiError::LedgerForked { .. } => forked,
+                        _ => error,
+                    })?,
+                after => Start::After(after?),
+            },
+            (page, None) => {
+                let page = integer("page", page, MAX_PAGE)?.max(1);
+                Start::Offset((page - 1) * i64::from(limit))
+            }
+        };
+        Ok(Self { limit, start })
+    }
+}
+
+/// A decimal number from 0 to `high`; 0 when absent.
+pub(in crate::http) fn integer(
+    key: &'static str,
+    text: Option<Cow<'_, str>>,
+    high: i64,
+) -> Result<i64, ApiError> {
+    let Some(text) = text else { return Ok(0) };
+    let digits = text.strip_prefix('-').unwrap_or(&text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ApiError::BadValueInteger { key: key.into() });
+    }
+    // All digits: only a number too great for 64 bits fails to parse.
+    match text.parse::<i64>() {
+        Ok(value) if (0..=high).contains(&value) => Ok(value),
+        Ok(_) | Err(_) => Err(ApiError::BadValueNotInRange {
+            key: key.into(),
+            low: 1,
+            high,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
