@@ -15,7 +15,7 @@ use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::config::{Config, Database, Nats};
 use crate::http::answer::envelope::{ErrorContext, ServiceInfo};
 use crate::http::api::Api;
-use crate::http::api::audit_reads::AuditTrail;
+use crate::http::api::audit::Audit;
 use crate::http::api::event_streams::EventStreams;
 use crate::http::audit::export::MAX_EXPORTS;
 use crate::http::auth;
@@ -305,7 +305,7 @@ fn checkpointer_parts(opened: &Opened) -> checkpointer::Parts {
 }
 
 /// The audit, and what is written for it behind the requests.
-fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
+fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> Audit {
     let store = opened.store.audit();
     let attempts = Arc::new(crate::audit::attempts::Attempts::new(Arc::clone(&opened.clock)));
     let (gathered, kept) = (Arc::clone(&attempts), Arc::clone(&store));
@@ -318,7 +318,7 @@ fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
     });
     let numbering = opened.started.identity.numbering();
     let secret = opened.keyring.keyed_hash("audit-cursor", b"");
-    AuditTrail::new(store, attempts, &secret, numbering)
+    Audit::new(store, attempts, &secret, numbering)
 }
 
 async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {

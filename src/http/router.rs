@@ -29,9 +29,9 @@ pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Route
 /// For whoever keeps the service running.
 fn operation(probes: Probes) -> Router {
     Router::new()
-        .route("/healthz", get(operation::healthz))
-        .route("/readyz", get(operation::readyz))
-        .route("/metrics", get(operation::metrics))
+        .route("/healthz", get(operation::healthz::handler))
+        .route("/readyz", get(operation::readyz::handler))
+        .route("/metrics", get(operation::metrics::handler))
         .with_state(probes)
 }
 
@@ -88,8 +88,8 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
             get(ledger::evidence::handler),
         )
         .route("/api/admin/audit/export", get(audit::export::handler))
-        .route("/api/admin/audit/export/manifest", get(audit::export::manifest))
-        .route("/api/events", get(events::handler))
+        .route("/api/admin/audit/export/manifest", get(audit::manifest::handler))
+        .route("/api/events", get(events::follow::handler))
         .route("/api/admin/audit/events", get(audit::events::handler))
         .route("/api/ledger/checkpoint", get(ledger::checkpoint::handler))
         .route("/api/ledger/vkey", get(ledger::vkey::handler))

@@ -3,7 +3,7 @@
 use super::lines::{LINE_MAX, Line};
 use crate::http::answer::error::ApiError;
 use crate::http::archived::soft_delete;
-use crate::http::request::body::{Fields, Text, parse_object};
+use crate::http::request::fields::{Fields, Text, parse_object};
 use crate::ledger::SoftDelete;
 use archive_ledger_domain::EntityType;
 use std::borrow::Cow;

@@ -5,8 +5,8 @@
 //! method, a body that is too large) gets the same envelope.
 
 use super::error::{ApiError, Cause, Description};
+use super::request_id::X_REQUEST_ID;
 use crate::clock::SharedClock;
-use crate::http::around::measure::X_REQUEST_ID;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;

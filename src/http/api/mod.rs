@@ -1,48 +1,34 @@
-//! Who calls, with which conditions: what every handler asks first.
+//! What handlers work with, and how they admit a caller: what every handler asks first.
 
+pub mod audit;
 pub mod audit_context;
-pub mod audit_reads;
+pub mod caller;
 pub mod event_streams;
+pub mod head;
 
 use crate::callbacks::admin::CallbackAdmin;
-use crate::http::answer::error::{ApiError, Key};
-use crate::http::around::Observed;
+use crate::http::answer::error::ApiError;
 use crate::http::auth::Authenticator;
-use crate::http::auth::rights::{Principal, Right};
-use crate::http::request::body::{DEFAULT_LIMIT, EmptyBody, Fields, read_fields};
-use crate::http::request::conditions::Conditions;
+use crate::http::auth::rights::Right;
+use crate::http::request::body::{DEFAULT_LIMIT, EmptyBody, read_fields};
 use crate::http::request::cursor::CursorCodec;
-use crate::http::request::parameters;
-use crate::ledger::{CommandContext, Ledger};
+use crate::http::request::fields::Fields;
+use crate::http::request::headers::user_agent;
+use crate::ledger::Ledger;
 use crate::memory_budget::MemoryBudget;
 use crate::proofs::Proofs;
 use crate::purge::operator::Purges;
-use archive_ledger_domain::{EntityKey, EntityType, EventMetadata};
-use audit_context::{Trail, user_agent};
-use audit_reads::AuditTrail;
-use axum::extract::path::ErrorKind;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{ConnectInfo, MatchedPath, Path, Request};
+use archive_ledger_domain::{EntityKey, EventMetadata};
+use audit::Audit;
+use audit_context::AuditContext;
+use axum::extract::Request;
+use caller::Caller;
 use event_streams::EventStreams;
+use head::RequestHead;
 use http::header::EXPECT;
-use http::{HeaderMap, HeaderName};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
-
-/// The longest idempotency key, in characters.
-const IDEMPOTENCY_KEY_MAX: usize = 255;
-
-/// The header that makes a command safe to send again.
-pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// The header that says why, in a code that outlives a purge.
-pub const X_REASON_CODE: HeaderName = HeaderName::from_static("x-reason-code");
-
-/// The longest such code, in characters.
-const REASON_CODE_MAX: usize = 64;
 
 /// How long the body of a request that is refused anyway may take, for the audit to say what it was about.
 const REFUSED_BODY: Duration = Duration::from_secs(1);
@@ -67,7 +53,7 @@ pub struct Api {
     /// Streams of events.
     pub events: EventStreams,
     /// The audit.
-    pub audit: AuditTrail,
+    pub audit: Audit,
     /// How many exports may begin.
     pub exports: Arc<Semaphore>,
     /// How much memory requests may take together.
@@ -79,62 +65,12 @@ pub struct Api {
 /// Handlers' state.
 pub type SharedApi = Arc<Api>;
 
-/// An authenticated caller and its request's head.
-#[derive(Debug)]
-pub struct Caller {
-    /// What its token grants.
-    pub principal: Arc<Principal>,
-    /// What the audit is told of the request.
-    pub trail: Trail,
-    metadata: EventMetadata,
-    headers: HeaderMap,
-    unknown_parameter: Option<String>,
-}
-
-/// What is asked of a request before its body is read.
-#[derive(Debug)]
-pub struct Head {
-    headers: HeaderMap,
-    request_id: Option<String>,
-    ip: Option<String>,
-    trail: Trail,
-    unknown_parameter: Option<String>,
-}
-
-impl Head {
-    /// The head of a request.
-    #[must_use]
-    pub fn of(request: &Request) -> Self {
-        let observed = request.extensions().get::<Observed>();
-        let route = request.extensions().get::<MatchedPath>();
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let unknown = observed
-            .zip(route)
-            .and_then(|(observed, route)| parameters::unknown(&observed.declared, request, route.as_str()));
-        Self {
-            headers: request.headers().clone(),
-            request_id: observed.map(|observed| observed.id.as_str().to_owned()),
-            ip: peer.map(|ConnectInfo(address)| address.ip().to_canonical().to_string()),
-            trail: observed
-                .and_then(|observed| observed.trail.clone())
-                .unwrap_or_default(),
-            unknown_parameter: unknown,
-        }
-    }
-
-    /// What the audit is told of the request.
-    #[must_use]
-    pub fn trail(&self) -> Trail {
-        self.trail.clone()
-    }
-}
-
 impl Api {
     /// Admits a caller whose token grants `right`, with parameters that the route knows.
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`], [`ApiError::Forbidden`], [`ApiError::BadData`] naming a parameter.
-    pub async fn admit(&self, head: Head, right: Right) -> Result<Caller, ApiError> {
+    pub async fn admit(&self, head: RequestHead, right: Right) -> Result<Caller, ApiError> {
         let mut caller = self.identify(head, false).await?;
         if !caller.principal.has(right) {
             return Err(ApiError::Forbidden);
@@ -153,12 +89,12 @@ impl Api {
         right: Right,
         named: impl Fn(&Fields) -> Option<EntityKey>,
     ) -> Result<(Caller, Request), ApiError> {
-        let head = Head::of(&request);
-        let trail = head.trail();
+        let head = RequestHead::of(&request);
+        let audit = head.audit();
         match self.admit(head, right).await {
             Ok(caller) => Ok((caller, request)),
             Err(error) => {
-                self.tell_named(request, &trail, named).await;
+                self.tell_named(request, &audit, named).await;
                 Err(error)
             }
         }
@@ -169,10 +105,10 @@ impl Api {
     pub async fn tell_named(
         &self,
         request: Request,
-        trail: &Trail,
+        audit: &AuditContext,
         named: impl Fn(&Fields) -> Option<EntityKey>,
     ) {
-        if !trail.is_from_somebody() || request.headers().contains_key(EXPECT) {
+        if !audit.is_from_somebody() || request.headers().contains_key(EXPECT) {
             return;
         }
         let limit = self.body_limit.min(DEFAULT_LIMIT);
@@ -180,7 +116,7 @@ impl Api {
         if let Ok(Ok(fields)) = tokio::time::timeout(REFUSED_BODY, reading).await
             && let Some(key) = named(&fields)
         {
-            trail.concerns(&key);
+            audit.concerns(&key);
         }
     }
 
@@ -189,17 +125,17 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`].
-    pub async fn identify(&self, head: Head, onedata: bool) -> Result<Caller, ApiError> {
-        let Head {
+    pub async fn identify(&self, head: RequestHead, onedata: bool) -> Result<Caller, ApiError> {
+        let RequestHead {
             headers,
             request_id,
             ip,
-            trail,
+            audit,
             unknown_parameter,
         } = head;
         let authenticated = self.auth.authenticate(&headers, onedata).await;
-        let principal = authenticated.inspect_err(|error| trail.is_denied_for(error.reason()))?;
-        trail.is_from(&principal);
+        let principal = authenticated.inspect_err(|error| audit.is_denied_for(error.reason()))?;
+        audit.is_from(&principal);
         let metadata = EventMetadata {
             actor: principal.subject.clone(),
             request_id,
@@ -214,7 +150,7 @@ impl Api {
         };
         Ok(Caller {
             principal,
-            trail,
+            audit,
             metadata,
             headers,
             unknown_parameter,
@@ -233,139 +169,4 @@ impl Api {
         .await
         .unwrap_or(Err(ApiError::RequestTimeout))
     }
-}
-
-impl Caller {
-    /// Refuses a parameter that the route does not know.
-    ///
-    /// # Errors
-    /// [`ApiError::BadData`] naming it.
-    pub fn knows_parameters(&mut self) -> Result<(), ApiError> {
-        parameters::refuse(self.unknown_parameter.take())
-    }
-
-    /// The request's conditions on what it is about.
-    ///
-    /// # Errors
-    /// [`ApiError::BadData`] naming `If-Match` or `If-None-Match`.
-    pub fn conditions(&self) -> Result<Conditions, ApiError> {
-        Conditions::of(&self.headers)
-    }
-
-    /// The context of the caller's command: who, when the entity has which version, and how to recognize a repetition.
-    ///
-    /// # Errors
-    /// [`ApiError::BadData`] naming `If-Match`, `If-None-Match`, `Idempotency-Key` or `X-Reason-Code`.
-    pub fn command(self) -> Result<CommandContext, ApiError> {
-        Ok(CommandContext {
-            expected_version: self.conditions()?.on_version(),
-            idempotency_key: idempotency_key(&self.headers)?,
-            metadata: EventMetadata {
-                reason_code: reason_code(&self.headers)?,
-                ..self.metadata
-            },
-        })
-    }
-}
-
-/// The one value of a header.
-fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-    key: &'static str,
-) -> Result<Option<&'a str>, ApiError> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value
-            .to_str()
-            .map(Some)
-            .map_err(|_| ApiError::bad_data(key, "must be visible ASCII")),
-        (Some(_), Some(_)) => Err(ApiError::bad_data(key, "given more than once")),
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(text) = single(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
-        return Ok(None);
-    };
-    let fits = (1..=IDEMPOTENCY_KEY_MAX).contains(&text.len());
-    if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ApiError::bad_data(
-            "Idempotency-Key",
-            "must be 1 to 255 visible ASCII characters",
-        ));
-    }
-    Ok(Some(text.to_owned()))
-}
-
-fn reason_code(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(text) = single(headers, &X_REASON_CODE, "X-Reason-Code")? else {
-        return Ok(None);
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if !(1..=REASON_CODE_MAX).contains(&text.len()) || !text.bytes().all(plain) {
-        return Err(ApiError::bad_data(
-            "X-Reason-Code",
-            "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'",
-        ));
-    }
-    Ok(Some(text.to_owned()))
-}
-
-/// The segments of a path as they were sent: a request learns what is wrong with its path only after it was admitted.
-pub type Segments<T> = Result<Path<T>, PathRejection>;
-
-/// The decoded segments of a path.
-///
-/// # Errors
-/// [`ApiError::BadValueNotAllowed`] or [`ApiError::BadValueIdentifier`] for a segment that is no UTF-8 once it is decoded.
-pub fn segments<T>(path: Segments<T>) -> Result<T, ApiError> {
-    match path {
-        Ok(Path(segments)) => Ok(segments),
-        Err(PathRejection::FailedToDeserializePathParams(failure)) => Err(match failure.into_kind() {
-            ErrorKind::InvalidUtf8InPathParam { key } if key == "entity_type" => unknown_type(),
-            ErrorKind::InvalidUtf8InPathParam { key } if key == "aid" => ApiError::BadValueIdentifier {
-                key: Key::from("archiveId"),
-            },
-            ErrorKind::InvalidUtf8InPathParam { key } => ApiError::BadValueIdentifier { key: key.into() },
-            other => ApiError::internal(other.to_string()),
-        }),
-        Err(other) => Err(ApiError::internal(other)),
-    }
-}
-
-fn unknown_type() -> ApiError {
-    ApiError::BadValueNotAllowed {
-        key: Key::from("entity_type"),
-        allowed: EntityType::ALL.into_iter().map(EntityType::as_str).collect(),
-    }
-}
-
-/// The id of something of ours in a path: a UUID as answers write it, hyphenated, in either case.
-///
-/// # Errors
-/// [`ApiError::BadValueIdentifier`] naming `key`.
-pub fn uuid(text: &str, key: &'static str) -> Result<Uuid, ApiError> {
-    Some(text)
-        .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
-        .and_then(|text| Uuid::try_parse(text).ok())
-        .ok_or_else(|| ApiError::BadValueIdentifier { key: key.into() })
-}
-
-/// The entity type of a path.
-///
-/// # Errors
-/// [`ApiError::BadValueNotAllowed`].
-pub fn entity_type(text: &str) -> Result<EntityType, ApiError> {
-    text.parse().map_err(|_| unknown_type())
-}
-
-/// The entity of a path.
-///
-/// # Errors
-/// [`ApiError::BadValueNotAllowed`], [`ApiError::BadValueIdentifier`].
-pub fn entity_key(type_name: &str, id: &str) -> Result<EntityKey, ApiError> {
-    let entity_type = entity_type(type_name)?;
-    EntityKey::new(entity_type, id).map_err(|_| ApiError::BadValueIdentifier { key: Key::from("id") })
 }

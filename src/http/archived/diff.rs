@@ -1,10 +1,10 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history?diff=3..5`: what changed of an entity between two of its versions.
 
 use super::get::Entity;
-use super::{is_false, timestamp};
 use crate::http::answer::error::ApiError;
+use crate::http::answer::fields::{is_false, timestamp};
 use crate::http::api::Api;
-use crate::http::audit::query::position;
+use crate::http::request::query::position;
 use crate::ledger::{PastEntity, Versions};
 use archive_ledger_domain::{EntityKey, State};
 use serde::Serialize;

@@ -3,12 +3,15 @@
 use super::purge_progress::{PurgeSoFar, so_far};
 use super::shared_storage::{NAMED_OTHERS, Shared, Sharer, sharing};
 use super::soft_delete::TypedParent;
-use super::{asks_for, is_false, parameter, timestamp};
+use crate::http::answer::entity_tag::{entity_tag, tag_with};
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Api, Head, Segments, SharedApi, entity_key, segments};
-use crate::http::audit::query::{position, time};
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::head::RequestHead;
+use crate::http::api::{Api, SharedApi};
 use crate::http::auth::rights::Right;
-use crate::http::request::conditions::{entity_tag, tag_with};
+use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::query::{asks_for, parameter};
+use crate::http::request::query::{position, time};
 use crate::ledger::{AsOf, EntityView, LedgerError};
 use archive_ledger_domain::Parent;
 use axum::Json;
@@ -191,12 +194,12 @@ pub async fn handler(
     } else {
         Right::ArchivedRead
     };
-    let caller = api.admit(Head::of(&request), right).await?;
+    let caller = api.admit(RequestHead::of(&request), right).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     if let Some(text) = parameter(query.as_deref(), "as_of")? {
         let as_of = as_of(&api, &text).await?;
-        caller.trail.reads(format!("as_of={text}"));
+        caller.audit.reads(format!("as_of={text}"));
         let found = api.ledger.entity_as_of(&key, as_of).await?;
         let found = found.ok_or(ApiError::NotFound)?;
         let point = Point {

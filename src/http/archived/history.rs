@@ -1,10 +1,13 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history`: everything that happened to one entity.
 
 use super::diff::diff;
-use super::{asks_for, is_false, parameter, timestamp};
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, Segments, SharedApi, entity_key, segments};
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
+use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::query::{asks_for, parameter};
 use crate::ledger::HistoryItem;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -97,12 +100,12 @@ pub async fn handler(
     } else {
         Right::ArchivedRead
     };
-    let caller = api.admit(Head::of(&request), right).await?;
+    let caller = api.admit(RequestHead::of(&request), right).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     if let Some(text) = parameter(query.as_deref(), "diff")? {
         let found = diff(&api, &key, &text).await?;
-        caller.trail.reads(format!("diff={text}"));
+        caller.audit.reads(format!("diff={text}"));
         return Ok(Json(found).into_response());
     }
     let history = api.ledger.history(&key).await?.ok_or(ApiError::NotFound)?;

@@ -2,10 +2,12 @@
 
 use super::Item;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, Segments, SharedApi, entity_type, segments};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::cursor::{CursorCodec, ListCursor};
 use crate::http::request::page::{Behind, PageQuery, Start, walk};
+use crate::http::request::path::{Segments, entity_type, segments};
 use crate::ledger::ArchivedList;
 use crate::store::ListPage;
 use crate::store::damaged::{damaged_at_end, put_in_place};
@@ -55,7 +57,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Json<Page>, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    api.admit(RequestHead::of(&request), Right::ArchivedRead).await?;
     let entity_type = entity_type(&segments(path)?)?;
     let query = PageQuery::parse(request.uri().query(), entity_type, &api.cursors)?;
     let page = page(&query.start)?;

@@ -11,10 +11,10 @@ pub mod shared_storage;
 pub mod soft_delete;
 pub mod summary;
 
-use crate::http::answer::error::ApiError;
+use crate::http::answer::fields::{is_false, timestamp};
 use crate::store::damaged::DamagedRow;
 use archive_ledger_domain::{EntityKey, EntityType};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -39,12 +39,6 @@ pub struct Item {
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
-}
-
-/// Whether a mark is left out.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-pub(in crate::http) const fn is_false(mark: &bool) -> bool {
-    !*mark
 }
 
 impl Item {
@@ -83,34 +77,5 @@ impl Item {
             entity_type: entity_type.as_str(),
             unreadable: true,
         }
-    }
-}
-
-/// The answer of a command: what was done, for people.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Message {
-    /// What was done.
-    pub message: String,
-}
-
-/// A time as answers write it: RFC 3339 in UTC, with as many digits as it has.
-#[must_use]
-pub fn timestamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-/// Whether a query has a parameter: what decides which right a read needs, before anything else is looked at.
-pub(super) fn asks_for(query: Option<&str>, name: &str) -> bool {
-    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.any(|(found, _)| found == name)
-}
-
-/// The one value of a parameter; other parameters are not looked at.
-pub(super) fn parameter(query: Option<&str>, name: &'static str) -> Result<Option<String>, ApiError> {
-    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value.map(std::borrow::Cow::into_owned)),
-        (_, Some(_)) => Err(ApiError::bad_data(name, "given more than once")),
     }
 }

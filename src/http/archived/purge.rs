@@ -1,13 +1,16 @@
 //! `DELETE /api/admin/archived/{entity_type}/{id}/purge` (seed 000): removes an entity for good.
 
-use super::Message;
 use crate::callbacks::target::URL_MAX;
+use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::api::{Head, Segments, SharedApi, entity_key, segments};
+use crate::http::answer::success::Message;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::request::body::{EmptyBody, Text};
-use crate::http::request::conditions::entity_tag;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::Text;
+use crate::http::request::path::{Segments, entity_key, segments};
 use crate::ledger::Purge;
 use archive_ledger_domain::{Action, State as EntityState};
 use axum::Json;
@@ -57,7 +60,7 @@ pub async fn handler(
     path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = api.admit(Head::of(&request), Right::ArchivedPurge).await?;
+    let caller = api.admit(RequestHead::of(&request), Right::ArchivedPurge).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let context = caller.command()?;

@@ -1,12 +1,14 @@
 //! `POST /api/admin/archived/{entity_type}/{id}/restore` (seed 000): undoes the current deletion.
 
-use super::Message;
+use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::api::{Head, Segments, SharedApi, entity_key, segments};
+use crate::http::answer::success::Message;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::body::EmptyBody;
-use crate::http::request::conditions::entity_tag;
+use crate::http::request::path::{Segments, entity_key, segments};
 use archive_ledger_domain::Action;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -41,7 +43,7 @@ pub async fn handler(
     path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = api.admit(Head::of(&request), Right::ArchivedWrite).await?;
+    let caller = api.admit(RequestHead::of(&request), Right::ArchivedWrite).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let context = caller.command()?;

@@ -1,19 +1,19 @@
 //! `POST /api/admin/archived/{entity_type}`: records that the platform deleted an entity.
 
 use super::Item;
+use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::{ApiError, Key};
 use crate::http::answer::refusal::refused;
-use crate::http::api::{Segments, SharedApi, entity_type, segments};
+use crate::http::answer::success::created;
+use crate::http::api::SharedApi;
 use crate::http::auth::rights::Right;
-use crate::http::request::body::{EmptyBody, Fields, Text};
-use crate::http::request::conditions::entity_tag;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::{Fields, Text};
+use crate::http::request::path::{Segments, entity_type, segments};
 use crate::ledger::SoftDelete;
 use archive_ledger_domain::{Action, EntityKey, EntityType, Parent};
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::{ETAG, LOCATION};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -194,18 +194,18 @@ pub async fn handler(
     let named = |fields: &Fields| key_of(*entity_type.as_ref().ok()?, fields);
     let (caller, request) = api.admit_to_named(request, Right::ArchivedWrite, named).await?;
     let entity_type = entity_type?;
-    let trail = caller.trail.clone();
+    let audit = caller.audit.clone();
     let context = match caller.command() {
         Ok(context) => context,
         Err(error) => {
-            api.tell_named(request, &trail, |fields| key_of(entity_type, fields))
+            api.tell_named(request, &audit, |fields| key_of(entity_type, fields))
                 .await;
             return Err(error);
         }
     };
     let fields = api.fields(request, EmptyBody::IsRefused).await?;
     if let Some(key) = key_of(entity_type, &fields) {
-        trail.concerns(&key);
+        audit.concerns(&key);
     }
     let body = parse(entity_type, fields)?;
     let (key, name, metadata) = (body.key.clone(), body.name.clone(), body.metadata.clone());
@@ -218,11 +218,5 @@ pub async fn handler(
     let etag = entity_tag(receipt.version)?;
     let location = format!("/api/admin/archived/{key}");
     let item = Item::new(&key, deleted_at, Some(name), metadata);
-    Ok((
-        StatusCode::CREATED,
-        [(ETAG, etag)],
-        [(LOCATION, location)],
-        Json(item),
-    )
-        .into_response())
+    Ok(created(location, Some(etag), item))
 }

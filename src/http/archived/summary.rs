@@ -1,7 +1,8 @@
 //! `GET /api/admin/archived/summary` (seed 000): how many entities of each type are archived.
 
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -24,7 +25,7 @@ pub async fn handler(
     State(api): State<SharedApi>,
     request: Request,
 ) -> Result<Json<BTreeMap<&'static str, u64>>, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    api.admit(RequestHead::of(&request), Right::ArchivedRead).await?;
     let counts = api.ledger.summary().await?;
     Ok(Json(
         counts

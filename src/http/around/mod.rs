@@ -8,6 +8,8 @@
 //! A layer of the router is cloned and boxed for each request, with all that lies within it, so that ten of them cost ten times as
 //! much as one: here is the one. What only some requests need is asked of those alone.
 
+mod attempt;
+mod database;
 mod in_time;
 pub mod measure;
 mod memory;
@@ -15,20 +17,22 @@ mod memory;
 use crate::audit::attempts::Attempts;
 use crate::clock::SharedClock;
 use crate::http::answer::error::ApiError;
-use crate::http::api::audit_context::{Trail, UnderWay};
-use crate::http::operation::refuse_another_database;
+use crate::http::answer::request_id::{RequestId, X_REQUEST_ID};
+use crate::http::api::head::Observed;
 use crate::http::request::conditions;
 use crate::http::request::host;
 use crate::http::request::parameters::{Declared, refuse_unknown};
 use crate::memory_budget::MemoryBudget;
 use crate::store::witness::Witness;
+use attempt::UnderWay;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
+use database::refuse_another_database;
 use futures::FutureExt as _;
 use http::Method;
 use in_time::in_time;
-use measure::{RequestId, RouteMeasure, X_REQUEST_ID};
+use measure::RouteMeasure;
 use memory::bounded;
 use std::convert::Infallible;
 use std::future::Future;
@@ -42,17 +46,6 @@ use tracing::Instrument;
 
 /// How a request without a route is counted.
 const NO_ROUTE: &str = "unknown";
-
-/// What handlers are told of their request.
-#[derive(Debug, Clone)]
-pub struct Observed {
-    /// Its id.
-    pub id: RequestId,
-    /// What they tell the audit; `None` where it does not watch.
-    pub trail: Option<Trail>,
-    /// The parameters of every route.
-    pub declared: Arc<Declared>,
-}
 
 /// What stands around routes; cheap to clone.
 #[derive(Clone)]
@@ -152,7 +145,7 @@ impl Within {
             .map(|attempts| UnderWay::new(attempts, id, route, &request));
         request.extensions_mut().insert(Observed {
             id: id.clone(),
-            trail: under_way.as_ref().map(UnderWay::trail),
+            audit: under_way.as_ref().map(UnderWay::context),
             declared: Arc::clone(&self.around.declared),
         });
         let answer = AssertUnwindSafe(self.condition(request, route)).catch_unwind();

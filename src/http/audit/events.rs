@@ -1,12 +1,13 @@
 //! `GET /api/admin/audit/events`: who did what, when, why and from where; and what was only attempted.
 
-use super::cursor::AuditCursor;
 use super::query::EventsQuery;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
-use crate::http::archived::{is_false, timestamp};
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::auth::rights::token_id_hash;
+use crate::http::request::audit_cursor::AuditCursor;
 use crate::ledger::LedgerError;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;
@@ -242,14 +243,14 @@ pub struct Page {
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    let caller = api.admit(Head::of(&request), Right::AuditRead).await?;
+    let caller = api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let EventsQuery {
         filter,
         order,
         limit,
         cursor,
     } = EventsQuery::parse(query.as_deref())?;
-    caller.trail.reads(filter.canonical());
+    caller.audit.reads(filter.canonical());
     let (store, cursors) = (&*api.audit.store, &api.audit.cursors);
     let now = store.audit_snapshot().await.map_err(LedgerError::Store)?;
     let (snapshot, after) = match cursor {

@@ -1,11 +1,13 @@
 //! `GET /api/admin/callbacks/{id}`: one delivery with every attempt.
 
-use super::Delivery;
 use super::concerned::{admit, named};
+use super::delivery::Delivery;
 use crate::callbacks::admin::DeliveryView;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::archived::{is_false, timestamp};
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::request::path::{Segments, segments, uuid};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::AttemptRow;
 use crate::store::damaged::put_in_place;
@@ -103,7 +105,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Json<Detail>, ApiError> {
-    admit(&api, Head::of(&request), named(&path)).await?;
+    admit(&api, RequestHead::of(&request), named(&path)).await?;
     let found = api
         .callbacks
         .get(uuid(&segments(path)?, "id")?)

@@ -1,12 +1,15 @@
 //! `GET /api/admin/callbacks`: deliveries of callbacks, newest first.
 
-use super::{Delivery, FILTER_MAX, FilterText, read_cursor, write_cursor};
+use super::delivery::Delivery;
+use super::filter::{FILTER_MAX, FilterText, read_cursor, write_cursor};
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::request::body::Text;
 use crate::http::request::cursor::CursorCodec;
-use crate::http::request::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use crate::http::request::fields::Text;
+use crate::http::request::page::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::http::request::query::integer;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
 use crate::store::damaged::put_in_place;
@@ -93,7 +96,8 @@ pub(super) fn query(
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
-    api.admit(Head::of(&request), Right::CallbacksManage).await?;
+    api.admit(RequestHead::of(&request), Right::CallbacksManage)
+        .await?;
     let (filter, start, limit) = query(request.uri().query(), &api.cursors)?;
     let (page, circuits) = api
         .callbacks

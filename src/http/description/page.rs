@@ -1,12 +1,13 @@
 //! The page that shows the API. Its files are compressed within the program, and go out so to whoever takes them so.
 
+use crate::http::answer::error::ApiError;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use flate2::read::GzDecoder;
+use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use http::{HeaderMap, StatusCode};
 use std::io::{self, Read};
 use std::sync::Arc;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
@@ -35,10 +36,9 @@ async fn file(
     let path = path.map_or_else(String::new, |Path(path)| path);
     match serve(&path, config) {
         Ok(Some(file)) => answer(file, takes_gzip(&headers)),
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Ok(None) => ApiError::NotFound.into_response(),
         Err(error) => {
-            tracing::error!(error = %error, path, "a file of the API's page cannot be made");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            ApiError::internal(format!("the page's file {path} cannot be made: {error}")).into_response()
         }
     }
 }
@@ -52,10 +52,7 @@ fn answer(file: SwaggerFile<'static>, takes_gzip: bool) -> Response {
         (true, true) => (headers, [(CONTENT_ENCODING, "gzip")], file.bytes).into_response(),
         (true, false) => match unpacked(&file.bytes) {
             Ok(bytes) => (headers, bytes).into_response(),
-            Err(error) => {
-                tracing::error!(%error, "a file of the API's page cannot be unpacked");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
+            Err(error) => ApiError::internal(error).into_response(),
         },
         (false, _) => (headers, file.bytes).into_response(),
     }

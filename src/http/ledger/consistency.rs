@@ -2,7 +2,8 @@
 
 use super::last_checkpoint;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::store::Hash;
 use axum::Json;
@@ -52,7 +53,7 @@ pub async fn handler(
     request: Request,
 ) -> Result<Json<ConsistencyProof>, ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let (from, to) = sizes(query.as_deref())?;
     let checkpoint = last_checkpoint(&api).await?;
     let from = from.ok_or(ApiError::MissingRequiredValue { key: "from".into() })?;

@@ -2,8 +2,10 @@
 
 use super::tile_content;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, Segments, SharedApi, segments};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
+use crate::http::request::path::{Segments, segments};
 use axum::extract::{Request, State};
 use axum::response::Response;
 
@@ -28,7 +30,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let number = segments(path)?;
     tile_content(&api, &format!("entries/{number}")).await
 }

@@ -2,8 +2,10 @@
 
 use super::when_covered;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, Segments, SharedApi, entity_key, segments};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
+use crate::http::request::path::{Segments, entity_key, segments};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -35,7 +37,7 @@ pub async fn handler(
     path: Segments<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let (type_name, id) = segments(path)?;
     let key = entity_key(&type_name, &id)?;
     let (reads, keyring) = (api.ledger.reads(), api.ledger.keyring());

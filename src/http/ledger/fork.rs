@@ -2,7 +2,8 @@
 
 use super::current_text;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -22,7 +23,7 @@ use axum::response::Response;
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let statement = api.proofs.identity().statement().ok_or(ApiError::NotFound)?;
     Ok(current_text(statement.to_owned()))
 }

@@ -2,8 +2,10 @@
 
 use super::{current_text, when_covered};
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
+use crate::http::request::path::{Segments, segments, uuid};
 use axum::extract::{Request, State};
 use axum::response::Response;
 
@@ -29,7 +31,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let event_id = uuid(&segments(path)?, "event_id")?;
     let proof = when_covered(|| api.proofs.proof(event_id)).await?;
     Ok(current_text(proof.to_string()))

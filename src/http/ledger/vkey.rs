@@ -2,7 +2,8 @@
 
 use super::current_text;
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -22,6 +23,6 @@ use axum::response::Response;
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     Ok(current_text(format!("{}\n", api.proofs.identity().verifier())))
 }

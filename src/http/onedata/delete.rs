@@ -4,12 +4,16 @@ use super::{DELETE_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::api::{Head, Segments, SharedApi, segments};
-use crate::http::request::body::{EmptyBody, Text};
+use crate::http::answer::success::no_content;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::Text;
+use crate::http::request::path::{Segments, segments};
 use crate::ledger::Purge;
 use archive_ledger_domain::Action;
 use axum::extract::{Request, State};
-use http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -47,8 +51,8 @@ pub async fn handler(
     State(api): State<SharedApi>,
     path: Segments<String>,
     request: Request,
-) -> Result<StatusCode, ApiError> {
-    let mut caller = api.identify(Head::of(&request), true).await?;
+) -> Result<Response, ApiError> {
+    let mut caller = api.identify(RequestHead::of(&request), true).await?;
     if !caller.principal.any_space_with(&DELETE_PRIVILEGES) {
         return Err(ApiError::Forbidden);
     }
@@ -70,5 +74,5 @@ pub async fn handler(
         .purge(key, Purge { callback, join: true }, context)
         .await
         .map_err(|error| refused(Action::Purge, error))?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(no_content())
 }

@@ -1,13 +1,15 @@
 //! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
 
 use super::{VIEW_PRIVILEGES, archive_key, state_name};
+use crate::http::answer::entity_tag::{entity_tag, tag_with};
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Api, Head, Segments, SharedApi, segments};
-use crate::http::archived::is_false;
+use crate::http::answer::fields::is_false;
+use crate::http::api::head::RequestHead;
+use crate::http::api::{Api, SharedApi};
 use crate::http::archived::purge_progress::so_far;
 use crate::http::archived::shared_storage::{NAMED_OTHERS, Shared, Sharer, sharing};
 use crate::http::auth::rights::{Principal, Right};
-use crate::http::request::conditions::{entity_tag, tag_with};
+use crate::http::request::path::{Segments, segments};
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
@@ -121,7 +123,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let mut caller = api.identify(Head::of(&request), true).await?;
+    let mut caller = api.identify(RequestHead::of(&request), true).await?;
     let principal = Arc::clone(&caller.principal);
     let everywhere = principal.has(Right::ArchivedRead);
     if !everywhere

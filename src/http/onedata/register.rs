@@ -4,17 +4,17 @@ use super::{CREATE_PRIVILEGES, DELETE_PRIVILEGES, VIEW_PRIVILEGES, archive_key};
 use crate::callbacks::target::URL_MAX;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::api::{Api, Head, SharedApi};
+use crate::http::answer::success::created;
+use crate::http::api::head::RequestHead;
+use crate::http::api::{Api, SharedApi};
 use crate::http::archived::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
 use crate::http::auth::rights::{Principal, Right};
-use crate::http::request::body::{EmptyBody, Fields, Text};
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::{Fields, Text};
 use crate::ledger::{CommandContext, Register};
 use archive_ledger_domain::{Action, EntityKey, State as EntityState};
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::LOCATION;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -74,8 +74,8 @@ pub struct Registered {
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
-    let mut caller = api.identify(Head::of(&request), true).await?;
-    let trail = caller.trail.clone();
+    let mut caller = api.identify(RequestHead::of(&request), true).await?;
+    let audit = caller.audit.clone();
     let everywhere = caller.principal.has(Right::ArchivedWrite);
     let admitted = if everywhere || caller.principal.any_space_with(&CREATE_PRIVILEGES) {
         caller.knows_parameters()
@@ -83,12 +83,12 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         Err(ApiError::Forbidden)
     };
     if let Err(error) = admitted {
-        api.tell_named(request, &trail, key_of).await;
+        api.tell_named(request, &audit, key_of).await;
         return Err(error);
     }
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
     if let Some(key) = key_of(&fields) {
-        trail.concerns(&key);
+        audit.concerns(&key);
     }
     let archive_id = fields.take_optional_string("archiveId", Text::new(1, ID_MAX))?;
     let dataset_id = fields.take_string("datasetId", Text::new(1, ID_MAX))?;
@@ -106,7 +106,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     let context = caller.command()?;
     let archive_id = archive_id.unwrap_or_else(|| made_id(&api, &context));
     let key = archive_key(&archive_id)?;
-    trail.concerns(&key);
+    audit.concerns(&key);
     let register = Register {
         key: key.clone(),
         dataset_id: Some(dataset_id),
@@ -124,12 +124,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         });
     }
     let location = format!("/api/v3/oneprovider/archives/{archive_id}");
-    Ok((
-        StatusCode::CREATED,
-        [(LOCATION, location)],
-        Json(Registered { archive_id }),
-    )
-        .into_response())
+    Ok(created(location, None, Registered { archive_id }))
 }
 
 /// The archive that a body names, whatever else is in it.

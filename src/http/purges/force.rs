@@ -1,12 +1,15 @@
 //! `POST /api/admin/purges/{purge_id}/force`: an end, whatever is owed.
 
 use super::{admit, concerning, jobs, named};
+use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::api::{Head, Segments, SharedApi, segments, uuid};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::request::body::{EmptyBody, Text};
-use crate::http::request::conditions::entity_tag;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::Text;
+use crate::http::request::path::{Segments, segments, uuid};
 use crate::purge::operator::RetryError;
 use archive_ledger_domain::Action;
 use axum::Json;
@@ -74,10 +77,16 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurgeForce).await?;
-    let trail = caller.trail.clone();
+    let caller = admit(
+        &api,
+        RequestHead::of(&request),
+        named(&path),
+        Right::ArchivedPurgeForce,
+    )
+    .await?;
+    let audit = caller.audit.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
-    concerning(&api, purge_id, &trail).await?;
+    concerning(&api, purge_id, &audit).await?;
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
     let reason = fields.take_string("reason", Text::new(1, REASON_MAX))?;

@@ -1,12 +1,14 @@
 //! `GET /api/admin/purges`: what is owed.
 
 use crate::http::answer::error::ApiError;
-use crate::http::api::{Head, SharedApi};
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::archived::shared_storage::{Sharer, in_the_way};
-use crate::http::archived::{is_false, timestamp};
 use crate::http::auth::rights::Right;
 use crate::http::request::cursor::{CursorCodec, Walk};
-use crate::http::request::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use crate::http::request::page::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::http::request::query::integer;
 use crate::ledger::LedgerError;
 use crate::purge::operator::PurgeFilter;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
@@ -238,7 +240,7 @@ pub async fn handler(
     extract::State(api): extract::State<SharedApi>,
     request: Request,
 ) -> Result<Json<Page>, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+    api.admit(RequestHead::of(&request), Right::ArchivedRead).await?;
     let (filter, after, limit) = query(request.uri().query(), &api.cursors)?;
     let mut purges = api
         .purges

@@ -5,9 +5,12 @@ pub mod list;
 pub mod retry;
 
 use crate::http::answer::error::ApiError;
-use crate::http::api::audit_context::Trail;
-use crate::http::api::{Api, Caller, Head, Segments, uuid};
+use crate::http::api::Api;
+use crate::http::api::audit_context::AuditContext;
+use crate::http::api::caller::Caller;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
+use crate::http::request::path::{Segments, uuid};
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 use crate::store::cleanup_jobs::PurgeStatus;
@@ -16,12 +19,17 @@ use axum::extract;
 use uuid::Uuid;
 
 /// Admits a caller to a purge. The attempt of one that is refused is told of the entity too, which its path does not name.
-async fn admit(api: &Api, head: Head, purge_id: Option<Uuid>, right: Right) -> Result<Caller, ApiError> {
-    let trail = head.trail();
+async fn admit(
+    api: &Api,
+    head: RequestHead,
+    purge_id: Option<Uuid>,
+    right: Right,
+) -> Result<Caller, ApiError> {
+    let audit = head.audit();
     let admitted = api.admit(head, right).await;
     if let (Err(_), Some(purge_id)) = (&admitted, purge_id)
-        && trail.is_from_somebody()
-        && let Err(error) = concerning(api, purge_id, &trail).await
+        && audit.is_from_somebody()
+        && let Err(error) = concerning(api, purge_id, &audit).await
     {
         tracing::debug!(%error, "the entity of a refused attempt at a purge cannot be looked up");
     }
@@ -45,10 +53,14 @@ fn jobs(error: StoreError) -> ApiError {
 }
 
 /// The purge, if it is owed; the audit is told which entity it is of.
-async fn concerning(api: &Api, purge_id: Uuid, trail: &Trail) -> Result<Option<PurgeStatus>, ApiError> {
+async fn concerning(
+    api: &Api,
+    purge_id: Uuid,
+    audit: &AuditContext,
+) -> Result<Option<PurgeStatus>, ApiError> {
     let owed = api.purges.find(purge_id).await.map_err(jobs)?;
     if let Some(purge) = &owed {
-        trail.concerns(&purge.key);
+        audit.concerns(&purge.key);
     }
     Ok(owed)
 }

@@ -6,14 +6,14 @@
 //! remembers what it was, so the digest shows by itself that this service has made it. Any other text is the tag of nothing. On a read
 //! the conditions are looked at when the answer has its tag, and compared with that character by character.
 
+use crate::http::answer::entity_tag::{MARK, mark_of};
 use crate::http::answer::error::ApiError;
+use crate::http::answer::success::{not_modified, shows_all};
 use crate::ledger::writer::{VersionCondition, Versions};
-use crate::merkle::sha256;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use serde::Serialize;
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, Method};
 
 /// An entity tag: what stands between its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,31 +68,6 @@ impl Tags {
                 .any(|one| (weak_too || !one.weak) && one.opaque == tag.opaque),
         }
     }
-}
-
-/// How many characters show that a tag with a digest is one of ours.
-const MARK: usize = 8;
-
-fn mark_of(told: &str) -> String {
-    hex::encode(&sha256(&[b"entity tag ", told.as_bytes()])[..MARK / 2])
-}
-
-/// A version as an entity tag.
-///
-/// # Errors
-/// [`ApiError::Internal`].
-pub fn entity_tag(version: u64) -> Result<HeaderValue, ApiError> {
-    HeaderValue::from_str(&format!("\"{version}\"")).map_err(ApiError::internal)
-}
-
-/// The tag of an answer that tells `beside` as well, which may change while the version stays.
-///
-/// # Errors
-/// [`ApiError::Internal`].
-pub fn tag_with(version: u64, beside: &impl Serialize) -> Result<HeaderValue, ApiError> {
-    let digest = sha256(&[&serde_json::to_vec(beside).map_err(ApiError::internal)?]);
-    let told = format!("{version}-{}", hex::encode(&digest[..8]));
-    HeaderValue::from_str(&format!("\"{told}{}\"", mark_of(&told))).map_err(ApiError::internal)
 }
 
 /// The conditions of a request.
@@ -216,10 +191,7 @@ pub fn of_a_read(request: &Request) -> Option<HeaderMap> {
 /// the answer has a tag.
 pub fn answered(headers: &HeaderMap, response: Response) -> Response {
     let tag = response.headers().get(ETAG).map(|tag| tag.as_bytes());
-    let Some(Tags::These(tag)) = tag
-        .filter(|_| response.status() == StatusCode::OK)
-        .and_then(parse)
-    else {
+    let Some(Tags::These(tag)) = tag.filter(|_| shows_all(&response)).and_then(parse) else {
         return response;
     };
     let conditions = match Conditions::of(headers) {
@@ -231,11 +203,7 @@ pub fn answered(headers: &HeaderMap, response: Response) -> Response {
         return ApiError::PreconditionFailed.into_response();
     }
     if conditions.none_matches.is_some_and(|tags| named(tags, true)) {
-        let (mut parts, _) = response.into_parts();
-        parts.status = StatusCode::NOT_MODIFIED;
-        parts.headers.remove(CONTENT_TYPE);
-        parts.headers.remove(CONTENT_LENGTH);
-        return Response::from_parts(parts, axum::body::Body::empty());
+        return not_modified(response);
     }
     response
 }
@@ -243,6 +211,8 @@ pub fn answered(headers: &HeaderMap, response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::answer::entity_tag::tag_with;
+    use http::HeaderValue;
 
     fn conditions(name: HeaderName, lines: &[&str]) -> Result<Conditions, ApiError> {
         let value = |line: &&str| HeaderValue::from_bytes(line.as_bytes()).unwrap();

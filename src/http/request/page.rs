@@ -3,10 +3,10 @@
 //! Parameters that we do not know are ignored, because existing clients may send more than the seed shows.
 
 use super::cursor::{CursorCodec, ListCursor, Walk};
+use super::query::integer;
 use crate::http::answer::error::ApiError;
 use archive_ledger_domain::EntityType;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 
 /// The page size when the client names none, or 0 (what oCore's generated examples send).
 pub const DEFAULT_LIMIT: u32 = 20;
@@ -102,28 +102,6 @@ impl PageQuery {
             }
         };
         Ok(Self { limit, start })
-    }
-}
-
-/// A decimal number from 0 to `high`; 0 when absent.
-pub(in crate::http) fn integer(
-    key: &'static str,
-    text: Option<Cow<'_, str>>,
-    high: i64,
-) -> Result<i64, ApiError> {
-    let Some(text) = text else { return Ok(0) };
-    let digits = text.strip_prefix('-').unwrap_or(&text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(ApiError::BadValueInteger { key: key.into() });
-    }
-    // All digits: only a number too great for 64 bits fails to parse.
-    match text.parse::<i64>() {
-        Ok(value) if (0..=high).contains(&value) => Ok(value),
-        Ok(_) | Err(_) => Err(ApiError::BadValueNotInRange {
-            key: key.into(),
-            low: 1,
-            high,
-        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::http::answer::envelope::ErrorContext;
 use crate::http::answer::error::ApiError;
-use crate::http::around::measure::X_REQUEST_ID;
+use crate::http::answer::request_id::X_REQUEST_ID;
 use crate::telemetry;
 use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};

@@ -1,7 +1,7 @@
 //! Where a walk through the audit goes on: bound to its filters, its order and its snapshot.
 
+use super::cursor::{CursorCodec, Walk};
 use crate::http::answer::error::ApiError;
-use crate::http::request::cursor::{CursorCodec, Walk};
 use crate::numbering::Numbering;
 use crate::store::audit::{AuditFilter, AuditPlace, AuditSnapshot, Order};
 

@@ -1,13 +1,13 @@
 //! What the routes of the audit share.
 
 use crate::audit::attempts::Attempts;
-use crate::http::audit::cursor::AuditCursors;
+use crate::http::request::audit_cursor::AuditCursors;
 use crate::numbering::Numbering;
 use crate::store::audit::AuditStore;
 use std::sync::Arc;
 
 /// What the routes of the audit share.
-pub struct AuditTrail {
+pub struct Audit {
     /// The audit.
     pub store: Arc<dyn AuditStore>,
     /// Gives out cursors.
@@ -16,13 +16,13 @@ pub struct AuditTrail {
     pub attempts: Arc<Attempts>,
 }
 
-impl std::fmt::Debug for AuditTrail {
+impl std::fmt::Debug for Audit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuditTrail").finish_non_exhaustive()
+        f.debug_struct("Audit").finish_non_exhaustive()
     }
 }
 
-impl AuditTrail {
+impl Audit {
     /// The audit in `store`; cursors are authenticated with `secret`.
     #[must_use]
     pub fn new(
