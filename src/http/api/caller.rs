@@ -4,7 +4,7 @@ use super::audit_context::AuditContext;
 use crate::http::answer::error::ApiError;
 use crate::http::auth::rights::Principal;
 use crate::http::request::conditions::Conditions;
-use crate::http::request::headers::{idempotency_key, reason_code};
+use crate::http::request::headers::CommandHeaders;
 use crate::http::request::parameters;
 use crate::ledger::CommandContext;
 use archive_ledger_domain::EventMetadata;
@@ -45,11 +45,12 @@ impl Caller {
     /// # Errors
     /// [`ApiError::BadData`] naming `If-Match`, `If-None-Match`, `Idempotency-Key` or `X-Reason-Code`.
     pub fn command(self) -> Result<CommandContext, ApiError> {
+        let headers = CommandHeaders::read(&self.headers)?;
         Ok(CommandContext {
-            expected_version: self.conditions()?.on_version(),
-            idempotency_key: idempotency_key(&self.headers)?,
+            expected_version: headers.condition,
+            idempotency_key: headers.idempotency_key,
             metadata: EventMetadata {
-                reason_code: reason_code(&self.headers)?,
+                reason_code: headers.reason_code,
                 ..self.metadata
             },
         })

@@ -9,7 +9,7 @@ use crate::http::answer::fields::{is_false, timestamp};
 use crate::http::api::head::RequestHead;
 use crate::http::api::{Api, SharedApi};
 use crate::http::auth::rights::Right;
-use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::path::{EntityPath, Segments};
 use crate::http::request::query::{asks_for, parameter};
 use crate::http::request::query::{position, time};
 use crate::ledger::{AsOf, EntityView, LedgerError};
@@ -169,8 +169,7 @@ async fn as_of(api: &Api, text: &str) -> Result<AsOf, ApiError> {
     summary = "Show one entity",
     description = "404 for what never existed and for what was purged alike.",
     params(
-        ("entity_type" = String, Path, description = "The entity's type"),
-        ("id" = String, Path, description = "The entity's id"),
+        EntityPath,
         ("as_of" = Option<String>, Query, description = "As it was after this position, or at this time (RFC 3339), whatever \
             became of it; needs `audit:read` instead, and gives no `ETag`"),
     ),
@@ -195,8 +194,7 @@ pub async fn handler(
         Right::ArchivedRead
     };
     let caller = api.admit(RequestHead::of(&request), right).await?;
-    let (type_name, id) = segments(path)?;
-    let key = entity_key(&type_name, &id)?;
+    let key = EntityPath::read(path)?;
     if let Some(text) = parameter(query.as_deref(), "as_of")? {
         let as_of = as_of(&api, &text).await?;
         caller.audit.reads(format!("as_of={text}"));

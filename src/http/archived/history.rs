@@ -6,7 +6,7 @@ use crate::http::answer::fields::{is_false, timestamp};
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::path::{EntityPath, Segments};
 use crate::http::request::query::{asks_for, parameter};
 use crate::ledger::HistoryItem;
 use axum::Json;
@@ -77,8 +77,7 @@ pub struct History {
     summary = "An entity's history",
     description = "A purged entity keeps its history; what was sealed in it is gone.",
     params(
-        ("entity_type" = String, Path, description = "The entity's type"),
-        ("id" = String, Path, description = "The entity's id"),
+        EntityPath,
         ("diff" = Option<String>, Query, description = "Instead, what changed between two of its versions, as in `3..5`; 0 is \
             before the ledger heard of it. Needs `audit:read` instead; gives `from`, `to`, `changes`, `erased`"),
     ),
@@ -101,8 +100,7 @@ pub async fn handler(
         Right::ArchivedRead
     };
     let caller = api.admit(RequestHead::of(&request), right).await?;
-    let (type_name, id) = segments(path)?;
-    let key = entity_key(&type_name, &id)?;
+    let key = EntityPath::read(path)?;
     if let Some(text) = parameter(query.as_deref(), "diff")? {
         let found = diff(&api, &key, &text).await?;
         caller.audit.reads(format!("diff={text}"));

@@ -6,8 +6,9 @@ use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::cursor::{CursorCodec, ListCursor};
+use crate::http::request::page::ListLimit;
 use crate::http::request::page::{Behind, PageQuery, Start, walk};
-use crate::http::request::path::{Segments, entity_type, segments};
+use crate::http::request::path::{Segments, TypePath};
 use crate::ledger::ArchivedList;
 use crate::store::ListPage;
 use crate::store::damaged::{damaged_at_end, put_in_place};
@@ -20,7 +21,7 @@ use utoipa::ToSchema;
 
 /// A page: the seed's two fields, and where it goes on.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Page {
+pub struct ArchivedPage {
     /// The entities, newest deletion first, then by id.
     pub items: Vec<Item>,
     /// How many archived entities of the type there are.
@@ -40,13 +41,13 @@ pub struct Page {
     summary = "List what is archived",
     description = "Deep cursor pages cost what the first one costs.",
     params(
-        ("entity_type" = String, Path, description = "backups, environments, instances, projects, organizations, servers, domains, users or archives"),
-        ("page" = Option<i64>, Query, minimum = 0, description = "Page number from 1; 0 means the first"),
-        ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
+        TypePath,
+        ("page" = Option<i64>, Query, minimum = 0, description = "ArchivedPage number from 1; 0 means the first"),
+        ListLimit,
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not together with `page`"),
     ),
     responses(
-        (status = 200, description = "A page", body = Page),
+        (status = 200, description = "A page", body = ArchivedPage),
         (status = 400, description = "Unknown type, page, limit or cursor"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
         (status = 410, description = "The cursor was given out before the ledger was forked"),
@@ -56,9 +57,9 @@ pub async fn handler(
     State(api): State<SharedApi>,
     path: Segments<String>,
     request: Request,
-) -> Result<Json<Page>, ApiError> {
+) -> Result<Json<ArchivedPage>, ApiError> {
     api.admit(RequestHead::of(&request), Right::ArchivedRead).await?;
-    let entity_type = entity_type(&segments(path)?)?;
+    let entity_type = TypePath::read(path)?;
     let query = PageQuery::parse(request.uri().query(), entity_type, &api.cursors)?;
     let page = page(&query.start)?;
     let list = api.ledger.list(entity_type, &page, query.limit).await?;
@@ -74,7 +75,7 @@ pub async fn handler(
         &mut items,
         damaged.map(|row| (row.index, Item::damaged(entity_type, row))),
     );
-    Ok(Json(Page {
+    Ok(Json(ArchivedPage {
         items,
         total_count: list.total,
         has_more: list.more,

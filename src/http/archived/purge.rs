@@ -10,7 +10,8 @@ use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::body::EmptyBody;
 use crate::http::request::fields::Text;
-use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::path::{EntityPath, Segments};
 use crate::ledger::Purge;
 use archive_ledger_domain::{Action, State as EntityState};
 use axum::Json;
@@ -19,6 +20,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use serde::Deserialize;
 use utoipa::ToSchema;
+
+/// Whom to call when a purge has ended.
+pub const CALLBACK: Text = Text::new(1, URL_MAX);
 
 /// The body, which may be left out.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -40,10 +44,8 @@ pub struct Body {
     summary = "Purge an entity for good",
     description = "200 once the purge is committed to: from then on nothing can restore the entity. Its objects are removed from storage behind the answer.",
     params(
-        ("entity_type" = String, Path, description = "The entity's type"),
-        ("id" = String, Path, description = "The entity's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        EntityPath,
+        CommandHeaders,
     ),
     request_body = Option<Body>,
     responses(
@@ -61,11 +63,10 @@ pub async fn handler(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = api.admit(RequestHead::of(&request), Right::ArchivedPurge).await?;
-    let (type_name, id) = segments(path)?;
-    let key = entity_key(&type_name, &id)?;
+    let key = EntityPath::read(path)?;
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsEmptyObject).await?;
-    let callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    let callback = fields.take_optional_string("deletedCallback", CALLBACK)?;
     fields.finish_strict()?;
     let receipt = api
         .ledger

@@ -8,7 +8,8 @@ use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::body::EmptyBody;
-use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::path::{EntityPath, Segments};
 use archive_ledger_domain::Action;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -24,10 +25,8 @@ use http::header::ETAG;
     summary = "Restore an entity",
     description = "200 once the restore is committed.",
     params(
-        ("entity_type" = String, Path, description = "The entity's type"),
-        ("id" = String, Path, description = "The entity's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        EntityPath,
+        CommandHeaders,
     ),
     responses(
         (status = 200, description = "Restored", body = Message,
@@ -44,8 +43,7 @@ pub async fn handler(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = api.admit(RequestHead::of(&request), Right::ArchivedWrite).await?;
-    let (type_name, id) = segments(path)?;
-    let key = entity_key(&type_name, &id)?;
+    let key = EntityPath::read(path)?;
     let context = caller.command()?;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?

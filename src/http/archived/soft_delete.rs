@@ -8,8 +8,11 @@ use crate::http::answer::success::created;
 use crate::http::api::SharedApi;
 use crate::http::auth::rights::Right;
 use crate::http::request::body::EmptyBody;
+use crate::http::request::describe::or_null;
 use crate::http::request::fields::{Fields, Text};
-use crate::http::request::path::{Segments, entity_type, segments};
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::json;
+use crate::http::request::path::{Segments, TypePath};
 use crate::ledger::SoftDelete;
 use archive_ledger_domain::{Action, EntityKey, EntityType, Parent};
 use axum::extract::{Request, State};
@@ -17,24 +20,62 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, Type};
 
-/// The longest name, in characters.
-const NAME_MAX: usize = 512;
+/// An id of its own or of its parent, as it is read before it is looked at as one.
+const ID: Text = Text::new(1, 256);
+
+/// A name.
+const NAME: Text = Text::new(1, 512);
 
 /// The largest metadata, in bytes of JSON.
 const METADATA_MAX: usize = 64 * 1024;
 
-/// The longest reason, in characters.
-const REASON_MAX: usize = 2_000;
-
-/// The longest id of a parent, in characters.
-const PARENT_MAX: usize = 256;
+/// A reason.
+pub const REASON: Text = Text::new(0, 2_000);
 
 /// The most storage URIs of one entity.
 pub const STORAGE_ITEMS_MAX: usize = 100;
 
-/// The longest storage URI, in characters.
-pub const STORAGE_URI_MAX: usize = 2_048;
+/// A storage URI.
+pub const STORAGE_URI: Text = Text::new(1, 2_048);
+
+fn name_schema() -> Object {
+    NAME.schema("Its name")
+}
+
+fn reason_schema() -> Object {
+    REASON.optional_schema("Why it was deleted")
+}
+
+fn metadata_schema() -> Object {
+    let description = format!(
+        "Its metadata: any object of at most {} KiB, at most {} levels deep. It comes back as it was given; what would not (a \
+         duplicate key, an integer beyond 64 bits, a number beyond a double, U+0000) is refused. Numbers with a fraction or an \
+         exponent are doubles.",
+        METADATA_MAX / 1024,
+        json::MAX_DEPTH
+    );
+    let object = ObjectBuilder::new().schema_type(or_null(Type::Object));
+    object.description(Some(description)).build()
+}
+
+/// Storage URIs, as the API's description shows them.
+pub fn storage_schema() -> Array {
+    let description =
+        format!("Where its objects are: at most {STORAGE_ITEMS_MAX} URIs below a storage root.");
+    let uri = ObjectBuilder::new().schema_type(Type::String);
+    ArrayBuilder::new()
+        .schema_type(or_null(Type::Array))
+        .items(
+            uri.min_length(Some(STORAGE_URI.min))
+                .max_length(Some(STORAGE_URI.max))
+                .build(),
+        )
+        .max_items(Some(STORAGE_ITEMS_MAX))
+        .description(Some(description))
+        .build()
+}
 
 /// The body, as the API page shows it. It is read by [`parse`], which names the field that is wrong.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -44,26 +85,20 @@ pub struct Body {
     /// The entity's id: a UUID, except for archives.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,128}$")]
     pub id: String,
-    /// Its name, 1 to 512 characters, none of them a control character.
-    #[schema(
-        min_length = 1,
-        max_length = 512,
-        pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$"
-    )]
+    /// Its name.
+    #[schema(schema_with = name_schema)]
     pub name: String,
-    /// Its metadata: any object of at most 64 KiB, at most 64 levels deep. It comes back as it was given; what would not
-    /// (a duplicate key, an integer beyond 64 bits, a number beyond a double, U+0000) is refused. Numbers with a fraction
-    /// or an exponent are doubles.
-    #[schema(value_type = Option<Object>)]
+    /// Its metadata.
+    #[schema(schema_with = metadata_schema)]
     pub metadata: Option<Map<String, Value>>,
-    /// Why it was deleted, at most 2,000 characters, none of them a control character.
-    #[schema(max_length = 2000, pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$")]
+    /// Why it was deleted.
+    #[schema(schema_with = reason_schema)]
     pub reason: Option<String>,
     /// What it belonged to: an id, `type/id`, or an object with `type` and `id`.
     #[schema(value_type = Option<ParentField>)]
     pub parent: Option<Value>,
-    /// Where its objects are: at most 100 URIs below a storage root.
-    #[schema(max_items = 100)]
+    /// Where its objects are.
+    #[schema(schema_with = storage_schema)]
     pub storage: Option<Vec<String>>,
     /// When it was deleted, RFC 3339; now when absent. Kept to the microsecond.
     #[schema(format = DateTime)]
@@ -98,18 +133,18 @@ pub struct TypedParent {
 /// # Errors
 /// [`ApiError`] naming the field.
 pub fn parse(entity_type: EntityType, mut fields: Fields) -> Result<SoftDelete, ApiError> {
-    let id = fields.take_string("id", Text::new(1, PARENT_MAX))?;
+    let id = fields.take_string("id", ID)?;
     let key = EntityKey::new(entity_type, &id)
         .map_err(|_| ApiError::BadValueIdentifier { key: Key::from("id") })?;
     let request = SoftDelete {
         key,
-        name: fields.take_string("name", Text::new(1, NAME_MAX))?,
+        name: fields.take_string("name", NAME)?,
         metadata: fields
             .take_optional_object("metadata", METADATA_MAX)?
             .unwrap_or_default(),
-        reason: fields.take_optional_string("reason", Text::new(0, REASON_MAX))?,
+        reason: fields.take_optional_string("reason", REASON)?,
         parent: parent(&mut fields)?,
-        storage: fields.take_string_list("storage", Text::new(1, STORAGE_URI_MAX), STORAGE_ITEMS_MAX)?,
+        storage: fields.take_string_list("storage", STORAGE_URI, STORAGE_ITEMS_MAX)?,
         deleted_at: fields.take_optional_time("deleted_at")?,
     };
     fields.finish_strict()?;
@@ -126,12 +161,12 @@ fn parent(fields: &mut Fields) -> Result<Option<Parent>, ApiError> {
     if fields.holds_object("parent")
         && let Some(mut nested) = fields.take_optional_fields("parent")?
     {
-        let type_name = nested.take_optional_string("type", Text::new(1, PARENT_MAX))?;
-        let id = nested.take_string("id", Text::new(1, PARENT_MAX))?;
+        let type_name = nested.take_optional_string("type", ID)?;
+        let id = nested.take_string("id", ID)?;
         nested.finish_strict()?;
         return typed_parent(type_name.as_deref(), &id).map(Some);
     }
-    let Some(text) = fields.take_optional_string("parent", Text::new(1, PARENT_MAX))? else {
+    let Some(text) = fields.take_optional_string("parent", ID)? else {
         return Ok(None);
     };
     match text.split_once('/') {
@@ -172,9 +207,8 @@ fn typed_parent(type_name: Option<&str>, id: &str) -> Result<Parent, ApiError> {
     summary = "Soft-delete an entity",
     description = "201 with the list item once the deletion is committed.",
     params(
-        ("entity_type" = String, Path, description = "The entity's type"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        TypePath,
+        CommandHeaders,
     ),
     request_body = Body,
     responses(
@@ -190,7 +224,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let entity_type = segments(path).and_then(|name| entity_type(&name));
+    let entity_type = TypePath::read(path);
     let named = |fields: &Fields| key_of(*entity_type.as_ref().ok()?, fields);
     let (caller, request) = api.admit_to_named(request, Right::ArchivedWrite, named).await?;
     let entity_type = entity_type?;

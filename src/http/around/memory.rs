@@ -1,6 +1,7 @@
 //! Requests within the memory that they may have together ([`crate::memory_budget`]).
 
 use crate::http::answer::error::ApiError;
+use crate::http::request::page::LISTS;
 use crate::memory_budget::{self, MemoryBudget, NoRoom, Taken};
 use axum::body::Body;
 use axum::extract::Request;
@@ -23,17 +24,14 @@ const ONE: u64 = 256 * 1024;
 /// What an export takes: what it reads ahead, and a group of rows of the longest format.
 const EXPORT: u64 = 4 << 20;
 
-/// Routes that answer with as many entities as `limit` says, and how many where it says nothing.
-const PAGES: [(&str, u64); 5] = [
-    ("/api/admin/archived/{entity_type}", 20),
-    ("/api/admin/archived/{entity_type}/{id}/history", 20),
-    ("/api/admin/audit/events", 20),
-    ("/api/admin/callbacks", 20),
-    ("/api/admin/purges", 20),
+/// Routes that answer with as many entities as `limit` says. What the audit's rows take is little beside an entity's details.
+const PAGES: [&str; 5] = [
+    "/api/admin/archived/{entity_type}",
+    "/api/admin/archived/{entity_type}/{id}/history",
+    "/api/admin/audit/events",
+    "/api/admin/callbacks",
+    "/api/admin/purges",
 ];
-
-/// The most that a page holds.
-const PAGE_MAX: u64 = 100;
 
 /// Routes that go through the log for as long as somebody reads.
 const EXPORTS: [&str; 2] = ["/api/admin/audit/export", "/api/admin/audit/export/manifest"];
@@ -86,14 +84,15 @@ fn needed(request: &Request, route: &str) -> u64 {
     if EXPORTS.contains(&route) {
         return EXPORT;
     }
-    let Some((_, usual)) = PAGES.iter().find(|(page, _)| *page == route) else {
+    if !PAGES.contains(&route) {
         return ONE;
-    };
+    }
+    let (usual, max) = (u64::from(LISTS.usual), u64::from(LISTS.max));
     let query = request.uri().query().unwrap_or_default();
     let limit = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "limit");
-    let limit = limit.and_then(|(_, limit)| limit.parse().ok()).unwrap_or(*usual);
+    let limit = limit.and_then(|(_, limit)| limit.parse().ok()).unwrap_or(usual);
     // What is no limit is refused.
-    let limit = if limit == 0 { *usual } else { limit.min(PAGE_MAX) };
+    let limit = if limit == 0 { usual } else { limit.min(max) };
     ONE * limit
 }
 

@@ -8,6 +8,7 @@ use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::auth::rights::token_id_hash;
 use crate::http::request::audit_cursor::AuditCursor;
+use crate::http::request::page::AuditLimit;
 use crate::ledger::LedgerError;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;
@@ -231,7 +232,7 @@ pub struct Page {
         ("pos_from" = Option<u64>, Query, description = "Only at this position or behind it; once"),
         ("pos_to" = Option<u64>, Query, description = "Only at this position or before it; once"),
         ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`; once"),
-        ("limit" = Option<u32>, Query, description = "How many at the most, 1 to 1000; 100 when absent or 0"),
+        AuditLimit,
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same filters and order"),
     ),
     responses(

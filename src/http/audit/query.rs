@@ -1,18 +1,13 @@
 //! What a request asks of the audit. An unknown parameter is an error: a misspelt filter would give everything.
 
 use crate::http::answer::error::ApiError;
+use crate::http::request::page::AUDIT;
 use crate::http::request::path::entity_type;
-use crate::http::request::query::{bound, integer, position};
+use crate::http::request::query::{bound, position};
 use crate::store::audit::{AuditAction, AuditFilter, Order, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType};
 use std::borrow::Cow;
 use std::net::IpAddr;
-
-/// The page size when the client names none, or 0.
-pub const DEFAULT_LIMIT: u32 = 100;
-
-/// The greatest page size.
-pub const MAX_LIMIT: u32 = 1_000;
 
 /// How many values a filter may have.
 const MAX_VALUES: usize = 32;
@@ -94,11 +89,7 @@ impl EventsQuery {
             }
             Ok(true)
         })?;
-        let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
-            0 => DEFAULT_LIMIT,
-            // In range, as just checked.
-            limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
-        };
+        let limit = AUDIT.read(limit)?;
         Ok(Self {
             filter,
             order: order.unwrap_or(Order::Descending),

@@ -4,24 +4,16 @@
 //! here, and each gets the one error body.
 
 use crate::http::answer::envelope::Envelope;
-use archive_ledger_domain::EntityType;
+use crate::http::request::describe::in_header;
+use crate::http::request::path::entity_type_schema;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::schema::{ArrayBuilder, Object, Schema, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Required, Response};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 use utoipa::{Modify, PartialSchema, ToSchema};
-
-/// The ids of archives and of everything else, as a path takes them.
-const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,128}$";
-
-/// The ids of events.
-const EVENT_ID_PATTERN: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-
-/// The number of a tile, and the width of a partial one.
-const TILE_PATTERN: &str = r"^(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?$";
 
 /// Adds them.
 pub struct Conventions;
@@ -70,34 +62,20 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
     } else {
         Vec::new()
     });
-    let mut has = |name: &str| {
-        let parameters = operation.parameters.iter_mut().flatten();
-        let mut found = false;
-        for parameter in parameters {
-            if let RefOr::T(parameter) = parameter {
-                found |= parameter.name == name;
-                let entity = ["entity_type", "id", "aid"].contains(&parameter.name.as_str());
-                if entity && !is_uuid(parameter.schema.as_ref()) {
-                    parameter.schema = Some(segment(&parameter.name).into());
-                }
-            }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.parameter_in == ParameterIn::Query
+            && parameter.name == "entity_type"
+        {
+            name_types(parameter);
         }
-        found
+    }
+    let has = |name: &str| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == name))
     };
     let (conditional, repeatable) = (has("If-Match"), has("Idempotency-Key"));
     let tagged_read = !changes && has_tag(operation);
-    if conditional {
-        add_header(
-            operation,
-            "If-None-Match",
-            "`*`: only if the entity does not exist; or `ETag`s that it must not have",
-        );
-        add_header(
-            operation,
-            "X-Reason-Code",
-            "Why, as a code that outlives a purge: 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`",
-        );
-    }
     if tagged_read {
         add_header(
             operation,
@@ -159,14 +137,8 @@ fn has_tag(operation: &Operation) -> bool {
 }
 
 fn add_header(operation: &mut Operation, name: &str, description: &str) {
-    let header = ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(description))
-        .schema(Some(Object::with_type(Type::String)));
     let parameters = operation.parameters.get_or_insert_default();
-    parameters.push(header.build().into());
+    parameters.push(in_header(name, description).into());
 }
 
 /// The headers of every answer, and the body of every error.
@@ -205,23 +177,12 @@ fn complete(status: &str, response: &mut Response) {
     }
 }
 
-fn is_uuid(schema: Option<&RefOr<Schema>>) -> bool {
-    matches!(schema, Some(RefOr::T(Schema::Object(object))) if object.format.is_some())
-}
-
-/// What a segment of a path may be.
-fn segment(name: &str) -> Schema {
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    Schema::Object(if name == "entity_type" {
-        text.enum_values(Some(EntityType::ALL.map(EntityType::as_str)))
-            .build()
+/// The types that a filter may name: one, or as many as it is given.
+fn name_types(filter: &mut Parameter) {
+    let repeatable = matches!(filter.schema, Some(RefOr::T(Schema::Array(_))));
+    filter.schema = Some(if repeatable {
+        ArrayBuilder::new().items(entity_type_schema()).build().into()
     } else {
-        let pattern = match name {
-            "event_id" => EVENT_ID_PATTERN,
-            "level" => "^[0-7]$",
-            "number" => TILE_PATTERN,
-            _ => ID_PATTERN,
-        };
-        text.pattern(Some(pattern)).build()
-    })
+        RefOr::T(entity_type_schema().into())
+    });
 }

@@ -5,7 +5,7 @@ use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::request::path::{Segments, entity_key, segments};
+use crate::http::request::path::{EntityPath, Segments};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -22,8 +22,7 @@ use http::header::CACHE_CONTROL;
     summary = "Evidence of one entity, for checking offline",
     description = "The bundle that `archive-ledger verify --bundle` checks: entries, what they commit to, inclusion proofs, checkpoint. What a purge erased is not in it.",
     params(
-        ("entity_type" = String, Path, description = "The entity's type"),
-        ("id" = String, Path, description = "The entity's id"),
+        EntityPath,
     ),
     responses(
         (status = 200, description = "The bundle, of format `archive-ledger/evidence/v1`", body = Object),
@@ -38,8 +37,7 @@ pub async fn handler(
     request: Request,
 ) -> Result<Response, ApiError> {
     api.admit(RequestHead::of(&request), Right::AuditRead).await?;
-    let (type_name, id) = segments(path)?;
-    let key = entity_key(&type_name, &id)?;
+    let key = EntityPath::read(path)?;
     let (reads, keyring) = (api.ledger.reads(), api.ledger.keyring());
     let bundle = when_covered(|| api.proofs.evidence(&**reads, keyring, &key)).await?;
     let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];

@@ -1,15 +1,15 @@
 //! `POST /api/v3/oneprovider/archives/{aid}/delete` (seed 004): starts the purge of an archive.
 
-use super::{DELETE_PRIVILEGES, archive_key};
-use crate::callbacks::target::URL_MAX;
+use super::DELETE_PRIVILEGES;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
 use crate::http::answer::success::no_content;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
+use crate::http::archived::purge::CALLBACK;
 use crate::http::request::body::EmptyBody;
-use crate::http::request::fields::Text;
-use crate::http::request::path::{Segments, segments};
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::path::{ArchivePath, Segments};
 use crate::ledger::Purge;
 use archive_ledger_domain::Action;
 use axum::extract::{Request, State};
@@ -35,9 +35,8 @@ pub struct Body {
     summary = "Delete an archive",
     description = "204 once the purge is committed to. Asked again while it is under way, it is 204 again, and the purge stays one.",
     params(
-        ("aid" = String, Path, description = "The archive's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        ArchivePath,
+        CommandHeaders,
     ),
     request_body = Option<Body>,
     responses(
@@ -57,7 +56,7 @@ pub async fn handler(
         return Err(ApiError::Forbidden);
     }
     caller.knows_parameters()?;
-    let key = archive_key(&segments(path)?)?;
+    let key = ArchivePath::read(path)?;
     // Whether it exists is told only to whom may delete it: an unknown archive is in no space.
     let (archive, _) = api.ledger.load(&key).await?;
     let allowed = DELETE_PRIVILEGES
@@ -68,7 +67,7 @@ pub async fn handler(
     }
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsEmptyObject).await?;
-    let callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    let callback = fields.take_optional_string("deletedCallback", CALLBACK)?;
     fields.finish_lenient();
     api.ledger
         .purge(key, Purge { callback, join: true }, context)

@@ -8,6 +8,7 @@ use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::body::EmptyBody;
+use crate::http::request::headers::ConditionHeaders;
 use crate::http::request::path::{Segments, segments, uuid};
 use crate::purge::operator::{Retried, RetryError};
 use archive_ledger_domain::{Action, State};
@@ -36,7 +37,7 @@ pub struct Retry {
     description = "Tries a purge again at once. One that has failed is asked for again, which gives it another id.",
     params(
         ("purge_id" = Uuid, Path, description = "The purge"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have, to ask for a failed purge again"),
+        ConditionHeaders,
     ),
     responses(
         (status = 202, description = "The purge is under way", body = Retry),

@@ -2,11 +2,13 @@
 //!
 //! Every refusal names the field that it is about. Nothing here is ever logged.
 
+use super::describe::or_null;
 use super::json::{self, JsonFault};
 use crate::http::answer::error::{ApiError, Key};
 use chrono::{DateTime, Datelike, Utc};
 use serde_json::{Map, Value};
 use std::io;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 /// The longest field name that an error repeats, in characters.
 const ECHO_LIMIT: usize = 64;
@@ -64,6 +66,9 @@ fn is_within(object: &Map<String, Value>, max_bytes: usize) -> bool {
     serde_json::to_writer(Room(max_bytes), object).is_ok()
 }
 
+/// What no control character is, as a pattern.
+const NO_CONTROL: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+
 /// What a text may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
@@ -78,6 +83,35 @@ impl Text {
     #[must_use]
     pub const fn new(min: usize, max: usize) -> Self {
         Self { min, max }
+    }
+
+    /// The rule as the API's description shows it: of a text that must be there.
+    #[must_use]
+    pub fn schema(self, description: &str) -> Object {
+        self.of(Type::String.into(), description)
+    }
+
+    /// The rule as the API's description shows it: of a text that may be left out.
+    #[must_use]
+    pub fn optional_schema(self, description: &str) -> Object {
+        self.of(or_null(Type::String), description)
+    }
+
+    fn of(self, schema_type: SchemaType, description: &str) -> Object {
+        let Self { min, max } = self;
+        let length = match min {
+            0 => format!("at most {max}"),
+            _ => format!("{min} to {max}"),
+        };
+        ObjectBuilder::new()
+            .schema_type(schema_type)
+            .min_length((min > 0).then_some(min))
+            .max_length(Some(max))
+            .pattern(Some(NO_CONTROL))
+            .description(Some(format!(
+                "{description}: {length} characters, none of them a control character."
+            )))
+            .build()
     }
 
     /// Checks `text` as the value of `key`.

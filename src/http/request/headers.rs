@@ -1,8 +1,13 @@
-//! The headers of commands.
+//! The headers of commands. What reads them is also what the API's description says of them.
 
+use super::conditions::Conditions;
+use super::describe::in_header;
 use crate::http::answer::error::ApiError;
+use crate::ledger::writer::VersionCondition;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
 /// The longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -33,11 +38,7 @@ fn single<'a>(
     }
 }
 
-/// The key that makes a command safe to send again.
-///
-/// # Errors
-/// [`ApiError::BadData`].
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(text) = single(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
         return Ok(None);
     };
@@ -45,17 +46,13 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> 
     if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ApiError::bad_data(
             "Idempotency-Key",
-            "must be 1 to 255 visible ASCII characters",
+            format!("must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"),
         ));
     }
     Ok(Some(text.to_owned()))
 }
 
-/// Why, in a code that outlives a purge.
-///
-/// # Errors
-/// [`ApiError::BadData`].
-pub fn reason_code(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+fn reason_code(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(text) = single(headers, &X_REASON_CODE, "X-Reason-Code")? else {
         return Ok(None);
     };
@@ -63,7 +60,7 @@ pub fn reason_code(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     if !(1..=REASON_CODE_MAX).contains(&text.len()) || !text.bytes().all(plain) {
         return Err(ApiError::bad_data(
             "X-Reason-Code",
-            "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'",
+            format!("must be 1 to {REASON_CODE_MAX} of A-Z, a-z, 0-9, '.', '_' and '-'"),
         ));
     }
     Ok(Some(text.to_owned()))
@@ -81,4 +78,62 @@ pub(in crate::http) fn user_agent(headers: &HeaderMap) -> Option<String> {
 pub fn recorded_agent(agent: &HeaderValue) -> Option<String> {
     let agent = agent.to_str().ok()?;
     Some(agent.chars().take(USER_AGENT_MAX).collect())
+}
+
+/// What the headers of a command say.
+#[derive(Debug)]
+pub struct CommandHeaders {
+    /// Which version the entity must have.
+    pub condition: Option<VersionCondition>,
+    /// How to recognize the command when it is sent again.
+    pub idempotency_key: Option<String>,
+    /// Why, in a code that outlives a purge.
+    pub reason_code: Option<String>,
+}
+
+impl CommandHeaders {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`ApiError::BadData`] naming `If-Match`, `If-None-Match`, `Idempotency-Key` or `X-Reason-Code`.
+    pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self {
+            condition: Conditions::of(headers)?.on_version(),
+            idempotency_key: idempotency_key(headers)?,
+            reason_code: reason_code(headers)?,
+        })
+    }
+}
+
+impl IntoParams for CommandHeaders {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let key =
+            format!("Makes the request safe to repeat: 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters");
+        let mut all = vec![in_header("Idempotency-Key", key)];
+        all.extend(ConditionHeaders::into_params(place));
+        all
+    }
+}
+
+/// Those of a command that happens once by itself, as the API's description shows them.
+#[derive(Debug, Clone, Copy)]
+pub struct ConditionHeaders;
+
+impl IntoParams for ConditionHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let code = format!(
+            "Why, as a code that outlives a purge: 1 to {REASON_CODE_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`"
+        );
+        vec![
+            in_header(
+                "If-Match",
+                "The `ETag` that the entity must have; `*`: it must exist",
+            ),
+            in_header(
+                "If-None-Match",
+                "`*`: only if the entity does not exist; or `ETag`s that it must not have",
+            ),
+            in_header("X-Reason-Code", code),
+        ]
+    }
 }

@@ -4,6 +4,7 @@ pub mod audit_cursor;
 pub mod body;
 pub mod conditions;
 pub mod cursor;
+pub mod describe;
 pub mod fields;
 pub mod headers;
 pub mod host;

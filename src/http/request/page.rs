@@ -3,24 +3,86 @@
 //! Parameters that we do not know are ignored, because existing clients may send more than the seed shows.
 
 use super::cursor::{CursorCodec, ListCursor, Walk};
+use super::describe::in_query;
 use super::query::integer;
 use crate::http::answer::error::ApiError;
 use archive_ledger_domain::EntityType;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-/// The page size when the client names none, or 0 (what oCore's generated examples send).
-pub const DEFAULT_LIMIT: u32 = 20;
+/// How many items a page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSize {
+    /// Where the client names no number, or 0 (what oCore's generated examples send).
+    pub usual: u32,
+    /// At the most.
+    pub max: u32,
+}
 
-/// The greatest page size.
-pub const MAX_LIMIT: u32 = 100;
+/// Of lists.
+pub const LISTS: PageSize = PageSize { usual: 20, max: 100 };
+
+/// Of the audit.
+pub const AUDIT: PageSize = PageSize {
+    usual: 100,
+    max: 1_000,
+};
 
 /// The greatest page number: its rows are still countable in 64 bits.
-const MAX_PAGE: i64 = i64::MAX / MAX_LIMIT as i64;
+const MAX_PAGE: i64 = i64::MAX / LISTS.max as i64;
+
+impl PageSize {
+    /// Reads `limit`.
+    ///
+    /// # Errors
+    /// [`ApiError::BadValueInteger`], [`ApiError::BadValueNotInRange`].
+    pub fn read(self, limit: Option<Cow<'_, str>>) -> Result<u32, ApiError> {
+        Ok(match integer("limit", limit, i64::from(self.max))? {
+            0 => self.usual,
+            // In range, as just checked.
+            limit => u32::try_from(limit).unwrap_or(self.max),
+        })
+    }
+
+    fn parameter(self) -> Parameter {
+        let Self { usual, max } = self;
+        let number = ObjectBuilder::new().schema_type(Type::Integer);
+        let number = number.minimum(Some(0)).maximum(Some(max)).build();
+        in_query(
+            "limit",
+            format!("Page size 1 to {max}; {usual} when absent or 0"),
+            number,
+        )
+    }
+}
+
+/// `limit` of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct ListLimit;
+
+impl IntoParams for ListLimit {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![LISTS.parameter()]
+    }
+}
+
+/// `limit` of the audit.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditLimit;
+
+impl IntoParams for AuditLimit {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![AUDIT.parameter()]
+    }
+}
 
 /// Which part of a list a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageQuery {
-    /// How many items, 1 to [`MAX_LIMIT`].
+    /// How many items, 1 to 100 ([`LISTS`]).
     pub limit: u32,
     /// Where the page begins.
     pub start: Start,
@@ -54,7 +116,7 @@ pub(in crate::http) fn walk(entity_type: EntityType) -> Walk {
 impl PageQuery {
     /// Reads `page`, `limit` and `cursor` from a raw query string, for a list of `entity_type`.
     ///
-    /// `page` counts from 1; 0 or none is the first. `limit` of 0 or none is [`DEFAULT_LIMIT`].
+    /// `page` counts from 1; 0 or none is the first. `limit` of 0 or none is the usual one ([`LISTS`]).
     ///
     /// # Errors
     /// [`ApiError::BadValueInteger`], [`ApiError::BadValueNotInRange`], [`ApiError::BadData`] for a parameter given
@@ -77,11 +139,7 @@ impl PageQuery {
                 return Err(ApiError::bad_data(key, "given more than once"));
             }
         }
-        let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
-            0 => DEFAULT_LIMIT,
-            // In range, as just checked.
-            limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
-        };
+        let limit = LISTS.read(limit)?;
         let start = match (page, cursor) {
             (Some(_), Some(_)) => {
                 return Err(ApiError::bad_data("cursor", "cannot be combined with \"page\""));
