@@ -225,15 +225,6 @@ impl Fields {
         }
     }
 
-    /// Takes an object that must be there, of at most `max_bytes` when written compactly.
-    ///
-    /// # Errors
-    /// [`ApiError::MissingRequiredValue`] or [`ApiError::BadData`].
-    pub fn take_object(&mut self, name: &str, max_bytes: usize) -> Result<Map<String, Value>, ApiError> {
-        let object = self.take_optional_object(name, max_bytes)?;
-        self.required(name, object)
-    }
-
     /// Takes an object that may be there, of at most `max_bytes` when written compactly.
     ///
     /// # Errors
