@@ -292,8 +292,8 @@ pub(super) fn checkpointer(opened: &Opened) -> Checkpointer {
     Checkpointer::new(checkpointer_parts(opened), checkpointer::Settings::default())
 }
 
-fn checkpointer_parts(opened: &Opened) -> checkpointer::Parts {
-    checkpointer::Parts {
+fn checkpointer_parts(opened: &Opened) -> checkpointer::CheckpointerParts {
+    checkpointer::CheckpointerParts {
         store: opened.store.proofs(),
         reads: opened.store.reads(),
         coordination: opened.store.coordination(),

@@ -1,4 +1,4 @@
-//! The attempts under way, and who gets the next turns.
+//! The attempts under way, and who gets the next slots.
 //!
 //! # Who gives way
 //! When three quarters of the places for first attempts to receivers that are not known to answer are taken, those that have waited
@@ -31,9 +31,9 @@ struct Flight {
     gives_way: CancellationToken,
 }
 
-/// The attempts under way, and who gets the next turns.
+/// The attempts under way, and who gets the next slots.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Slots {
     options: WorkerOptions,
     pub(super) receivers: Receivers,
     pub(super) attempts: JoinSet<Option<Evidence>>,
@@ -54,7 +54,7 @@ pub(super) const fn kind_of(lane: Lane, standing: Standing) -> Kind {
     }
 }
 
-impl Turns {
+impl Slots {
     pub(super) fn new(options: WorkerOptions) -> Self {
         Self {
             receivers: Receivers::new(options.receivers.clone()),
@@ -99,14 +99,14 @@ impl Turns {
                 let waits = |flight: &Flight| {
                     flight.kind == Kind::Prompt && flight.began.elapsed() < self.options.receivers.patience
                 };
-                let turns = self.options.concurrency;
-                let free = turns.saturating_sub(self.count(waits));
+                let slots = self.options.concurrency;
+                let free = slots.saturating_sub(self.count(waits));
                 let free = free.min(left(kind, held(kind) + held(Kind::Slow)));
                 match lane {
                     Lane::First => free,
                     Lane::Retry => {
                         let of_lane = self.count(|flight| waits(flight) && flight.lane == lane);
-                        free.min((turns / 2).max(1).saturating_sub(of_lane))
+                        free.min((slots / 2).max(1).saturating_sub(of_lane))
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! `GET /api/admin/archived/{entity_type}` (seed 000): a page of the archived entities of one type.
 
-use super::Item;
+use super::ArchivedItem;
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ArchivedPage {
     /// The entities, newest deletion first, then by id.
-    pub items: Vec<Item>,
+    pub items: Vec<ArchivedItem>,
     /// How many archived entities of the type there are.
     pub total_count: u64,
     /// Whether there are more behind this page.
@@ -67,13 +67,13 @@ pub async fn handler(
         .more
         .then(|| next_cursor(&api.cursors, entity_type, &query.start, &list));
     let items = list.items.into_iter();
-    let mut items: Vec<Item> = items
-        .map(|item| Item::new(&item.key, item.deleted_at, item.name, item.metadata))
+    let mut items: Vec<ArchivedItem> = items
+        .map(|item| ArchivedItem::new(&item.key, item.deleted_at, item.name, item.metadata))
         .collect();
     let damaged = list.damaged.iter();
     put_in_place(
         &mut items,
-        damaged.map(|row| (row.index, Item::damaged(entity_type, row))),
+        damaged.map(|row| (row.index, ArchivedItem::damaged(entity_type, row))),
     );
     Ok(Json(ArchivedPage {
         items,

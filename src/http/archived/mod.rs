@@ -21,7 +21,8 @@ use utoipa::ToSchema;
 
 /// An item of the archived list: exactly the fields of seed 000, and one more on what cannot be opened.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Item {
+#[schema(as = Item)]
+pub struct ArchivedItem {
     /// When the entity was deleted, RFC 3339.
     pub deleted_at: String,
     /// The entity's id.
@@ -41,7 +42,7 @@ pub struct Item {
     pub unreadable: bool,
 }
 
-impl Item {
+impl ArchivedItem {
     /// The item of an entity.
     #[must_use]
     pub fn new(
@@ -61,7 +62,7 @@ impl Item {
     }
 }
 
-impl Item {
+impl ArchivedItem {
     /// The item of a row that cannot be read.
     #[must_use]
     pub fn damaged(entity_type: EntityType, row: &DamagedRow) -> Self {

@@ -28,7 +28,7 @@ pub const CALLBACK: Text = Text::new(1, URL_MAX);
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PurgeRequest)]
-pub struct Body {
+pub struct PurgeBody {
     /// Called with `{"archiveId","datasetId","error"}` when the purge has ended.
     #[serde(rename = "deletedCallback")]
     pub deleted_callback: Option<String>,
@@ -47,7 +47,7 @@ pub struct Body {
         EntityPath,
         CommandHeaders,
     ),
-    request_body = Option<Body>,
+    request_body = Option<PurgeBody>,
     responses(
         (status = 200, description = "Purged, or being purged", body = Message,
             headers(("ETag" = String, description = "The entity's version"))),

@@ -1,6 +1,6 @@
 //! `POST /api/admin/archived/{entity_type}`: records that the platform deleted an entity.
 
-use super::Item;
+use super::ArchivedItem;
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::{ApiError, Key};
 use crate::http::answer::refusal::refused;
@@ -81,7 +81,7 @@ pub fn storage_schema() -> Array {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SoftDeleteRequest)]
-pub struct Body {
+pub struct SoftDeleteBody {
     /// The entity's id: a UUID, except for archives.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,128}$")]
     pub id: String,
@@ -210,9 +210,9 @@ fn typed_parent(type_name: Option<&str>, id: &str) -> Result<Parent, ApiError> {
         TypePath,
         CommandHeaders,
     ),
-    request_body = Body,
+    request_body = SoftDeleteBody,
     responses(
-        (status = 201, description = "The deletion is recorded", body = Item,
+        (status = 201, description = "The deletion is recorded", body = ArchivedItem,
             headers(("ETag" = String, description = "The entity's version"), ("Location" = String, description = "The entity"))),
         (status = 400, description = "A field is wrong; the error names it"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:write`"),
@@ -251,6 +251,6 @@ pub async fn handler(
     let deleted_at = receipt.deleted_at.unwrap_or(receipt.recorded_at);
     let etag = entity_tag(receipt.version)?;
     let location = format!("/api/admin/archived/{key}");
-    let item = Item::new(&key, deleted_at, Some(name), metadata);
+    let item = ArchivedItem::new(&key, deleted_at, Some(name), metadata);
     Ok(created(location, Some(etag), item))
 }

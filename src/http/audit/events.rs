@@ -25,7 +25,7 @@ use uuid::Uuid;
 /// One line of the audit. What does not apply or was not recorded is null.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditItem)]
-pub struct Item {
+pub struct AuditItem {
     /// The event's place in the log; of an attempt, the last one when it was written.
     pub position: u64,
     /// The attempt's place among those at its position; 0 for an event.
@@ -77,7 +77,7 @@ pub struct Item {
     pub unreadable: bool,
 }
 
-impl Item {
+impl AuditItem {
     /// The line of a record.
     #[must_use]
     pub fn new(record: AuditRecord) -> Self {
@@ -196,9 +196,9 @@ pub struct Snapshot {
 /// A page of the audit.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditPage)]
-pub struct Page {
+pub struct AuditPage {
     /// The lines, by position, then sequence.
-    pub items: Vec<Item>,
+    pub items: Vec<AuditItem>,
     /// Whether nothing that matches is left within the snapshot, in this direction. A page ends after a bounded amount of work:
     /// while this is false, go on with `next_cursor`, even where there are few items or none.
     pub complete: bool,
@@ -236,7 +236,7 @@ pub struct Page {
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same filters and order"),
     ),
     responses(
-        (status = 200, description = "A page", body = Page),
+        (status = 200, description = "A page", body = AuditPage),
         (status = 400, description = "A parameter is unknown or wrong, or the cursor belongs to another walk"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
         (status = 410, description = "The cursor was given out before the ledger was forked"),
@@ -276,8 +276,8 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     let found = audit::page(store, &query).await.map_err(LedgerError::Store)?;
     let checkpoint = api.proofs.checkpoint().await?;
     let covering = checkpoint.filter(|last| snapshot.position > 0 && last.size >= snapshot.position);
-    let page = Page {
-        items: found.records.into_iter().map(Item::new).collect(),
+    let page = AuditPage {
+        items: found.records.into_iter().map(AuditItem::new).collect(),
         complete: found.next.is_none(),
         next_cursor: found
             .next

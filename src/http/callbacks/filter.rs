@@ -94,7 +94,7 @@ fn walk(filter: &DeliveryFilter) -> Walk {
 /// Where a cursor goes on.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Place {
+enum Next {
     /// Behind the delivery of this time and id.
     Behind(i64, Uuid),
     /// Behind it, and behind so many that follow.
@@ -104,8 +104,8 @@ enum Place {
 pub(super) fn write_cursor(cursors: &CursorCodec, filter: &DeliveryFilter, start: ListStart) -> String {
     let after = start.after.map(|(at, id)| (at.timestamp_micros(), id));
     let place = match (after, start.skipped) {
-        (Some((micros, id)), 0) => Place::Behind(micros, id),
-        (after, skipped) => Place::Skipping(after, skipped),
+        (Some((micros, id)), 0) => Next::Behind(micros, id),
+        (after, skipped) => Next::Skipping(after, skipped),
     };
     cursors.seal_place(&walk(filter), place)
 }
@@ -119,8 +119,8 @@ pub(super) fn read_cursor(
         return Ok(ListStart::default());
     };
     let (after, skipped) = match cursors.open_place(&walk(filter), text, |_| None)? {
-        Place::Behind(micros, id) => (Some((micros, id)), 0),
-        Place::Skipping(after, skipped) => (after, skipped),
+        Next::Behind(micros, id) => (Some((micros, id)), 0),
+        Next::Skipping(after, skipped) => (after, skipped),
     };
     let after = after.map(|(micros, id)| {
         let at = DateTime::from_timestamp_micros(micros).filter(|time| is_storable(*time));

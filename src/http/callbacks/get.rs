@@ -18,7 +18,8 @@ use utoipa::ToSchema;
 
 /// One attempt.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Attempt {
+#[schema(as = Attempt)]
+pub struct DeliveryAttempt {
     /// Its number, from 1.
     pub number: u32,
     /// When it was begun, RFC 3339.
@@ -41,7 +42,7 @@ pub struct Attempt {
     pub unreadable: bool,
 }
 
-impl Attempt {
+impl DeliveryAttempt {
     fn new(row: AttemptRow) -> Self {
         Self {
             number: row.attempt,
@@ -82,7 +83,7 @@ pub struct Detail {
     /// Where it goes: scheme, host and path; `?…` stands for a query. Null when it cannot be read any more.
     pub url: Option<String>,
     /// Every attempt, oldest first.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<DeliveryAttempt>,
 }
 
 /// One delivery with every attempt.
@@ -117,10 +118,13 @@ pub async fn handler(
         url,
         attempts,
     } = found.ok_or(ApiError::NotFound)?;
-    let mut all = attempts.rows.into_iter().map(Attempt::new).collect();
+    let mut all = attempts.rows.into_iter().map(DeliveryAttempt::new).collect();
     put_in_place(
         &mut all,
-        attempts.damaged.iter().map(|row| (row.index, Attempt::damaged())),
+        attempts
+            .damaged
+            .iter()
+            .map(|row| (row.index, DeliveryAttempt::damaged())),
     );
     Ok(Json(Detail {
         delivery: match row {

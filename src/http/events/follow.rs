@@ -1,6 +1,6 @@
 //! `GET /api/events`: the log as Server-Sent Events, for subscribers without NATS (`docs/EVENTS.md`).
 
-use super::feed::{Feed, Filter, Parts};
+use super::feed::{Feed, FeedParts, Filter};
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
@@ -108,7 +108,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         .await
         .map_err(LedgerError::Store)?
         .position;
-    let feed = Feed::new(Parts {
+    let feed = Feed::new(FeedParts {
         reads: Arc::clone(api.ledger.reads()),
         committed,
         clock: Arc::clone(api.ledger.clock()),

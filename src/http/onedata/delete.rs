@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 /// The body, which may be left out. Fields that are not named here are ignored, as Onedata does.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = DeleteArchiveRequest)]
-pub struct Body {
+pub struct DeleteBody {
     /// Called with `{"archiveId","datasetId","error"}` when the purge has ended, until it answers with any 2xx.
     #[serde(rename = "deletedCallback")]
     pub deleted_callback: Option<String>,
@@ -38,7 +38,7 @@ pub struct Body {
         ArchivePath,
         CommandHeaders,
     ),
-    request_body = Option<Body>,
+    request_body = Option<DeleteBody>,
     responses(
         (status = 204, description = "The request has been accepted and the process of purging an archive has started"),
         (status = 400, description = "Invalid request"), (status = 401, description = "No valid token"),

@@ -48,7 +48,7 @@ fn callback_schema() -> Object {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = RegisterArchiveRequest)]
 #[serde(rename_all = "camelCase")]
-pub struct Body {
+pub struct RegisterBody {
     /// The archive's id, 1 to 128 of `A-Za-z0-9_-`; made when absent.
     pub archive_id: Option<String>,
     /// The data set that it preserves.
@@ -87,7 +87,7 @@ pub struct Registered {
     params(
         CommandHeaders,
     ),
-    request_body = Body,
+    request_body = RegisterBody,
     responses(
         (status = 201, description = "Registered", body = Registered, headers(("Location" = String, description = "The archive"))),
         (status = 400, description = "A field is wrong; the error names it"),

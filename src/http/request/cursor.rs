@@ -123,7 +123,7 @@ impl Walk {
 /// A place in a list that is not of entities.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place<T> {
+struct SealedPlace<T> {
     v: u8,
     /// The ledger's number.
     ledger: u64,
@@ -211,7 +211,7 @@ impl CursorCodec {
     /// The text of a cursor for the place `at` on this walk.
     #[must_use]
     pub fn seal_place(&self, walk: &Walk, at: impl Serialize) -> String {
-        let place = Place {
+        let place = SealedPlace {
             v: PLACE_VERSION,
             ledger: self.numbering.current(),
             list: walk.list.to_owned(),
@@ -234,7 +234,7 @@ impl CursorCodec {
         seen: impl FnOnce(&T) -> Option<Position>,
     ) -> Result<T, ApiError> {
         let read = || {
-            let place: Place<T> = serde_json::from_slice(&self.open_json(text)?).ok()?;
+            let place: SealedPlace<T> = serde_json::from_slice(&self.open_json(text)?).ok()?;
             (place.v == PLACE_VERSION && place.list == walk.list).then_some(place)
         };
         let place = read().ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))?;
