@@ -42,7 +42,7 @@ pub struct ArchivedPage {
     description = "Deep cursor pages cost what the first one costs.",
     params(
         TypePath,
-        ("page" = Option<i64>, Query, minimum = 0, description = "ArchivedPage number from 1; 0 means the first"),
+        ("page" = Option<i64>, Query, minimum = 0, description = "Page number from 1; 0 means the first"),
         ListLimit,
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not together with `page`"),
     ),

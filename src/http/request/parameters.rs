@@ -1,8 +1,9 @@
 //! Query parameters: what a route does not know is refused by name, because a filter that is misspelt would give everything,
 //! and a `dry_run` that nobody reads would be none.
 //!
-//! What a route knows is what its description says (`openapi.rs`), which the router gives to each request. The two reads of seed 000 ignore what they do not know, as
-//! existing clients may send more than the seed shows; but not what means something elsewhere in this API, such as a filter.
+//! What a route knows is what its description says (`description/mod.rs`), which the router gives to each request. The two reads of seed
+//! 000 ignore what they do not know, as existing clients may send more than the seed shows; but not what means something elsewhere in
+//! this API, such as a filter.
 
 use crate::http::answer::error::ApiError;
 use axum::extract::Request;
