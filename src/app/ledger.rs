@@ -156,8 +156,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn parts(&self, used: Option<VerifierKey>) -> fork::Parts<'_> {
-        fork::Parts {
+    fn parts(&self, used: Option<VerifierKey>) -> fork::ForkParts<'_> {
+        fork::ForkParts {
             store: &*self.proofs,
             forks: &*self.forks,
             reads: &*self.reads,
@@ -227,7 +227,7 @@ pub async fn sign_what_is_committed(config: &Config, store: &Store) -> Result<()
     if seed.is_none() {
         return Ok(());
     }
-    let parts = checkpointer::Parts {
+    let parts = checkpointer::CheckpointerParts {
         store: store.proofs(),
         reads: store.reads(),
         coordination: store.coordination(),

@@ -13,14 +13,15 @@ use crate::bus::cloud_event::Source;
 use crate::bus::health::{BusHealth, RelayState};
 use crate::bus::nats::{NatsBus, StreamSettings};
 use crate::config::{Config, Database, Nats};
+use crate::http::answer::envelope::{ErrorContext, ServiceInfo};
+use crate::http::api::Api;
+use crate::http::api::audit::Audit;
+use crate::http::api::event_streams::EventStreams;
 use crate::http::audit::export::MAX_EXPORTS;
-use crate::http::audit::trail::AuditTrail;
-use crate::http::auth::{self, AuthConfig, Authenticator};
-use crate::http::caller::Api;
-use crate::http::cursor::CursorCodec;
-use crate::http::envelope::{ErrorContext, ServiceInfo};
-use crate::http::events::streams::EventStreams;
-use crate::http::health::Probes;
+use crate::http::auth;
+use crate::http::auth::{AuthConfig, Authenticator};
+use crate::http::operation::Probes;
+use crate::http::request::cursor::CursorCodec;
 use crate::http::{router, server};
 use crate::memory_budget::MemoryBudget;
 use crate::proofs::Proofs;
@@ -291,8 +292,8 @@ pub(super) fn checkpointer(opened: &Opened) -> Checkpointer {
     Checkpointer::new(checkpointer_parts(opened), checkpointer::Settings::default())
 }
 
-fn checkpointer_parts(opened: &Opened) -> checkpointer::Parts {
-    checkpointer::Parts {
+fn checkpointer_parts(opened: &Opened) -> checkpointer::CheckpointerParts {
+    checkpointer::CheckpointerParts {
         store: opened.store.proofs(),
         reads: opened.store.reads(),
         coordination: opened.store.coordination(),
@@ -304,7 +305,7 @@ fn checkpointer_parts(opened: &Opened) -> checkpointer::Parts {
 }
 
 /// The audit, and what is written for it behind the requests.
-fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
+fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> Audit {
     let store = opened.store.audit();
     let attempts = Arc::new(crate::audit::attempts::Attempts::new(Arc::clone(&opened.clock)));
     let (gathered, kept) = (Arc::clone(&attempts), Arc::clone(&store));
@@ -317,7 +318,7 @@ fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> AuditTrail {
     });
     let numbering = opened.started.identity.numbering();
     let secret = opened.keyring.keyed_hash("audit-cursor", b"");
-    AuditTrail::new(store, attempts, &secret, numbering)
+    Audit::new(store, attempts, &secret, numbering)
 }
 
 async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {

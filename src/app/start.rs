@@ -10,7 +10,7 @@ use crate::clock::{DatabaseClock, SharedClock, WatchedClock};
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::ledger::repository::Repository;
-use crate::ledger::{Ledger, Parts};
+use crate::ledger::{Ledger, LedgerParts};
 use crate::proofs::Started;
 use crate::storage::roots::StorageRoots;
 use crate::store::witness::Witness;
@@ -127,7 +127,7 @@ pub async fn open(config: &Config) -> Result<Opened, StartError> {
             (handle, task, repository)
         }
     };
-    let ledger = Arc::new(Ledger::new(Parts {
+    let ledger = Arc::new(Ledger::new(LedgerParts {
         writer: handle,
         reads: store.reads(),
         claims: store.claims(),

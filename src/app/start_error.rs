@@ -132,7 +132,7 @@ pub(super) fn refuse(config: &Config, source: ProofError) -> StartError {
         | ProofError::Origin { .. }
         | ProofError::Note(_)
         | ProofError::StoredCheckpoint { .. }
-        | ProofError::Edge(_)
+        | ProofError::TileFrontier(_)
         | ProofError::Entry { .. }
         | ProofError::Missing { .. }
         | ProofError::Head { .. }

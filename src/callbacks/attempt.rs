@@ -2,7 +2,7 @@
 
 use super::body::callback_body;
 use super::client::{Attempt, CallbackClient};
-use super::outcome::{AttemptOutcome, Evidence, Failure};
+use super::outcome::{AttemptOutcome, DeliveryFailure, Evidence};
 use super::schedule::{Next, Schedule};
 use super::target::{CallbackUrl, callback_context};
 use crate::clock::SharedClock;
@@ -96,7 +96,7 @@ impl Sender {
         let began = Instant::now();
         let outcome = tokio::select! {
             outcome = self.client.attempt(&attempt) => outcome,
-            () = gives_way.cancelled() => AttemptOutcome::failed(Failure::GaveWay, began.elapsed()),
+            () = gives_way.cancelled() => AttemptOutcome::failed(DeliveryFailure::GaveWay, began.elapsed()),
         };
         let evidence = outcome.evidence(self.client.connects_first());
         let record = self.judge(delivery, outcome);
@@ -123,7 +123,7 @@ impl Sender {
             finished_at,
             duration: outcome.duration,
             status: outcome.status,
-            error: outcome.error.map(Failure::as_str),
+            error: outcome.error.map(DeliveryFailure::as_str),
             next: match next {
                 Next::Delivered => Disposition::Delivered,
                 Next::RetryAt { at, gone } => Disposition::RetryAt { at, gone },

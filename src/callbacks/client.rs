@@ -14,7 +14,7 @@
 //! first one all the same; it tells repetitions by the delivery's id, as ever.
 
 use super::fresh::{self, Telling};
-use super::outcome::{AttemptOutcome, Failure, parse_retry_after};
+use super::outcome::{AttemptOutcome, DeliveryFailure, parse_retry_after};
 use super::proxy::ProxySettings;
 use super::resolve::{Lookup, PinnedResolver, ResolveError};
 use super::sign::SigningSecrets;
@@ -168,7 +168,7 @@ impl CallbackClient {
         let started = Instant::now();
         let deadline = started + self.options.exchange_timeout;
         if self.policy.check_target(&attempt.url).is_err() {
-            return AttemptOutcome::failed(Failure::AddressRefused, started.elapsed());
+            return AttemptOutcome::failed(DeliveryFailure::AddressRefused, started.elapsed());
         }
         let clients = self.by_port.get(&attempt.url.port()).unwrap_or(&self.any_port);
         let exchange = async {
@@ -181,7 +181,7 @@ impl CallbackClient {
             }
         };
         match timeout_at(deadline, exchange).await {
-            Err(_) => AttemptOutcome::failed(Failure::ResponseTimeout, started.elapsed()),
+            Err(_) => AttemptOutcome::failed(DeliveryFailure::ResponseTimeout, started.elapsed()),
             Ok(Err(error)) => AttemptOutcome::failed(classify(&error), started.elapsed()),
             Ok(Ok(response)) => self.read(response, attempt, started, deadline).await,
         }
@@ -231,11 +231,11 @@ impl CallbackClient {
                 }
                 Ok(Ok(None)) => break read > body.len(),
                 Ok(Err(_)) => {
-                    error = Some(Failure::BodyFailed);
+                    error = Some(DeliveryFailure::BodyFailed);
                     break true;
                 }
                 Err(_) => {
-                    error = Some(Failure::BodyTimeout);
+                    error = Some(DeliveryFailure::BodyTimeout);
                     break true;
                 }
             }
@@ -309,12 +309,15 @@ fn build(
 }
 
 /// Whether a failure may be that of a connection that was closed while it stood idle.
-const fn is_of_the_connection(failure: Failure) -> bool {
-    matches!(failure, Failure::ConnectionClosed | Failure::RequestFailed)
+const fn is_of_the_connection(failure: DeliveryFailure) -> bool {
+    matches!(
+        failure,
+        DeliveryFailure::ConnectionClosed | DeliveryFailure::RequestFailed
+    )
 }
 
 /// The class of an error that came before any status. The error's own text names the URL and goes no further.
-fn classify(error: &reqwest::Error) -> Failure {
+fn classify(error: &reqwest::Error) -> DeliveryFailure {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     let mut found = None;
     while let Some(current) = cause {
@@ -327,41 +330,47 @@ fn classify(error: &reqwest::Error) -> Failure {
     }
     match found {
         Some(
-            found @ (Failure::DnsFailed | Failure::DnsTimeout | Failure::AddressRefused | Failure::TlsFailed),
+            found @ (DeliveryFailure::DnsFailed
+            | DeliveryFailure::DnsTimeout
+            | DeliveryFailure::AddressRefused
+            | DeliveryFailure::TlsFailed),
         ) => found,
-        Some(_) | None if error.is_connect() && error.is_timeout() => Failure::ConnectTimeout,
-        Some(Failure::ConnectionClosed | Failure::RequestFailed) | None if error.is_connect() => {
-            Failure::ConnectFailed
+        Some(_) | None if error.is_connect() && error.is_timeout() => DeliveryFailure::ConnectTimeout,
+        Some(DeliveryFailure::ConnectionClosed | DeliveryFailure::RequestFailed) | None
+            if error.is_connect() =>
+        {
+            DeliveryFailure::ConnectFailed
         }
         Some(found) => found,
-        None => Failure::RequestFailed,
+        None => DeliveryFailure::RequestFailed,
     }
 }
 
 /// The class that one error of the chain stands for, if it is telling.
-fn class_of(error: &(dyn Error + 'static)) -> Option<Failure> {
+fn class_of(error: &(dyn Error + 'static)) -> Option<DeliveryFailure> {
     if let Some(error) = error.downcast_ref::<ResolveError>() {
         return Some(match error {
-            ResolveError::Lookup(_) => Failure::DnsFailed,
-            ResolveError::Timeout => Failure::DnsTimeout,
-            ResolveError::Refused(_) => Failure::AddressRefused,
+            ResolveError::Lookup(_) => DeliveryFailure::DnsFailed,
+            ResolveError::Timeout => DeliveryFailure::DnsTimeout,
+            ResolveError::Refused(_) => DeliveryFailure::AddressRefused,
         });
     }
     if error.is::<rustls::Error>() {
-        return Some(Failure::TlsFailed);
+        return Some(DeliveryFailure::TlsFailed);
     }
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         if error.is_parse() || error.is_parse_too_large() {
-            return Some(Failure::InvalidResponse);
+            return Some(DeliveryFailure::InvalidResponse);
         }
-        return (error.is_incomplete_message() || error.is_closed()).then_some(Failure::ConnectionClosed);
+        return (error.is_incomplete_message() || error.is_closed())
+            .then_some(DeliveryFailure::ConnectionClosed);
     }
     match error.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::ConnectionRefused => Some(Failure::ConnectRefused),
+        io::ErrorKind::ConnectionRefused => Some(DeliveryFailure::ConnectRefused),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => Some(Failure::ConnectionClosed),
+        | io::ErrorKind::UnexpectedEof => Some(DeliveryFailure::ConnectionClosed),
         _ => None,
     }
 }

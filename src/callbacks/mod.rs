@@ -15,8 +15,8 @@ pub mod receivers;
 pub mod resolve;
 pub mod schedule;
 pub mod sign;
+mod slots;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
-mod turns;
 pub mod worker;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bounds of the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerOptions {
-    /// Turns: attempts at once to receivers that answer, for as long as they may still be answered promptly.
+    /// Slots: attempts at once to receivers that answer, for as long as they may still be answered promptly.
     pub concurrency: usize,
     /// Places for all other attempts, see [`Self::places`].
     pub stalled: usize,

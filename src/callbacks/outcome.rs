@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What went wrong with an attempt, as a short class that holds nothing of the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub enum DeliveryFailure {
     /// The host name has no address or the lookup failed.
     DnsFailed,
     /// The lookup took too long.
@@ -37,7 +37,7 @@ pub enum Failure {
     BodyFailed,
 }
 
-impl Failure {
+impl DeliveryFailure {
     /// The class as it is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -74,7 +74,7 @@ pub enum Evidence {
     Unreachable,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DeliveryFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -86,7 +86,7 @@ pub struct AttemptOutcome {
     /// The status line's code, if one came.
     pub status: Option<u16>,
     /// What went wrong, if anything did. A failure beside a status concerns the body only.
-    pub error: Option<Failure>,
+    pub error: Option<DeliveryFailure>,
     /// From the start of the lookup to the end of the reading.
     pub duration: Duration,
     /// The first bytes of the answer, at most [`super::client::ClientOptions::keep`].
@@ -100,7 +100,7 @@ pub struct AttemptOutcome {
 impl AttemptOutcome {
     /// An attempt that brought no answer.
     #[must_use]
-    pub const fn failed(error: Failure, duration: Duration) -> Self {
+    pub const fn failed(error: DeliveryFailure, duration: Duration) -> Self {
         Self {
             status: None,
             error: Some(error),
@@ -124,25 +124,27 @@ impl AttemptOutcome {
             return Evidence::Answered(self.duration);
         }
         match self.error {
-            Some(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::ConnectFailed) => {
-                Evidence::Unreachable
-            }
-            Some(Failure::ResponseTimeout) => Evidence::Failed {
+            Some(
+                DeliveryFailure::ConnectRefused
+                | DeliveryFailure::ConnectTimeout
+                | DeliveryFailure::ConnectFailed,
+            ) => Evidence::Unreachable,
+            Some(DeliveryFailure::ResponseTimeout) => Evidence::Failed {
                 reached: connects_first,
             },
             Some(
-                Failure::TlsFailed
-                | Failure::ConnectionClosed
-                | Failure::InvalidResponse
-                | Failure::BodyTimeout
-                | Failure::BodyFailed,
+                DeliveryFailure::TlsFailed
+                | DeliveryFailure::ConnectionClosed
+                | DeliveryFailure::InvalidResponse
+                | DeliveryFailure::BodyTimeout
+                | DeliveryFailure::BodyFailed,
             ) => Evidence::Failed { reached: true },
             Some(
-                Failure::DnsFailed
-                | Failure::DnsTimeout
-                | Failure::AddressRefused
-                | Failure::GaveWay
-                | Failure::RequestFailed,
+                DeliveryFailure::DnsFailed
+                | DeliveryFailure::DnsTimeout
+                | DeliveryFailure::AddressRefused
+                | DeliveryFailure::GaveWay
+                | DeliveryFailure::RequestFailed,
             )
             | None => Evidence::Failed { reached: false },
         }
@@ -198,12 +200,12 @@ mod tests {
             let outcome = AttemptOutcome {
                 status: Some(status),
                 error: None,
-                ..AttemptOutcome::failed(Failure::BodyFailed, Duration::ZERO)
+                ..AttemptOutcome::failed(DeliveryFailure::BodyFailed, Duration::ZERO)
             };
             assert_eq!(outcome.is_success(), (200..=299).contains(&status), "{status}");
             assert_eq!(outcome.evidence(true), Evidence::Answered(Duration::ZERO));
         }
-        assert!(!AttemptOutcome::failed(Failure::DnsFailed, Duration::ZERO).is_success());
+        assert!(!AttemptOutcome::failed(DeliveryFailure::DnsFailed, Duration::ZERO).is_success());
     }
 
     #[test]
@@ -211,23 +213,23 @@ mod tests {
         let reached = Evidence::Failed { reached: true };
         let no_news = Evidence::Failed { reached: false };
         for (failure, evidence) in [
-            (Failure::DnsFailed, no_news),
-            (Failure::DnsTimeout, no_news),
-            (Failure::AddressRefused, no_news),
-            (Failure::ConnectRefused, Evidence::Unreachable),
-            (Failure::ConnectTimeout, Evidence::Unreachable),
-            (Failure::ConnectFailed, Evidence::Unreachable),
-            (Failure::TlsFailed, reached),
-            (Failure::ResponseTimeout, reached),
-            (Failure::GaveWay, no_news),
-            (Failure::ConnectionClosed, reached),
-            (Failure::InvalidResponse, reached),
-            (Failure::RequestFailed, no_news),
+            (DeliveryFailure::DnsFailed, no_news),
+            (DeliveryFailure::DnsTimeout, no_news),
+            (DeliveryFailure::AddressRefused, no_news),
+            (DeliveryFailure::ConnectRefused, Evidence::Unreachable),
+            (DeliveryFailure::ConnectTimeout, Evidence::Unreachable),
+            (DeliveryFailure::ConnectFailed, Evidence::Unreachable),
+            (DeliveryFailure::TlsFailed, reached),
+            (DeliveryFailure::ResponseTimeout, reached),
+            (DeliveryFailure::GaveWay, no_news),
+            (DeliveryFailure::ConnectionClosed, reached),
+            (DeliveryFailure::InvalidResponse, reached),
+            (DeliveryFailure::RequestFailed, no_news),
         ] {
             let outcome = AttemptOutcome::failed(failure, Duration::ZERO);
             assert_eq!(outcome.evidence(true), evidence, "{failure}");
         }
-        let too_short = AttemptOutcome::failed(Failure::ResponseTimeout, Duration::ZERO);
+        let too_short = AttemptOutcome::failed(DeliveryFailure::ResponseTimeout, Duration::ZERO);
         assert_eq!(too_short.evidence(false), no_news);
     }
 }

@@ -25,7 +25,7 @@
 //! Those that answered the last time ([`Standing`]) are claimed by name, on places of their own. The others are found on a walk, first
 //! attempts and retries on places of their own each ([`super::options::WorkerOptions::places_of`]). Of what is free, an endpoint gets half
 //! at the most, so that something is left for the next one. Among first attempts those give way that have waited longest, see
-//! `turns.rs`; retries have their whole time, and an endpoint holds no more of their places than it leaves to all others.
+//! `slots.rs`; retries have their whole time, and an endpoint holds no more of their places than it leaves to all others.
 
 use super::breaker::Breaker;
 pub use super::options::ReceiverLimits;
@@ -161,26 +161,26 @@ impl Receivers {
     /// first on that follows `after`. `free`: so many places there are for slow ones, of which an endpoint leaves as many to all others
     /// as it holds.
     #[must_use]
-    pub fn named_rooms(
+    pub fn named_slots(
         &self,
         standing: Standing,
         now: DateTime<Utc>,
         busy: &BusyEndpoints<'_>,
         (free, after): (usize, &str),
     ) -> Vec<(String, u32)> {
-        let mut rooms: Vec<(String, u32)> = self
+        let mut slots: Vec<(String, u32)> = self
             .known
             .iter()
             .filter(|(key, receiver)| self.standing(key, receiver, busy) == standing)
             .map(|(key, receiver)| (key.clone(), self.room(receiver, now)))
             .filter(|(_, room)| *room > 0)
             .collect();
-        rooms.sort_unstable();
-        let split = rooms.partition_point(|(receiver, _)| receiver.as_str() <= after);
-        rooms.rotate_left(split);
+        slots.sort_unstable();
+        let split = slots.partition_point(|(receiver, _)| receiver.as_str() <= after);
+        slots.rotate_left(split);
         if standing == Standing::Slow {
             let mut left: HashMap<String, u32> = HashMap::new();
-            for (receiver, room) in &mut rooms {
+            for (receiver, room) in &mut slots {
                 let endpoint = endpoint_of(receiver);
                 let left = left.entry(endpoint.to_owned()).or_insert_with(|| {
                     let held = busy.get(endpoint).map_or(0, |busy| busy.slow.all());
@@ -189,14 +189,14 @@ impl Receivers {
                 *room = (*room).min(*left);
                 *left -= *room;
             }
-            rooms.retain(|(_, room)| *room > 0);
+            slots.retain(|(_, room)| *room > 0);
         }
-        rooms
+        slots
     }
 
     /// The same for every unproven receiver that may have more or less than one, and 0 for all that are not. All others may have one.
     #[must_use]
-    pub fn other_rooms(
+    pub fn other_slots(
         &self,
         now: DateTime<Utc>,
         lane: Lane,
@@ -223,7 +223,7 @@ impl Receivers {
     /// How many more attempts of a lane all unproven receivers of an endpoint may have, where it is not [`Self::per_endpoint`]. `free`: so
     /// many places there are for them.
     #[must_use]
-    pub fn endpoint_rooms(
+    pub fn endpoint_slots(
         &self,
         now: DateTime<Utc>,
         lane: Lane,

@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Turns a host name into addresses.
+/// Slots a host name into addresses.
 #[async_trait]
 pub trait Lookup: Send + Sync + std::fmt::Debug {
     /// Every address of `host`, in the order to try them.

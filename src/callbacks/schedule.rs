@@ -155,7 +155,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::Failure;
+    use super::super::outcome::DeliveryFailure;
     use super::*;
     use crate::clock::LAST_TIME;
     use chrono::TimeDelta;
@@ -169,12 +169,12 @@ mod tests {
             status: Some(status),
             error: None,
             retry_after: retry_after.map(Duration::from_secs),
-            ..AttemptOutcome::failed(Failure::RequestFailed, Duration::ZERO)
+            ..AttemptOutcome::failed(DeliveryFailure::RequestFailed, Duration::ZERO)
         }
     }
 
     fn unreachable() -> AttemptOutcome {
-        AttemptOutcome::failed(Failure::ConnectRefused, Duration::ZERO)
+        AttemptOutcome::failed(DeliveryFailure::ConnectRefused, Duration::ZERO)
     }
 
     /// The wait in milliseconds after `attempt`, made right when it was due.

@@ -9,10 +9,10 @@
 //! ```
 //!
 //! # Who gets a turn
-//! Receivers that answered the last time are claimed by name, the prompt ones on turns that they take for as long as they may still be
+//! Receivers that answered the last time are claimed by name, the prompt ones on slots that they take for as long as they may still be
 //! answered promptly ([`super::options::ReceiverLimits::patience`]), and retries take half of these at the most. All others are found on
 //! a walk: first attempts and retries on places of their own ([`WorkerOptions::places_of`]), of which an endpoint leaves some to the
-//! others, and first attempts that have waited long give way to those that were never tried (`turns.rs`). So neither a backlog nor
+//! others, and first attempts that have waited long give way to those that were never tried (`slots.rs`). So neither a backlog nor
 //! any number of silent receivers stands before a new callback. What an operator replays goes out whatever a circuit says, and
 //! closes it when it arrives.
 //!
@@ -26,7 +26,7 @@ use super::options::Kind;
 pub use super::options::WorkerOptions;
 use super::receivers::{Receivers, Standing};
 use super::schedule::Schedule;
-use super::turns::{Turns, kind_of};
+use super::slots::{Slots, kind_of};
 use crate::clock::{SharedClock, later};
 use crate::keyring::Keyring;
 use crate::store::StoreError;
@@ -46,7 +46,7 @@ const CLAIMING: &str = "claiming";
 const RECORDING: &str = "recording";
 /// Rounds follow each other no faster, so that under load each claims many deliveries at once.
 const PACE: Duration = Duration::from_millis(5);
-/// How soon to look again when turns were short.
+/// How soon to look again when slots were short.
 const SHORT_OF_TURNS: Duration = Duration::from_millis(100);
 /// The most replayed deliveries that one round sends past open circuits.
 const PROBES: usize = 16;
@@ -141,15 +141,15 @@ impl CallbackWorker {
         cancel: &CancellationToken,
         results: mpsc::Sender<AttemptRecord>,
     ) -> Result<(), StoreError> {
-        let mut turns = Turns::new(self.options.clone());
+        let mut slots = Slots::new(self.options.clone());
         let mut backoff = BACKOFF.0;
         while !cancel.is_cancelled() {
             let began = Instant::now();
-            while let Some(ended) = turns.attempts.try_join_next_with_id() {
-                turns.settle(ended, self.sender.clock.now());
+            while let Some(ended) = slots.attempts.try_join_next_with_id() {
+                slots.settle(ended, self.sender.clock.now());
             }
-            gauge!(telemetry::CALLBACK_OPEN_CIRCUITS).set(turns.receivers.open_circuits() as f64);
-            let pause = match self.round(&mut turns, &results).await {
+            gauge!(telemetry::CALLBACK_OPEN_CIRCUITS).set(slots.receivers.open_circuits() as f64);
+            let pause = match self.round(&mut slots, &results).await {
                 Ok(pause) => {
                     backoff = BACKOFF.0;
                     task_states::goes_on(CLAIMING);
@@ -175,18 +175,18 @@ impl CallbackWorker {
                 tokio::select! {
                     () = cancel.cancelled() => {}
                     () = self.wake.notified() => {}
-                    Some(ended) = turns.attempts.join_next_with_id() => {
-                        turns.settle(ended, self.sender.clock.now());
+                    Some(ended) = slots.attempts.join_next_with_id() => {
+                        slots.settle(ended, self.sender.clock.now());
                     }
                     () = tokio::time::sleep(pause) => {}
                 }
             }
             tokio::time::sleep_until(began + PACE).await;
         }
-        while let Some(ended) = turns.attempts.join_next_with_id().await {
-            turns.settle(ended, self.sender.clock.now());
+        while let Some(ended) = slots.attempts.join_next_with_id().await {
+            slots.settle(ended, self.sender.clock.now());
         }
-        if let Err(error) = self.share_circuits(&mut turns).await {
+        if let Err(error) = self.share_circuits(&mut slots).await {
             // Whoever comes next finds out for itself.
             tracing::debug!(
                 error = telemetry::chain(&error),
@@ -197,34 +197,34 @@ impl CallbackWorker {
     }
 
     /// Tells other instances of circuits, and hears of theirs.
-    async fn share_circuits(&self, turns: &mut Turns) -> Result<(), StoreError> {
-        let receivers = &mut turns.receivers;
+    async fn share_circuits(&self, slots: &mut Slots) -> Result<(), StoreError> {
+        let receivers = &mut slots.receivers;
         if !receivers.changes().is_empty() {
             self.store.change_circuits(receivers.changes()).await?;
             receivers.told();
         }
-        if turns
+        if slots
             .heard
             .is_none_or(|heard| heard.elapsed() >= self.options.poll)
         {
             receivers.adopt(&self.store.circuits().await?);
-            turns.heard = Some(Instant::now());
+            slots.heard = Some(Instant::now());
         }
         Ok(())
     }
 
-    /// Claims and starts what there are turns for. Returns how long to wait unless something happens.
+    /// Claims and starts what there are slots for. Returns how long to wait unless something happens.
     async fn round(
         &self,
-        turns: &mut Turns,
+        slots: &mut Slots,
         results: &mpsc::Sender<AttemptRecord>,
     ) -> Result<Duration, StoreError> {
-        self.share_circuits(turns).await?;
+        self.share_circuits(slots).await?;
         let due = self.store.next_due().await?;
         let mut pause = self.options.poll;
-        turns.make_way();
+        slots.make_way();
         if due.probe.is_some_and(|at| at <= self.sender.clock.now()) {
-            pause = pause.min(self.probe(turns, results).await?);
+            pause = pause.min(self.probe(slots, results).await?);
         }
         for lane in Lane::ALL {
             let now = self.sender.clock.now();
@@ -237,7 +237,7 @@ impl CallbackWorker {
                 Some(_) => {}
             }
             for standing in Standing::ALL {
-                pause = pause.min(self.claim(turns, lane, standing, results).await?);
+                pause = pause.min(self.claim(slots, lane, standing, results).await?);
             }
         }
         Ok(pause)
@@ -246,11 +246,11 @@ impl CallbackWorker {
     /// Claims and starts what was replayed, whosoever it goes to.
     async fn probe(
         &self,
-        turns: &mut Turns,
+        slots: &mut Slots,
         results: &mpsc::Sender<AttemptRecord>,
     ) -> Result<Duration, StoreError> {
         let lane = Lane::Retry;
-        let limit = turns.free(lane, Kind::Probe).min(PROBES);
+        let limit = slots.free(lane, Kind::Probe).min(PROBES);
         if limit == 0 {
             return Ok(SHORT_OF_TURNS);
         }
@@ -261,7 +261,7 @@ impl CallbackWorker {
             lease_until,
             token: self.sender.clock.new_id(),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
-            rooms: &[],
+            slots: &[],
             others: 1,
             endpoints: &[],
             per_endpoint: 1,
@@ -271,7 +271,7 @@ impl CallbackWorker {
         let full = claimed.len() >= limit;
         for delivery in claimed {
             let what = (lane, Kind::Probe);
-            turns.start(&self.sender, delivery, lease_until, what, results.clone());
+            slots.start(&self.sender, delivery, lease_until, what, results.clone());
         }
         Ok(if full { Duration::ZERO } else { self.options.poll })
     }
@@ -286,7 +286,7 @@ impl CallbackWorker {
     /// Claims and starts attempts of one lane, to receivers of one standing.
     async fn claim(
         &self,
-        turns: &mut Turns,
+        slots: &mut Slots,
         lane: Lane,
         standing: Standing,
         results: &mpsc::Sender<AttemptRecord>,
@@ -294,37 +294,37 @@ impl CallbackWorker {
         let (now, lease_until) = self.lease();
         let kind = kind_of(lane, standing);
         let named = standing != Standing::Unproven;
-        let limit = turns.free(lane, kind);
-        let after = turns.after.get(&(lane, standing)).cloned().unwrap_or_default();
-        let busy = turns.busy();
-        let (rooms, endpoints) = if named {
-            let free = turns.free(lane, Kind::Slow);
-            let rooms = turns.receivers.named_rooms(standing, now, &busy, (free, &after));
-            (rooms, Vec::new())
+        let limit = slots.free(lane, kind);
+        let after = slots.after.get(&(lane, standing)).cloned().unwrap_or_default();
+        let busy = slots.busy();
+        let (by_receiver, endpoints) = if named {
+            let free = slots.free(lane, Kind::Slow);
+            let by_receiver = slots.receivers.named_slots(standing, now, &busy, (free, &after));
+            (by_receiver, Vec::new())
         } else {
             (
-                turns.receivers.other_rooms(now, lane, &busy),
-                turns.receivers.endpoint_rooms(now, lane, &busy, limit),
+                slots.receivers.other_slots(now, lane, &busy),
+                slots.receivers.endpoint_slots(now, lane, &busy, limit),
             )
         };
-        if named && rooms.is_empty() {
+        if named && by_receiver.is_empty() {
             return Ok(self.options.poll);
         }
         if limit == 0 {
             return Ok(SHORT_OF_TURNS);
         }
         let moving = !named && Receivers::is_moving(lane, &busy);
-        turns.after.remove(&(lane, standing));
+        slots.after.remove(&(lane, standing));
         let request = ClaimRequest {
             lane,
             now,
             lease_until,
             token: self.sender.clock.new_id(),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
-            rooms: &rooms,
+            slots: &by_receiver,
             others: u32::from(!named),
             endpoints: &endpoints,
-            per_endpoint: turns.receivers.per_endpoint(lane, limit),
+            per_endpoint: slots.receivers.per_endpoint(lane, limit),
             after: if named { "" } else { &after },
         };
         let claimed = self.store.claim(&request).await?;
@@ -332,13 +332,13 @@ impl CallbackWorker {
         if full && let Some(last) = claimed.last() {
             // The next claim goes on where this one had to stop, so that the first in the alphabet are not the only ones.
             let last = last.receiver.clone();
-            turns.after.insert((lane, standing), last);
+            slots.after.insert((lane, standing), last);
         }
         // A walk that began in the middle has not seen the receivers before it, and one that found something may have left some for the
         // next because of what it found.
         let again = full || !(named || after.is_empty() && claimed.is_empty());
         for delivery in claimed {
-            turns.start(&self.sender, delivery, lease_until, (lane, kind), results.clone());
+            slots.start(&self.sender, delivery, lease_until, (lane, kind), results.clone());
         }
         Ok(match (again, moving) {
             (true, _) => Duration::ZERO,

@@ -1,12 +1,13 @@
 //! Every route of the service.
 
-use super::around::{Around, AroundLedger};
-use super::caller::{Api, SharedApi};
-use super::envelope::{ErrorContext, with_envelope};
-use super::health::{self, Probes};
-use super::parameters::Declared;
-use super::{asyncapi, audit, callbacks, events, ocore, onedata, openapi, purges, server};
 use crate::clock::SharedClock;
+use crate::http::answer::envelope::{ErrorContext, with_envelope};
+use crate::http::api::{Api, SharedApi};
+use crate::http::around::{Around, AroundLedger};
+use crate::http::description::asyncapi;
+use crate::http::operation::{self, Probes};
+use crate::http::request::parameters::Declared;
+use crate::http::{archived, audit, callbacks, description, events, ledger, onedata, purges, server};
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{delete, get, post};
@@ -27,15 +28,15 @@ pub fn beyond(probes: Probes, errors: ErrorContext, clock: SharedClock) -> Route
 /// For whoever keeps the service running.
 fn operation(probes: Probes) -> Router {
     Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(operation::healthz::handler))
+        .route("/readyz", get(operation::readyz::handler))
+        .route("/metrics", get(operation::metrics::handler))
         .with_state(probes)
 }
 
 /// The parameters of every route.
 fn declared() -> Arc<Declared> {
-    Arc::new(Declared::new(&openapi::document()))
+    Arc::new(Declared::new(&description::document()))
 }
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
@@ -55,23 +56,26 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
     };
     let api: SharedApi = Arc::new(api);
     let archived = Router::new()
-        .route("/api/admin/archived/summary", get(ocore::summary::handler))
+        .route("/api/admin/archived/summary", get(archived::summary::handler))
         .route(
             "/api/admin/archived/{entity_type}",
-            get(ocore::list::handler).post(ocore::soft_delete::handler),
+            get(archived::list::handler).post(archived::soft_delete::handler),
         )
-        .route("/api/admin/archived/{entity_type}/{id}", get(ocore::get::handler))
+        .route(
+            "/api/admin/archived/{entity_type}/{id}",
+            get(archived::get::handler),
+        )
         .route(
             "/api/admin/archived/{entity_type}/{id}/history",
-            get(ocore::history::handler),
+            get(archived::history::handler),
         )
         .route(
             "/api/admin/archived/{entity_type}/{id}/restore",
-            post(ocore::restore::handler),
+            post(archived::restore::handler),
         )
         .route(
             "/api/admin/archived/{entity_type}/{id}/purge",
-            delete(ocore::purge::handler),
+            delete(archived::purge::handler),
         );
     let owed = Router::new()
         .route("/api/admin/purges", get(purges::list::handler))
@@ -80,19 +84,22 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
     let ledger = Router::new()
         .route(
             "/api/admin/archived/{entity_type}/{id}/evidence",
-            get(audit::evidence::handler),
+            get(ledger::evidence::handler),
         )
         .route("/api/admin/audit/export", get(audit::export::handler))
-        .route("/api/admin/audit/export/manifest", get(audit::export::manifest))
-        .route("/api/events", get(events::handler))
+        .route("/api/admin/audit/export/manifest", get(audit::manifest::handler))
+        .route("/api/events", get(events::follow::handler))
         .route("/api/admin/audit/events", get(audit::events::handler))
-        .route("/api/ledger/checkpoint", get(audit::checkpoint::handler))
-        .route("/api/ledger/vkey", get(audit::vkey::handler))
-        .route("/api/ledger/fork", get(audit::fork::handler))
-        .route("/api/ledger/tile/entries/{*number}", get(audit::entries::handler))
-        .route("/api/ledger/tile/{level}/{*number}", get(audit::tile::handler))
-        .route("/api/ledger/proofs/{event_id}", get(audit::proof::handler))
-        .route("/api/ledger/consistency", get(audit::consistency::handler));
+        .route("/api/ledger/checkpoint", get(ledger::checkpoint::handler))
+        .route("/api/ledger/vkey", get(ledger::vkey::handler))
+        .route("/api/ledger/fork", get(ledger::fork::handler))
+        .route(
+            "/api/ledger/tile/entries/{*number}",
+            get(ledger::entries::handler),
+        )
+        .route("/api/ledger/tile/{level}/{*number}", get(ledger::tile::handler))
+        .route("/api/ledger/proofs/{event_id}", get(ledger::proof::handler))
+        .route("/api/ledger/consistency", get(ledger::consistency::handler));
     let archives = Router::new()
         .route("/api/v3/oneprovider/archives", post(onedata::register::handler))
         .route("/api/v3/oneprovider/archives/{aid}", get(onedata::get::handler))
@@ -113,7 +120,7 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
         );
     let pages = Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
-        .merge(openapi::page::router())
+        .merge(description::page::router())
         .with_state(());
     let of_the_ledger = archived
         .merge(archives)

@@ -1,9 +1,9 @@
 //! From a line to a soft-delete, by the rules of the route; a reason that repeats nothing of the line.
 
 use super::lines::{LINE_MAX, Line};
-use crate::http::body::{Fields, Text, parse_object};
-use crate::http::error::ApiError;
-use crate::http::ocore::soft_delete;
+use crate::http::answer::error::ApiError;
+use crate::http::archived::soft_delete;
+use crate::http::request::fields::{Fields, Text, parse_object};
 use crate::ledger::SoftDelete;
 use archive_ledger_domain::EntityType;
 use std::borrow::Cow;

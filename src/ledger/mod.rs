@@ -72,7 +72,7 @@ pub enum LedgerError {
 
 /// What a ledger is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct LedgerParts {
     /// The way to the writer.
     pub writer: WriterHandle,
     /// Reads.
@@ -136,7 +136,7 @@ impl std::fmt::Debug for Ledger {
 impl Ledger {
     /// Puts a ledger together.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: LedgerParts) -> Self {
         Self {
             writer: parts.writer,
             reads: parts.reads,

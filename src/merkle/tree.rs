@@ -26,7 +26,7 @@ pub struct TileHash {
 /// Hashes that cannot belong to the size they came with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("level {level} of a tree of {size} leaves ends with {expected} hashes, not with {actual}")]
-pub struct EdgeMismatch {
+pub struct TileFrontierMismatch {
     size: u64,
     level: u8,
     expected: u64,
@@ -35,17 +35,17 @@ pub struct EdgeMismatch {
 
 /// The right edge of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Edge {
+pub struct TileFrontier {
     size: u64,
     levels: Vec<Vec<Hash>>,
 }
 
-impl Edge {
+impl TileFrontier {
     /// The edge of a tree of `size` leaves: per level the hashes of its last, partial tile.
     ///
     /// # Errors
-    /// [`EdgeMismatch`] when their numbers do not fit the size.
-    pub fn new(size: u64, levels: Vec<Vec<Hash>>) -> Result<Self, EdgeMismatch> {
+    /// [`TileFrontierMismatch`] when their numbers do not fit the size.
+    pub fn new(size: u64, levels: Vec<Vec<Hash>>) -> Result<Self, TileFrontierMismatch> {
         for level in 0..u8::try_from(levels.len())
             .unwrap_or(u8::MAX)
             .max(Self::height(size))
@@ -53,7 +53,7 @@ impl Edge {
             let expected = Self::width(level, size);
             let actual = levels.get(usize::from(level)).map_or(0, Vec::len);
             if u64::try_from(actual).ok() != Some(expected) {
-                return Err(EdgeMismatch {
+                return Err(TileFrontierMismatch {
                     size,
                     level,
                     expected,
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_edge_has_the_frontiers_root_at_every_size_and_can_be_taken_up_anywhere() {
-        let (mut edge, mut frontier, mut full) = (Edge::default(), Frontier::default(), Vec::new());
+        let (mut edge, mut frontier, mut full) = (TileFrontier::default(), Frontier::default(), Vec::new());
         for n in 0_u32..140_000 {
             let leaf = leaf_hash(&n.to_be_bytes());
             edge.push(leaf, &mut full);
@@ -166,8 +166,8 @@ mod tests {
             if near || n.is_multiple_of(997) {
                 assert_eq!(edge.root(), frontier.root(), "size {}", edge.size());
                 assert_eq!(edge.perfect_roots(), frontier.roots());
-                let levels = (0..Edge::height(edge.size())).map(|level| edge.partial(level).to_vec());
-                let again = Edge::new(edge.size(), levels.collect()).unwrap();
+                let levels = (0..TileFrontier::height(edge.size())).map(|level| edge.partial(level).to_vec());
+                let again = TileFrontier::new(edge.size(), levels.collect()).unwrap();
                 assert_eq!(again.root(), edge.root());
             }
         }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn whole_tiles_are_as_good_as_their_leaves() {
         let leaves: Vec<Hash> = (0_u32..1024).map(|n| leaf_hash(&n.to_be_bytes())).collect();
-        let (mut one, mut other) = (Edge::default(), Edge::default());
+        let (mut one, mut other) = (TileFrontier::default(), TileFrontier::default());
         let (mut one_full, mut other_full) = (Vec::new(), Vec::new());
         for leaf in &leaves {
             one.push(*leaf, &mut one_full);
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn an_edge_of_the_wrong_width_is_refused() {
-        assert!(Edge::new(1, vec![]).is_err());
-        assert!(Edge::new(257, vec![vec![[0; 32]]]).is_err());
-        assert!(Edge::new(256, vec![vec![], vec![[0; 32]]]).is_ok());
-        assert!(Edge::new(0, vec![vec![[0; 32]]]).is_err());
+        assert!(TileFrontier::new(1, vec![]).is_err());
+        assert!(TileFrontier::new(257, vec![vec![[0; 32]]]).is_err());
+        assert!(TileFrontier::new(256, vec![vec![], vec![[0; 32]]]).is_ok());
+        assert!(TileFrontier::new(0, vec![vec![[0; 32]]]).is_err());
     }
 }

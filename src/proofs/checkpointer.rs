@@ -10,10 +10,10 @@
 
 use super::guard::Guard;
 use super::identity::fork_name;
-use super::{Identity, ProofError, Started, edge, short, start};
+use super::{Identity, ProofError, Started, short, start, tile_frontier};
 use crate::bus::{Backoff, CommitSignal};
 use crate::clock::SharedClock;
-use crate::merkle::tree::{Edge, TileHash};
+use crate::merkle::tree::{TileFrontier, TileHash};
 use crate::store::proofs::{ProofStore, StoredCheckpoint};
 use crate::store::witness::{Signed, Witness};
 use crate::store::{CoordinationStore, ReadStore};
@@ -63,7 +63,7 @@ impl Default for Settings {
 
 /// What the checkpointer works on.
 #[derive(Clone)]
-pub struct Parts {
+pub struct CheckpointerParts {
     /// What proofs are made of.
     pub store: Arc<dyn ProofStore>,
     /// The head.
@@ -102,8 +102,8 @@ pub struct Checkpointer {
 
 /// What the instance that signs knows.
 struct Signing {
-    edge: Edge,
-    /// Whether a checkpoint of exactly this edge stands.
+    frontier: TileFrontier,
+    /// Whether a checkpoint of exactly this frontier stands.
     signed: bool,
 }
 
@@ -134,7 +134,7 @@ impl Watched {
 impl Checkpointer {
     /// A checkpointer.
     #[must_use]
-    pub fn new(parts: Parts, settings: Settings) -> Self {
+    pub fn new(parts: CheckpointerParts, settings: Settings) -> Self {
         Self {
             owner: parts.clock.new_id(),
             store: parts.store,
@@ -188,7 +188,7 @@ impl Checkpointer {
                     if !backoff.is_failing() {
                         tracing::warn!(error = %telemetry::chain(&error), "the log cannot be signed for now");
                     }
-                    // What is known of the edge may be wrong after an answer that never came.
+                    // What is known of the frontier may be wrong after an answer that never came.
                     self.signing = None;
                     self.holding = None;
                     self.asked = None;
@@ -243,7 +243,7 @@ impl Checkpointer {
             .acquire_lease(LEASE, self.owner, self.settings.lease)
             .await?;
         if granted != self.holding {
-            // Somebody else may have signed meanwhile; whoever goes on takes the edge up afresh.
+            // Somebody else may have signed meanwhile; whoever goes on takes the frontier up afresh.
             self.holding = granted;
             self.signing = None;
             self.reads.vouch().await?;
@@ -264,7 +264,7 @@ impl Checkpointer {
         let own = self
             .signing
             .as_ref()
-            .is_some_and(|signing| signing.signed && size == Some(signing.edge.size()));
+            .is_some_and(|signing| signing.signed && size == Some(signing.frontier.size()));
         if own {
             return Ok(true);
         }
@@ -276,7 +276,7 @@ impl Checkpointer {
         Ok(self.watched.is_stale(size, self.settings.patience))
     }
 
-    /// The edge at the last checkpoint, for an instance that begins to sign.
+    /// The frontier at the last checkpoint, for an instance that begins to sign.
     async fn take_up(&self) -> Result<Signing, ProofError> {
         let current = Identity::remembered(&*self.store).await?;
         if current.is_none_or(|(origins, _)| origins != self.identity.origins()) {
@@ -290,7 +290,7 @@ impl Checkpointer {
             Err(error) => return Err(error),
         }
         Ok(Signing {
-            edge: start::edge_at(&*self.store, last.as_ref()).await?,
+            frontier: start::frontier_at(&*self.store, last.as_ref()).await?,
             signed: last.is_some(),
         })
     }
@@ -316,19 +316,19 @@ impl Checkpointer {
                 signing
             }
         };
-        if head.position < signing.edge.size() {
+        if head.position < signing.frontier.size() {
             return Err(ProofError::Missing {
                 actual: head.position,
-                expected: signing.edge.size(),
+                expected: signing.frontier.size(),
             });
         }
-        if head.position > signing.edge.size() || !signing.signed {
+        if head.position > signing.frontier.size() || !signing.signed {
             let mut full = Vec::new();
-            edge::advance(&*self.store, &mut signing.edge, head.position, &mut full).await?;
-            start::same_root(&signing.edge, &head.root)?;
+            tile_frontier::advance(&*self.store, &mut signing.frontier, head.position, &mut full).await?;
+            start::same_root(&signing.frontier, &head.root)?;
             // Whatever was read: what is signed must follow on what this process has seen.
             self.reads.vouch().await?;
-            let (size, root) = (signing.edge.size(), signing.edge.root());
+            let (size, root) = (signing.frontier.size(), signing.frontier.root());
             let checkpoint = start::sign(&self.identity, size, root, &self.clock)?;
             publish(&*self.store, &checkpoint, &full).await?;
             self.witness.publish(Signed {

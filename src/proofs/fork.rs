@@ -13,11 +13,11 @@ use super::fork_statement::Statement;
 use super::guard::{Guard, Guarded};
 use super::identity::{FIRST_ORIGIN, Identity, fork_name, number_of, origin_name, signing_key};
 use super::losses::{Asked, Elsewhere, SKIPPED_MAX, Told};
-use super::start::{self, edge_of_head};
+use super::start::{self, frontier_of_head};
 use crate::clock::SharedClock;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::note::VerifierKey;
-use crate::merkle::tree::{Edge, TileHash};
+use crate::merkle::tree::{TileFrontier, TileHash};
 use crate::numbering::Numbering;
 use crate::store::forks::{ForkStore, Losses, StreamAsked};
 use crate::store::proofs::ProofStore;
@@ -31,7 +31,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(60);
 
 /// What a fork works on.
-pub struct Parts<'a> {
+pub struct ForkParts<'a> {
     /// What proofs are made of.
     pub store: &'a dyn ProofStore,
     /// Opens origins.
@@ -69,7 +69,7 @@ pub struct Forked {
 /// # Errors
 /// [`ProofError::Running`] while an instance serves the ledger; [`ProofError::Head`] and others when the entries themselves
 /// are not in order, which no fork mends.
-pub async fn fork(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+pub async fn fork(parts: &ForkParts<'_>, reason: &str) -> Result<Forked, ProofError> {
     alone(parts, fork_alone(parts, reason)).await
 }
 
@@ -77,13 +77,13 @@ pub async fn fork(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError>
 ///
 /// # Errors
 /// [`ProofError`].
-pub async fn from_nothing(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+pub async fn from_nothing(parts: &ForkParts<'_>, reason: &str) -> Result<Forked, ProofError> {
     alone(parts, begin_again(parts, reason)).await
 }
 
 /// Does something that nobody who serves the ledger may come between.
 async fn alone(
-    parts: &Parts<'_>,
+    parts: &ForkParts<'_>,
     work: impl Future<Output = Result<Forked, ProofError>>,
 ) -> Result<Forked, ProofError> {
     let owner = parts.clock.new_id();
@@ -98,7 +98,7 @@ async fn alone(
     Ok(forked)
 }
 
-async fn take_lease(parts: &Parts<'_>, owner: uuid::Uuid) -> Result<(), ProofError> {
+async fn take_lease(parts: &ForkParts<'_>, owner: uuid::Uuid) -> Result<(), ProofError> {
     let deadline = tokio::time::Instant::now() + LEASE_WAIT;
     loop {
         let asked = parts
@@ -114,10 +114,10 @@ async fn take_lease(parts: &Parts<'_>, owner: uuid::Uuid) -> Result<(), ProofErr
     }
 }
 
-async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+async fn fork_alone(parts: &ForkParts<'_>, reason: &str) -> Result<Forked, ProofError> {
     let old = Identity::open(parts.store, parts.seed, parts.domain).await?;
-    let (edge, full) = edge_of_head(parts.store, parts.reads).await?;
-    let told = look(parts, old.numbering(), edge.size()).await;
+    let (frontier, full) = frontier_of_head(parts.store, parts.reads).await?;
+    let told = look(parts, old.numbering(), frontier.size()).await;
     let guarded = match parts.guard.read(&old)? {
         Guarded::Current(checkpoint) | Guarded::Later(checkpoint) => Some(checkpoint),
         Guarded::Earlier(_) | Guarded::Nothing => None,
@@ -155,8 +155,8 @@ async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofErro
         new: key.verifier().clone(),
         old: lost_origin,
         lost: lost.map(|(_, note)| note),
-        size: edge.size(),
-        root: edge.root(),
+        size: frontier.size(),
+        root: frontier.root(),
         time: parts.clock.now(),
         reason: reason.to_owned(),
     };
@@ -167,19 +167,19 @@ async fn fork_alone(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofErro
     if !parts.forks.open_origin(&facts, &losses).await? {
         return Err(ProofError::Forked);
     }
-    first_checkpoint(parts, &edge, &full).await?;
+    first_checkpoint(parts, &frontier, &full).await?;
     Ok(Forked { statement, losses })
 }
 
-async fn begin_again(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofError> {
+async fn begin_again(parts: &ForkParts<'_>, reason: &str) -> Result<Forked, ProofError> {
     let lost = match &parts.used {
         Some(used) => used.clone(),
         None => signing_key(&origin_name(parts.domain, 1), parts.seed)?
             .verifier()
             .clone(),
     };
-    let edge = Edge::default();
-    let told = look(parts, Numbering::default(), edge.size()).await;
+    let frontier = TileFrontier::default();
+    let told = look(parts, Numbering::default(), frontier.size()).await;
     let base = lost
         .name()
         .rsplit_once("/ledger/")
@@ -196,8 +196,8 @@ async fn begin_again(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofErr
         new: key.verifier().clone(),
         old: lost.clone(),
         lost: guarded,
-        size: edge.size(),
-        root: edge.root(),
+        size: frontier.size(),
+        root: frontier.root(),
         time: parts.clock.now(),
         reason: reason.to_owned(),
     };
@@ -212,11 +212,11 @@ async fn begin_again(parts: &Parts<'_>, reason: &str) -> Result<Forked, ProofErr
     if !parts.forks.open_origin(&facts, &losses).await? {
         return Err(ProofError::Forked);
     }
-    first_checkpoint(parts, &edge, &[]).await?;
+    first_checkpoint(parts, &frontier, &[]).await?;
     Ok(Forked { statement, losses })
 }
 
-async fn look(parts: &Parts<'_>, numbering: Numbering, size: Position) -> Told {
+async fn look(parts: &ForkParts<'_>, numbering: Numbering, size: Position) -> Told {
     let asked = Asked {
         numbering,
         size,
@@ -280,9 +280,13 @@ pub async fn lost(
 }
 
 /// Signs the tree that an origin begins with.
-async fn first_checkpoint(parts: &Parts<'_>, edge: &Edge, full: &[TileHash]) -> Result<(), ProofError> {
+async fn first_checkpoint(
+    parts: &ForkParts<'_>,
+    frontier: &TileFrontier,
+    full: &[TileHash],
+) -> Result<(), ProofError> {
     let new = Identity::open(parts.store, parts.seed, parts.domain).await?;
-    let first = start::sign(&new, edge.size(), edge.root(), parts.clock)?;
+    let first = start::sign(&new, frontier.size(), frontier.root(), parts.clock)?;
     let standing = publish(parts.store, &first, full).await?;
     parts.guard.replace(&standing.note)
 }

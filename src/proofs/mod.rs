@@ -11,11 +11,10 @@
 //!
 //! - A checkpoint is published only as it is read back from the database, and it has one root per size for ever: of two that
 //!   sign the same size, on two instances or after a takeover, the second finds the first and gives up if it differs.
-//! - Before anything is appended, the right edge of the tree is hashed again from the entries and compared with the head and
+//! - Before anything is appended, the frontier of the tree is hashed again from the entries and compared with the head and
 //!   with the last checkpoint (`start.rs`), and the database is compared with the guard file (`guard.rs`).
 
 pub mod checkpointer;
-pub mod edge;
 pub mod evidence;
 pub mod fork;
 pub mod fork_statement;
@@ -24,6 +23,7 @@ pub mod identity;
 pub mod losses;
 pub mod reader;
 pub mod start;
+pub mod tile_frontier;
 
 pub use identity::Identity;
 pub use reader::{Answer, Consistency, Proofs};
@@ -31,7 +31,7 @@ pub use start::{Started, start};
 
 use crate::merkle::checkpoint::CheckpointError;
 use crate::merkle::note::{InvalidKey, NoteError};
-use crate::merkle::tree::EdgeMismatch;
+use crate::merkle::tree::TileFrontierMismatch;
 use crate::store::{Hash, StoreError};
 use crate::task_states::TaskFailure;
 use std::path::PathBuf;
@@ -79,9 +79,9 @@ pub enum ProofError {
         #[source]
         source: CheckpointError,
     },
-    /// The hashes of the right edge do not belong to its size.
+    /// The hashes of the frontier do not belong to its size.
     #[error("the tiles' hashes were changed")]
-    Edge(#[from] EdgeMismatch),
+    TileFrontier(#[from] TileFrontierMismatch),
     /// An entry is not what its leaf hash says.
     #[error("the entry at position {position} does not have its leaf hash: it was changed")]
     Entry {
@@ -216,7 +216,7 @@ impl ProofError {
             | Self::Origin { .. }
             | Self::Note(_)
             | Self::StoredCheckpoint { .. }
-            | Self::Edge(_)
+            | Self::TileFrontier(_)
             | Self::Entry { .. }
             | Self::Missing { .. }
             | Self::BeforeFork { .. }
@@ -241,7 +241,7 @@ impl TaskFailure for ProofError {
             Self::OtherKey { .. }
             | Self::Origin { .. }
             | Self::StoredCheckpoint { .. }
-            | Self::Edge(_)
+            | Self::TileFrontier(_)
             | Self::Entry { .. }
             | Self::Missing { .. }
             | Self::Head { .. }
@@ -273,7 +273,7 @@ impl TaskFailure for ProofError {
             | Self::Origin { .. }
             | Self::Note(_)
             | Self::StoredCheckpoint { .. }
-            | Self::Edge(_)
+            | Self::TileFrontier(_)
             | Self::Entry { .. }
             | Self::Missing { .. }
             | Self::Head { .. }

@@ -188,7 +188,7 @@ fn cut_short(tile: Tile) -> StoreError {
 /// A tile: its level, its index, and how many hashes it has.
 type TileKey = (u8, u64, u32);
 
-/// Tiles that many proofs go through: those above the leaves, and the one at the right edge. A full tile never changes, and a
+/// Tiles that many proofs go through: those above the leaves, and the one at the frontier. A full tile never changes, and a
 /// partial one is kept under its width.
 #[derive(Default)]
 struct TileCache(Mutex<HashMap<TileKey, Arc<[Hash]>>>);

@@ -1,10 +1,10 @@
 //! What is checked before anything is appended.
 
 use super::guard::{Guard, Guarded};
-use super::{Identity, ProofError, edge, short};
+use super::{Identity, ProofError, short, tile_frontier};
 use crate::clock::SharedClock;
 use crate::merkle::checkpoint::Checkpoint;
-use crate::merkle::tree::{Edge, TileHash};
+use crate::merkle::tree::{TileFrontier, TileHash};
 use crate::store::proofs::{ProofStore, StoredCheckpoint};
 use crate::store::witness::{Mark, Signed};
 use crate::store::{Hash, ReadStore};
@@ -23,7 +23,7 @@ pub struct Started {
     pub signed: Option<Signed>,
 }
 
-/// Checks the ledger: the right edge is hashed again from the entries and compared with the head and with the last
+/// Checks the ledger: the frontier is hashed again from the entries and compared with the head and with the last
 /// checkpoint, and the database with the guard.
 ///
 /// # Errors
@@ -44,10 +44,10 @@ pub async fn start(
     }
     reaches(reads, &guarded).await?;
     let last = last_signed(store, &identity).await?;
-    let (edge, _) = edge_at_head(store, reads, last.as_ref()).await?;
+    let (frontier, _) = frontier_at_head(store, reads, last.as_ref()).await?;
     match guarded {
         Guarded::Current(checkpoint) => {
-            same_as_guarded(store, &checkpoint, last.as_ref(), Some(&edge)).await?
+            same_as_guarded(store, &checkpoint, last.as_ref(), Some(&frontier)).await?
         }
         Guarded::Earlier(checkpoint) => {
             tracing::warn!(
@@ -56,7 +56,7 @@ pub async fn start(
                 checkpoint.origin
             );
         }
-        Guarded::Nothing if edge.size() > 0 => {
+        Guarded::Nothing if frontier.size() > 0 => {
             tracing::warn!("there is no guard file: whether the database was rolled back cannot be told");
         }
         // Refused above.
@@ -70,7 +70,7 @@ pub async fn start(
     Ok(Started {
         identity: Arc::new(identity),
         guard,
-        mark: mark(store, &edge).await?,
+        mark: mark(store, &frontier).await?,
         signed,
     })
 }
@@ -118,7 +118,7 @@ async fn same_as_guarded(
     store: &dyn ProofStore,
     guarded: &Checkpoint,
     last: Option<&Checkpoint>,
-    head: Option<&Edge>,
+    head: Option<&TileFrontier>,
 ) -> Result<(), ProofError> {
     if root_at(store, guarded.size, last, head).await? == guarded.root {
         return Ok(());
@@ -126,23 +126,23 @@ async fn same_as_guarded(
     Err(ProofError::OtherLog { size: guarded.size })
 }
 
-/// The last event of an edge.
-async fn mark(store: &dyn ProofStore, edge: &Edge) -> Result<Option<Mark>, ProofError> {
-    let Some(before) = edge.size().checked_sub(1) else {
+/// The last event of a frontier.
+async fn mark(store: &dyn ProofStore, frontier: &TileFrontier) -> Result<Option<Mark>, ProofError> {
+    let Some(before) = frontier.size().checked_sub(1) else {
         return Ok(None);
     };
     let missing = ProofError::Missing {
         actual: before,
-        expected: edge.size(),
+        expected: frontier.size(),
     };
     let row = store.raw_events(before, 1).await?.pop().ok_or(missing)?;
     let event_id = row.event_id.parse().map_err(|_| ProofError::Entry {
-        position: edge.size(),
+        position: frontier.size(),
     })?;
     Ok(Some(Mark {
-        position: edge.size(),
+        position: frontier.size(),
         event_id,
-        root: edge.root(),
+        root: frontier.root(),
     }))
 }
 
@@ -167,31 +167,34 @@ pub(super) async fn last_signed(
     Ok(Some(signed))
 }
 
-/// The edge at the last checkpoint, which has the root that was signed.
+/// The frontier at the last checkpoint, which has the root that was signed.
 ///
 /// # Errors
 /// [`ProofError::Signed`] when it has not.
-pub(super) async fn edge_at(store: &dyn ProofStore, last: Option<&Checkpoint>) -> Result<Edge, ProofError> {
+pub(super) async fn frontier_at(
+    store: &dyn ProofStore,
+    last: Option<&Checkpoint>,
+) -> Result<TileFrontier, ProofError> {
     let Some(last) = last else {
-        return Ok(Edge::default());
+        return Ok(TileFrontier::default());
     };
-    let edge = edge::load(store, last.size).await?;
-    if edge.root() != last.root {
+    let frontier = tile_frontier::load(store, last.size).await?;
+    if frontier.root() != last.root {
         return Err(ProofError::Signed {
             size: last.size,
             expected: short(&last.root),
-            actual: short(&edge.root()),
+            actual: short(&frontier.root()),
         });
     }
-    Ok(edge)
+    Ok(frontier)
 }
 
-/// The edge at the head, from the last checkpoint on.
-async fn edge_at_head(
+/// The frontier at the head, from the last checkpoint on.
+async fn frontier_at_head(
     store: &dyn ProofStore,
     reads: &dyn ReadStore,
     last: Option<&Checkpoint>,
-) -> Result<(Edge, Vec<TileHash>), ProofError> {
+) -> Result<(TileFrontier, Vec<TileHash>), ProofError> {
     let head = reads.head().await?;
     if let Some(last) = last
         && last.size > head.position
@@ -201,32 +204,32 @@ async fn edge_at_head(
             expected: last.size,
         });
     }
-    let mut edge = edge_at(store, last).await?;
+    let mut frontier = frontier_at(store, last).await?;
     let mut full = Vec::new();
-    edge::advance(store, &mut edge, head.position, &mut full).await?;
-    same_root(&edge, &head.root)?;
-    Ok((edge, full))
+    tile_frontier::advance(store, &mut frontier, head.position, &mut full).await?;
+    same_root(&frontier, &head.root)?;
+    Ok((frontier, full))
 }
 
-/// The edge at the head and the tiles that are full, hashed from the first entry on: what was signed and what is cached counts for nothing.
+/// The frontier at the head and the tiles that are full, hashed from the first entry on: what was signed and what is cached counts for nothing.
 ///
 /// # Errors
 /// [`ProofError`] when entries and head do not fit.
-pub(super) async fn edge_of_head(
+pub(super) async fn frontier_of_head(
     store: &dyn ProofStore,
     reads: &dyn ReadStore,
-) -> Result<(Edge, Vec<TileHash>), ProofError> {
-    edge_at_head(store, reads, None).await
+) -> Result<(TileFrontier, Vec<TileHash>), ProofError> {
+    frontier_at_head(store, reads, None).await
 }
 
-/// Whether the edge has the root that the head says.
-pub(super) fn same_root(edge: &Edge, head: &Hash) -> Result<(), ProofError> {
-    let actual = edge.root();
+/// Whether the frontier has the root that the head says.
+pub(super) fn same_root(frontier: &TileFrontier, head: &Hash) -> Result<(), ProofError> {
+    let actual = frontier.root();
     if actual == *head {
         return Ok(());
     }
     Err(ProofError::Head {
-        size: edge.size(),
+        size: frontier.size(),
         expected: short(head),
         actual: short(&actual),
     })
@@ -237,7 +240,7 @@ async fn root_at(
     store: &dyn ProofStore,
     size: u64,
     last: Option<&Checkpoint>,
-    head: Option<&Edge>,
+    head: Option<&TileFrontier>,
 ) -> Result<Hash, ProofError> {
     if let Some(head) = head.filter(|head| head.size() == size) {
         return Ok(head.root());
@@ -246,13 +249,13 @@ async fn root_at(
         return Ok(last.root);
     }
     // The hashes of full tiles reach as far as the last checkpoint.
-    let mut edge = match last {
-        Some(last) if last.size <= size => edge_at(store, Some(last)).await?,
-        Some(_) => return Ok(edge::load(store, size).await?.root()),
-        None => Edge::default(),
+    let mut frontier = match last {
+        Some(last) if last.size <= size => frontier_at(store, Some(last)).await?,
+        Some(_) => return Ok(tile_frontier::load(store, size).await?.root()),
+        None => TileFrontier::default(),
     };
-    edge::advance(store, &mut edge, size, &mut Vec::new()).await?;
-    Ok(edge.root())
+    tile_frontier::advance(store, &mut frontier, size, &mut Vec::new()).await?;
+    Ok(frontier.root())
 }
 
 /// A tree's signed checkpoint, ready to be stored.

@@ -84,11 +84,4 @@ impl S3Store {
         self.backoff = backoff;
         self
     }
-
-    /// Takes the operator's word that these buckets keep no versions.
-    #[must_use]
-    pub fn with_plain_buckets(mut self, buckets: BTreeSet<String>) -> Self {
-        self.plain = Arc::new(buckets);
-        self
-    }
 }

@@ -13,7 +13,7 @@ use crate::merkle::checkpoint::{Checkpoint, statement_hash};
 use crate::merkle::entry_view::EntryView;
 use crate::merkle::note::VerifierKey;
 use crate::merkle::tiles::{TILE_WIDTH, Tile, TileKind, entries, perfect_root};
-use crate::merkle::tree::{Edge, TileHash};
+use crate::merkle::tree::{TileFrontier, TileHash};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::proofs::fork_statement::Statement;
 use crate::store::Hash;
@@ -93,10 +93,10 @@ pub async fn check_log(request: Request<'_>) -> Result<LogReport, Finding> {
         .buffered(source.parallel());
     while let Some(digest) = digests.next().await {
         walk.follow(digest?)?;
-        (request.progress)(walk.edge.size(), size);
+        (request.progress)(walk.tiles.size(), size);
     }
     drop(digests);
-    if walk.edge.root() != checkpoint.root {
+    if walk.tiles.root() != checkpoint.root {
         // Every entry has its tile's hash, so whoever changed one changed both.
         let what = format!(
             "the entries do not have the signed root; they do up to position {}",
@@ -312,7 +312,7 @@ fn read_entry(
 
 /// The walk along the log.
 struct Walk {
-    edge: Edge,
+    tiles: TileFrontier,
     /// The hashes of the full tiles, by level.
     above: Vec<Vec<Hash>>,
     full: Vec<TileHash>,
@@ -326,7 +326,7 @@ struct Walk {
 impl Walk {
     fn new(marks: Marks) -> Self {
         Self {
-            edge: Edge::default(),
+            tiles: TileFrontier::default(),
             above: Vec::new(),
             full: Vec::new(),
             streams: HashMap::new(),
@@ -337,7 +337,7 @@ impl Walk {
     }
 
     fn check_root_of_nothing(&mut self) -> Result<(), Finding> {
-        let root = self.edge.root();
+        let root = self.tiles.root();
         self.check_marks(0, &root)
     }
 
@@ -365,11 +365,11 @@ impl Walk {
         let end = first + u64::from(digest.tile.width);
         let marked = self.marks.0.range(first + 1..end).next().is_some();
         match digest.root {
-            Some(root) if !marked => self.edge.push_tile(root, &mut self.full),
+            Some(root) if !marked => self.tiles.push_tile(root, &mut self.full),
             Some(_) | None => self.push_leaves(&digest.leaves)?,
         }
         if self.marks.0.contains_key(&end) {
-            let root = self.edge.root();
+            let root = self.tiles.root();
             self.check_marks(end, &root)?;
         }
         for tile in self.full.drain(..) {
@@ -384,10 +384,10 @@ impl Walk {
 
     /// Leaf by leaf, where roots have to be compared between them.
     fn push_leaves(&mut self, leaves: &[Hash]) -> Result<(), Finding> {
-        let mut frontier = Frontier::new(self.edge.size(), self.edge.perfect_roots())
+        let mut frontier = Frontier::new(self.tiles.size(), self.tiles.perfect_roots())
             .map_err(|error| Finding::Incomplete(error.to_string()))?;
         for leaf in leaves {
-            self.edge.push(*leaf, &mut self.full);
+            self.tiles.push(*leaf, &mut self.full);
             frontier.push(*leaf);
             if self.marks.0.contains_key(&frontier.size()) {
                 self.check_marks(frontier.size(), &frontier.root())?;
@@ -423,7 +423,7 @@ impl Walk {
 
 /// Compares every tile above level 0.
 async fn upper_tiles(source: &dyn Source, walk: &Walk) -> Result<(), Finding> {
-    for tile in Tile::hashes(walk.edge.size()).filter(|tile| tile.level() > 0) {
+    for tile in Tile::hashes(walk.tiles.size()).filter(|tile| tile.level() > 0) {
         let content = required(source, tile).await?;
         let hashes = walk
             .above

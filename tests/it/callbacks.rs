@@ -3,6 +3,7 @@
 mod circuits;
 mod claims;
 mod deliveries;
+mod outcomes;
 mod rig;
 mod service;
 mod worker;

@@ -4,8 +4,8 @@ use crate::harness::ledger::{Place, context, deletion, entity};
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use archive_ledger::bus::cloud_event::{CloudEvent, Source};
-use archive_ledger::http::events::feed::{Feed, Filter, Parts};
-use archive_ledger::http::events::streams::MAX_STREAMS;
+use archive_ledger::http::api::event_streams::MAX_STREAMS;
+use archive_ledger::http::events::feed::{Feed, FeedParts, Filter};
 use archive_ledger::numbering::Numbering;
 use archive_ledger_domain::{EntityType, EventName};
 use chrono::TimeDelta;
@@ -319,7 +319,7 @@ on_both_backends! {
         for number in 1..=300 {
             opened.ledger.soft_delete(deletion(entity(EntityType::Backups, number)), context()).await.unwrap();
         }
-        let feed = |lives: TimeDelta| Feed::new(Parts {
+        let feed = |lives: TimeDelta| Feed::new(FeedParts {
             reads: Arc::clone(opened.ledger.reads()),
             committed: opened.ledger.committed(),
             clock: Arc::clone(opened.ledger.clock()),

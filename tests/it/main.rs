@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `kill -9` of the service under load | `crash` (three rounds; forty in `--soak`) | both |
 //! | `kill -9` while it cleans, while it calls back | `cleanup::service`, `callbacks::service` | both |
-//! | a worker that dies between any two steps | `cleanup::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
+//! | a worker that dies between any two steps | `cleanup::workers::a_worker_that_dies_between_any_two_steps_is_taken_over`, `callbacks::worker::a_killed_worker_leaves_nothing_unsent` | both |
 //! | the database crashes, loses a commit or its answer | `store_crash`, `callbacks::worker::a_database_that_crashes_and_returns_loses_no_callback` | P |
 //! | an older copy, another history or another file in the database's place | `divergence` | both |
 //! | rows of the database that were changed or damaged | `damaged_rows`, `damaged_work`, `audit_index`, `proofs::verify`, `proofs::verify_beside`, `reconcile` | both |
@@ -22,9 +22,9 @@
 //! | NATS killed, its stream or consumer deleted | `relay`, `bus` | both |
 //! | the connection to NATS cut, strangers' messages on the stream, a cluster that loses servers | `relay` | S |
 //! | a relay leader killed, paused past its lease, or one of two | `relay`; leases and cursors themselves in `coordination` | both |
-//! | a leader that wakes to another stream than it knew | `relay::a_leader_that_sleeps_through_the_making_of_a_new_stream_is_refused_by_that_one` | both |
+//! | a leader that wakes to another stream than it knew | `relay::leaders::a_leader_that_sleeps_through_the_making_of_a_new_stream_is_refused_by_that_one` | both |
 //! | duplicate messages | `cleanup::the_same_request_seen_again_makes_no_second_job`, `callbacks::deliveries` (each consumes the log again and again) | both |
-//! | reordered messages | `callbacks::deliveries::a_failure_that_is_heard_of_late_is_superseded_at_once`, `bus::a_message_that_the_log_does_not_confirm_is_never_acted_upon` | both |
+//! | reordered messages | `callbacks::outcomes::a_failure_that_is_heard_of_late_is_superseded_at_once`, `bus::a_message_that_the_log_does_not_confirm_is_never_acted_upon` | both |
 //! | poison messages | the bus contract's `a_poison_event_is_parked_and_holds_nothing_up`, on the log and on NATS (`bus`) | S; P |
 //! | receivers that are down, to day 30 of simulated time | `callbacks::worker::a_receiver_that_never_recovers_is_tried_to_day_30_then_dead_then_replayed` | both |
 //! | slow-loris and endless receivers | `callbacks::client::tests` (unit), `callbacks::worker::silent_receivers_do_not_delay_the_others` | –; both |

@@ -125,7 +125,7 @@ async fn a_receiver_that_accepts_and_never_answers_costs_the_time_of_one_exchang
     let outcome = client().attempt(&attempt(&receiver.url("a.example"))).await;
     assert_eq!(
         (outcome.status, outcome.error),
-        (None, Some(Failure::ResponseTimeout))
+        (None, Some(DeliveryFailure::ResponseTimeout))
     );
     assert!(outcome.duration >= short().exchange_timeout && outcome.duration < Duration::from_secs(4));
 }
@@ -150,7 +150,7 @@ async fn a_header_that_drips_in_byte_by_byte_ends_with_the_exchange() {
     let outcome = client().attempt(&attempt(&receiver.url("a.example"))).await;
     assert_eq!(
         (outcome.status, outcome.error),
-        (None, Some(Failure::ResponseTimeout))
+        (None, Some(DeliveryFailure::ResponseTimeout))
     );
     assert!(outcome.duration < Duration::from_secs(4));
 }
@@ -165,7 +165,7 @@ async fn a_body_that_drips_in_byte_by_byte_ends_with_the_exchange_and_the_status
         let outcome = client().attempt(&attempt(&receiver.url("a.example"))).await;
         assert_eq!(
             (outcome.error, outcome.is_success()),
-            (Some(Failure::BodyTimeout), success)
+            (Some(DeliveryFailure::BodyTimeout), success)
         );
         assert!(outcome.body_truncated && outcome.body.starts_with(b"x"));
         assert!(outcome.duration < Duration::from_secs(4));
@@ -271,24 +271,24 @@ async fn every_way_to_break_a_connection_has_its_class() {
         .port();
     let client = client();
     for (url, status, failure) in [
-        (reset.url("a.example"), None, Failure::ConnectionClosed),
-        (hang_up.url("a.example"), None, Failure::ConnectionClosed),
-        (garbage.url("a.example"), None, Failure::InvalidResponse),
-        (cut.url("a.example"), Some(500), Failure::BodyFailed),
+        (reset.url("a.example"), None, DeliveryFailure::ConnectionClosed),
+        (hang_up.url("a.example"), None, DeliveryFailure::ConnectionClosed),
+        (garbage.url("a.example"), None, DeliveryFailure::InvalidResponse),
+        (cut.url("a.example"), Some(500), DeliveryFailure::BodyFailed),
         (
             format!("http://a.example:{closed}/"),
             None,
-            Failure::ConnectRefused,
+            DeliveryFailure::ConnectRefused,
         ),
         (
             format!("https://a.example:{}/", plain.port()),
             None,
-            Failure::TlsFailed,
+            DeliveryFailure::TlsFailed,
         ),
         (
             silent.url("a.example").replace("http:", "https:"),
             None,
-            Failure::ConnectTimeout,
+            DeliveryFailure::ConnectTimeout,
         ),
     ] {
         let outcome = client.attempt(&attempt(&url)).await;
@@ -302,10 +302,16 @@ async fn dns_that_fails_and_dns_that_never_answers_are_told_apart() {
     let outcome = client_with(&[], Names::new(&[]), short())
         .attempt(&attempt("http://a.example/"))
         .await;
-    assert_eq!((outcome.status, outcome.error), (None, Some(Failure::DnsFailed)));
+    assert_eq!(
+        (outcome.status, outcome.error),
+        (None, Some(DeliveryFailure::DnsFailed))
+    );
     let deaf = client_with(&[], Arc::new(DeafNameServer), short());
     let outcome = deaf.attempt(&attempt("http://a.example/")).await;
-    assert_eq!((outcome.status, outcome.error), (None, Some(Failure::DnsTimeout)));
+    assert_eq!(
+        (outcome.status, outcome.error),
+        (None, Some(DeliveryFailure::DnsTimeout))
+    );
     assert!(outcome.duration < short().exchange_timeout);
 }
 
@@ -319,7 +325,7 @@ async fn no_spelling_of_a_forbidden_address_leads_to_a_connection() {
         url.set_scheme("http").unwrap();
         url.set_port(Some(receiver.addr.port())).unwrap();
         let outcome = client.attempt(&attempt(url.as_str())).await;
-        assert_eq!(outcome.error, Some(Failure::AddressRefused), "{url}");
+        assert_eq!(outcome.error, Some(DeliveryFailure::AddressRefused), "{url}");
         tried += 1;
     }
     assert!(tried >= 200);
@@ -338,7 +344,7 @@ async fn a_name_that_resolves_to_a_forbidden_address_beside_a_public_one_leads_t
         let names = Names::new(&[answer]);
         let client = client_with(&[], names.clone(), short());
         let outcome = client.attempt(&attempt(&receiver.url("a.example"))).await;
-        assert_eq!(outcome.error, Some(Failure::AddressRefused), "{answer:?}");
+        assert_eq!(outcome.error, Some(DeliveryFailure::AddressRefused), "{answer:?}");
         assert_eq!(names.asked(), 1, "resolved once per attempt");
     }
     assert_eq!(receiver.accepted(), 0);
@@ -364,7 +370,7 @@ async fn dns_that_changes_between_the_check_and_the_connection_changes_nothing()
     let outcome = client.attempt(&attempt(&receiver.url("a.example"))).await;
     assert_eq!(
         (outcome.error, receiver.accepted()),
-        (Some(Failure::AddressRefused), 1)
+        (Some(DeliveryFailure::AddressRefused), 1)
     );
 }
 
@@ -406,7 +412,7 @@ async fn an_exemption_for_one_port_opens_no_other() {
             "{allow}"
         );
         let outcome = client.attempt(&attempt(&shut.url(host))).await;
-        assert_eq!(outcome.error, Some(Failure::AddressRefused), "{allow}");
+        assert_eq!(outcome.error, Some(DeliveryFailure::AddressRefused), "{allow}");
     }
     assert_eq!(shut.accepted(), 0);
 }
@@ -431,7 +437,7 @@ async fn a_configured_proxy_is_used_and_literal_addresses_are_refused_all_the_sa
     assert_eq!(outcome.status, Some(202), "{outcome:?}");
     assert!(proxy.requests()[0].starts_with("POST http://a.example/callback HTTP/1.1\r\n"));
     let outcome = client.attempt(&attempt("http://10.0.0.1/callback")).await;
-    assert_eq!(outcome.error, Some(Failure::AddressRefused));
+    assert_eq!(outcome.error, Some(DeliveryFailure::AddressRefused));
     assert_eq!(proxy.requests().len(), 1);
 }
 
@@ -451,6 +457,6 @@ async fn receivers_that_hang_delay_no_other() {
         "{outcome:?}"
     );
     while let Some(outcome) = stuck.join_next().await {
-        assert_eq!(outcome.unwrap().error, Some(Failure::ResponseTimeout));
+        assert_eq!(outcome.unwrap().error, Some(DeliveryFailure::ResponseTimeout));
     }
 }

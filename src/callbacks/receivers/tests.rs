@@ -18,9 +18,9 @@ fn new() -> Receivers {
     Receivers::new(ReceiverLimits::default())
 }
 
-fn of(rooms: Vec<(String, u32)>, key: &str, default: u32) -> u32 {
-    let mut rooms = rooms.into_iter();
-    rooms
+fn of(slots: Vec<(String, u32)>, key: &str, default: u32) -> u32 {
+    let mut slots = slots.into_iter();
+    slots
         .find(|(one, _)| one == key)
         .map_or(default, |(_, room)| room)
 }
@@ -29,18 +29,18 @@ fn of(rooms: Vec<(String, u32)>, key: &str, default: u32) -> u32 {
 const FREE: usize = 10_000;
 
 fn named(receivers: &Receivers, standing: Standing, now: DateTime<Utc>) -> Vec<(String, u32)> {
-    receivers.named_rooms(standing, now, &BusyEndpoints::new(), (FREE, ""))
+    receivers.named_slots(standing, now, &BusyEndpoints::new(), (FREE, ""))
 }
 
 /// How many attempts a receiver may have now, of whichever kind.
 fn room_of(receivers: &Receivers, url: &str, now: DateTime<Utc>) -> u32 {
     let busy = BusyEndpoints::new();
     let endpoint = of(
-        receivers.endpoint_rooms(now, Lane::First, &busy, FREE),
+        receivers.endpoint_slots(now, Lane::First, &busy, FREE),
         endpoint_of(url),
         receivers.per_endpoint(Lane::First, FREE),
     );
-    let other = of(receivers.other_rooms(now, Lane::First, &busy), url, 1).min(endpoint);
+    let other = of(receivers.other_slots(now, Lane::First, &busy), url, 1).min(endpoint);
     let named =
         [Standing::Prompt, Standing::Slow].map(|standing| of(named(receivers, standing, now), url, 0));
     other + named[0] + named[1]
@@ -59,7 +59,7 @@ fn attempt(receivers: &mut Receivers, url: &str, evidence: Evidence, now: DateTi
 #[test]
 fn a_receiver_gets_one_attempt_until_it_answers_and_eight_then() {
     let mut receivers = new();
-    let others = |receivers: &Receivers| receivers.other_rooms(at(0), Lane::First, &BusyEndpoints::new());
+    let others = |receivers: &Receivers| receivers.other_slots(at(0), Lane::First, &BusyEndpoints::new());
     assert_eq!(others(&receivers), []);
     receivers.started(URL, at(0));
     assert_eq!(room(&receivers, at(0)), 0);
@@ -150,8 +150,8 @@ fn an_endpoint_that_nobody_can_reach_is_probed_for_all_by_one_and_any_connection
                 ..Busy::default()
             },
         )]);
-        let rooms = receivers.endpoint_rooms(at(30), Lane::First, &busy, FREE);
-        assert_eq!(of(rooms, ENDPOINT, 16), 0, "the probe is under way");
+        let slots = receivers.endpoint_slots(at(30), Lane::First, &busy, FREE);
+        assert_eq!(of(slots, ENDPOINT, 16), 0, "the probe is under way");
         receivers.finished(URL, evidence, at(30));
         assert_eq!(room_of(&receivers, "http://a:80#7", at(30)), 1);
         assert_eq!(receivers.open_circuits(), 0, "{evidence:?}");
@@ -195,13 +195,13 @@ fn rooms_beside(held: Held, free: usize) -> (u32, u32) {
             ..Busy::default()
         },
     )]);
-    let room = |lane| of(receivers.endpoint_rooms(at(0), lane, &busy, free), ENDPOINT, 99);
+    let room = |lane| of(receivers.endpoint_slots(at(0), lane, &busy, free), ENDPOINT, 99);
     (room(Lane::First), room(Lane::Retry))
 }
 
 #[test]
 fn silence_at_an_endpoint_brings_its_new_urls_forward_and_holds_its_retries_back() {
-    for (waiting, stalled, free, rooms) in [
+    for (waiting, stalled, free, slots) in [
         (0, 0, FREE, (16, 8)),
         (10, 0, FREE, (6, 0)),
         (16, 0, FREE, (0, 0)),
@@ -219,7 +219,7 @@ fn silence_at_an_endpoint_brings_its_new_urls_forward_and_holds_its_retries_back
         (0, 0, 0, (0, 0)),
     ] {
         let held = Held { waiting, stalled };
-        assert_eq!(rooms_beside(held, free), rooms, "{held:?} of {free}");
+        assert_eq!(rooms_beside(held, free), slots, "{held:?} of {free}");
     }
 }
 
@@ -239,11 +239,11 @@ fn in_a_crowd_those_that_failed_before_wait_for_the_new_ones_and_those_that_answ
                 ..Busy::default()
             },
         )]);
-        let room = |lane, url| of(receivers.other_rooms(at(0), lane, &busy), url, 1);
+        let room = |lane, url| of(receivers.other_slots(at(0), lane, &busy), url, 1);
         assert_eq!(room(Lane::First, URL), failed_before, "{stalled}");
         assert_eq!(room(Lane::First, OTHER), 1, "{stalled}");
         assert_eq!(room(Lane::Retry, URL), 1, "{stalled}");
-        let named = receivers.named_rooms(Standing::Slow, at(0), &busy, (FREE, ""));
+        let named = receivers.named_slots(Standing::Slow, at(0), &busy, (FREE, ""));
         assert_eq!(named, [(slow.to_owned(), 8)], "{stalled}");
     }
 }
@@ -264,11 +264,11 @@ fn an_endpoint_that_has_fallen_silent_is_prompt_no_more_and_its_urls_leave_place
                 ..Busy::default()
             },
         )]);
-        let rooms = receivers.named_rooms(standing, at(0), &busy, (free, ""));
-        let (of_endpoint, others): (Vec<_>, Vec<_>) = rooms
+        let slots = receivers.named_slots(standing, at(0), &busy, (free, ""));
+        let (of_endpoint, others): (Vec<_>, Vec<_>) = slots
             .into_iter()
             .partition(|(url, _)| endpoint_of(url) == ENDPOINT);
-        let sum = |rooms: &[(String, u32)]| rooms.iter().map(|(_, room)| room).sum::<u32>();
+        let sum = |slots: &[(String, u32)]| slots.iter().map(|(_, room)| room).sum::<u32>();
         (sum(&of_endpoint), sum(&others))
     };
     assert_eq!(of_standing(Standing::Prompt, 63, FREE), (400, 8));
@@ -290,8 +290,8 @@ fn named_receivers_have_their_turns_one_after_the_other() {
         );
     }
     let first = |after: &str| {
-        let rooms = receivers.named_rooms(Standing::Prompt, at(0), &BusyEndpoints::new(), (FREE, after));
-        rooms[0].0.clone()
+        let slots = receivers.named_slots(Standing::Prompt, at(0), &BusyEndpoints::new(), (FREE, after));
+        slots[0].0.clone()
     };
     for (after, next) in [
         ("", "#1"),

@@ -1,12 +1,14 @@
 //! `GET /api/admin/audit/events`: who did what, when, why and from where; and what was only attempted.
 
-use super::cursor::AuditCursor;
 use super::query::EventsQuery;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::auth::rights::token_id_hash;
-use crate::http::caller::{Head, SharedApi};
-use crate::http::error::ApiError;
-use crate::http::ocore::{is_false, timestamp};
+use crate::http::request::audit_cursor::AuditCursor;
+use crate::http::request::page::AuditLimit;
 use crate::ledger::LedgerError;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;
@@ -23,7 +25,7 @@ use uuid::Uuid;
 /// One line of the audit. What does not apply or was not recorded is null.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditItem)]
-pub struct Item {
+pub struct AuditItem {
     /// The event's place in the log; of an attempt, the last one when it was written.
     pub position: u64,
     /// The attempt's place among those at its position; 0 for an event.
@@ -75,7 +77,7 @@ pub struct Item {
     pub unreadable: bool,
 }
 
-impl Item {
+impl AuditItem {
     /// The line of a record.
     #[must_use]
     pub fn new(record: AuditRecord) -> Self {
@@ -194,9 +196,9 @@ pub struct Snapshot {
 /// A page of the audit.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditPage)]
-pub struct Page {
+pub struct AuditPage {
     /// The lines, by position, then sequence.
-    pub items: Vec<Item>,
+    pub items: Vec<AuditItem>,
     /// Whether nothing that matches is left within the snapshot, in this direction. A page ends after a bounded amount of work:
     /// while this is false, go on with `next_cursor`, even where there are few items or none.
     pub complete: bool,
@@ -230,11 +232,11 @@ pub struct Page {
         ("pos_from" = Option<u64>, Query, description = "Only at this position or behind it; once"),
         ("pos_to" = Option<u64>, Query, description = "Only at this position or before it; once"),
         ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`; once"),
-        ("limit" = Option<u32>, Query, description = "How many at the most, 1 to 1000; 100 when absent or 0"),
+        AuditLimit,
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same filters and order"),
     ),
     responses(
-        (status = 200, description = "A page", body = Page),
+        (status = 200, description = "A page", body = AuditPage),
         (status = 400, description = "A parameter is unknown or wrong, or the cursor belongs to another walk"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
         (status = 410, description = "The cursor was given out before the ledger was forked"),
@@ -242,14 +244,14 @@ pub struct Page {
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    let caller = api.admit(Head::of(&request), Right::AuditRead).await?;
+    let caller = api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let EventsQuery {
         filter,
         order,
         limit,
         cursor,
     } = EventsQuery::parse(query.as_deref())?;
-    caller.trail.reads(filter.canonical());
+    caller.audit.reads(filter.canonical());
     let (store, cursors) = (&*api.audit.store, &api.audit.cursors);
     let now = store.audit_snapshot().await.map_err(LedgerError::Store)?;
     let (snapshot, after) = match cursor {
@@ -274,8 +276,8 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     let found = audit::page(store, &query).await.map_err(LedgerError::Store)?;
     let checkpoint = api.proofs.checkpoint().await?;
     let covering = checkpoint.filter(|last| snapshot.position > 0 && last.size >= snapshot.position);
-    let page = Page {
-        items: found.records.into_iter().map(Item::new).collect(),
+    let page = AuditPage {
+        items: found.records.into_iter().map(AuditItem::new).collect(),
         complete: found.next.is_none(),
         next_cursor: found
             .next

@@ -1,15 +1,15 @@
-//! `GET /api/admin/audit/export`: the log's events as a file, and the manifest of the very same bytes.
+//! `GET /api/admin/audit/export`: the log's events as a file.
 
-use super::RETRY_AFTER;
 use super::query::filters;
-use crate::audit_export::{Encoding, Export, ExportError, Manifest, Request as Wanted, Source};
+use crate::audit_export::{Encoding, Export, ExportError, Request as Wanted, Source};
+use crate::http::answer::error::ApiError;
+use crate::http::api::head::RequestHead;
+use crate::http::api::{Api, SharedApi};
 use crate::http::auth::rights::Right;
-use crate::http::caller::{Api, Head, SharedApi};
-use crate::http::error::ApiError;
+use crate::http::ledger::RETRY_AFTER;
 use crate::ledger::LedgerError;
 use crate::memory_budget;
 use crate::telemetry;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -111,47 +111,9 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-/// Takes the export's parameters, goes through the same events, and says what the export comes to. Without `pos_to` it is of the
-/// export that would begin now.
-///
-/// # Errors
-/// [`ApiError`]: 400, 401, 403, 503.
-#[utoipa::path(
-    get, path = "/api/admin/audit/export/manifest", operation_id = "exportManifest", tag = "audit",
-    summary = "Get the manifest of an export",
-    description = "Takes the export's parameters, goes through the same events, and says what the export comes to. Without `pos_to` it \
-        is of the export that would begin now.",
-    params(
-        ("format" = String, Query, description = "As the export's"),
-        ("details" = Option<bool>, Query, description = "As the export's"),
-        ("actor" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("action" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("entity_type" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("entity_id" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("outcome" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("request_id" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("ip" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("from" = Option<String>, Query, description = "As the export's"),
-        ("to" = Option<String>, Query, description = "As the export's"),
-        ("pos_from" = Option<u64>, Query, description = "As the export's"),
-        ("pos_to" = Option<u64>, Query, description = "The export's `Archive-Ledger-Snapshot`"),
-    ),
-    responses(
-        (status = 200, description = "Count, positions, SHA-256 and checkpoint", body = Manifest),
-        (status = 400, description = "A parameter is wrong or unknown, or no checkpoint covers `pos_to` yet"),
-        (status = 401, description = "No valid token"), (status = 403, description = "No right `audit:read`"),
-        (status = 503, description = "Too many exports, or nothing is signed yet"),
-    )
-)]
-pub async fn manifest(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
-    let (export, _permit) = begin(&api, request).await?;
-    let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Ok((headers, Json(export.manifest().await?)).into_response())
-}
-
-async fn begin(api: &Api, request: Request) -> Result<(Export, OwnedSemaphorePermit), ApiError> {
+pub(super) async fn begin(api: &Api, request: Request) -> Result<(Export, OwnedSemaphorePermit), ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    api.admit(Head::of(&request), Right::AuditRead).await?;
+    api.admit(RequestHead::of(&request), Right::AuditRead).await?;
     let wanted = wanted(query.as_deref())?;
     let permit = Arc::clone(&api.exports).try_acquire_owned();
     let permit = permit.map_err(|_| ApiError::TemporaryFailure {

@@ -1,21 +1,13 @@
 //! What a request asks of the audit. An unknown parameter is an error: a misspelt filter would give everything.
 
-use crate::http::caller::entity_type;
-use crate::http::cursor::is_storable;
-use crate::http::error::ApiError;
-use crate::http::page::integer;
-use crate::store::Position;
+use crate::http::answer::error::ApiError;
+use crate::http::request::page::AUDIT;
+use crate::http::request::path::entity_type;
+use crate::http::request::query::{bound, position};
 use crate::store::audit::{AuditAction, AuditFilter, Order, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType};
-use chrono::{DateTime, TimeDelta, Utc};
 use std::borrow::Cow;
 use std::net::IpAddr;
-
-/// The page size when the client names none, or 0.
-pub const DEFAULT_LIMIT: u32 = 100;
-
-/// The greatest page size.
-pub const MAX_LIMIT: u32 = 1_000;
 
 /// How many values a filter may have.
 const MAX_VALUES: usize = 32;
@@ -97,11 +89,7 @@ impl EventsQuery {
             }
             Ok(true)
         })?;
-        let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
-            0 => DEFAULT_LIMIT,
-            // In range, as just checked.
-            limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
-        };
+        let limit = AUDIT.read(limit)?;
         Ok(Self {
             filter,
             order: order.unwrap_or(Order::Descending),
@@ -178,53 +166,6 @@ fn address(value: &str) -> Result<String, ApiError> {
     Ok(address.to_canonical().to_string())
 }
 
-/// A time as in RFC 3339; what lies between two microseconds is the earlier one: nothing is recorded between them.
-///
-/// # Errors
-/// [`ApiError::BadData`] naming `key`.
-pub fn time(key: &'static str, value: &str) -> Result<DateTime<Utc>, ApiError> {
-    read_time(key, value).map(|(time, _)| time)
-}
-
-/// A time as in RFC 3339 where something begins or ends: what lies between two microseconds is the later one, so that what is
-/// recorded at the earlier one is before it.
-///
-/// # Errors
-/// [`ApiError::BadData`] naming `key`.
-pub fn bound(key: &'static str, value: &str) -> Result<DateTime<Utc>, ApiError> {
-    let (time, between) = read_time(key, value)?;
-    Ok(if between {
-        time + TimeDelta::microseconds(1)
-    } else {
-        time
-    })
-}
-
-/// A time to the microsecond, and whether it lies behind it.
-fn read_time(key: &'static str, value: &str) -> Result<(DateTime<Utc>, bool), ApiError> {
-    Some(value)
-        .filter(|value| value.len() <= 64)
-        .and_then(|value| DateTime::parse_from_rfc3339(value).ok())
-        .and_then(|time| {
-            let between = time.timestamp_subsec_nanos() % 1_000 != 0;
-            Some((DateTime::from_timestamp_micros(time.timestamp_micros())?, between))
-        })
-        .filter(|(time, _)| is_storable(*time))
-        .ok_or_else(|| ApiError::bad_data(key, "must be a time as in RFC 3339"))
-}
-
-/// A position of the log, or a number like it.
-///
-/// # Errors
-/// [`ApiError::BadValueInteger`] naming `key`.
-pub fn position(key: &'static str, value: &str) -> Result<Position, ApiError> {
-    Some(value)
-        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|digits| digits.parse::<i64>().ok())
-        .map(i64::unsigned_abs)
-        .ok_or(ApiError::BadValueInteger { key: key.into() })
-}
-
 /// The entities that ids stand for: of the types that are asked for, or of any.
 fn entities(ids: &[String], types: &[EntityType]) -> Result<Vec<EntityKey>, ApiError> {
     let types = if types.is_empty() { &EntityType::ALL } else { types };
@@ -278,27 +219,6 @@ mod tests {
         let keys: Vec<String> = both.entities.iter().map(EntityKey::stream_id).collect();
         let id = id.to_lowercase();
         assert_eq!(keys, [format!("users:{id}"), format!("servers:{id}")]);
-    }
-
-    #[test]
-    fn what_lies_between_two_microseconds_is_behind_what_is_recorded_at_the_earlier_one() {
-        for (given, begins, at) in [
-            ("2026-01-01T00:00:00.000001Z", 1, 1),
-            ("2026-01-01T00:00:00.0000010Z", 1, 1),
-            ("2026-01-01T00:00:00.0000011Z", 2, 1),
-            ("2026-01-01T00:00:00.000001999Z", 2, 1),
-            ("2026-01-01T00:00:00.000000001Z", 1, 0),
-            ("2025-12-31T23:59:59.999999999Z", 0, -1),
-            ("2025-12-31T22:59:59.9999995-01:00", 0, -1),
-        ] {
-            let new_year = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
-            let micros = |count| new_year + TimeDelta::microseconds(count);
-            assert_eq!(bound("from", given).unwrap(), micros(begins), "{given}");
-            assert_eq!(time("as_of", given).unwrap(), micros(at), "{given}");
-        }
-        // Before 1970 as well.
-        let early = bound("from", "1969-12-31T23:59:59.9999995Z").unwrap();
-        assert_eq!(early, DateTime::UNIX_EPOCH);
     }
 
     #[test]

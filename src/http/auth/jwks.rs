@@ -12,7 +12,7 @@ use super::error::AuthError;
 use super::token::{JwsAlgorithm, VerifyingKey};
 use crate::clock::SharedClock;
 use crate::config::JwksSource;
-use crate::http::json;
+use crate::http::request::json;
 use crate::small_files;
 use crate::telemetry;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};

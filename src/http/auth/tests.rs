@@ -2,9 +2,9 @@
 //!
 //! Every hostile token differs from an accepted one in one respect only, and must fail for that reason.
 
+use super::rights::Right;
 use super::*;
 use crate::clock::Clock;
-use crate::http::auth::rights::Right;
 use crate::http::testing::*;
 use chrono::TimeDelta;
 use http::HeaderValue;

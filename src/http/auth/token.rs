@@ -6,7 +6,7 @@
 use super::error::AuthError;
 use super::rights::{Principal, Privileges, Right, RightSet, Role, token_id_hash};
 use crate::clock::Clock;
-use crate::http::json;
+use crate::http::request::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,11 +1,13 @@
 //! `GET /api/admin/callbacks/{id}`: one delivery with every attempt.
 
-use super::Delivery;
 use super::concerned::{admit, named};
+use super::delivery::Delivery;
 use crate::callbacks::admin::DeliveryView;
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::error::ApiError;
-use crate::http::ocore::{is_false, timestamp};
+use crate::http::answer::error::ApiError;
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::request::path::{Segments, segments, uuid};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::AttemptRow;
 use crate::store::damaged::put_in_place;
@@ -16,7 +18,8 @@ use utoipa::ToSchema;
 
 /// One attempt.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Attempt {
+#[schema(as = Attempt)]
+pub struct DeliveryAttempt {
     /// Its number, from 1.
     pub number: u32,
     /// When it was begun, RFC 3339.
@@ -39,7 +42,7 @@ pub struct Attempt {
     pub unreadable: bool,
 }
 
-impl Attempt {
+impl DeliveryAttempt {
     fn new(row: AttemptRow) -> Self {
         Self {
             number: row.attempt,
@@ -80,7 +83,7 @@ pub struct Detail {
     /// Where it goes: scheme, host and path; `?…` stands for a query. Null when it cannot be read any more.
     pub url: Option<String>,
     /// Every attempt, oldest first.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<DeliveryAttempt>,
 }
 
 /// One delivery with every attempt.
@@ -103,7 +106,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Json<Detail>, ApiError> {
-    admit(&api, Head::of(&request), named(&path)).await?;
+    admit(&api, RequestHead::of(&request), named(&path)).await?;
     let found = api
         .callbacks
         .get(uuid(&segments(path)?, "id")?)
@@ -115,10 +118,13 @@ pub async fn handler(
         url,
         attempts,
     } = found.ok_or(ApiError::NotFound)?;
-    let mut all = attempts.rows.into_iter().map(Attempt::new).collect();
+    let mut all = attempts.rows.into_iter().map(DeliveryAttempt::new).collect();
     put_in_place(
         &mut all,
-        attempts.damaged.iter().map(|row| (row.index, Attempt::damaged())),
+        attempts
+            .damaged
+            .iter()
+            .map(|row| (row.index, DeliveryAttempt::damaged())),
     );
     Ok(Json(Detail {
         delivery: match row {

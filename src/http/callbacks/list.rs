@@ -1,12 +1,15 @@
 //! `GET /api/admin/callbacks`: deliveries of callbacks, newest first.
 
-use super::{Delivery, FILTER_MAX, FilterText, read_cursor, write_cursor};
+use super::delivery::Delivery;
+use super::filter::{FILTER_MAX, FilterText, read_cursor, write_cursor};
+use crate::http::answer::error::ApiError;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::body::Text;
-use crate::http::caller::{Head, SharedApi};
-use crate::http::cursor::CursorCodec;
-use crate::http::error::ApiError;
-use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
+use crate::http::request::cursor::CursorCodec;
+use crate::http::request::fields::Text;
+use crate::http::request::page::LISTS;
+use crate::http::request::page::ListLimit;
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
 use crate::store::damaged::put_in_place;
@@ -18,7 +21,7 @@ use utoipa::ToSchema;
 
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Page {
+pub struct DeliveryPage {
     /// The deliveries, newest first.
     pub items: Vec<Delivery>,
     /// Whether there are more behind this page.
@@ -51,11 +54,7 @@ pub(super) fn query(
             return Err(ApiError::bad_data(key, "given more than once"));
         }
     }
-    let limit = match integer("limit", limit.map(Cow::Owned), i64::from(MAX_LIMIT))? {
-        0 => DEFAULT_LIMIT,
-        // In range, as just checked.
-        limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
-    };
+    let limit = LISTS.read(limit.map(Cow::Owned))?;
     let states = [
         DeliveryState::Due,
         DeliveryState::Delivered,
@@ -82,18 +81,19 @@ pub(super) fn query(
         ("entity_id" = Option<String>, Query, description = "The entity's id, together with `entity_type`"),
         ("from" = Option<String>, Query, description = "Created at this time or later, RFC 3339"),
         ("until" = Option<String>, Query, description = "Created before this time, RFC 3339"),
-        ("limit" = Option<i64>, Query, description = "Page size 1 to 100; 0 means 20"),
+        ListLimit,
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters"),
     ),
     responses(
-        (status = 200, description = "A page", body = Page),
+        (status = 200, description = "A page", body = DeliveryPage),
         (status = 400, description = "A filter, limit or cursor that is none"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
         (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
-pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Json<Page>, ApiError> {
-    api.admit(Head::of(&request), Right::CallbacksManage).await?;
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Json<DeliveryPage>, ApiError> {
+    api.admit(RequestHead::of(&request), Right::CallbacksManage)
+        .await?;
     let (filter, start, limit) = query(request.uri().query(), &api.cursors)?;
     let (page, circuits) = api
         .callbacks
@@ -108,7 +108,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<J
         .collect();
     let damaged = page.rows.damaged.iter();
     put_in_place(&mut items, damaged.map(|row| (row.index, Delivery::damaged(row))));
-    Ok(Json(Page {
+    Ok(Json(DeliveryPage {
         items,
         has_more: next.is_some(),
         next_cursor: next.map(|next| write_cursor(&api.cursors, &filter, next)),

@@ -1,14 +1,16 @@
 //! `POST /api/admin/callbacks/{id}/replay`: one delivery is sent again.
 
 use super::concerned::{admit, concerning, named};
-use crate::http::body::EmptyBody;
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::error::ApiError;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::success::accepted;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::path::{Segments, segments, uuid};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::Replay;
-use axum::Json;
 use axum::extract::{Request, State};
-use http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -40,11 +42,11 @@ pub async fn handler(
     State(api): State<SharedApi>,
     path: Segments<String>,
     request: Request,
-) -> Result<(StatusCode, Json<Replayed>), ApiError> {
-    let caller = admit(&api, Head::of(&request), named(&path)).await?;
+) -> Result<Response, ApiError> {
+    let caller = admit(&api, RequestHead::of(&request), named(&path)).await?;
     let id = uuid(&segments(path)?, "id")?;
-    let trail = caller.trail.clone();
-    let found = concerning(&api, id, &trail).await?;
+    let audit = caller.audit.clone();
+    let found = concerning(&api, id, &audit).await?;
     let conditions = caller.conditions()?;
     api.fields(request, EmptyBody::IsEmptyObject)
         .await?
@@ -57,5 +59,5 @@ pub async fn handler(
         Replay::UnderWay => ("an attempt is under way", false),
         Replay::Unknown => return Err(ApiError::NotFound),
     };
-    Ok((StatusCode::ACCEPTED, Json(Replayed { message, replayed })))
+    Ok(accepted(Replayed { message, replayed }))
 }

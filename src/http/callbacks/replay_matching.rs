@@ -1,18 +1,20 @@
 //! `POST /api/admin/callbacks/replay`: every delivery that matches is sent again.
 
-use super::{FILTER_MAX, FilterText, read_cursor, write_cursor};
+use super::filter::{FILTER_MAX, FilterText, read_cursor, write_cursor};
 use crate::callbacks::admin::BulkReplay;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::success::accepted;
+use crate::http::api::SharedApi;
 use crate::http::auth::rights::Right;
-use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::SharedApi;
-use crate::http::cursor::CursorCodec;
-use crate::http::error::ApiError;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::cursor::CursorCodec;
+use crate::http::request::fields::{Fields, Text};
 use crate::ledger::LedgerError;
 use crate::store::callbacks::{DeliveryCursor, DeliveryFilter, DeliveryState, ListStart};
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -110,32 +112,26 @@ fn key_of(fields: &Fields) -> Option<EntityKey> {
         (status = 410, description = "The cursor was given out before the ledger was forked"),
     )
 )]
-pub async fn handler(
-    State(api): State<SharedApi>,
-    request: Request,
-) -> Result<(StatusCode, Json<BulkReplayed>), ApiError> {
+pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
     let (caller, request) = api
         .admit_to_named(request, Right::CallbacksManage, key_of)
         .await?;
     let conditions = caller.conditions()?;
     let fields = api.fields(request, EmptyBody::IsRefused).await?;
     if let Some(key) = key_of(&fields) {
-        caller.trail.concerns(&key);
+        caller.audit.concerns(&key);
     }
     let (filter, after, dry_run) = bulk(fields, &api.cursors)?;
     conditions.on_nothing()?;
-    let (status, done) = if dry_run {
+    let done = if dry_run {
         let deliveries = api.callbacks.count(&filter).await.map_err(LedgerError::Store)?;
-        (
-            StatusCode::OK,
-            BulkReplay {
-                deliveries,
-                next: None,
-            },
-        )
+        BulkReplay {
+            deliveries,
+            next: None,
+        }
     } else {
         let done = api.callbacks.replay_matching(&filter, after).await;
-        (StatusCode::ACCEPTED, done.map_err(LedgerError::Store)?)
+        done.map_err(LedgerError::Store)?
     };
     let answer = BulkReplayed {
         dry_run,
@@ -148,5 +144,9 @@ pub async fn handler(
             write_cursor(&api.cursors, &filter, start)
         }),
     };
-    Ok((status, Json(answer)))
+    Ok(if dry_run {
+        Json(answer).into_response()
+    } else {
+        accepted(answer)
+    })
 }

@@ -1,10 +1,15 @@
+use super::filter::{read_cursor, write_cursor};
 use super::list::query;
 use super::replay_matching::bulk;
-use super::*;
-use crate::http::body::Fields;
+use crate::http::answer::error::ApiError;
+use crate::http::request::cursor::CursorCodec;
+use crate::http::request::fields::Fields;
 use crate::numbering::Numbering;
 use crate::store::callbacks::DeliveryCursor;
+use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
+use chrono::DateTime;
 use serde_json::json;
+use uuid::Uuid;
 
 const ID: &str = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
 

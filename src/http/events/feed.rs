@@ -6,7 +6,7 @@
 
 use crate::bus::cloud_event::{CloudEvent, Source};
 use crate::clock::SharedClock;
-use crate::http::cursor::numbered;
+use crate::http::request::cursor::numbered;
 use crate::store::{Position, ReadStore, StoreError, StoredEvent};
 use crate::telemetry;
 use archive_ledger_domain::{EntityType, EventName};
@@ -67,7 +67,7 @@ impl Filter {
 }
 
 /// What a feed is made of.
-pub struct Parts {
+pub struct FeedParts {
     /// The log.
     pub reads: Arc<dyn ReadStore>,
     /// Tells of this instance's commits.
@@ -90,7 +90,7 @@ pub struct Parts {
 
 /// A subscriber's view of the log.
 pub struct Feed {
-    parts: Parts,
+    parts: FeedParts,
     position: Position,
     greeted: bool,
     /// When something was last given out.
@@ -108,7 +108,7 @@ struct Taken {
 impl Feed {
     /// A feed that begins after `parts.after`.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: FeedParts) -> Self {
         Self {
             position: parts.after,
             parts,

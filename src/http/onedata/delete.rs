@@ -1,22 +1,26 @@
 //! `POST /api/v3/oneprovider/archives/{aid}/delete` (seed 004): starts the purge of an archive.
 
-use super::{DELETE_PRIVILEGES, archive_key};
-use crate::callbacks::target::URL_MAX;
-use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, Segments, SharedApi, segments};
-use crate::http::error::ApiError;
-use crate::http::refusal::refused;
+use super::DELETE_PRIVILEGES;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::answer::success::no_content;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::archived::purge::CALLBACK;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::path::{ArchivePath, Segments};
 use crate::ledger::Purge;
 use archive_ledger_domain::Action;
 use axum::extract::{Request, State};
-use http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// The body, which may be left out. Fields that are not named here are ignored, as Onedata does.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = DeleteArchiveRequest)]
-pub struct Body {
+pub struct DeleteBody {
     /// Called with `{"archiveId","datasetId","error"}` when the purge has ended, until it answers with any 2xx.
     #[serde(rename = "deletedCallback")]
     pub deleted_callback: Option<String>,
@@ -31,11 +35,10 @@ pub struct Body {
     summary = "Delete an archive",
     description = "204 once the purge is committed to. Asked again while it is under way, it is 204 again, and the purge stays one.",
     params(
-        ("aid" = String, Path, description = "The archive's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        ArchivePath,
+        CommandHeaders,
     ),
-    request_body = Option<Body>,
+    request_body = Option<DeleteBody>,
     responses(
         (status = 204, description = "The request has been accepted and the process of purging an archive has started"),
         (status = 400, description = "Invalid request"), (status = 401, description = "No valid token"),
@@ -47,13 +50,13 @@ pub async fn handler(
     State(api): State<SharedApi>,
     path: Segments<String>,
     request: Request,
-) -> Result<StatusCode, ApiError> {
-    let mut caller = api.identify(Head::of(&request), true).await?;
+) -> Result<Response, ApiError> {
+    let mut caller = api.identify(RequestHead::of(&request), true).await?;
     if !caller.principal.any_space_with(&DELETE_PRIVILEGES) {
         return Err(ApiError::Forbidden);
     }
     caller.knows_parameters()?;
-    let key = archive_key(&segments(path)?)?;
+    let key = ArchivePath::read(path)?;
     // Whether it exists is told only to whom may delete it: an unknown archive is in no space.
     let (archive, _) = api.ledger.load(&key).await?;
     let allowed = DELETE_PRIVILEGES
@@ -64,11 +67,11 @@ pub async fn handler(
     }
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsEmptyObject).await?;
-    let callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    let callback = fields.take_optional_string("deletedCallback", CALLBACK)?;
     fields.finish_lenient();
     api.ledger
         .purge(key, Purge { callback, join: true }, context)
         .await
         .map_err(|error| refused(Action::Purge, error))?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(no_content())
 }

@@ -1,13 +1,15 @@
 //! `GET /api/v3/oneprovider/archives/{aid}`: one archive with its state.
 
-use super::{VIEW_PRIVILEGES, archive_key, state_name};
+use super::{VIEW_PRIVILEGES, state_name};
+use crate::http::answer::entity_tag::{entity_tag, tag_with};
+use crate::http::answer::error::ApiError;
+use crate::http::answer::fields::is_false;
+use crate::http::api::head::RequestHead;
+use crate::http::api::{Api, SharedApi};
+use crate::http::archived::purge_progress::so_far;
+use crate::http::archived::shared_storage::{NAMED_OTHERS, Shared, Sharer, sharing};
 use crate::http::auth::rights::{Principal, Right};
-use crate::http::caller::{Api, Head, Segments, SharedApi, segments};
-use crate::http::conditions::{entity_tag, tag_with};
-use crate::http::error::ApiError;
-use crate::http::ocore::is_false;
-use crate::http::purge_so_far::so_far;
-use crate::http::sharing::{NAMED_OTHERS, Shared, Sharer, sharing};
+use crate::http::request::path::{ArchivePath, Segments};
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
@@ -107,7 +109,7 @@ async fn visible(api: &Api, principal: &Principal, others: &[EntityKey]) -> Resu
     get, path = "/api/v3/oneprovider/archives/{aid}", operation_id = "getArchive", tag = "archives",
     summary = "Show an archive",
     description = "404 for what never existed and for what was purged alike.",
-    params(("aid" = String, Path, description = "The archive's id")),
+    params(ArchivePath),
     responses(
         (status = 200, description = "The archive", body = Archive,
             headers(("ETag" = String, description = "The entity's version"))),
@@ -121,7 +123,7 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let mut caller = api.identify(Head::of(&request), true).await?;
+    let mut caller = api.identify(RequestHead::of(&request), true).await?;
     let principal = Arc::clone(&caller.principal);
     let everywhere = principal.has(Right::ArchivedRead);
     if !everywhere
@@ -131,7 +133,7 @@ pub async fn handler(
         return Err(ApiError::Forbidden);
     }
     caller.knows_parameters()?;
-    let key = archive_key(&segments(path)?)?;
+    let key = ArchivePath::read(path)?;
     let view = api.ledger.entity(&key).await?;
     let space = match &view {
         Some(view) => view.space_id.clone(),

@@ -7,8 +7,7 @@ pub mod delete;
 pub mod get;
 pub mod register;
 
-use crate::http::error::{ApiError, Key};
-use archive_ledger_domain::{EntityKey, EntityType, State};
+use archive_ledger_domain::State;
 
 /// The privileges that deleting an archive needs, in the archive's space (seed 004).
 pub const DELETE_PRIVILEGES: [&str; 2] = ["space_manage_datasets", "space_remove_archives"];
@@ -18,16 +17,6 @@ pub const CREATE_PRIVILEGES: [&str; 2] = ["space_manage_datasets", "space_create
 
 /// The privilege that showing an archive needs, in its space.
 pub const VIEW_PRIVILEGES: [&str; 1] = ["space_view_archives"];
-
-/// The archive of a path.
-///
-/// # Errors
-/// [`ApiError::BadValueIdentifier`].
-pub fn archive_key(aid: &str) -> Result<EntityKey, ApiError> {
-    EntityKey::new(EntityType::Archives, aid).map_err(|_| ApiError::BadValueIdentifier {
-        key: Key::from("archiveId"),
-    })
-}
 
 /// An archive's state in Onedata's words where it has one: its API calls a deletion under way `purging`.
 #[must_use]

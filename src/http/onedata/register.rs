@@ -1,46 +1,70 @@
 //! `POST /api/v3/oneprovider/archives`: takes up an archive that is alive.
 
-use super::{CREATE_PRIVILEGES, DELETE_PRIVILEGES, VIEW_PRIVILEGES, archive_key};
-use crate::callbacks::target::URL_MAX;
+use super::{CREATE_PRIVILEGES, DELETE_PRIVILEGES, VIEW_PRIVILEGES};
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::answer::success::created;
+use crate::http::api::head::RequestHead;
+use crate::http::api::{Api, SharedApi};
+use crate::http::archived::purge::CALLBACK;
+use crate::http::archived::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI, storage_schema};
 use crate::http::auth::rights::{Principal, Right};
-use crate::http::body::{EmptyBody, Fields, Text};
-use crate::http::caller::{Api, Head, SharedApi};
-use crate::http::error::ApiError;
-use crate::http::ocore::soft_delete::{STORAGE_ITEMS_MAX, STORAGE_URI_MAX};
-use crate::http::refusal::refused;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::{Fields, Text};
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::path::archive_key;
 use crate::ledger::{CommandContext, Register};
 use archive_ledger_domain::{Action, EntityKey, State as EntityState};
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::LOCATION;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
-/// The longest id of a data set or a space, in characters.
-const ID_MAX: usize = 128;
+/// The id of an archive, a data set or a space.
+const ID: Text = Text::new(1, 128);
 
-/// The longest description, in characters.
-const DESCRIPTION_MAX: usize = 2_000;
+/// A description.
+const DESCRIPTION: Text = Text::new(0, 2_000);
+
+fn dataset_schema() -> Object {
+    ID.schema("The data set that it preserves")
+}
+
+fn space_schema() -> Object {
+    ID.schema("The space that it belongs to")
+}
+
+fn description_schema() -> Object {
+    DESCRIPTION.optional_schema("What it is")
+}
+
+fn callback_schema() -> Object {
+    CALLBACK.optional_schema("Called when a purge ends, unless the request to delete names another")
+}
 
 /// The body. Fields that are not named here are ignored, as Onedata does.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = RegisterArchiveRequest)]
 #[serde(rename_all = "camelCase")]
-pub struct Body {
+pub struct RegisterBody {
     /// The archive's id, 1 to 128 of `A-Za-z0-9_-`; made when absent.
     pub archive_id: Option<String>,
     /// The data set that it preserves.
+    #[schema(schema_with = dataset_schema)]
     pub dataset_id: String,
     /// The space that it belongs to.
+    #[schema(schema_with = space_schema)]
     pub space_id: String,
     /// What it is.
+    #[schema(schema_with = description_schema)]
     pub description: Option<String>,
     /// Where its objects are: URIs below a storage root.
+    #[schema(schema_with = storage_schema)]
     pub storage: Option<Vec<String>>,
     /// Called when a purge ends, unless the request to delete names another.
+    #[schema(schema_with = callback_schema)]
     pub deleted_callback: Option<String>,
 }
 
@@ -61,10 +85,9 @@ pub struct Registered {
     summary = "Register an archive",
     description = "201 once the registration is committed.",
     params(
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        CommandHeaders,
     ),
-    request_body = Body,
+    request_body = RegisterBody,
     responses(
         (status = 201, description = "Registered", body = Registered, headers(("Location" = String, description = "The archive"))),
         (status = 400, description = "A field is wrong; the error names it"),
@@ -74,8 +97,8 @@ pub struct Registered {
     )
 )]
 pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<Response, ApiError> {
-    let mut caller = api.identify(Head::of(&request), true).await?;
-    let trail = caller.trail.clone();
+    let mut caller = api.identify(RequestHead::of(&request), true).await?;
+    let audit = caller.audit.clone();
     let everywhere = caller.principal.has(Right::ArchivedWrite);
     let admitted = if everywhere || caller.principal.any_space_with(&CREATE_PRIVILEGES) {
         caller.knows_parameters()
@@ -83,19 +106,19 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         Err(ApiError::Forbidden)
     };
     if let Err(error) = admitted {
-        api.tell_named(request, &trail, key_of).await;
+        api.tell_named(request, &audit, key_of).await;
         return Err(error);
     }
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
     if let Some(key) = key_of(&fields) {
-        trail.concerns(&key);
+        audit.concerns(&key);
     }
-    let archive_id = fields.take_optional_string("archiveId", Text::new(1, ID_MAX))?;
-    let dataset_id = fields.take_string("datasetId", Text::new(1, ID_MAX))?;
-    let space_id = fields.take_string("spaceId", Text::new(1, ID_MAX))?;
-    let description = fields.take_optional_string("description", Text::new(0, DESCRIPTION_MAX))?;
-    let storage = fields.take_string_list("storage", Text::new(1, STORAGE_URI_MAX), STORAGE_ITEMS_MAX)?;
-    let deleted_callback = fields.take_optional_string("deletedCallback", Text::new(1, URL_MAX))?;
+    let archive_id = fields.take_optional_string("archiveId", ID)?;
+    let dataset_id = fields.take_string("datasetId", ID)?;
+    let space_id = fields.take_string("spaceId", ID)?;
+    let description = fields.take_optional_string("description", DESCRIPTION)?;
+    let storage = fields.take_string_list("storage", STORAGE_URI, STORAGE_ITEMS_MAX)?;
+    let deleted_callback = fields.take_optional_string("deletedCallback", CALLBACK)?;
     fields.finish_lenient();
     let in_space = |name: &&str| caller.principal.has_privilege(Some(&space_id), name);
     if !everywhere && !CREATE_PRIVILEGES.iter().all(in_space) {
@@ -106,7 +129,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
     let context = caller.command()?;
     let archive_id = archive_id.unwrap_or_else(|| made_id(&api, &context));
     let key = archive_key(&archive_id)?;
-    trail.concerns(&key);
+    audit.concerns(&key);
     let register = Register {
         key: key.clone(),
         dataset_id: Some(dataset_id),
@@ -124,12 +147,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         });
     }
     let location = format!("/api/v3/oneprovider/archives/{archive_id}");
-    Ok((
-        StatusCode::CREATED,
-        [(LOCATION, location)],
-        Json(Registered { archive_id }),
-    )
-        .into_response())
+    Ok(created(location, None, Registered { archive_id }))
 }
 
 /// The archive that a body names, whatever else is in it.

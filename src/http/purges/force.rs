@@ -1,12 +1,17 @@
 //! `POST /api/admin/purges/{purge_id}/force`: an end, whatever is owed.
 
 use super::{admit, concerning, jobs, named};
+use crate::http::answer::entity_tag::entity_tag;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::archived::soft_delete;
 use crate::http::auth::rights::Right;
-use crate::http::body::{EmptyBody, Text};
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::conditions::entity_tag;
-use crate::http::error::ApiError;
-use crate::http::refusal::refused;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::fields::Text;
+use crate::http::request::headers::CommandHeaders;
+use crate::http::request::path::{Segments, segments, uuid};
 use crate::purge::operator::RetryError;
 use archive_ledger_domain::Action;
 use axum::Json;
@@ -15,10 +20,15 @@ use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 use uuid::Uuid;
 
-/// The longest reason, in characters: as long as that of a soft-delete.
-const REASON_MAX: usize = 2_000;
+/// A reason: as long as that of a soft-delete, and never left out.
+const REASON: Text = Text::new(1, soft_delete::REASON.max);
+
+fn reason_schema() -> Object {
+    REASON.schema("Why what is still owed is given up, kept sealed, and shown in the entity's history")
+}
 
 /// Why a purge is forced.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -26,7 +36,7 @@ const REASON_MAX: usize = 2_000;
 #[schema(as = ForcePurgeRequest)]
 pub struct ForceBody {
     /// Why what is still owed is given up. Kept sealed, and shown in the entity's history.
-    #[schema(min_length = 1, max_length = 2_000)]
+    #[schema(schema_with = reason_schema)]
     pub reason: String,
 }
 
@@ -55,8 +65,7 @@ pub struct Forced {
     description = "Ends the purge: the entity's key and rows go, its objects may stay. 200 once that is committed; its event `purge_forced` holds who, why and what was given up.",
     params(
         ("purge_id" = Uuid, Path, description = "The purge"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have; `*`: it must exist"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 visible ASCII characters"),
+        CommandHeaders,
     ),
     request_body = ForceBody,
     responses(
@@ -74,13 +83,19 @@ pub async fn handler(
     path: Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurgeForce).await?;
-    let trail = caller.trail.clone();
+    let caller = admit(
+        &api,
+        RequestHead::of(&request),
+        named(&path),
+        Right::ArchivedPurgeForce,
+    )
+    .await?;
+    let audit = caller.audit.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
-    concerning(&api, purge_id, &trail).await?;
+    concerning(&api, purge_id, &audit).await?;
     let context = caller.command()?;
     let mut fields = api.fields(request, EmptyBody::IsRefused).await?;
-    let reason = fields.take_string("reason", Text::new(1, REASON_MAX))?;
+    let reason = fields.take_string("reason", REASON)?;
     fields.finish_strict()?;
     if reason.trim().is_empty() {
         return Err(ApiError::BadValueEmpty { key: "reason".into() });

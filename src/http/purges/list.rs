@@ -1,12 +1,14 @@
 //! `GET /api/admin/purges`: what is owed.
 
+use crate::http::answer::error::ApiError;
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
+use crate::http::archived::shared_storage::{Sharer, in_the_way};
 use crate::http::auth::rights::Right;
-use crate::http::caller::{Head, SharedApi};
-use crate::http::cursor::{CursorCodec, Walk};
-use crate::http::error::ApiError;
-use crate::http::ocore::{is_false, timestamp};
-use crate::http::page::{DEFAULT_LIMIT, MAX_LIMIT, integer};
-use crate::http::sharing::{Sharer, in_the_way};
+use crate::http::request::cursor::{CursorCodec, Walk};
+use crate::http::request::page::LISTS;
+use crate::http::request::page::ListLimit;
 use crate::ledger::LedgerError;
 use crate::purge::operator::PurgeFilter;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
@@ -152,7 +154,7 @@ impl OwedPurge {
 
 /// A page of purges.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Page {
+pub struct OwedPurgePage {
     /// The purges, oldest request first.
     pub items: Vec<OwedPurge>,
     /// Whether there are more behind this page.
@@ -206,11 +208,7 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
         None => 0,
         Some(text) => cursors.open_place(&walk(filter), &text, |position| Some(*position))?,
     };
-    let limit = match integer("limit", limit, i64::from(MAX_LIMIT))? {
-        0 => DEFAULT_LIMIT,
-        // In range, as just checked.
-        limit => u32::try_from(limit).unwrap_or(MAX_LIMIT),
-    };
+    let limit = LISTS.read(limit)?;
     Ok((filter, after, limit))
 }
 
@@ -224,11 +222,11 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
     description = "Purges that are under way or have failed, with what each still owes.",
     params(
         ("state" = Option<String>, Query, description = "purging, failed or all (the default)"),
-        ("limit" = Option<i64>, Query, minimum = 0, maximum = 100, description = "Page size 1 to 100; 0 means 20"),
+        ListLimit,
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same `state`"),
     ),
     responses(
-        (status = 200, description = "A page", body = Page),
+        (status = 200, description = "A page", body = OwedPurgePage),
         (status = 400, description = "Unknown state, limit or cursor"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:read`"),
         (status = 410, description = "The cursor was given out before the ledger was forked"),
@@ -237,8 +235,8 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
 pub async fn handler(
     extract::State(api): extract::State<SharedApi>,
     request: Request,
-) -> Result<Json<Page>, ApiError> {
-    api.admit(Head::of(&request), Right::ArchivedRead).await?;
+) -> Result<Json<OwedPurgePage>, ApiError> {
+    api.admit(RequestHead::of(&request), Right::ArchivedRead).await?;
     let (filter, after, limit) = query(request.uri().query(), &api.cursors)?;
     let mut purges = api
         .purges
@@ -273,7 +271,7 @@ pub async fn handler(
         &mut items,
         damaged.map(|row| (row.index, OwedPurge::damaged(row))),
     );
-    Ok(Json(Page {
+    Ok(Json(OwedPurgePage {
         items,
         has_more: next_cursor.is_some(),
         next_cursor,

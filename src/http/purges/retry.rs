@@ -1,16 +1,19 @@
 //! `POST /api/admin/purges/{purge_id}/retry`: another try, at once.
 
 use super::{admit, concerning, jobs, named};
+use crate::http::answer::error::ApiError;
+use crate::http::answer::refusal::refused;
+use crate::http::answer::success::accepted;
+use crate::http::api::SharedApi;
+use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
-use crate::http::body::EmptyBody;
-use crate::http::caller::{Head, Segments, SharedApi, segments, uuid};
-use crate::http::error::ApiError;
-use crate::http::refusal::refused;
+use crate::http::request::body::EmptyBody;
+use crate::http::request::headers::ConditionHeaders;
+use crate::http::request::path::{Segments, segments, uuid};
 use crate::purge::operator::{Retried, RetryError};
 use archive_ledger_domain::{Action, State};
-use axum::Json;
 use axum::extract::{self, Request};
-use http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -34,7 +37,7 @@ pub struct Retry {
     description = "Tries a purge again at once. One that has failed is asked for again, which gives it another id.",
     params(
         ("purge_id" = Uuid, Path, description = "The purge"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` that the entity must have, to ask for a failed purge again"),
+        ConditionHeaders,
     ),
     responses(
         (status = 202, description = "The purge is under way", body = Retry),
@@ -47,11 +50,17 @@ pub async fn handler(
     extract::State(api): extract::State<SharedApi>,
     path: Segments<String>,
     request: Request,
-) -> Result<(StatusCode, Json<Retry>), ApiError> {
-    let caller = admit(&api, Head::of(&request), named(&path), Right::ArchivedPurge).await?;
-    let trail = caller.trail.clone();
+) -> Result<Response, ApiError> {
+    let caller = admit(
+        &api,
+        RequestHead::of(&request),
+        named(&path),
+        Right::ArchivedPurge,
+    )
+    .await?;
+    let audit = caller.audit.clone();
     let purge_id = uuid(&segments(path)?, "purge_id")?;
-    let owed = concerning(&api, purge_id, &trail).await?;
+    let owed = concerning(&api, purge_id, &audit).await?;
     let mut context = caller.command()?;
     // The purge's id makes a retry happen once: repeated, it names no purge that is owed.
     context.idempotency_key = None;
@@ -77,5 +86,5 @@ pub async fn handler(
         Err(RetryError::Jobs(error)) => return Err(jobs(error)),
         Err(RetryError::Ledger(error)) => return Err(refused(Action::Purge, error)),
     };
-    Ok((StatusCode::ACCEPTED, Json(Retry { message, purge_id })))
+    Ok(accepted(Retry { message, purge_id }))
 }

@@ -12,10 +12,10 @@
 
 use super::places::Place;
 use super::request_body::{Answer, DROPPED_MAX, HALF_SENT, Leftover};
+use super::stall::{CutOff, Patience};
 use super::wire::{Progress, Wire};
-use crate::http::envelope::ErrorContext;
-use crate::http::error::ApiError;
-use crate::http::stall::{CutOff, Patience};
+use crate::http::answer::envelope::ErrorContext;
+use crate::http::answer::error::ApiError;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;

@@ -1,8 +1,8 @@
 //! A request's body, which belongs to its handler and to whoever reads what the handler left of it.
 
+use super::stall::Patience;
 use super::wire::Progress;
-use crate::http::body::CutShort;
-use crate::http::stall::Patience;
+use crate::http::request::body::CutShort;
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;

@@ -1,8 +1,8 @@
 //! The socket below the HTTP library: sees how far requests have come, and puts the library's own refusals in our words.
 
-use crate::http::envelope::ErrorContext;
-use crate::http::error::ApiError;
-use crate::http::observe::X_REQUEST_ID;
+use crate::http::answer::envelope::ErrorContext;
+use crate::http::answer::error::ApiError;
+use crate::http::answer::request_id::X_REQUEST_ID;
 use crate::telemetry;
 use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};

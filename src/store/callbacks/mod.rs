@@ -157,8 +157,8 @@ pub struct ClaimRequest<'a> {
     /// At most so many in all, at least 1.
     pub limit: u32,
     /// At most so many of each of these receivers; 0 leaves one out.
-    pub rooms: &'a [(String, u32)],
-    /// At most so many of every receiver that `rooms` does not name. When 0, only the named ones are looked at, in the
+    pub slots: &'a [(String, u32)],
+    /// At most so many of every receiver that `slots` does not name. When 0, only the named ones are looked at, in the
     /// order given.
     pub others: u32,
     /// When `others` is not 0, at most so many of all receivers at each of these endpoints; 0 leaves one out.
@@ -311,7 +311,7 @@ pub trait CallbackStore: CallbackLog + CircuitStore {
     ///
     /// One that cannot be read is told to the log, set aside for a minute, and keeps nobody waiting.
     ///
-    /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `rooms`, else in byte
+    /// Order: by receiver, then by due time. With `others` 0 the receivers come in the order of `slots`, else in byte
     /// order from `after` on.
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedDelivery>, StoreError>;
 

@@ -17,7 +17,7 @@ use archive_ledger::clock::{Clock, ManualClock, SharedClock};
 use archive_ledger::keyring::Keyring;
 use archive_ledger::ledger::repository::Repository;
 use archive_ledger::ledger::writer::{WriterHandle, writer};
-use archive_ledger::ledger::{CommandContext, Ledger, Parts, Purge, Register};
+use archive_ledger::ledger::{CommandContext, Ledger, LedgerParts, Purge, Register};
 use archive_ledger::store::callbacks::{
     AttemptRecord, AttemptRow, CallbackStore, ClaimRequest, ClaimedDelivery, DeliveryFilter, DeliveryRow,
     Disposition, Lane, ListStart, PurgeOutcome,
@@ -136,7 +136,7 @@ impl Rig {
         let stop = CancellationToken::new();
         spawn(stop.clone());
         let root = format!("file://{}", home.path().display());
-        let ledger = Ledger::new(Parts {
+        let ledger = Ledger::new(LedgerParts {
             writer,
             reads,
             claims,
@@ -293,10 +293,10 @@ impl Rig {
         &self,
         lane: Lane,
         limit: u32,
-        rooms: &[(String, u32)],
+        slots: &[(String, u32)],
         others: u32,
     ) -> Vec<ClaimedDelivery> {
-        self.claim_of(lane, limit, rooms, others, &[]).await
+        self.claim_of(lane, limit, slots, others, &[]).await
     }
 
     /// The same, as a worker that knows these endpoints too.
@@ -304,16 +304,16 @@ impl Rig {
         &self,
         lane: Lane,
         limit: u32,
-        rooms: &[(String, u32)],
+        slots: &[(String, u32)],
         others: u32,
         endpoints: &[(String, u32)],
     ) -> Vec<ClaimedDelivery> {
-        let all = if rooms.is_empty() {
+        let all = if slots.is_empty() {
             Vec::new()
         } else {
             self.all().await
         };
-        let rooms: Vec<(String, u32)> = rooms
+        let slots: Vec<(String, u32)> = slots
             .iter()
             .map(|(host, room)| {
                 let row = all.iter().find(|row| row.host == *host);
@@ -330,7 +330,7 @@ impl Rig {
             lease_until: now + TimeDelta::seconds(35),
             token: self.clock.new_id(),
             limit,
-            rooms: &rooms,
+            slots: &slots,
             others,
             endpoints,
             per_endpoint: 1_000_000,

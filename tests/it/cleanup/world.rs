@@ -10,7 +10,7 @@ use archive_ledger::clock::{Clock, ManualClock, SharedClock, SystemClock};
 use archive_ledger::keyring::Keyring;
 use archive_ledger::ledger::repository::Repository;
 use archive_ledger::ledger::writer::writer;
-use archive_ledger::ledger::{CommandContext, Ledger, Parts, Purge, SoftDelete};
+use archive_ledger::ledger::{CommandContext, Ledger, LedgerParts, Purge, SoftDelete};
 use archive_ledger::purge::{CleanupOptions, CleanupParts, StorageCleanup};
 use archive_ledger::storage::blobs::Blobs;
 use archive_ledger::storage::roots::StorageRoots;
@@ -181,7 +181,7 @@ impl World {
                 )
             }
         };
-        let ledger = Arc::new(Ledger::new(Parts {
+        let ledger = Arc::new(Ledger::new(LedgerParts {
             writer: handle,
             reads: reads.clone(),
             claims: claims.clone(),

@@ -2,7 +2,7 @@
 
 use crate::harness::on_both_backends;
 use crate::harness::server::Server;
-use archive_ledger::http::cursor::{CursorCodec, Walk};
+use archive_ledger::http::request::cursor::{CursorCodec, Walk};
 use archive_ledger::keyring::Keyring;
 use archive_ledger::numbering::Numbering;
 use reqwest::Response;

@@ -74,7 +74,7 @@ async fn a_fresh_connection_that_is_closed_without_an_answer_is_a_failure_and_tr
         })
         .await;
         let outcome = client().attempt(&attempt(&receiver.url("127.0.0.1"))).await;
-        assert_eq!(outcome.error, Some(Failure::ConnectionClosed), "{end:?}");
+        assert_eq!(outcome.error, Some(DeliveryFailure::ConnectionClosed), "{end:?}");
         assert_eq!(
             (receiver.accepted(), receiver.requests().len()),
             (1, 1),

@@ -19,16 +19,16 @@ impl PostgresStore {
         request: &ClaimRequest<'_>,
     ) -> Result<Option<Vec<ClaimedDelivery>>, StoreError> {
         let operation = "claim callback deliveries";
-        let rooms = request
-            .rooms
+        let slots = request
+            .slots
             .iter()
             .map(|(receiver, room)| (receiver.as_str(), i64::from(*room)));
         // Named receivers are visited as a list, or looked up on a walk to every receiver.
         let (mut named, mut lookup) = (<(Vec<&str>, Vec<i64>)>::default(), BTreeMap::new());
         if request.others == 0 {
-            named = rooms.unzip();
+            named = slots.unzip();
         } else {
-            lookup = rooms.collect();
+            lookup = slots.collect();
         }
         let endpoints: BTreeMap<&str, i64> = request
             .endpoints

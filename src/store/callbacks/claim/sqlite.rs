@@ -112,7 +112,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::database(operation))?;
         let (receivers, nobodys) = if request.others == 0 {
-            (request.rooms.to_vec(), Vec::new())
+            (request.slots.to_vec(), Vec::new())
         } else {
             due_receivers(&mut tx, operation, request, &passed).await?
         };
@@ -153,8 +153,8 @@ async fn due_receivers(
     request: &ClaimRequest<'_>,
     passed: &Json<Vec<i64>>,
 ) -> Result<(Vec<(String, u32)>, Vec<i64>), StoreError> {
-    let rooms: HashMap<&str, u32> = request
-        .rooms
+    let slots: HashMap<&str, u32> = request
+        .slots
         .iter()
         .map(|(receiver, room)| (receiver.as_str(), *room))
         .collect();
@@ -193,8 +193,8 @@ async fn due_receivers(
     .bind(micros(request.now))
     .bind(passed)
     .fetch(connection);
-    let (mut found, mut nobodys, mut rooms_found) = (Vec::new(), Vec::new(), 0);
-    while rooms_found < request.limit
+    let (mut found, mut nobodys, mut slots_found) = (Vec::new(), Vec::new(), 0);
+    while slots_found < request.limit
         && let Some(row) = walk.try_next().await.map_err(StoreError::database(operation))?
     {
         let Ok(receiver) = row.read::<String>(operation, "receiver") else {
@@ -204,14 +204,14 @@ async fn due_receivers(
         let left = endpoints
             .entry(endpoint_of(&receiver).to_owned())
             .or_insert(request.per_endpoint);
-        let room = rooms
+        let room = slots
             .get(receiver.as_str())
             .copied()
             .unwrap_or(request.others)
             .min(*left);
         if room > 0 {
             *left -= room;
-            rooms_found = rooms_found.saturating_add(1);
+            slots_found = slots_found.saturating_add(1);
             found.push((receiver, room));
         }
     }

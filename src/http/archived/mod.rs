@@ -1,0 +1,82 @@
+//! oCore's *Archived* admin API (seed 000), and what it needs beside it.
+
+pub mod diff;
+pub mod get;
+pub mod history;
+pub mod list;
+pub mod purge;
+pub mod purge_progress;
+pub mod restore;
+pub mod shared_storage;
+pub mod soft_delete;
+pub mod summary;
+
+use crate::http::answer::fields::{is_false, timestamp};
+use crate::store::damaged::DamagedRow;
+use archive_ledger_domain::{EntityKey, EntityType};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// An item of the archived list: exactly the fields of seed 000, and one more on what cannot be opened.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Item)]
+pub struct ArchivedItem {
+    /// When the entity was deleted, RFC 3339.
+    pub deleted_at: String,
+    /// The entity's id.
+    pub id: String,
+    /// The entity's metadata, as it was given.
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+    /// The entity's name; null only where `unreadable` is true.
+    pub name: Option<String>,
+    /// The entity's type.
+    #[serde(rename = "type")]
+    pub entity_type: &'static str,
+    /// Only where it is true: name and metadata cannot be opened, because their key is gone or they were damaged. Where the row itself
+    /// was damaged, its time and perhaps its id are empty as well.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub unreadable: bool,
+}
+
+impl ArchivedItem {
+    /// The item of an entity.
+    #[must_use]
+    pub fn new(
+        key: &EntityKey,
+        deleted_at: DateTime<Utc>,
+        name: Option<String>,
+        metadata: Map<String, Value>,
+    ) -> Self {
+        Self {
+            deleted_at: timestamp(deleted_at),
+            id: key.id().to_owned(),
+            metadata,
+            unreadable: name.is_none(),
+            name,
+            entity_type: key.entity_type().as_str(),
+        }
+    }
+}
+
+impl ArchivedItem {
+    /// The item of a row that cannot be read.
+    #[must_use]
+    pub fn damaged(entity_type: EntityType, row: &DamagedRow) -> Self {
+        Self {
+            deleted_at: String::new(),
+            id: row
+                .key
+                .as_ref()
+                .map(|key| key.id().to_owned())
+                .unwrap_or_default(),
+            metadata: Map::new(),
+            name: None,
+            entity_type: entity_type.as_str(),
+            unreadable: true,
+        }
+    }
+}

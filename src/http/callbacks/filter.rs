@@ -1,0 +1,134 @@
+//! Which deliveries a request means, and where it goes on among them.
+
+use crate::http::answer::error::ApiError;
+use crate::http::request::cursor::{CursorCodec, Walk, is_storable};
+use crate::http::request::path::entity_type;
+use crate::http::request::query::bound;
+use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
+use archive_ledger_domain::EntityKey;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The longest filter value, in characters: a host name and a port.
+pub(super) const FILTER_MAX: usize = 262;
+/// What its cursors are given out for.
+const CURSORS: &str = "callbacks";
+
+/// A filter as a client writes it.
+#[derive(Debug, Default)]
+pub(super) struct FilterText {
+    pub(super) state: Option<String>,
+    pub(super) host: Option<String>,
+    pub(super) entity_type: Option<String>,
+    pub(super) entity_id: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) until: Option<String>,
+}
+
+impl FilterText {
+    /// The filter that it stands for; `states` are those that may be named.
+    pub(super) fn read(self, states: &[DeliveryState]) -> Result<DeliveryFilter, ApiError> {
+        let state = match self.state {
+            None => None,
+            Some(text) => Some(
+                text.parse()
+                    .ok()
+                    .filter(|state| states.contains(state))
+                    .ok_or_else(|| ApiError::BadValueNotAllowed {
+                        key: "state".into(),
+                        allowed: states.iter().map(|state| state.as_str()).collect(),
+                    })?,
+            ),
+        };
+        let key = match (self.entity_type, self.entity_id) {
+            (None, None) => None,
+            (Some(entity_type), Some(id)) => {
+                let key = EntityKey::new(self::entity_type(&entity_type)?, &id);
+                Some(key.map_err(|_| ApiError::BadValueIdentifier {
+                    key: "entity_id".into(),
+                })?)
+            }
+            (None, Some(_)) => {
+                return Err(ApiError::MissingRequiredValue {
+                    key: "entity_type".into(),
+                });
+            }
+            (Some(_), None) => {
+                return Err(ApiError::MissingRequiredValue {
+                    key: "entity_id".into(),
+                });
+            }
+        };
+        Ok(DeliveryFilter {
+            state,
+            host: self.host,
+            key,
+            from: time("from", self.from)?,
+            until: time("until", self.until)?,
+        })
+    }
+}
+
+fn time(key: &'static str, text: Option<String>) -> Result<Option<DateTime<Utc>>, ApiError> {
+    text.map(|text| bound(key, &text)).transpose()
+}
+
+/// What a cursor goes on with. A bulk replay goes through the same rows in the same order as a list with its filter.
+fn walk(filter: &DeliveryFilter) -> Walk {
+    let micros = |time: Option<DateTime<Utc>>| time.map(|time| time.timestamp_micros());
+    let DeliveryFilter {
+        state,
+        host,
+        key,
+        from,
+        until,
+    } = filter;
+    let (state, key) = (
+        state.map(|state| state.as_str()),
+        key.as_ref().map(EntityKey::stream_id),
+    );
+    Walk::new(CURSORS, (state, host, key, micros(*from), micros(*until)))
+}
+
+/// Where a cursor goes on.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Next {
+    /// Behind the delivery of this time and id.
+    Behind(i64, Uuid),
+    /// Behind it, and behind so many that follow.
+    Skipping(Option<(i64, Uuid)>, u32),
+}
+
+pub(super) fn write_cursor(cursors: &CursorCodec, filter: &DeliveryFilter, start: ListStart) -> String {
+    let after = start.after.map(|(at, id)| (at.timestamp_micros(), id));
+    let place = match (after, start.skipped) {
+        (Some((micros, id)), 0) => Next::Behind(micros, id),
+        (after, skipped) => Next::Skipping(after, skipped),
+    };
+    cursors.seal_place(&walk(filter), place)
+}
+
+pub(super) fn read_cursor(
+    cursors: &CursorCodec,
+    filter: &DeliveryFilter,
+    text: Option<&str>,
+) -> Result<ListStart, ApiError> {
+    let Some(text) = text else {
+        return Ok(ListStart::default());
+    };
+    let (after, skipped) = match cursors.open_place(&walk(filter), text, |_| None)? {
+        Next::Behind(micros, id) => (Some((micros, id)), 0),
+        Next::Skipping(after, skipped) => (after, skipped),
+    };
+    let after = after.map(|(micros, id)| {
+        let at = DateTime::from_timestamp_micros(micros).filter(|time| is_storable(*time));
+        at.map(|at| (at, id))
+            .ok_or_else(|| ApiError::bad_data("cursor", "not a cursor of this list"))
+    });
+    Ok(ListStart {
+        after: after.transpose()?,
+        skipped,
+    })
+}
