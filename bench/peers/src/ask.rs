@@ -1,8 +1,8 @@
 //! Many different GETs, from standard input: one path per line.
 
 use crate::Failure;
+use crate::http::{Pace, quantile, send};
 use crate::options::Options;
-use archive_ledger::http::{Pace, quantile, send};
 use serde_json::json;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,8 +4,8 @@
 //! ones keep connections and answer 204 at once; silent ones accept, read and never answer.
 
 use crate::Failure;
+use crate::http::{Incoming, Pace, id, quantile, send};
 use crate::options::Options;
-use archive_ledger::http::{Incoming, Pace, id, quantile, send};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! From the answer to a command to the first checkpoint that covers its event, as an auditor sees it.
 
 use crate::Failure;
+use crate::http::{Connection, Pace, TYPE, drive, id, quantile};
 use crate::options::Options;
-use archive_ledger::http::{Connection, Pace, TYPE, drive, id, quantile};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};

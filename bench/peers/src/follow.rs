@@ -1,8 +1,8 @@
 //! An independent subscriber of the stream, and the commands whose events it waits for, in one process.
 
 use crate::Failure;
+use crate::http::{Pace, id, quantile, send};
 use crate::options::Options;
-use archive_ledger::http::{Pace, id, quantile, send};
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;

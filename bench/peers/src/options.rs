@@ -1,7 +1,7 @@
 //! `name=value` arguments.
 
 use crate::Failure;
-use archive_ledger::http::Target;
+use crate::http::Target;
 use std::collections::HashMap;
 use std::str::FromStr;
 
