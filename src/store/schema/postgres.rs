@@ -130,10 +130,15 @@ impl PostgresStore {
              FROM (SELECT name, string_agg(asked_for, ', ' ORDER BY place) AS rights
                    FROM UNNEST ($1::text[], $2::text[]) WITH ORDINALITY AS asked (name, asked_for, place)
                    WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, asked_for)
-                   GROUP BY name) AS lacking",
+                   GROUP BY name
+                   UNION ALL
+                   SELECT 'refuse_batch()', 'EXECUTE'
+                   WHERE $3 AND NOT coalesce(has_function_privilege(to_regprocedure('refuse_batch()'), 'EXECUTE'), true)
+                  ) AS lacking",
         )
         .bind(tables)
         .bind(rights)
+        .bind(writes)
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::database(operation))?;
@@ -144,7 +149,7 @@ impl PostgresStore {
         let rights = if writes { EVERY_RIGHT } else { "SELECT" };
         Err(StoreError::Unfit(format!(
             "the role {role} may not use the tables of the ledger as this command does (it lacks {missing}): GRANT {rights} on all \
-             tables of the ledger to it"
+             tables of the ledger, and EXECUTE on its functions, to it"
         )))
     }
 }

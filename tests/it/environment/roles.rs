@@ -207,6 +207,14 @@ async fn a_role_that_lacks_any_right_of_any_table_is_told_which_and_one_that_may
         told.contains("lacks INSERT, UPDATE on leases; DELETE on purge_work)") && told.contains(&role),
         "{told}"
     );
+    owned
+        .sql("REVOKE EXECUTE ON FUNCTION refuse_batch() FROM PUBLIC")
+        .await;
+    let told = owned.refused(&SERVE).await;
+    assert!(told.contains("EXECUTE on refuse_batch()"), "{told}");
+    owned
+        .sql(&format!("GRANT EXECUTE ON FUNCTION refuse_batch() TO {role}"))
+        .await;
     owned.grant("SELECT, INSERT, UPDATE, DELETE").await;
     // What the service never does need not be allowed.
     owned
