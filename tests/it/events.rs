@@ -269,7 +269,10 @@ on_both_backends! {
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         assert_eq!(live.next().await, None);
         assert_eq!(filtered.next().await, None);
-        assert!(!server.log().contains("cut off"));
+        // Of the service's own lines: the driver tells of a schema that was made slowly, with all its text.
+        let log = server.log();
+        let mut own = log.lines().filter(|line| line.contains(" archive_ledger::"));
+        assert!(!own.any(|line| line.contains("cut off")), "{log}");
     }
 
     async fn streams_are_limited_and_one_that_was_left_makes_room(server: Server) {

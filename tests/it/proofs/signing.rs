@@ -86,8 +86,11 @@ on_both_backends! {
         let token = server.token(&["--role", "admin"]).await;
         let first = signed_size(&server, &token, 0).await;
         assert_eq!(first.origin, "archive.example/ledger/1");
-        let guard = std::fs::read_to_string(server.data_dir().join("checkpoint.guard"));
-        assert!(guard.unwrap().starts_with("archive.example/ledger/1\n0\n"));
+        let guard = eventually("the guard file is written", SOON, || async {
+            std::fs::read_to_string(server.data_dir().join("checkpoint.guard")).ok()
+        })
+        .await;
+        assert!(guard.starts_with("archive.example/ledger/1\n0\n"));
         assert_eq!(server.terminate().await, 0);
         server.restart().await;
         assert_eq!(signed_size(&server, &token, 0).await, first);
