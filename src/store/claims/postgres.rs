@@ -41,13 +41,20 @@ pub(in crate::store) async fn release_claims(
     connection: &mut Session,
     released: &[String],
 ) -> Result<(), StoreError> {
+    // Offset and array: as where sealed details are scrubbed (`append/postgres/rare.rs`).
     sqlx::query(
-        "DELETE FROM storage_claims c USING entity_events e
-         WHERE e.aggregate_id = ANY ($1) AND c.position = e.position
-           AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
-               SELECT 1 FROM events r
-               WHERE r.aggregate_id = e.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
-                 AND r.event_type = 'restored'))",
+        "DELETE FROM storage_claims
+         WHERE position = ANY (ARRAY (
+             SELECT old.position
+             FROM UNNEST ($1::text[]) AS gone (aggregate_id)
+             CROSS JOIN LATERAL (
+                 SELECT e.position FROM entity_events e
+                 WHERE e.aggregate_id = gone.aggregate_id
+                   AND NOT (e.event_type = 'soft_deleted' AND EXISTS (
+                       SELECT 1 FROM events r
+                       WHERE r.aggregate_id = gone.aggregate_id AND r.sequence > 1 AND r.sequence > e.sequence
+                         AND r.event_type = 'restored'))
+                 OFFSET 0) AS old))",
     )
     .bind(released)
     .execute(connection)

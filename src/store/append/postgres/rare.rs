@@ -145,11 +145,15 @@ async fn erase(connection: &mut Session, erased: &[(String, Position)]) -> Resul
     .await
     .map_err(StoreError::database("destroy and fence the keys"))?;
     ensure_rows("destroy and fence the keys", rows(erased), fenced.rows_affected())?;
+    // The offset keeps each stream a lookup of its own, and the array keeps the planner from guessing how many events they have: as joins,
+    // both are planned by what is guessed of a log that grows, and end in a scan of all of it.
     sqlx::query(
         "UPDATE events SET sealed = NULL
-         FROM UNNEST ($1::text[]) AS gone (aggregate_id)
-         CROSS JOIN LATERAL (SELECT position FROM entity_events WHERE aggregate_id = gone.aggregate_id) AS old
-         WHERE events.position = old.position AND events.sealed IS NOT NULL",
+         WHERE sealed IS NOT NULL AND position = ANY (ARRAY (
+             SELECT old.position
+             FROM UNNEST ($1::text[]) AS gone (aggregate_id)
+             CROSS JOIN LATERAL (
+                 SELECT position FROM entity_events WHERE aggregate_id = gone.aggregate_id OFFSET 0) AS old))",
     )
     .bind(&ids)
     .execute(connection)
