@@ -16,6 +16,11 @@ pub struct Message {
     pub message: String,
 }
 
+/// 200, with the tag of what it shows or has changed.
+pub fn tagged(etag: HeaderValue, body: impl Serialize) -> Response {
+    ([(ETAG, etag)], Json(body)).into_response()
+}
+
 /// 201: something is recorded that `location` shows, with its tag where it has one.
 pub fn created(location: String, etag: Option<HeaderValue>, body: impl Serialize) -> Response {
     let mut response = (StatusCode::CREATED, [(LOCATION, location)], Json(body)).into_response();

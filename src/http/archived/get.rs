@@ -1,16 +1,17 @@
 //! `GET /api/admin/archived/{entity_type}/{id}`: one entity, whatever its state.
 
 use super::purge_progress::{PurgeSoFar, so_far};
+use super::right_to_read;
 use super::shared_storage::{NAMED_OTHERS, Shared, Sharer, sharing};
 use super::soft_delete::TypedParent;
 use crate::http::answer::entity_tag::{entity_tag, tag_with};
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::success::tagged;
 use crate::http::api::head::RequestHead;
 use crate::http::api::{Api, SharedApi};
-use crate::http::auth::rights::Right;
 use crate::http::request::path::{EntityPath, Segments};
-use crate::http::request::query::{asks_for, parameter};
+use crate::http::request::query::parameter;
 use crate::http::request::query::{position, time};
 use crate::ledger::{AsOf, EntityView, LedgerError};
 use archive_ledger_domain::Parent;
@@ -18,7 +19,6 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
-use http::header::ETAG;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -187,12 +187,7 @@ pub async fn handler(
     request: Request,
 ) -> Result<Response, ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    let past = asks_for(query.as_deref(), "as_of");
-    let right = if past {
-        Right::AuditRead
-    } else {
-        Right::ArchivedRead
-    };
+    let right = right_to_read(query.as_deref(), "as_of");
     let caller = api.admit(RequestHead::of(&request), right).await?;
     let key = EntityPath::read(path)?;
     if let Some(text) = parameter(query.as_deref(), "as_of")? {
@@ -220,5 +215,5 @@ pub async fn handler(
         ..Entity::new(view)
     };
     let etag = entity.tag()?;
-    Ok(([(ETAG, etag)], Json(entity)).into_response())
+    Ok(tagged(etag, entity))
 }

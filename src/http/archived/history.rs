@@ -1,13 +1,13 @@
 //! `GET /api/admin/archived/{entity_type}/{id}/history`: everything that happened to one entity.
 
 use super::diff::diff;
+use super::right_to_read;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
-use crate::http::auth::rights::Right;
 use crate::http::request::path::{EntityPath, Segments};
-use crate::http::request::query::{asks_for, parameter};
+use crate::http::request::query::parameter;
 use crate::ledger::HistoryItem;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -93,12 +93,7 @@ pub async fn handler(
     request: Request,
 ) -> Result<Response, ApiError> {
     let query = request.uri().query().map(ToOwned::to_owned);
-    let compared = asks_for(query.as_deref(), "diff");
-    let right = if compared {
-        Right::AuditRead
-    } else {
-        Right::ArchivedRead
-    };
+    let right = right_to_read(query.as_deref(), "diff");
     let caller = api.admit(RequestHead::of(&request), right).await?;
     let key = EntityPath::read(path)?;
     if let Some(text) = parameter(query.as_deref(), "diff")? {

@@ -12,12 +12,23 @@ pub mod soft_delete;
 pub mod summary;
 
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::auth::rights::Right;
+use crate::http::request::query::asks_for;
 use crate::store::damaged::DamagedRow;
 use archive_ledger_domain::{EntityKey, EntityType};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+/// What the reader of an entity must be allowed: where a parameter of this name asks for its past, to read the audit.
+fn right_to_read(query: Option<&str>, of_the_past: &str) -> Right {
+    if asks_for(query, of_the_past) {
+        Right::AuditRead
+    } else {
+        Right::ArchivedRead
+    }
+}
 
 /// An item of the archived list: exactly the fields of seed 000, and one more on what cannot be opened.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,7 +4,7 @@ use crate::callbacks::target::URL_MAX;
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::answer::success::Message;
+use crate::http::answer::success::{Message, tagged};
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
@@ -14,10 +14,8 @@ use crate::http::request::headers::CommandHeaders;
 use crate::http::request::path::{EntityPath, Segments};
 use crate::ledger::Purge;
 use archive_ledger_domain::{Action, State as EntityState};
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::header::ETAG;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -86,5 +84,5 @@ pub async fn handler(
     } else {
         format!("{key} is being purged: its storage is being cleaned")
     };
-    Ok(([(ETAG, etag)], Json(Message { message })).into_response())
+    Ok(tagged(etag, Message { message }))
 }

@@ -3,7 +3,7 @@
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
-use crate::http::answer::success::Message;
+use crate::http::answer::success::{Message, tagged};
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
@@ -11,10 +11,8 @@ use crate::http::request::body::EmptyBody;
 use crate::http::request::headers::CommandHeaders;
 use crate::http::request::path::{EntityPath, Segments};
 use archive_ledger_domain::Action;
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::header::ETAG;
+use axum::response::Response;
 
 /// 200 once the restore is committed.
 ///
@@ -55,5 +53,5 @@ pub async fn handler(
         .map_err(|error| refused(Action::Restore, error))?;
     let etag = entity_tag(receipt.version)?;
     let message = format!("{key} was restored");
-    Ok(([(ETAG, etag)], Json(Message { message })).into_response())
+    Ok(tagged(etag, Message { message }))
 }

@@ -4,6 +4,7 @@ use super::{VIEW_PRIVILEGES, state_name};
 use crate::http::answer::entity_tag::{entity_tag, tag_with};
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::is_false;
+use crate::http::answer::success::tagged;
 use crate::http::api::head::RequestHead;
 use crate::http::api::{Api, SharedApi};
 use crate::http::archived::purge_progress::so_far;
@@ -11,11 +12,9 @@ use crate::http::archived::shared_storage::{NAMED_OTHERS, Shared, Sharer, sharin
 use crate::http::auth::rights::{Principal, Right};
 use crate::http::request::path::{ArchivePath, Segments};
 use archive_ledger_domain::{EntityKey, EntityType};
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::HeaderValue;
-use http::header::ETAG;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -165,5 +164,5 @@ pub async fn handler(
         unreadable: view.unreadable,
     };
     let etag = archive.tag(version)?;
-    Ok(([(ETAG, etag)], Json(archive)).into_response())
+    Ok(tagged(etag, archive))
 }

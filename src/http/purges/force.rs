@@ -4,6 +4,7 @@ use super::{admit, concerning, jobs, named};
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::refusal::refused;
+use crate::http::answer::success::tagged;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::archived::soft_delete;
@@ -14,10 +15,8 @@ use crate::http::request::headers::CommandHeaders;
 use crate::http::request::path::{Segments, segments, uuid};
 use crate::purge::operator::RetryError;
 use archive_ledger_domain::Action;
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::header::ETAG;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
@@ -113,5 +112,5 @@ pub async fn handler(
         entity_type: key.entity_type().as_str(),
         id: key.id().to_owned(),
     };
-    Ok(([(ETAG, etag)], Json(answer)).into_response())
+    Ok(tagged(etag, answer))
 }

@@ -13,3 +13,5 @@ pub mod page;
 pub mod parameters;
 pub mod path;
 pub mod query;
+#[cfg(test)]
+mod testing;

@@ -64,8 +64,9 @@ pub struct BatchNeeds {
     pub sealing: BTreeSet<String>,
     /// Idempotency keys whose answers are loaded.
     pub answers: BTreeSet<Hash>,
-    /// Whether the batch is nothing but soft-deletes of entities that are taken for new, without storage or idempotency keys. A backend need not look then, if its
-    /// commit finds out where that is wrong: it fails with [`StoreError::HeadMoved`] and has written nothing.
+    /// Whether the batch is nothing but soft-deletes of entities that are taken for new, without storage or idempotency keys. A
+    /// backend need not look then, if its commit finds out where that is wrong: it fails with [`StoreError::HeadMoved`] and has
+    /// written nothing.
     pub only_new: bool,
 }
 

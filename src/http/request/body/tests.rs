@@ -1,10 +1,10 @@
 //! Bodies that are refused, and what the refusal names.
 
 use super::*;
+use crate::http::request::testing::refused;
 use axum::body::Body;
 use futures::stream;
 use std::convert::Infallible;
-use uuid::Uuid;
 
 fn plenty() -> MemoryBudget {
     MemoryBudget::new(1 << 30, 1 << 20)
@@ -24,22 +24,6 @@ fn request(content_type: Option<&str>, body: impl Into<Body>) -> Request {
         builder = builder.header(CONTENT_TYPE, content_type);
     }
     builder.body(body.into()).unwrap()
-}
-
-/// The id and the key of an error.
-fn told(error: &ApiError) -> (&'static str, String) {
-    let description = error.describe(Uuid::nil());
-    let key = description
-        .details
-        .as_ref()
-        .and_then(|details| details["key"].as_str())
-        .unwrap_or_default()
-        .to_owned();
-    (description.id, key)
-}
-
-fn refused<T: std::fmt::Debug>(result: Result<T, ApiError>, id: &str, key: &str) {
-    assert_eq!(told(&result.unwrap_err()), (id, key.to_owned()));
 }
 
 /// A body of `count` chunks of 1 KiB whose length nobody announces.

@@ -1,17 +1,7 @@
 use super::*;
+use crate::http::request::testing::{codec, cursor};
 use serde_json::json;
 use uuid::Uuid;
-
-fn codec() -> CursorCodec {
-    CursorCodec::new(b"a secret of at least thirty-two bytes", Numbering::default())
-}
-
-fn cursor() -> ListCursor {
-    ListCursor {
-        key: EntityKey::new(EntityType::Backups, "497f6eca-6276-4993-bfeb-53cbbbba6f08").unwrap(),
-        deleted_at: DateTime::from_timestamp_micros(1_750_762_637_248_123).unwrap(),
-    }
-}
 
 #[test]
 fn a_cursor_of_another_list_or_another_key_is_refused() {

@@ -1,24 +1,8 @@
 //! Fields that are refused, and what the refusal names.
 
 use super::*;
+use crate::http::request::testing::{refused, told};
 use serde_json::json;
-use uuid::Uuid;
-
-/// The id and the key of an error.
-fn told(error: &ApiError) -> (&'static str, String) {
-    let description = error.describe(Uuid::nil());
-    let key = description
-        .details
-        .as_ref()
-        .and_then(|details| details["key"].as_str())
-        .unwrap_or_default()
-        .to_owned();
-    (description.id, key)
-}
-
-fn refused<T: std::fmt::Debug>(result: Result<T, ApiError>, id: &str, key: &str) {
-    assert_eq!(told(&result.unwrap_err()), (id, key.to_owned()));
-}
 
 fn fields(value: Value) -> Fields {
     Fields::new(value.as_object().unwrap().clone())

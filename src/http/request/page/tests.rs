@@ -1,23 +1,11 @@
 use super::*;
 use crate::http::request::cursor::ListCursor;
-use crate::numbering::Numbering;
+use crate::http::request::testing::{codec, cursor};
 use archive_ledger_domain::EntityKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::DateTime;
 use serde_json::json;
 use uuid::Uuid;
-
-fn codec() -> CursorCodec {
-    CursorCodec::new(b"a secret of at least thirty-two bytes", Numbering::default())
-}
-
-fn cursor() -> ListCursor {
-    ListCursor {
-        key: EntityKey::new(EntityType::Backups, "497f6eca-6276-4993-bfeb-53cbbbba6f08").unwrap(),
-        deleted_at: DateTime::from_timestamp_micros(1_750_762_637_248_123).unwrap(),
-    }
-}
 
 fn parse(query: &str) -> Result<PageQuery, ApiError> {
     PageQuery::parse(Some(query), EntityType::Backups, &codec())
