@@ -13,6 +13,7 @@ pub mod stock;
 
 use super::audit::AuditStore;
 use super::claims::ClaimStore;
+use super::cleanup_jobs::{CleanupJobStore, PurgeStatus};
 use super::{AppendBackend, Hash, PageSizes, Position, ReadStore};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::keyring::{Details, Keyring};
@@ -44,6 +45,9 @@ pub trait Backend: Send + Sync {
 
     /// The audit.
     fn audit(&self) -> Arc<dyn AuditStore>;
+
+    /// What purges owe.
+    fn jobs(&self) -> Arc<dyn CleanupJobStore>;
 
     /// Who names which storage.
     fn claims(&self) -> Arc<dyn ClaimStore>;
@@ -192,6 +196,14 @@ impl ContractStore {
             keyring: Arc::new(Keyring::parse(&Keyring::generate(fresh_id()).unwrap()).unwrap()),
             clock: Arc::new(SystemClock),
         }
+    }
+
+    /// What the log owes after a position, in its order.
+    pub async fn owed_purges(&self, after: Position, limit: u32) -> Vec<PurgeStatus> {
+        let jobs = self.backend.jobs();
+        let owed = jobs.owed_purge_status(None, after, limit).await.unwrap();
+        assert_eq!(owed.damaged, []);
+        owed.rows
     }
 
     /// What writers of this store are made of.

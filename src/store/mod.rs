@@ -54,7 +54,7 @@ pub use append::{
 pub use archived::{ArchivedPage, ArchivedRow, ArchivedStore, ListPage};
 pub use coordination::CoordinationStore;
 pub use error::{StoreError, ensure_rows};
-pub use log::{EntityStream, OwedPurge, ReadStore, entity_of};
+pub use log::{EntityStream, ReadStore, entity_of};
 
 use archive_ledger_domain::{EntityKey, Event, EventMetadata};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -15,6 +15,7 @@ use archive_ledger::store::audit::AuditStore;
 use archive_ledger::store::audit::contract as audit;
 use archive_ledger::store::claims::ClaimStore;
 use archive_ledger::store::claims::contract as claims;
+use archive_ledger::store::cleanup_jobs::CleanupJobStore;
 use archive_ledger::store::contract::{Backend, ContractStore, IdleWriter, Settings, Traces, stock};
 use archive_ledger::store::log::contract as log;
 use archive_ledger::store::postgres::PostgresStore;
@@ -98,6 +99,10 @@ impl Backend for OnPostgres {
     }
 
     fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(self.store.clone())
+    }
+
+    fn jobs(&self) -> Arc<dyn CleanupJobStore> {
         Arc::new(self.store.clone())
     }
 
@@ -223,6 +228,10 @@ impl Backend for OnSqlite {
     }
 
     fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(self.store.clone())
+    }
+
+    fn jobs(&self) -> Arc<dyn CleanupJobStore> {
         Arc::new(self.store.clone())
     }
 

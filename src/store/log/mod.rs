@@ -7,11 +7,9 @@ pub(super) mod sqlite;
 
 use super::archived::ArchivedStore;
 use super::{Head, Position, StoreError, StoredEvent, WrappedKey};
-use archive_ledger_domain::{ArchivedEntity, EntityKey, EventName, State};
+use archive_ledger_domain::{ArchivedEntity, EntityKey, EventName};
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate as _;
-use uuid::Uuid;
 
 /// An entity's whole stream and its key.
 #[derive(Debug, Clone)]
@@ -64,24 +62,4 @@ pub trait ReadStore: ArchivedStore {
 
     /// The events at these positions, in order; those that do not exist are left out.
     async fn log_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, StoreError>;
-
-    /// Purges whose storage cleanup is owed, oldest first: the projection `purge_work`.
-    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError>;
-}
-
-/// A purge that is under way or has failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwedPurge {
-    /// The position of its `purge_requested`.
-    pub position: Position,
-    /// The id of its `purge_requested`.
-    pub event_id: Uuid,
-    /// The entity.
-    pub key: EntityKey,
-    /// The purge.
-    pub purge_id: Uuid,
-    /// `Purging` or `PurgeFailed`.
-    pub state: State,
-    /// When it was requested.
-    pub requested_at: DateTime<Utc>,
 }

@@ -1,12 +1,12 @@
 //! SQLite: reads of the log.
 
-use super::{EntityStream, OwedPurge, ReadStore};
+use super::{EntityStream, ReadStore};
 use crate::store::columns::Columns as _;
 use crate::store::keys::sqlite::wrapped_key;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{entity_key, hash, non_negative, signed, time, uuid};
 use crate::store::{Hash, Head, Position, StoreError, StoredEvent, decode_event};
-use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata, EventName, State};
+use archive_ledger_domain::{AGGREGATE_TYPE, EntityKey, EventMetadata, EventName};
 use async_trait::async_trait;
 use cqrs_es::persist::SerializedEvent;
 use sqlx::Row as _;
@@ -103,35 +103,6 @@ impl ReadStore for SqliteStore {
         .await
         .map_err(StoreError::database("read events of the log"))?;
         rows.iter().map(stored_event).collect()
-    }
-
-    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError> {
-        let operation = "read the purge work";
-        let rows = sqlx::query(
-            "SELECT aggregate_id, purge_id, position, event_id, requested_at, state
-             FROM purge_work WHERE position > ?1 ORDER BY position LIMIT ?2",
-        )
-        .bind(signed(after))
-        .bind(i64::from(limit))
-        .fetch_all(&self.reads)
-        .await
-        .map_err(StoreError::database(operation))?;
-        rows.iter()
-            .map(|row| {
-                Ok(OwedPurge {
-                    position: non_negative(operation, row.read(operation, "position")?)?,
-                    event_id: uuid(operation, row.read(operation, "event_id")?)?,
-                    key: entity_key(operation, row.read(operation, "aggregate_id")?)?,
-                    purge_id: uuid(operation, row.read(operation, "purge_id")?)?,
-                    state: if row.read::<&str>(operation, "state")? == State::PurgeFailed.as_str() {
-                        State::PurgeFailed
-                    } else {
-                        State::Purging
-                    },
-                    requested_at: time(operation, row.read(operation, "requested_at")?)?,
-                })
-            })
-            .collect()
     }
 }
 

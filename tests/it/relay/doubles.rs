@@ -1,8 +1,8 @@
 //! Stores that lie or stall, to bring the relay into states that only bad luck brings about.
 
 use archive_ledger::store::{
-    ArchivedPage, ArchivedStore, CoordinationStore, EntityStream, Head, ListPage, OwedPurge, Position,
-    ReadStore, StoreError, StoredEvent,
+    ArchivedPage, ArchivedStore, CoordinationStore, EntityStream, Head, ListPage, Position, ReadStore,
+    StoreError, StoredEvent,
 };
 use archive_ledger_domain::{EntityKey, EntityType, EventName};
 use async_trait::async_trait;
@@ -94,9 +94,5 @@ impl ReadStore for Stalling {
 
     async fn log_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, StoreError> {
         self.store.log_at(positions).await
-    }
-
-    async fn owed_purges(&self, after: Position, limit: u32) -> Result<Vec<OwedPurge>, StoreError> {
-        self.store.owed_purges(after, limit).await
     }
 }

@@ -83,7 +83,7 @@ async fn ours(store: ContractStore, steps: &[Step], keys: &BTreeSet<EntityKey>) 
         histories: read_histories(&*store.reads, keys).await,
         lists: read_lists(&*store.reads).await,
         counts: read_counts(&*store.reads).await,
-        owed: read_owed(&*store.reads).await,
+        owed: read_owed(&store).await,
     };
     writer.stop().await;
     outcome
@@ -156,8 +156,8 @@ async fn read_counts(reads: &dyn ReadStore) -> BTreeMap<EntityType, u64> {
         .collect()
 }
 
-async fn read_owed(reads: &dyn ReadStore) -> BTreeSet<(EntityKey, Uuid, bool)> {
-    let owed = reads.owed_purges(0, u32::MAX >> 1).await.unwrap();
+async fn read_owed(store: &ContractStore) -> BTreeSet<(EntityKey, Uuid, bool)> {
+    let owed = store.owed_purges(0, u32::MAX >> 1).await;
     owed.into_iter()
         .map(|purge| (purge.key, purge.purge_id, purge.state == State::PurgeFailed))
         .collect()

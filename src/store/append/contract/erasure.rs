@@ -122,7 +122,7 @@ pub async fn a_purge_with_storage_is_owed_until_its_cleanup_is_done(store: Contr
         assert_eq!(receipt.state, State::Purging);
         purges.push(receipt.purge_id.unwrap());
     }
-    let owed = store.reads.owed_purges(0, 10).await.unwrap();
+    let owed = store.owed_purges(0, 10).await;
     assert_eq!(
         owed.iter().map(|purge| purge.purge_id).collect::<Vec<_>>(),
         purges,
@@ -137,7 +137,7 @@ pub async fn a_purge_with_storage_is_owed_until_its_cleanup_is_done(store: Contr
         );
         assert_eq!(event.event.name(), EventName::PurgeRequested);
     }
-    let page = store.reads.owed_purges(owed[0].position, 1).await.unwrap();
+    let page = store.owed_purges(owed[0].position, 1).await;
     assert_eq!(page, owed[1..2]);
 
     // The details are still there: the cleanup needs the URIs.
@@ -165,7 +165,7 @@ pub async fn a_purge_with_storage_is_owed_until_its_cleanup_is_done(store: Contr
         "{stale:?}"
     );
     assert_erased(&store, &keys[0]).await;
-    let owed = store.reads.owed_purges(0, 10).await.unwrap();
+    let owed = store.owed_purges(0, 10).await;
     assert_eq!(
         owed.iter()
             .map(|purge| (purge.purge_id, purge.state))
@@ -175,7 +175,7 @@ pub async fn a_purge_with_storage_is_owed_until_its_cleanup_is_done(store: Contr
 
     // A failed purge is asked for again, with a new id at a new place, and may then succeed.
     let again = store.one(purge(&keys[1])).await.unwrap();
-    let owed = store.reads.owed_purges(0, 10).await.unwrap();
+    let owed = store.owed_purges(0, 10).await;
     assert_eq!(owed.last().map(|purge| purge.purge_id), again.purge_id);
     assert_eq!(owed.last().map(|purge| purge.state), Some(State::Purging));
     store
@@ -222,7 +222,7 @@ pub async fn purge_work_folds_within_a_batch(store: ContractStore) {
     for answer in answers {
         answer.unwrap();
     }
-    let owed = store.reads.owed_purges(0, 10).await.unwrap();
+    let owed = store.owed_purges(0, 10).await;
     assert_eq!(owed.len(), 1);
     assert_eq!((&owed[0].key, owed[0].state), (&one, State::PurgeFailed));
     store
@@ -232,7 +232,7 @@ pub async fn purge_work_folds_within_a_batch(store: ContractStore) {
             request(&one, purge_ids[0]),
         ])
         .await;
-    let owed = store.reads.owed_purges(0, 10).await.unwrap();
+    let owed = store.owed_purges(0, 10).await;
     assert_eq!((owed[0].purge_id, owed[0].state), (purge_ids[0], State::Purging));
     verified(&store).await;
 }
