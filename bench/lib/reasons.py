@@ -22,7 +22,7 @@ REASONS = [
      "16-byte ids; no stored entry; the entities' index written in sorted runs"),
     ("purge, ",
      "a purge is two events, a destroyed key, and an update of the row whose sealed details are scrubbed",
-     "a fillfactor for events, so that the scrubbed row stays on its page"),
+     "scrubbing at the close of an erasure epoch; one reader of purge events instead of two"),
     ("one client, ",
      "what a command costs (0.3 ms of the service's CPU and 0.6 of the database's at one client), beside one flush",
      "fewer parts in the statement of one command; fewer threads on its way"),

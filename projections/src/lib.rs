@@ -48,6 +48,8 @@ pub struct Changes {
     pub summary: SummaryChanges,
     /// Rows of the purge work, by stream id.
     pub purge_work: BTreeMap<String, PurgeWorkChange>,
+    /// Whether a row of the purge work stood before the batch, of those that a request puts; by stream id.
+    owed: BTreeMap<String, bool>,
 }
 
 impl Changes {
@@ -62,7 +64,21 @@ impl Changes {
         {
             self.stood.insert(recorded.key.stream_id(), deletion.deleted_at);
         }
+        if let Event::PurgeRequested(_) = recorded.event {
+            let stream_id = recorded.key.stream_id();
+            // What the batch itself has done to the row says nothing of what stood before it.
+            if !self.purge_work.contains_key(&stream_id) {
+                self.owed.insert(stream_id, before.state() == State::PurgeFailed);
+            }
+        }
         self.record_listed(listed, recorded);
+        if let Event::Purged(_) = recorded.event {
+            let stream_id = recorded.key.stream_id();
+            // What comes and goes within the batch is not written at all.
+            if self.owed.get(&stream_id) == Some(&false) {
+                self.purge_work.remove(&stream_id);
+            }
+        }
     }
 
     /// Which rows come into the archived list's order, and which leave it. Only [`Changes::record`] knows what stood before.

@@ -95,6 +95,41 @@ on_both_backends! {
     }
 }
 
+on_both_backends! {
+    async fn a_row_of_the_list_that_nobody_owns_is_written_over_and_fails_no_batch(backend: Backend) {
+        let server = Server::builder(backend).start().await;
+        let token = server.token(&["--role", "admin"]).await;
+        let id = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
+        let (text, stored) = ("2026-11-30T10:00:00.123456Z", match backend {
+            Backend::Embedded => "1796032800123456",
+            Backend::Clustered => "'2026-11-30 10:00:00.123456Z'",
+        });
+        for number in [1, 10] {
+            let left = format!(
+                "INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
+                 VALUES ('backups', '{}', {stored}, 999, '{}')",
+                id(number), id(77),
+            );
+            assert_eq!(change(server.database_url(), &server.data_dir(), &left).await, 1);
+        }
+        // One that comes alone, and one beside others.
+        for numbers in [1..2, 2..30] {
+            let asked = numbers.clone().map(|number| {
+                let body = json!({"id": id(number), "name": "n", "deleted_at": text});
+                server.post(BACKUPS, &token, &body).send()
+            });
+            for answer in join_all(asked).await {
+                assert_eq!(answer.unwrap().status(), StatusCode::CREATED);
+            }
+            for number in numbers {
+                assert_eq!(restore(&server, &token, &id(number)).await.status(), StatusCode::OK);
+            }
+        }
+        let rebuilt = server.run_command(&["rebuild", "--check"]).await;
+        assert!(rebuilt.status.success(), "{rebuilt:?}");
+    }
+}
+
 /// Times as no calendar of ours has them, or far from all others.
 fn times(backend: Backend) -> &'static [&'static str] {
     match backend {

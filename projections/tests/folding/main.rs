@@ -330,25 +330,60 @@ fn a_purge_that_fails_and_is_requested_again_in_one_batch_is_the_new_one() {
     assert_eq!((work.state, work.purge_id), (State::Purging, Uuid::from_u128(6)));
 }
 
+fn purged(purge: u128) -> Event {
+    Event::Purged(Purged {
+        purge_id: Uuid::from_u128(purge),
+        objects: 0,
+        bytes: 0,
+        at_least: false,
+        forced: false,
+        skipped: 0,
+    })
+}
+
 #[test]
-fn a_purge_that_is_requested_and_done_in_one_batch_leaves_no_row_and_nothing_to_restore() {
-    let log = of_one_entity(vec![
-        deleted(1),
-        requested(5),
-        Event::Purged(Purged {
-            purge_id: Uuid::from_u128(5),
-            objects: 0,
-            bytes: 0,
-            at_least: false,
-            forced: false,
-            skipped: 0,
-        }),
-    ]);
+fn a_purge_that_is_requested_and_done_in_one_batch_takes_the_row_that_stood_before_it_and_no_other() {
+    let stood = |events: &[Event]| {
+        let mut entity = ArchivedEntity::default();
+        for event in events {
+            entity.apply(event.clone());
+        }
+        entity
+    };
+    let taken = [PurgeWorkChange::Remove(key(0))];
+    for (before, batch, wanted) in [
+        (vec![deleted(1)], vec![requested(5), purged(5)], &[][..]),
+        (
+            vec![deleted(1)],
+            vec![requested(5), failed(5), requested(6), purged(6)],
+            &[][..],
+        ),
+        (vec![deleted(1), requested(4)], vec![purged(4)], &taken[..]),
+        (
+            vec![deleted(1), requested(4)],
+            vec![failed(4), requested(5), purged(5)],
+            &taken[..],
+        ),
+        (
+            vec![deleted(1), requested(4), failed(4)],
+            vec![requested(5), purged(5)],
+            &taken[..],
+        ),
+    ] {
+        let changes = fold(&of_one_entity(batch.clone()), stood(&before));
+        assert_eq!(
+            changes.purge_work.into_values().collect::<Vec<_>>(),
+            wanted,
+            "{batch:?} after {before:?}"
+        );
+    }
+}
+
+#[test]
+fn a_purge_that_is_requested_and_done_in_one_batch_leaves_nothing_to_restore() {
+    let log = of_one_entity(vec![deleted(1), requested(5), purged(5)]);
     let changes = fold(&log, ArchivedEntity::default());
-    assert_eq!(
-        changes.purge_work.into_values().collect::<Vec<_>>(),
-        [PurgeWorkChange::Remove(key(0))]
-    );
+    assert!(changes.purge_work.is_empty());
     assert_eq!(
         changes.archived.into_values().collect::<Vec<_>>(),
         [ArchivedListChange::Remove(key(0))]

@@ -4,6 +4,7 @@
 //! alone            load the streams ─▶ one statement that writes the batch if the head is where we left it
 //!                                      of new entities alone: that statement, which sees to it that they are new
 //! with others      BEGIN, lock the head ─▶ load the streams ─▶ the same statement ─▶ COMMIT
+//!                  of new entities alone: without the loading
 //! ```
 //!
 //! A process that finds the head where it left it takes no lock and needs two round trips for a command. When somebody else
@@ -214,7 +215,7 @@ impl PostgresAppend {
 
     async fn begin_batch(&mut self, needs: &BatchNeeds) -> Result<BatchSnapshot, StoreError> {
         let head = self.take_head().await?;
-        self.taken_for_new = needs.only_new && !self.open && self.look_next == 0;
+        self.taken_for_new = needs.only_new && self.look_next == 0;
         self.look_next = self.look_next.saturating_sub(1);
         let (streams, answers) = if self.taken_for_new {
             Default::default()
@@ -235,7 +236,9 @@ impl PostgresAppend {
             .ok_or_else(|| StoreError::inconsistent("write the batch", "no batch was begun"))?;
         let entities = EntityWrites::from(batch);
         let rare = rare::any(batch, &entities);
-        if self.taken_for_new && (rare || !batch.answers.is_empty() || !batch.claims.is_empty()) {
+        if self.taken_for_new
+            && (rare || !(batch.answers.is_empty() && batch.claims.is_empty() && batch.erased.is_empty()))
+        {
             let more = "a batch of new entities alone has more to write";
             return Err(StoreError::inconsistent("write the batch", more));
         }
@@ -256,7 +259,7 @@ impl PostgresAppend {
         let began = Instant::now();
         let written = match Alone::of(batch, &entities) {
             Some(one) if taken_for_new => alone::write(connection, &before, batch, one, pages).await,
-            _ => write::write(connection, &before, (batch, taken_for_new), &entities.new, pages).await,
+            _ => write::write(connection, &before, (batch, taken_for_new), &entities, pages).await,
         };
         if taken_for_new && matches!(written, Err(StoreError::HeadMoved)) {
             self.look_next = LOOKING_BATCHES;

@@ -1,11 +1,11 @@
-//! What few batches write beside events, entities and projections: keys of entities that had none, erasures, purge work, callback
-//! targets.
+//! What few batches write beside events, entities and projections: keys of entities that had none, claims that are released, purge
+//! work, callback targets.
 
 use crate::store::append::entities::EntityWrites;
 use crate::store::claims::postgres::release_claims;
 use crate::store::server::session::Session;
 use crate::store::values::{rows, signed};
-use crate::store::{BatchWrite, CallbackTarget, Position, StoreError, WrappedKey, ensure_rows};
+use crate::store::{BatchWrite, CallbackTarget, StoreError, WrappedKey, ensure_rows};
 use archive_ledger_projections::{Changes, PurgeWork, PurgeWorkChange};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// Whether a batch has anything of this; without it, one statement writes the batch.
 pub(super) fn any(write: &BatchWrite, entities: &EntityWrites<'_>) -> bool {
-    !(write.erased.is_empty()
+    !(write.released.is_empty()
         && write.changes.purge_work.is_empty()
         && write.targets.is_empty()
         && entities.keys.is_empty())
@@ -28,9 +28,6 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     if !entities.keys.is_empty() {
         insert_keys(connection, &entities.keys).await?;
-    }
-    if !write.erased.is_empty() {
-        erase(connection, &write.erased).await?;
     }
     if !write.released.is_empty() {
         release_claims(connection, &write.released).await?;
@@ -128,38 +125,6 @@ async fn insert_keys(connection: &mut Session, keys: &[(&str, &WrappedKey)]) -> 
     .await
     .map_err(StoreError::database(operation))?;
     ensure_rows(operation, rows(keys), written.rows_affected())
-}
-
-/// Destroys and fences the keys, and scrubs what they sealed.
-async fn erase(connection: &mut Session, erased: &[(String, Position)]) -> Result<(), StoreError> {
-    let ids: Vec<&str> = erased.iter().map(|(id, _)| id.as_str()).collect();
-    let positions: Vec<i64> = erased.iter().map(|(_, position)| signed(*position)).collect();
-    let fenced = sqlx::query(
-        "UPDATE entities SET key_id = NULL, kek_id = NULL, wrapped = NULL, erased_at = gone.position
-         FROM UNNEST ($1::text[], $2::bigint[]) AS gone (aggregate_id, position)
-         WHERE entities.aggregate_id = gone.aggregate_id AND entities.erased_at IS NULL",
-    )
-    .bind(&ids)
-    .bind(positions)
-    .execute(&mut *connection)
-    .await
-    .map_err(StoreError::database("destroy and fence the keys"))?;
-    ensure_rows("destroy and fence the keys", rows(erased), fenced.rows_affected())?;
-    // The offset keeps each stream a lookup of its own, and the array keeps the planner from guessing how many events they have: as joins,
-    // both are planned by what is guessed of a log that grows, and end in a scan of all of it.
-    sqlx::query(
-        "UPDATE events SET sealed = NULL
-         WHERE sealed IS NOT NULL AND position = ANY (ARRAY (
-             SELECT old.position
-             FROM UNNEST ($1::text[]) AS gone (aggregate_id)
-             CROSS JOIN LATERAL (
-                 SELECT position FROM entity_events WHERE aggregate_id = gone.aggregate_id OFFSET 0) AS old))",
-    )
-    .bind(&ids)
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("scrub the sealed details"))?;
-    Ok(())
 }
 
 pub(super) async fn write_purge_work(connection: &mut Session, changes: &Changes) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ mod columns;
 mod statements;
 
 use super::pages::Upkeep;
-use crate::store::append::entities::NewEntity;
+use crate::store::append::entities::EntityWrites;
 use crate::store::claims::postgres::ClaimColumns;
 use crate::store::columns::Columns as _;
 use crate::store::server::session::Session;
@@ -38,7 +38,7 @@ pub(super) async fn write(
     connection: &mut Session,
     before: &KnownHead,
     (write, taken_for_new): (&BatchWrite, bool),
-    entities: &[NewEntity<'_>],
+    entities: &EntityWrites<'_>,
     sizes: PageSizes,
 ) -> Result<(KnownHead, Upkeep, DateTime<Utc>), StoreError> {
     let events = EventColumns::from(write.events.as_slice());
@@ -50,6 +50,7 @@ pub(super) async fn write(
         .map(|(entity_type, delta)| (entity_type.as_str(), delta))
         .unzip();
     let placed: Vec<_> = write.changes.placed().collect();
+    let new = &entities.new;
     let answers = &write.answers;
     let claims = ClaimColumns::from(write.claims.as_slice());
     let row = sqlx::query(statements::of(write, taken_for_new))
@@ -77,10 +78,10 @@ pub(super) async fn write(
         .bind(events.sealed)
         .bind(events.entry)
         .bind(events.leaf)
-        .bind(entities.iter().map(|one| one.stream_id).collect::<Vec<_>>())
-        .bind(keys(entities, |key| key.key_id))
-        .bind(keys(entities, |key| key.kek_id.as_str()))
-        .bind(keys(entities, |key| key.wrapped.as_slice()))
+        .bind(new.iter().map(|one| one.stream_id).collect::<Vec<_>>())
+        .bind(keys(new, |key| key.key_id))
+        .bind(keys(new, |key| key.kek_id.as_str()))
+        .bind(keys(new, |key| key.wrapped.as_slice()))
         .bind(list.put_type)
         .bind(list.put_id)
         .bind(list.put_deleted_at)
@@ -89,8 +90,7 @@ pub(super) async fn write(
         .bind(types)
         .bind(deltas)
         .bind(
-            entities
-                .iter()
+            new.iter()
                 .map(|one| signed(one.first_position))
                 .collect::<Vec<_>>(),
         )
@@ -119,9 +119,22 @@ pub(super) async fn write(
         .bind(claims.position)
         .bind(claims.ordinal)
         .bind(claims.place)
+        .bind(entities.erased.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+        .bind(
+            entities
+                .erased
+                .iter()
+                .map(|(_, position)| signed(*position))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            new.iter()
+                .map(|one| one.erased_at.map(signed))
+                .collect::<Vec<_>>(),
+        )
         .fetch_optional(connection)
         .await
-        .map_err(refused)?
+        .map_err(|error| refused(error, taken_for_new))?
         .ok_or(StoreError::HeadMoved)?;
     written(&row, write)
 }
@@ -129,9 +142,11 @@ pub(super) async fn write(
 /// The code of `refuse_batch()` (`migrations/postgres`).
 const WRONG_ROWS: &str = "AL001";
 
-/// What the database has said of the statement.
-fn refused(error: sqlx::Error) -> StoreError {
+/// What the database has said of the statement. A row that is there already shows that an entity is not new, or that damage has left
+/// something of it.
+fn refused(error: sqlx::Error, taken_for_new: bool) -> StoreError {
     match &error {
+        sqlx::Error::Database(said) if said.is_unique_violation() && taken_for_new => StoreError::HeadMoved,
         sqlx::Error::Database(said) if said.code().as_deref() == Some(WRONG_ROWS) => {
             StoreError::inconsistent(
                 WRITE,

@@ -56,6 +56,7 @@ pub(super) struct EntityRow {
     pub(super) stream_id: String,
     pub(super) first_position: i64,
     pub(super) key: Option<WrappedKey>,
+    pub(super) erased_at: Option<i64>,
 }
 
 /// A place in the list.
@@ -111,11 +112,12 @@ impl From<&NewEvent> for EventRow {
 
 impl From<&BatchWrite> for Rows {
     fn from(write: &BatchWrite) -> Self {
-        let EntityWrites { new, keys } = EntityWrites::from(write);
+        let EntityWrites { new, keys, erased } = EntityWrites::from(write);
         let entities = new.into_iter().map(|entity| EntityRow {
             stream_id: entity.stream_id.to_owned(),
             first_position: signed(entity.first_position),
             key: entity.key.cloned(),
+            erased_at: entity.erased_at.map(signed),
         });
         let placed = write.changes.placed().map(|placed| PlacedRow {
             entity_type: placed.key.entity_type(),
@@ -148,7 +150,10 @@ impl From<&BatchWrite> for Rows {
                 .map(|(id, key)| (id.to_owned(), key.clone()))
                 .collect(),
             claims: write.claims.clone(),
-            erased: write.erased.clone(),
+            erased: erased
+                .into_iter()
+                .map(|(id, position)| (id.to_owned(), position))
+                .collect(),
             released: write.released.clone(),
             placed: placed.collect(),
             listed: listed.collect(),

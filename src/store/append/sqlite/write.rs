@@ -71,7 +71,8 @@ fn insert_entities(connection: &Connection, entities: &[EntityRow]) -> Result<()
     let operation = "insert the entities";
     let mut insert = connection
         .prepare_cached(
-            "INSERT INTO entities (aggregate_id, first_position, key_id, kek_id, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO entities (aggregate_id, first_position, key_id, kek_id, wrapped, erased_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )
         .map_err(failed(operation))?;
     for entity in entities {
@@ -83,6 +84,7 @@ fn insert_entities(connection: &Connection, entities: &[EntityRow]) -> Result<()
                 key.map(|key| IdText::of(key.key_id)),
                 key.map(|key| &key.kek_id),
                 key.map(|key| &key.wrapped),
+                entity.erased_at,
             ])
             .map_err(failed(operation))?;
     }

@@ -36,8 +36,6 @@ const STATEMENT: &str = "
     ), listed AS (
         INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
         SELECT $25, $26, $27, $1, $28 FROM moved
-        ON CONFLICT (entity_type, deleted_at, entity_id) DO UPDATE
-        SET position = excluded.position, deletion_id = excluded.deletion_id
         RETURNING 1
     ), counted AS (
         INSERT INTO archived_summary AS old (entity_type, count)
@@ -139,7 +137,7 @@ pub(in crate::store::append::postgres) async fn write(
         .bind(sizes.group)
         .fetch_optional(connection)
         .await
-        .map_err(super::refused)?
+        .map_err(|error| super::refused(error, true))?
         .ok_or(StoreError::HeadMoved)?;
     super::written(&row, write)
 }

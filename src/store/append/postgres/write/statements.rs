@@ -53,10 +53,10 @@ macro_rules! new_entities {
     (statement) => {
         ",
     new_entities AS (
-        INSERT INTO entities (aggregate_id, first_position, key_id, kek_id, wrapped)
-        SELECT new.aggregate_id, new.first_position, new.key_id, new.kek_id, new.wrapped
-        FROM moved, UNNEST ($25::text[], $36::bigint[], $26::uuid[], $27::text[], $28::bytea[])
-             AS new (aggregate_id, first_position, key_id, kek_id, wrapped)
+        INSERT INTO entities (aggregate_id, first_position, key_id, kek_id, wrapped, erased_at)
+        SELECT new.aggregate_id, new.first_position, new.key_id, new.kek_id, new.wrapped, new.erased_at
+        FROM moved, UNNEST ($25::text[], $36::bigint[], $26::uuid[], $27::text[], $28::bytea[], $54::bigint[])
+             AS new (aggregate_id, first_position, key_id, kek_id, wrapped, erased_at)
         RETURNING 1
     )"
     };
@@ -83,6 +83,24 @@ macro_rules! listed {
     (check) => {
         "
         AND (SELECT count(*) FROM listed) = cardinality($29::text[])"
+    };
+}
+
+/// The same of new entities, of which no row stands there: looking for one costs as much again as the row. Where damage has left one,
+/// the statement fails, and the batch is written by another.
+macro_rules! newly_listed {
+    (statement) => {
+        ",
+    listed AS (
+        INSERT INTO archived_entries (entity_type, entity_id, deleted_at, position, deletion_id)
+        SELECT new.entity_type, new.entity_id, new.deleted_at, new.position, new.deletion_id
+        FROM moved, UNNEST ($29::text[], $30::text[], $31::timestamptz[], $32::bigint[], $33::uuid[])
+             AS new (entity_type, entity_id, deleted_at, position, deletion_id)
+        RETURNING 1
+    )"
+    };
+    (check) => {
+        listed!(check)
     };
 }
 
@@ -206,6 +224,36 @@ macro_rules! new_claims {
     };
 }
 
+/// Keys that are destroyed and fenced, and what they sealed, which is scrubbed: the events that stood before the batch. The array
+/// keeps the planner from guessing how many events the entities have: as a join, that is planned by what is guessed of a log that
+/// grows, and ends in a scan of all of it; the offset keeps each stream a lookup of its own.
+macro_rules! erased {
+    (statement) => {
+        ",
+    fenced AS (
+        UPDATE entities old SET key_id = NULL, kek_id = NULL, wrapped = NULL, erased_at = gone.position
+        FROM moved, UNNEST ($52::text[], $53::bigint[]) AS gone (aggregate_id, position)
+        WHERE old.aggregate_id = gone.aggregate_id AND old.erased_at IS NULL
+        RETURNING old.aggregate_id, old.first_position
+    ), scrubbed AS (
+        UPDATE events SET sealed = NULL
+        WHERE sealed IS NOT NULL AND position = ANY (ARRAY (
+            SELECT opening.position FROM fenced
+            CROSS JOIN LATERAL (
+                SELECT position FROM events
+                WHERE position = fenced.first_position AND aggregate_id = fenced.aggregate_id OFFSET 0) AS opening
+            UNION ALL
+            SELECT later.position FROM fenced
+            CROSS JOIN LATERAL (
+                SELECT position FROM events WHERE aggregate_id = fenced.aggregate_id AND sequence > 1 OFFSET 0) AS later))
+    )"
+    };
+    (check) => {
+        "
+        AND (SELECT count(*) FROM fenced) = cardinality($52::text[])"
+    };
+}
+
 /// A statement of these parts.
 macro_rules! statement {
     ($($and:literal;)? $($part:ident)*) => {
@@ -230,13 +278,17 @@ const ADDING: &str = statement!(new_events new_entities listed counted pages);
 const NEW: &str = statement!("
           AND NOT EXISTS (SELECT 1 FROM UNNEST ($25::text[]) AS asked (id)
                           CROSS JOIN LATERAL (SELECT 1 FROM entities WHERE aggregate_id = asked.id LIMIT 1) AS known)";
-    new_events new_entities listed counted pages);
+    new_events new_entities newly_listed counted pages);
 
-/// What batches are made of that take entities from the archived list: restores and purges.
+/// What batches are made of that take entities from the archived list: restores.
 const TAKING: &str = statement!(new_events unlisted counted pages);
 
+/// The same with purges, and batches of purges alone.
+const PURGING: &str = statement!(new_events unlisted counted pages erased);
+
 /// What any batch is made of.
-const WHOLE: &str = statement!(new_events new_entities listed unlisted counted pages new_answers new_claims);
+const WHOLE: &str =
+    statement!(new_events new_entities listed unlisted counted pages new_answers new_claims erased);
 
 /// The statement for a batch: a part costs its setting up even where it has nothing to do, so that those which most batches are
 /// made of have one without the others.
@@ -251,10 +303,12 @@ pub(super) fn of(write: &BatchWrite, taken_for_new: bool) -> &'static str {
             .values()
             .any(|change| matches!(change, ArchivedListChange::Put(_)));
     let takes = write.changes.placed().any(|placed| placed.delta < 0);
+    let erases = !write.erased.is_empty();
     let plain = write.answers.is_empty() && write.claims.is_empty();
-    match (plain, adds, takes) {
-        (true, _, false) => ADDING,
-        (true, false, true) => TAKING,
+    match (plain, adds, takes, erases) {
+        (true, _, false, false) => ADDING,
+        (true, false, true, false) => TAKING,
+        (true, false, _, true) => PURGING,
         _ => WHOLE,
     }
 }
