@@ -1,10 +1,12 @@
 //! The command line: subcommands, their arguments, and how a wrong one is reported.
 
+pub(crate) mod config;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod ledger;
 pub(crate) mod rebuild;
 pub(crate) mod reconcile;
+pub(crate) mod shell;
 pub(crate) mod token;
 pub(crate) mod verify;
 
@@ -89,6 +91,18 @@ pub(crate) enum Command {
     /// and goes on; one that is run twice adds nothing. A bad line is reported by its number and stops nothing.
     #[command(display_name = "archive-ledger import", after_help = import::AFTER_HELP)]
     Import(import::Arguments),
+
+    /// Check the configuration, or show it with where each value comes from
+    #[command(display_name = "archive-ledger config", after_help = config::AFTER_HELP)]
+    Config(config::Arguments),
+
+    /// Print what completes the command line in a shell
+    #[command(display_name = "archive-ledger completions", after_help = shell::COMPLETIONS_AFTER_HELP)]
+    Completions(shell::Completions),
+
+    /// Print the manual page, or write one for each subcommand
+    #[command(display_name = "archive-ledger man", after_help = shell::MAN_AFTER_HELP)]
+    Man(shell::Manual),
 }
 
 /// A subcommand's arguments when it has the common options only.
@@ -120,19 +134,23 @@ impl Cli {
     where
         T: Into<OsString> + Clone,
     {
+        Self::from_arg_matches(&Self::described().try_get_matches_from(arguments)?)
+    }
+
+    /// The command line as it is told: with what each subcommand heeds.
+    pub(crate) fn described() -> clap::Command {
         let options = Flags::augment_args(clap::Command::new("options"));
         let unheeded: Vec<clap::Id> = options
             .get_arguments()
             .map(|option| option.get_id().clone())
             .filter(|id| !TOKEN_OPTIONS.contains(&id.as_str()))
             .collect();
-        let command = Self::command().mut_subcommand("token", |token| {
+        Self::command().mut_subcommand("token", |token| {
             token.mut_args(|argument| {
                 let hidden = unheeded.contains(argument.get_id());
                 argument.hide(hidden)
             })
-        });
-        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+        })
     }
 
     /// The options and the subcommand.
@@ -150,6 +168,8 @@ impl Cli {
             Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
             Command::Reconcile(arguments) => std::mem::take(&mut arguments.options.flags),
             Command::Import(arguments) => std::mem::take(&mut arguments.options.flags),
+            Command::Config(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Completions(_) | Command::Man(_) => Flags::default(),
         };
         Ok((self.flags.joined(after)?, command))
     }

@@ -5,12 +5,14 @@
 //! `--nats-replicas (from ARCHIVE_LEDGER_NATS_REPLICAS): …`.
 
 mod options;
+mod settings;
 mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use options::{Flags, GivenTwice};
+pub use settings::Setting;
 pub use sources::{ConfigError, Origin};
 pub use values::{Database, JwksSource};
 
@@ -160,11 +162,12 @@ pub struct Service {
 const DAY: Duration = Duration::from_hours(24);
 
 impl Config {
-    /// The configuration that `flags` and the process's environment ask for.
+    /// The configuration that `flags` and the process's environment ask for. A variable that looks like an option and is none is refused.
     ///
     /// # Errors
     /// [`ConfigError`]: one line that names the option, where it stands and the reason.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        settings::check_variables(std::env::vars_os().map(|(name, _)| name))?;
         Self::from_sources(flags, &|variable| std::env::var_os(variable))
     }
 

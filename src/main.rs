@@ -62,21 +62,40 @@ fn own_files_stay_open() {
 fn run(cli: Cli) -> Result<(), Failure> {
     let misused = |error: &dyn Error| Failure::usage(error).with_code(cli::usage_code());
     let (flags, command) = cli.into_parts().map_err(|error| misused(&error))?;
-    let config = Config::load(&flags).map_err(|error| misused(&error))?;
-    clock::check().map_err(|error| misused(&error))?;
-    // reqwest, async-nats, sqlx and the AWS client bring more than one provider along; none is the default by itself.
-    // An error means that one is installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let configured = || {
+        let config = Config::load(&flags).map_err(|error| misused(&error))?;
+        clock::check().map_err(|error| misused(&error))?;
+        // reqwest, async-nats, sqlx and the AWS client bring more than one provider along; none is the default by itself.
+        // An error means that one is installed already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Ok(config)
+    };
     match command {
-        Command::Serve(_) => work(&config, app::serve(config.clone())),
-        Command::Token(arguments) => cli::token::run(&config, arguments),
-        Command::Migrate(_) => work(&config, app::migrate(&config)),
-        Command::Rebuild(arguments) => aside(&config, cli::rebuild::run(&config, arguments)),
-        Command::Reconcile(arguments) => aside(&config, cli::reconcile::run(&config, arguments)),
-        Command::Verify(arguments) => aside(&config, cli::verify::run(&config, arguments)),
-        Command::Export(arguments) => aside(&config, cli::export::run(&config, arguments)),
-        Command::Ledger(arguments) => work(&config, cli::ledger::run(&config, arguments)),
-        Command::Import(arguments) => work(&config, cli::import::run(&config, arguments)),
+        // These are asked where the configuration may be at fault.
+        Command::Config(arguments) => cli::config::run(&flags, arguments),
+        Command::Completions(arguments) => cli::shell::completions(&arguments),
+        Command::Man(arguments) => cli::shell::manual(&arguments),
+        Command::Serve(_) => configured().and_then(|config| work(&config, app::serve(config.clone()))),
+        Command::Token(arguments) => configured().and_then(|config| cli::token::run(&config, arguments)),
+        Command::Migrate(_) => configured().and_then(|config| work(&config, app::migrate(&config))),
+        Command::Rebuild(arguments) => {
+            configured().and_then(|config| aside(&config, cli::rebuild::run(&config, arguments)))
+        }
+        Command::Reconcile(arguments) => {
+            configured().and_then(|config| aside(&config, cli::reconcile::run(&config, arguments)))
+        }
+        Command::Verify(arguments) => {
+            configured().and_then(|config| aside(&config, cli::verify::run(&config, arguments)))
+        }
+        Command::Export(arguments) => {
+            configured().and_then(|config| aside(&config, cli::export::run(&config, arguments)))
+        }
+        Command::Ledger(arguments) => {
+            configured().and_then(|config| work(&config, cli::ledger::run(&config, arguments)))
+        }
+        Command::Import(arguments) => {
+            configured().and_then(|config| work(&config, cli::import::run(&config, arguments)))
+        }
     }
 }
 

@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// `; did you mean …?`, or nothing.
         hint: String,
     },
+    /// The environment has a variable that looks like an option and is none.
+    #[error("{variable}: there is no such option; {hint}")]
+    UnknownVariable {
+        /// The variable.
+        variable: String,
+        /// What may have been meant, or where to look.
+        hint: String,
+    },
     /// An option's value cannot be used.
     #[error("--{flag}{origin}: {cause}")]
     BadValue {

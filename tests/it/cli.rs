@@ -330,3 +330,106 @@ async fn a_database_that_cannot_be_reached_is_told_with_its_cause_and_without_it
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn the_configuration_is_checked_and_shown_with_where_each_value_comes_from() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(
+        home.path().join("a.toml"),
+        "max_batch = 7\nstorage_root = [\"file:///srv/a\"]\n",
+    )
+    .unwrap();
+    let env = [
+        (
+            "ARCHIVE_LEDGER_DATABASE_URL".to_owned(),
+            "postgres://u:hunter2@db/x?sslmode=require".to_owned(),
+        ),
+        ("ARCHIVE_LEDGER_CONFIG".to_owned(), "a.toml".to_owned()),
+    ];
+    let shown = run_binary(&["config", "show", "--listen", "127.0.0.1:81"], &env, home.path()).await;
+    assert!(shown.status.success(), "{shown:?}");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for line in [
+        "listen = \"127.0.0.1:81\"  # command line",
+        "database_url = \"postgres://***@db/x?***\"  # ARCHIVE_LEDGER_DATABASE_URL",
+        "max_batch = 7  # a.toml",
+        "storage_root = [\"file:///srv/a\"]  # a.toml",
+        "nats_replicas = 1  # default",
+        "# nats_url is not set",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+    // What is shown can be used.
+    std::fs::write(home.path().join("b.toml"), shown).unwrap();
+    let checked = printed("config check --config b.toml", home.path()).await;
+    assert!(
+        checked.starts_with("The configuration can be used; "),
+        "{checked}"
+    );
+    let json = run_binary(&["config", "show", "--json"], &env, home.path()).await;
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["max_batch"], json!({"value": 7, "source": "a.toml"}));
+    assert_eq!(json["nats_url"], json!({"value": null, "source": "default"}));
+    assert!(
+        !home.path().join("data").exists(),
+        "nothing but the configuration is looked at"
+    );
+}
+
+#[tokio::test]
+async fn a_misspelt_variable_is_refused_by_every_command_that_is_configured() {
+    let home = tempfile::tempdir().unwrap();
+    let env = [("ARCHIVE_LEDGER_DATADIR".to_owned(), "x".to_owned())];
+    for args in [
+        &["token", "--role", "admin"][..],
+        &["serve"],
+        &["config", "check"],
+        &["config", "show"],
+        &["migrate"],
+    ] {
+        let output = run_binary(args, &env, home.path()).await;
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(
+            String::from_utf8(output.stderr).unwrap(),
+            "archive-ledger: ARCHIVE_LEDGER_DATADIR: there is no such option; did you mean ARCHIVE_LEDGER_DATA_DIR?\n"
+        );
+    }
+}
+
+#[tokio::test]
+async fn shells_and_man_are_told_the_command_line_whatever_is_configured() {
+    let home = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(&format!("completions {shell}"), home.path()).await;
+        assert!(
+            script.contains("storage-root") && script.contains("accept-clock"),
+            "{shell}: {script}"
+        );
+    }
+    let bash = printed("completions bash", home.path()).await;
+    std::fs::write(home.path().join("completion"), bash).unwrap();
+    let completed = std::process::Command::new("bash")
+        .args(["-c", ". ./completion; COMP_WORDS=(archive-ledger ver) COMP_CWORD=1; _archive-ledger archive-ledger ver archive-ledger; echo \"${COMPREPLY[@]}\""])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(completed.stdout).unwrap(), "verify\n");
+    assert!(printed("man", home.path()).await.contains(".TH archive-ledger 1"));
+    assert_eq!(printed("man --dir .", home.path()).await, "");
+    for page in [
+        "archive-ledger.1",
+        "archive-ledger-serve.1",
+        "archive-ledger-ledger-fork.1",
+    ] {
+        assert!(
+            home.path().join(page).exists(),
+            "{page}: {:?}",
+            files(home.path())
+        );
+    }
+    let env = [("ARCHIVE_LEDGER_LISTEN".to_owned(), "nowhere".to_owned())];
+    for args in [&["completions", "bash"][..], &["man"]] {
+        assert!(run_binary(args, &env, home.path()).await.status.success());
+    }
+}
