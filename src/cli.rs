@@ -140,17 +140,18 @@ impl Cli {
     /// The command line as it is told: with what each subcommand heeds.
     pub(crate) fn described() -> clap::Command {
         let options = Flags::augment_args(clap::Command::new("options"));
-        let unheeded: Vec<clap::Id> = options
+        let options: Vec<clap::Id> = options
             .get_arguments()
             .map(|option| option.get_id().clone())
-            .filter(|id| !TOKEN_OPTIONS.contains(&id.as_str()))
             .collect();
-        Self::command().mut_subcommand("token", |token| {
+        let unheeded = |id: &clap::Id| options.contains(id) && !TOKEN_OPTIONS.contains(&id.as_str());
+        let token = |token: clap::Command| {
             token.mut_args(|argument| {
-                let hidden = unheeded.contains(argument.get_id());
+                let hidden = unheeded(argument.get_id());
                 argument.hide(hidden)
             })
-        })
+        };
+        Self::command().mut_subcommand("token", token)
     }
 
     /// The options and the subcommand.
@@ -161,14 +162,14 @@ impl Cli {
         let mut command = self.command.unwrap_or_else(|| Command::Serve(Options::default()));
         let after = match &mut command {
             Command::Token(arguments) => std::mem::take(&mut arguments.flags),
-            Command::Ledger(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Ledger(arguments) => arguments.take_flags()?,
             Command::Verify(arguments) => std::mem::take(&mut arguments.flags),
             Command::Export(arguments) => std::mem::take(&mut arguments.flags),
             Command::Serve(options) | Command::Migrate(options) => std::mem::take(&mut options.flags),
             Command::Rebuild(arguments) => std::mem::take(&mut arguments.options.flags),
             Command::Reconcile(arguments) => std::mem::take(&mut arguments.options.flags),
             Command::Import(arguments) => std::mem::take(&mut arguments.options.flags),
-            Command::Config(arguments) => std::mem::take(&mut arguments.flags),
+            Command::Config(arguments) => arguments.take_flags()?,
             Command::Completions(_) | Command::Man(_) => Flags::default(),
         };
         Ok((self.flags.joined(after)?, command))
@@ -255,6 +256,11 @@ mod tests {
             "archive-ledger --data-dir x token --role admin",
             "archive-ledger token --role admin --data-dir x",
             "archive-ledger token --data-dir=x --role admin",
+            "archive-ledger --data-dir x ledger vkey",
+            "archive-ledger ledger --data-dir x vkey",
+            "archive-ledger ledger vkey --data-dir x",
+            "archive-ledger ledger fork --reason r --data-dir x",
+            "archive-ledger config show --json --data-dir x",
         ] {
             let (flags, _) = parse(line).unwrap().into_parts().unwrap();
             assert_eq!(format!("{flags:?}"), "Flags({\"data_dir\": [\"x\"]})", "{line}");

@@ -1,7 +1,8 @@
 //! `archive-ledger config`: what is configured, and whether it can be used.
 
+use super::Options;
 use crate::Failure;
-use archive_ledger::config::{Config, Flags, Origin, Setting};
+use archive_ledger::config::{Config, Flags, GivenTwice, Origin, Setting};
 use clap::Subcommand;
 use serde_json::json;
 use std::io::Write;
@@ -19,7 +20,18 @@ pub(crate) struct Arguments {
     action: Action,
 
     #[command(flatten)]
-    pub(super) flags: Flags,
+    flags: Flags,
+}
+
+impl Arguments {
+    /// The options, wherever behind the subcommand's first word they stand.
+    ///
+    /// # Errors
+    /// [`GivenTwice`].
+    pub(super) fn take_flags(&mut self) -> Result<Flags, GivenTwice> {
+        let (Action::Check(options) | Action::Show { options, .. }) = &mut self.action;
+        std::mem::take(&mut self.flags).joined(std::mem::take(&mut options.flags))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,7 +40,7 @@ enum Action {
     ///
     /// Ends with 0 where the service would take the configuration, and with 2 and one line that names the option where it would not.
     #[command(display_name = "archive-ledger config check")]
-    Check,
+    Check(Options),
 
     /// Print every option with its value and where that comes from
     ///
@@ -38,6 +50,9 @@ enum Action {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+
+        #[command(flatten)]
+        options: Options,
     },
 }
 
@@ -50,7 +65,7 @@ pub(crate) fn run(flags: &Flags, arguments: Arguments) -> Result<(), Failure> {
     let environment = |variable: &str| std::env::var_os(variable);
     let settings = Setting::all(flags, &environment).map_err(|error| Failure::usage(&error))?;
     let said = match arguments.action {
-        Action::Check => {
+        Action::Check(_) => {
             let set = settings
                 .iter()
                 .filter(|setting| setting.origin != Origin::Default);
@@ -63,8 +78,8 @@ pub(crate) fn run(flags: &Flags, arguments: Arguments) -> Result<(), Failure> {
                 file.unwrap_or_default()
             )
         }
-        Action::Show { json: false } => as_toml(&settings),
-        Action::Show { json: true } => as_json(&settings).to_string(),
+        Action::Show { json: false, .. } => as_toml(&settings),
+        Action::Show { json: true, .. } => as_json(&settings).to_string(),
     };
     writeln!(std::io::stdout(), "{said}")
         .map_err(|error| Failure::runtime(&error).in_context("cannot print the answer"))

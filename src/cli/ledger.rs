@@ -2,9 +2,10 @@
 
 mod losses;
 
+use super::Options;
 use crate::Failure;
 use archive_ledger::app;
-use archive_ledger::config::{Config, Flags};
+use archive_ledger::config::{Config, Flags, GivenTwice};
 use clap::Subcommand;
 use std::io::Write;
 
@@ -18,7 +19,21 @@ pub(crate) struct Arguments {
     action: Action,
 
     #[command(flatten)]
-    pub(super) flags: Flags,
+    flags: Flags,
+}
+
+impl Arguments {
+    /// The options, wherever behind the subcommand's first word they stand.
+    ///
+    /// # Errors
+    /// [`GivenTwice`].
+    pub(super) fn take_flags(&mut self) -> Result<Flags, GivenTwice> {
+        let (Action::Vkey(options)
+        | Action::AcceptClock { options, .. }
+        | Action::Fork { options, .. }
+        | Action::Losses { options, .. }) = &mut self.action;
+        std::mem::take(&mut self.flags).joined(std::mem::take(&mut options.flags))
+    }
 }
 
 /// What to do with the ledger's identity.
@@ -28,7 +43,7 @@ enum Action {
     ///
     /// Give it to them by a way that they trust: whoever holds it needs to trust nothing else.
     #[command(display_name = "archive-ledger ledger vkey")]
-    Vkey,
+    Vkey(Options),
 
     /// Take the clock of a running service for right although it has moved
     ///
@@ -44,6 +59,9 @@ enum Action {
         /// Who the audit records as the actor [default: the user of this process, or admin]
         #[arg(long, value_name = "NAME")]
         actor: Option<String>,
+
+        #[command(flatten)]
+        options: Options,
     },
 
     /// Go on from a database that was restored from an older copy
@@ -71,6 +89,9 @@ enum Action {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+
+        #[command(flatten)]
+        options: Options,
     },
 
     /// Tell again what the last fork has lost
@@ -82,6 +103,9 @@ enum Action {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+
+        #[command(flatten)]
+        options: Options,
     },
 }
 
@@ -98,8 +122,8 @@ fn reason(text: &str) -> Result<String, String> {
 /// A [`Failure`] of the option that is at fault.
 pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
     let said = match arguments.action {
-        Action::Vkey => app::verifier_key(config).await?.to_string(),
-        Action::AcceptClock { reason, actor } => {
+        Action::Vkey(_) => app::verifier_key(config).await?.to_string(),
+        Action::AcceptClock { reason, actor, .. } => {
             let actor = actor.unwrap_or_else(super::token::default_subject);
             let accepted = app::accept_clock(config, &actor, &reason).await?;
             let told: Vec<_> = accepted
@@ -112,6 +136,7 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
             reason,
             from_nothing,
             json,
+            ..
         } => {
             let forked = if from_nothing {
                 app::fork_from_nothing(config, &reason).await?
@@ -124,7 +149,7 @@ pub(crate) async fn run(config: &Config, arguments: Arguments) -> Result<(), Fai
                 losses::fork_as_text(&forked)
             }
         }
-        Action::Losses { json } => match app::losses(config).await? {
+        Action::Losses { json, .. } => match app::losses(config).await? {
             Some(losses) if json => losses::as_json(&losses).to_string(),
             Some(losses) => losses::as_text(&losses),
             None => {
