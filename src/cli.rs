@@ -112,13 +112,33 @@ pub(crate) struct Options {
     flags: Flags,
 }
 
-/// The options that `token` heeds: the others are accepted there and not shown.
-const TOKEN_OPTIONS: [&str; 5] = [
-    "config",
-    "data_dir",
-    "jwt_secret_file",
-    "jwt_issuer",
-    "jwt_audience",
+/// The options that a subcommand heeds, of those that heed few: the others are accepted there and not shown.
+const HEEDED: [(&str, &[&str]); 2] = [
+    (
+        "token",
+        &[
+            "config",
+            "data_dir",
+            "jwt_secret_file",
+            "jwt_issuer",
+            "jwt_audience",
+        ],
+    ),
+    (
+        "import",
+        &[
+            "config",
+            "data_dir",
+            "database_url",
+            "database_connections",
+            "keyring_file",
+            "ledger_key_file",
+            "guard_file",
+            "max_batch",
+            "log",
+            "log_format",
+        ],
+    ),
 ];
 
 impl Cli {
@@ -144,14 +164,15 @@ impl Cli {
             .get_arguments()
             .map(|option| option.get_id().clone())
             .collect();
-        let unheeded = |id: &clap::Id| options.contains(id) && !TOKEN_OPTIONS.contains(&id.as_str());
-        let token = |token: clap::Command| {
-            token.mut_args(|argument| {
-                let hidden = unheeded(argument.get_id());
-                argument.hide(hidden)
+        HEEDED.iter().fold(Self::command(), |command, (name, heeded)| {
+            command.mut_subcommand(name, |subcommand| {
+                subcommand.mut_args(|argument| {
+                    let id = argument.get_id();
+                    let hidden = options.contains(id) && !heeded.contains(&id.as_str());
+                    argument.hide(hidden)
+                })
             })
-        };
-        Self::command().mut_subcommand("token", token)
+        })
     }
 
     /// The options and the subcommand.

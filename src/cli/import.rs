@@ -11,16 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) const AFTER_HELP: &str = "\
-Each line is one JSON object: the body of the soft-delete route and the entity's type:
-  {\"entity_type\":\"backups\",\"id\":\"497f6eca-6276-4993-bfeb-53cbbbba6f08\",\"name\":\"nightly\",
-   \"metadata\":{},\"reason\":\"expired\",\"parent\":\"projects/<id>\",\"storage\":[\"file:///srv/backups/x\"],
-   \"deleted_at\":\"2026-01-02T03:04:05Z\"}
-Only entity_type, id and name must be there. Blank lines are skipped; a line has at most 1 MiB.
+Each line is the body of the soft-delete route and the entity's type; docs/IMPORT.md has all fields:
+  {\"entity_type\":\"backups\",\"id\":\"497f6eca-6276-4993-bfeb-53cbbbba6f08\",\"name\":\"nightly\"}
 
-The keys must be there: the service makes them when it first starts.
-
-Exit codes: 0 every line is in the ledger, 1 lines were rejected or the import broke off, 2 an option, the
-file or the database is at fault.";
+Exit codes: 0 every line is in the ledger; 1 lines were rejected, or the import broke off and is to be run again; 2 an
+option, the file or the database is at fault";
 
 /// What to import.
 #[derive(Debug, clap::Args)]

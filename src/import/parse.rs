@@ -101,6 +101,34 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_every_field_and_a_line_that_is_one() {
+        let document = include_str!("../../docs/IMPORT.md");
+        let told: Vec<&str> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let fields = [
+            "entity_type",
+            "id",
+            "name",
+            "metadata",
+            "reason",
+            "parent",
+            "storage",
+            "deleted_at",
+        ];
+        assert_eq!(told, fields);
+        let lines: Vec<&str> = document
+            .lines()
+            .filter(|line| line.starts_with("    {"))
+            .collect();
+        assert_eq!(lines.len(), 1);
+        for line in lines {
+            assert!(parse(Line::Whole(line.as_bytes())).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn the_reason_names_the_field_and_repeats_nothing_of_the_line() {
         for (line, told) in [
             (r#"{"secret""#.to_owned(), "it is not one JSON object"),
