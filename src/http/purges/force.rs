@@ -3,6 +3,7 @@
 use super::{admit, concerning, jobs, named};
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::answer::refusal::refused;
 use crate::http::answer::success::tagged;
 use crate::http::api::SharedApi;
@@ -41,13 +42,14 @@ pub struct ForceBody {
 
 /// A purge that was forced.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Forced {
+pub struct ForcedPurge {
     /// What was done, for people.
     pub message: &'static str,
     /// The purge, which is over.
     pub purge_id: Uuid,
     /// The entity's type.
     #[serde(rename = "type")]
+    #[schema(value_type = names::EntityType)]
     pub entity_type: &'static str,
     /// The entity's id: its history tells what was given up.
     pub id: String,
@@ -68,7 +70,7 @@ pub struct Forced {
     ),
     request_body = ForceBody,
     responses(
-        (status = 200, description = "The purge is over, and objects may be left", body = Forced,
+        (status = 200, description = "The purge is over, and objects may be left", body = ForcedPurge,
             headers(("ETag" = String, description = "The entity's version"))),
         (status = 400, description = "The reason is missing, empty or too long"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge-force`"),
@@ -106,7 +108,7 @@ pub async fn handler(
         Err(RetryError::Ledger(error)) => return Err(refused(Action::ForcePurge, error)),
     };
     let etag = entity_tag(receipt.version)?;
-    let answer = Forced {
+    let answer = ForcedPurge {
         message: "the purge was forced: what it still owed was given up, and objects may be left",
         purge_id,
         entity_type: key.entity_type().as_str(),

@@ -8,6 +8,7 @@ mod bad_input;
 mod connections;
 mod cursors;
 mod envelope;
+mod event_schemas;
 mod idempotency;
 mod issuers;
 mod life;
@@ -39,6 +40,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::harness::described;
 use crate::harness::server::{Backend, Builder, Server};
 
 /// Where oCore's routes begin.
@@ -181,7 +183,16 @@ impl Api {
         let _ = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut bytes))
             .await
             .expect("the service kept the connection open");
-        Answer::parse(&bytes)
+        let answer = Answer::parse(&bytes);
+        let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        // A line that is none has no operation, and its refusal is looked at by who sent it.
+        if let Ok(line) = std::str::from_utf8(line)
+            && let [method, target, "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..]
+            && answer.header("transfer-encoding").is_none()
+        {
+            described::check(method, target, answer.status, &answer.headers, &answer.body);
+        }
+        answer
     }
 
     /// A request head of an administrator that closes its connection, up to and without the blank line.
@@ -303,13 +314,53 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Sends a request.
-pub async fn answer(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    Answer {
-        status: response.status().as_u16(),
-        headers: response.headers().clone(),
-        body: response.bytes().await.unwrap().to_vec(),
+/// Sends a request. What comes back must be what the service's description says ([`described`]).
+#[track_caller]
+pub fn answer(request: RequestBuilder) -> impl Future<Output = Answer> {
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let sent = Sent::new(&request);
+    async move {
+        let response = client.execute(request).await.unwrap();
+        let answer = Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.bytes().await.unwrap().to_vec(),
+        };
+        sent.check(&answer);
+        answer
+    }
+}
+
+/// What has to be known of a request to look at its answer.
+struct Sent {
+    method: String,
+    target: String,
+    body: Option<Vec<u8>>,
+}
+
+impl Sent {
+    fn new(request: &reqwest::Request) -> Self {
+        let url = request.url();
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Self {
+            method: request.method().to_string(),
+            target: format!("{}{query}", url.path()),
+            body: request
+                .body()
+                .and_then(|body| body.as_bytes())
+                .map(<[u8]>::to_vec),
+        }
+    }
+
+    fn check(&self, answer: &Answer) {
+        let (method, target) = (&self.method, &self.target);
+        described::check(method, target, answer.status, &answer.headers, &answer.body);
+        if (200..300).contains(&answer.status)
+            && let Some(body) = &self.body
+        {
+            described::check_request(method, target, body);
+        }
     }
 }
 
