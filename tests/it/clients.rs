@@ -94,7 +94,7 @@ async fn the_published_clients_are_what_the_generators_make_of_the_description()
             path.display()
         );
     }
-    let schema = "typescript/src/schema.d.ts";
+    let schema = "typescript/src/schema.ts";
     let made = std::fs::read_to_string(scratch.path().join(schema)).unwrap();
     let published = std::fs::read_to_string(repository("clients").join(schema)).unwrap();
     assert!(made == published, "{schema} is stale: run clients/generate");
@@ -132,7 +132,7 @@ on_both_backends! {
             std::fs::copy(repository("clients/typescript").join(file), package.join(file)).unwrap();
         }
         std::fs::create_dir(package.join("src")).unwrap();
-        for file in ["index.ts", "schema.d.ts"] {
+        for file in ["index.ts", "schema.ts"] {
             std::fs::copy(repository("clients/typescript/src").join(file), package.join("src").join(file)).unwrap();
         }
         std::fs::write(project.path().join("package.json"), r#"{"type":"module"}"#).unwrap();

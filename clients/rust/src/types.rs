@@ -164,14 +164,17 @@ pub struct HistoryEvent {
     pub version: u64,
     /// The entity's state after it.
     pub state: State,
-    /// When it was recorded.
-    pub recorded_at: DateTime<Utc>,
+    /// When it was recorded; absent only where `unreadable` is true.
+    pub recorded_at: Option<DateTime<Utc>>,
     /// Who acted.
     pub actor: String,
     /// Why, in a code that outlives a purge.
     pub reason_code: Option<String>,
     /// Whether what was sealed with it is gone for good.
     pub erased: bool,
+    /// Whether something of it cannot be read.
+    #[serde(default)]
+    pub unreadable: bool,
 }
 
 /// What was done, for people.

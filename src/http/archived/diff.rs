@@ -127,7 +127,7 @@ fn side(version: u64, past: Option<&PastEntity>) -> Side {
         version,
         state: past.map_or(State::Unknown, |past| past.view.state).as_str(),
         position: past.map(|past| past.position),
-        recorded_at: past.map(|past| timestamp(past.view.updated_at)),
+        recorded_at: past.and_then(|past| timestamp(past.view.updated_at)),
     }
 }
 

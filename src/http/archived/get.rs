@@ -81,13 +81,13 @@ pub struct Entity {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub purge: Option<PurgeSoFar>,
-    /// When the ledger first recorded it.
-    #[schema(format = DateTime)]
-    pub created_at: String,
-    /// When the ledger last recorded something of it.
-    #[schema(format = DateTime)]
-    pub updated_at: String,
-    /// Only where it is true: something sealed of it cannot be opened, and is left out.
+    /// When the ledger first recorded it; null only where `unreadable` is true.
+    #[schema(format = DateTime, required = true)]
+    pub created_at: Option<String>,
+    /// When the ledger last recorded something of it; null only where `unreadable` is true.
+    #[schema(format = DateTime, required = true)]
+    pub updated_at: Option<String>,
+    /// Only where it is true: something sealed of it cannot be opened, or a time of it is none, and is left out.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -110,6 +110,8 @@ impl Entity {
     /// What is shown of an entity.
     #[must_use]
     pub fn new(view: EntityView) -> Self {
+        let (created_at, updated_at) = (timestamp(view.created_at), timestamp(view.updated_at));
+        let unreadable = view.unreadable || created_at.is_none() || updated_at.is_none();
         Self {
             id: view.key.id().to_owned(),
             entity_type: view.key.entity_type().as_str(),
@@ -117,7 +119,7 @@ impl Entity {
             version: view.version,
             name: view.details.name,
             metadata: view.details.metadata,
-            deleted_at: view.deleted_at.map(timestamp),
+            deleted_at: view.deleted_at.and_then(timestamp),
             deleted_by: view.deleted_by,
             deletion_id: view.deletion_id,
             reason: view.details.reason,
@@ -127,9 +129,9 @@ impl Entity {
             storage_shared_with: Vec::new(),
             purge_id: view.purge_id,
             purge: None,
-            created_at: timestamp(view.created_at),
-            updated_at: timestamp(view.updated_at),
-            unreadable: view.unreadable,
+            created_at,
+            updated_at,
+            unreadable,
             as_of: None,
         }
     }

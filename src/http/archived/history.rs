@@ -36,9 +36,9 @@ pub struct Event {
     /// The entity's state after it.
     #[schema(value_type = names::EntityState)]
     pub state: &'static str,
-    /// When it was recorded.
-    #[schema(format = DateTime)]
-    pub recorded_at: String,
+    /// When it was recorded; null only where `unreadable` is true.
+    #[schema(format = DateTime, required = true)]
+    pub recorded_at: Option<String>,
     /// Who acted.
     pub actor: String,
     /// The request that carried the command.
@@ -54,7 +54,7 @@ pub struct Event {
     pub details: Option<Value>,
     /// Whether what was sealed with it is gone for good.
     pub erased: bool,
-    /// Only where it is true: something is sealed with it that cannot be opened.
+    /// Only where it is true: something is sealed with it that cannot be opened, or its time is none.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -146,13 +146,13 @@ fn event(item: HistoryItem) -> Result<Event, ApiError> {
         .map(serde_json::to_value)
         .transpose()
         .map_err(ApiError::internal)?;
+    let recorded_at = timestamp(item.stored.recorded_at);
     Ok(Event {
         position: item.stored.position,
         event_id: item.stored.event_id,
         event: item.stored.event.name().as_str(),
         version: item.stored.sequence,
         state: item.state.as_str(),
-        recorded_at: timestamp(item.stored.recorded_at),
         reason_code: item.stored.metadata.reason_code,
         leaf_hash: hex::encode(item.stored.leaf),
         proof: format!("/api/ledger/proofs/{}", item.stored.event_id),
@@ -162,6 +162,7 @@ fn event(item: HistoryItem) -> Result<Event, ApiError> {
         facts: item.facts,
         details,
         erased: item.erased,
-        unreadable: item.unreadable,
+        unreadable: item.unreadable || recorded_at.is_none(),
+        recorded_at,
     })
 }

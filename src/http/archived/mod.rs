@@ -65,11 +65,12 @@ impl ArchivedItem {
         name: Option<String>,
         metadata: Map<String, Value>,
     ) -> Self {
+        let deleted_at = timestamp(deleted_at);
         Self {
-            deleted_at: Some(timestamp(deleted_at)),
+            unreadable: name.is_none() || deleted_at.is_none(),
+            deleted_at,
             id: key.id().to_owned(),
             metadata,
-            unreadable: name.is_none(),
             name,
             entity_type: key.entity_type().as_str(),
         }

@@ -107,13 +107,14 @@ impl AuditItem {
     }
 
     fn event(event: AuditEvent) -> Self {
-        let metadata = event.metadata;
+        let (metadata, recorded_at) = (event.metadata, timestamp(event.recorded_at));
         Self {
             position: event.position,
             sequence: 0,
             outcome: Some(audit::Outcome::Allowed.as_str()),
             action: Some(event.event.name().as_str()),
-            recorded_at: Some(timestamp(event.recorded_at)),
+            unreadable: recorded_at.is_none(),
+            recorded_at,
             last_at: None,
             count: 1,
             token_id_hash: metadata
@@ -133,19 +134,20 @@ impl AuditItem {
             causation_id: metadata.causation_id,
             facts: Some(facts(&event.event).facts),
             detail: None,
-            unreadable: false,
         }
     }
 
     fn attempt(stored: StoredAttempt) -> Self {
         let attempt = stored.attempt;
+        let recorded_at = timestamp(attempt.first_at);
         Self {
             position: stored.place.position,
             sequence: stored.place.sequence,
             outcome: Some(attempt.outcome.as_str()),
             action: Some(attempt.action.as_str()),
-            recorded_at: Some(timestamp(attempt.first_at)),
-            last_at: Some(timestamp(attempt.last_at)),
+            unreadable: recorded_at.is_none(),
+            recorded_at,
+            last_at: timestamp(attempt.last_at),
             count: attempt.count,
             actor: attempt.actor,
             token_issuer: attempt.token_issuer,
@@ -162,7 +164,6 @@ impl AuditItem {
             causation_id: None,
             facts: None,
             detail: attempt.detail,
-            unreadable: false,
         }
     }
 

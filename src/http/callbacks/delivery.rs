@@ -46,8 +46,8 @@ impl ReceiverCircuit {
             } else {
                 "url"
             }),
-            since: Some(timestamp(circuit.since)),
-            next_probe_at: Some(timestamp(circuit.open_until)),
+            since: timestamp(circuit.since),
+            next_probe_at: timestamp(circuit.open_until),
         }
     }
 }
@@ -112,6 +112,7 @@ impl Delivery {
     /// The delivery of a row.
     pub(super) fn new(row: DeliveryRow, circuit: Option<Circuit>, now: DateTime<Utc>) -> Self {
         let under_way = row.leased && row.next_attempt_at > now;
+        let created_at = timestamp(row.created_at);
         let waits = row.state == DeliveryState::Due && !under_way;
         Self {
             id: row.delivery_id,
@@ -128,11 +129,11 @@ impl Delivery {
             attempt_count: row.attempts,
             last_status: row.last_status,
             last_error: row.last_error,
-            created_at: Some(timestamp(row.created_at)),
-            next_attempt_at: waits.then(|| timestamp(row.next_attempt_at)),
-            finished_at: row.finished_at.map(timestamp),
+            unreadable: created_at.is_none(),
+            created_at,
+            next_attempt_at: Some(row.next_attempt_at).filter(|_| waits).and_then(timestamp),
+            finished_at: row.finished_at.and_then(timestamp),
             circuit: ReceiverCircuit::new(circuit, now),
-            unreadable: false,
         }
     }
 

@@ -49,9 +49,11 @@ pub struct DeliveryAttempt {
 
 impl DeliveryAttempt {
     fn new(row: AttemptRow) -> Self {
+        let started_at = timestamp(row.started_at);
         Self {
             number: row.attempt,
-            started_at: Some(timestamp(row.started_at)),
+            unreadable: started_at.is_none(),
+            started_at,
             outcome: Some(row.outcome.as_str()),
             duration_ms: row
                 .duration
@@ -60,7 +62,6 @@ impl DeliveryAttempt {
             error: row.error,
             body: String::from_utf8_lossy(&row.body).into_owned(),
             body_truncated: row.body_truncated,
-            unreadable: false,
         }
     }
 

@@ -26,8 +26,15 @@ use uuid::Uuid;
 /// A reason: as long as that of a soft-delete, and never left out.
 const REASON: Text = Text::new(1, soft_delete::REASON.max);
 
+/// A text without control characters that says something.
+const NOT_BLANK: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F][^\\u0000-\\u001F\\u007F-\\u009F]*$";
+
 fn reason_schema() -> Object {
-    REASON.schema("Why what is still owed is given up, kept sealed, and shown in the entity's history")
+    let mut schema = REASON.schema(
+        "Why what is still owed is given up, kept sealed, and shown in the entity's history: not only spaces",
+    );
+    schema.pattern = Some(NOT_BLANK.to_owned());
+    schema
 }
 
 /// Why a purge is forced.

@@ -111,7 +111,7 @@ impl OwedStorage {
 
 impl OwedPurge {
     fn new(purge: PurgeStatus, places: &[(u32, String)], now: DateTime<Utc>) -> Self {
-        let job = purge.job;
+        let (job, requested_at) = (purge.job, timestamp(purge.requested_at));
         let ended = job.as_ref().is_some_and(|job| job.finished_at.is_some());
         let running = job
             .as_ref()
@@ -123,12 +123,12 @@ impl OwedPurge {
             entity_type: Some(purge.key.entity_type().as_str()),
             id: purge.key.id().to_owned(),
             state: Some(purge.state.as_str()),
-            requested_at: Some(timestamp(purge.requested_at)),
+            requested_at: requested_at.clone(),
             age_seconds: (now - purge.requested_at).num_seconds().max(0),
             storage_count: purge.storage_count,
             attempts: job.as_ref().map_or(0, |job| job.begun),
             running,
-            next_attempt_at: next.map(|job| timestamp(job.next_attempt_at)),
+            next_attempt_at: next.and_then(|job| timestamp(job.next_attempt_at)),
             last_error: job.as_ref().and_then(|job| job.last_error.clone()),
             obligations: job
                 .map(|job| {
@@ -137,7 +137,7 @@ impl OwedPurge {
                 })
                 .unwrap_or_default(),
             storage_shared_with: Vec::new(),
-            unreadable: false,
+            unreadable: requested_at.is_none(),
         }
     }
 

@@ -24,6 +24,8 @@ async fn ask(backend: Backend, grant: &[&str]) {
         "10",
         "--workers",
         "2",
+        "--seed",
+        "1",
         "--no-color",
     ]);
     // Its answer has no end; what it refuses is looked at in `events`.

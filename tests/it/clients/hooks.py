@@ -74,6 +74,19 @@ def is_address(text):
     return "%" not in str(text)
 
 
+def kept(value):
+    """What the service can give back as it was given: no U+0000, and no integer beyond 64 bits."""
+    if isinstance(value, dict):
+        return {kept(key): kept(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [kept(one) for one in value]
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-(2**63), min(value, 2**63 - 1))
+    return value
+
+
 def body(operation, path, value):
     if not isinstance(value, dict):
         return
@@ -100,6 +113,8 @@ def before_call(context, case, kwargs):
     if "entity_type" in path and "id" in path:
         path["id"] = an_id(path["entity_type"], path["id"])
     query(operation, case.query if case.query is not None else {})
+    if isinstance(case.body, dict):
+        case.body = kept(case.body)
     body(operation, path, case.body)
     headers = case.headers or {}
     for name in ("If-Match", "If-None-Match"):

@@ -1,4 +1,7 @@
 // A backup's life through the TypeScript client: the arguments are the service, a token, an id and a receiver's URL.
+// Node gives it; its types are not needed for more.
+declare const process: { argv: string[] };
+
 import { createClient, type Schema } from "@archive-ledger/client";
 
 const [service, token, id, receiver] = process.argv.slice(2) as [string, string, string, string];

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use archive_ledger::http::description;
 use jsonschema::Validator;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Map, Value, json};
 
 /// What is refused before a route is found, which no operation describes.
@@ -43,6 +44,41 @@ pub fn check_request(method: &str, target: &str, body: &[u8]) {
     if let Err(wrong) = CONTRACT.check_request(method, path_of(target), body) {
         let text = String::from_utf8_lossy(body);
         panic!("{method} {target} was taken, and {wrong}: {text:.2000}");
+    }
+}
+
+/// Requests whose answers are looked at.
+pub trait Told {
+    /// Sends it and gives the answer, which must be as it is described. Of one that is streamed, the body is left to the caller.
+    fn told(self) -> impl Future<Output = Response> + Send;
+}
+
+impl Told for RequestBuilder {
+    #[track_caller]
+    fn told(self) -> impl Future<Output = Response> + Send {
+        let (client, request) = self.build_split();
+        let request = request.unwrap();
+        let (method, url) = (request.method().to_string(), request.url().clone());
+        let sent = request
+            .body()
+            .and_then(|body| body.as_bytes())
+            .map(<[u8]>::to_vec);
+        async move {
+            let answer = client.execute(request).await.unwrap();
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            if answer.content_length().is_none() {
+                check(&method, url.path(), status.as_u16(), &headers, &[]);
+                return answer;
+            }
+            let body = answer.bytes().await.unwrap();
+            check(&method, url.path(), status.as_u16(), &headers, &body);
+            if let Some(sent) = sent.filter(|_| status.is_success()) {
+                check_request(&method, url.path(), &sent);
+            }
+            let mut again = http::Response::new(body);
+            (*again.status_mut(), *again.headers_mut()) = (status, headers);
+            again.into()
+        }
     }
 }
 

@@ -40,7 +40,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
-use crate::harness::described;
+use crate::harness::described::{self, Told as _};
 use crate::harness::server::{Backend, Builder, Server};
 
 /// Where oCore's routes begin.
@@ -315,52 +315,12 @@ pub struct Answer {
 }
 
 /// Sends a request. What comes back must be what the service's description says ([`described`]).
-#[track_caller]
-pub fn answer(request: RequestBuilder) -> impl Future<Output = Answer> {
-    let (client, request) = request.build_split();
-    let request = request.unwrap();
-    let sent = Sent::new(&request);
-    async move {
-        let response = client.execute(request).await.unwrap();
-        let answer = Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body: response.bytes().await.unwrap().to_vec(),
-        };
-        sent.check(&answer);
-        answer
-    }
-}
-
-/// What has to be known of a request to look at its answer.
-struct Sent {
-    method: String,
-    target: String,
-    body: Option<Vec<u8>>,
-}
-
-impl Sent {
-    fn new(request: &reqwest::Request) -> Self {
-        let url = request.url();
-        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Self {
-            method: request.method().to_string(),
-            target: format!("{}{query}", url.path()),
-            body: request
-                .body()
-                .and_then(|body| body.as_bytes())
-                .map(<[u8]>::to_vec),
-        }
-    }
-
-    fn check(&self, answer: &Answer) {
-        let (method, target) = (&self.method, &self.target);
-        described::check(method, target, answer.status, &answer.headers, &answer.body);
-        if (200..300).contains(&answer.status)
-            && let Some(body) = &self.body
-        {
-            described::check_request(method, target, body);
-        }
+pub async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.told().await;
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: response.bytes().await.unwrap().to_vec(),
     }
 }
 

@@ -27,8 +27,8 @@ T = TypeVar("T", bound="Entity")
 class Entity:
     """One entity: the list item's fields, and everything else that the ledger knows."""
 
-    created_at: datetime.datetime
-    """ When the ledger first recorded it. """
+    created_at: datetime.datetime | None
+    """ When the ledger first recorded it; null only where `unreadable` is true. """
     deleted_at: datetime.datetime | None
     """ When it was deleted. """
     deleted_by: None | str
@@ -52,8 +52,8 @@ class Entity:
     """ Where its objects are. """
     type_: EntityType
     """ A type of entities. """
-    updated_at: datetime.datetime
-    """ When the ledger last recorded something of it. """
+    updated_at: datetime.datetime | None
+    """ When the ledger last recorded something of it; null only where `unreadable` is true. """
     version: int
     """ The entity's version; its `ETag` begins with it. """
     as_of: AsOf | None | Unset = UNSET
@@ -68,7 +68,8 @@ class Entity:
     storage_shared_with: list[StorageSharer] | Unset = UNSET
     """ Some of those others, 20 at the most; absent when there are none. """
     unreadable: bool | Unset = UNSET
-    """ Only where it is true: something sealed of it cannot be opened, and is left out. """
+    """ Only where it is true: something sealed of it cannot be opened, or a time of it is none, and is left out.
+    """
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +79,11 @@ class Entity:
         from ..models.storage_sharer import StorageSharer  # noqa: PLC0415
         from ..models.typed_parent import TypedParent  # noqa: PLC0415
 
-        created_at = self.created_at.isoformat()
+        created_at: None | str
+        if isinstance(self.created_at, datetime.datetime):
+            created_at = self.created_at.isoformat()
+        else:
+            created_at = self.created_at
 
         deleted_at: None | str
         if isinstance(self.deleted_at, datetime.datetime):
@@ -127,7 +132,11 @@ class Entity:
 
         type_ = self.type_.value
 
-        updated_at = self.updated_at.isoformat()
+        updated_at: None | str
+        if isinstance(self.updated_at, datetime.datetime):
+            updated_at = self.updated_at.isoformat()
+        else:
+            updated_at = self.updated_at
 
         version = self.version
 
@@ -201,7 +210,21 @@ class Entity:
         from ..models.typed_parent import TypedParent  # noqa: PLC0415
 
         d = dict(src_dict)
-        created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
+
+        def _parse_created_at(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                created_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return created_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        created_at = _parse_created_at(d.pop("created_at"))
 
         def _parse_deleted_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -307,7 +330,20 @@ class Entity:
 
         type_ = EntityType(d.pop("type"))
 
-        updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
+        def _parse_updated_at(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                updated_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return updated_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        updated_at = _parse_updated_at(d.pop("updated_at"))
 
         version = d.pop("version")
 

@@ -16,8 +16,8 @@ class ForcePurgeRequest:
     """Why a purge is forced."""
 
     reason: str
-    """ Why what is still owed is given up, kept sealed, and shown in the entity's history: 1 to 2000 characters,
-    none of them a control character. """
+    """ Why what is still owed is given up, kept sealed, and shown in the entity's history: not only spaces: 1 to
+    2000 characters, none of them a control character. """
 
     def to_dict(self) -> dict[str, Any]:
         reason = self.reason

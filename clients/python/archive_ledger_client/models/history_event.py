@@ -46,8 +46,8 @@ class HistoryEvent:
     """ Where its proof is. """
     reason_code: None | str
     """ Why, as a code (`X-Reason-Code`): it outlives a purge. """
-    recorded_at: datetime.datetime
-    """ When it was recorded. """
+    recorded_at: datetime.datetime | None
+    """ When it was recorded; null only where `unreadable` is true. """
     request_id: None | str
     """ The request that carried the command. """
     state: EntityState
@@ -55,7 +55,7 @@ class HistoryEvent:
     version: int
     """ The entity's version after it. """
     unreadable: bool | Unset = UNSET
-    """ Only where it is true: something is sealed with it that cannot be opened. """
+    """ Only where it is true: something is sealed with it that cannot be opened, or its time is none. """
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +89,11 @@ class HistoryEvent:
         reason_code: None | str
         reason_code = self.reason_code
 
-        recorded_at = self.recorded_at.isoformat()
+        recorded_at: None | str
+        if isinstance(self.recorded_at, datetime.datetime):
+            recorded_at = self.recorded_at.isoformat()
+        else:
+            recorded_at = self.recorded_at
 
         request_id: None | str
         request_id = self.request_id
@@ -172,7 +176,20 @@ class HistoryEvent:
 
         reason_code = _parse_reason_code(d.pop("reason_code"))
 
-        recorded_at = datetime.datetime.fromisoformat(d.pop("recorded_at"))
+        def _parse_recorded_at(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                recorded_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return recorded_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        recorded_at = _parse_recorded_at(d.pop("recorded_at"))
 
         def _parse_request_id(data: object) -> None | str:
             if data is None:

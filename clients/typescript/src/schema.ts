@@ -1089,9 +1089,9 @@ export interface components {
             as_of?: components["schemas"]["AsOf"] | null;
             /**
              * Format: date-time
-             * @description When the ledger first recorded it.
+             * @description When the ledger first recorded it; null only where `unreadable` is true.
              */
-            created_at: string;
+            created_at: string | null;
             /**
              * Format: date-time
              * @description When it was deleted.
@@ -1136,13 +1136,13 @@ export interface components {
             storage_shared_with?: components["schemas"]["StorageSharer"][];
             /** @description The entity's type. */
             type: components["schemas"]["EntityType"];
-            /** @description Only where it is true: something sealed of it cannot be opened, and is left out. */
+            /** @description Only where it is true: something sealed of it cannot be opened, or a time of it is none, and is left out. */
             unreadable?: boolean;
             /**
              * Format: date-time
-             * @description When the ledger last recorded something of it.
+             * @description When the ledger last recorded something of it; null only where `unreadable` is true.
              */
-            updated_at: string;
+            updated_at: string | null;
             /**
              * Format: int64
              * @description The entity's version; its `ETag` begins with it.
@@ -1269,7 +1269,7 @@ export interface components {
         };
         /** @description Why a purge is forced. */
         ForcePurgeRequest: {
-            /** @description Why what is still owed is given up, kept sealed, and shown in the entity's history: 1 to 2000 characters, none of them a control character. */
+            /** @description Why what is still owed is given up, kept sealed, and shown in the entity's history: not only spaces: 1 to 2000 characters, none of them a control character. */
             reason: string;
         };
         /** @description The process lives. */
@@ -1326,14 +1326,14 @@ export interface components {
             reason_code: string | null;
             /**
              * Format: date-time
-             * @description When it was recorded.
+             * @description When it was recorded; null only where `unreadable` is true.
              */
-            recorded_at: string;
+            recorded_at: string | null;
             /** @description The request that carried the command. */
             request_id: string | null;
             /** @description The entity's state after it. */
             state: components["schemas"]["EntityState"];
-            /** @description Only where it is true: something is sealed with it that cannot be opened. */
+            /** @description Only where it is true: something is sealed with it that cannot be opened, or its time is none. */
             unreadable?: boolean;
             /**
              * Format: int64
