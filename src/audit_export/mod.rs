@@ -121,6 +121,7 @@ impl Request {
 
 /// What an export came to: deterministic, as the export is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ExportManifest)]
 pub struct Manifest {
     /// `archive-ledger/export/v1`.
     pub format: &'static str,
@@ -133,8 +134,10 @@ pub struct Manifest {
     /// How many events were exported.
     pub count: u64,
     /// The position of the first one.
+    #[schema(required = true)]
     pub first_position: Option<u64>,
     /// The position of the last one.
+    #[schema(required = true)]
     pub last_position: Option<u64>,
     /// The length of the export, in bytes.
     pub bytes: u64,

@@ -121,6 +121,10 @@ pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock
     let pages = Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .merge(description::page::router())
+        .route(
+            "/schemas/events/{event}/{file}",
+            get(description::event_schemas::handler),
+        )
         .with_state(());
     let of_the_ledger = archived
         .merge(archives)

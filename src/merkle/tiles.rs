@@ -20,7 +20,7 @@ pub const TILE_WIDTH: u16 = 256;
 pub const TILE_HEIGHT: u8 = 8;
 
 /// The highest level of tiles that a tree of 2^63 leaves can have.
-const HIGHEST: u8 = 7;
+pub const HIGHEST: u8 = 7;
 
 /// What a tile holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

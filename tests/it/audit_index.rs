@@ -1,5 +1,6 @@
 //! The audit's index of blocks when somebody has changed it: a search misses nothing, and the service builds the index again.
 
+use crate::harness::described::Told as _;
 use crate::harness::ledger::change;
 use crate::harness::server::Server;
 use crate::harness::{eventually, on_both_backends};
@@ -42,14 +43,7 @@ async fn found(server: &Server, token: &str, filter: &str) -> usize {
     let (mut count, mut cursor) = (0, String::new());
     loop {
         let path = format!("/api/admin/audit/events?{filter}{cursor}");
-        let page: Value = server
-            .get(&path, token)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+        let page: Value = server.get(&path, token).told().await.json().await.unwrap();
         count += page["items"].as_array().unwrap().len();
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -75,7 +69,7 @@ on_both_backends! {
         let auditor = server.token(&["--role", "auditor", "--subject", "auditor"]).await;
         for _ in 0..EVENTS {
             let body = json!({"id": crate::harness::fresh_id(), "name": "n"});
-            let answer = server.post("/api/admin/archived/users", &writer, &body).send().await.unwrap();
+            let answer = server.post("/api/admin/archived/users", &writer, &body).told().await;
             assert_eq!(answer.status(), 201);
         }
         let whole = eventually("the index covers the log", SOON, || async {

@@ -2,6 +2,7 @@
 //!
 //! The clock is moved by `libfaketime`.
 
+use crate::harness::described::Told as _;
 use crate::harness::eventually;
 use crate::harness::ledger::change;
 use crate::harness::on_both_backends;
@@ -47,7 +48,7 @@ async fn delete(server: &Server, token: &str) -> StatusCode {
 }
 
 async fn readiness(server: &Server) -> (StatusCode, Value) {
-    let answer = server.client().get(server.url("/readyz")).send().await.unwrap();
+    let answer = server.client().get(server.url("/readyz")).told().await;
     (answer.status(), answer.json().await.unwrap())
 }
 
@@ -100,7 +101,7 @@ on_both_backends! {
         assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
         assert!(said.contains("Accepted: the machine's clock shows"), "{said}");
         is_ready(&server, &token).await;
-        let audit = server.get("/api/admin/audit/events?action=accept_clock", &token).send().await.unwrap();
+        let audit = server.get("/api/admin/audit/events?action=accept_clock", &token).told().await;
         let audit = audit.text().await.unwrap();
         assert!(audit.contains("summer time, by hand"), "{audit}");
         let again = server.run_command(&["ledger", "accept-clock", "--reason", "x"]).await;
@@ -128,7 +129,7 @@ on_both_backends! {
         let id = crate::harness::fresh_id();
         let entity = format!("/api/admin/archived/backups/{id}");
         let body = json!({"id": id, "name": "n"});
-        let deleted = server.post("/api/admin/archived/backups", &token, &body).send().await.unwrap();
+        let deleted = server.post("/api/admin/archived/backups", &token, &body).told().await;
         assert_eq!(deleted.status(), StatusCode::CREATED);
         server.terminate().await;
         // As a clock dates them that runs ahead; from here on all is dated as the last event is, for 400 days.
@@ -142,7 +143,7 @@ on_both_backends! {
         }
         server.restart().await;
         let token = server.token(&["--role", "admin", "--subject", "late"]).await;
-        let restored = server.post(&format!("{entity}/restore"), &token, &json!({})).send().await.unwrap();
+        let restored = server.post(&format!("{entity}/restore"), &token, &json!({})).told().await;
         assert_eq!(restored.status(), StatusCode::OK);
         for _ in 0..40 {
             assert_eq!(delete(&server, &token).await, StatusCode::CREATED);
@@ -150,7 +151,7 @@ on_both_backends! {
         let get = |path: String| {
             let (server, token) = (&server, &token);
             async move {
-                let answer = server.get(&path, token).send().await.unwrap();
+                let answer = server.get(&path, token).told().await;
                 let status = answer.status();
                 let text = answer.text().await.unwrap();
                 assert_eq!(status, StatusCode::OK, "{path}: {text}");
@@ -201,11 +202,11 @@ on_both_backends! {
         assert_eq!((&then["state"], &then["version"]), (&json!("live"), &json!(2)), "{then}");
         let then: Value = serde_json::from_str(&as_of("6").await).unwrap();
         assert_eq!((&then["state"], &then["version"]), (&json!("archived"), &json!(1)), "{then}");
-        let later = server.get(&format!("{entity}?as_of=9000-01-01T00:00:00Z"), &token).send().await.unwrap();
+        let later = server.get(&format!("{entity}?as_of=9000-01-01T00:00:00Z"), &token).told().await;
         assert_eq!(later.status(), StatusCode::BAD_REQUEST, "nobody knows that yet");
         // Exports end at what is signed.
         eventually("the log is signed", SOON, || async {
-            let answer = server.get("/api/ledger/checkpoint", &token).send().await.unwrap();
+            let answer = server.get("/api/ledger/checkpoint", &token).told().await;
             (answer.text().await.unwrap().lines().nth(1) == Some("47")).then_some(())
         })
         .await;
@@ -220,7 +221,7 @@ on_both_backends! {
             assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), expected, "{flags:?}");
         }
         // Whoever follows the events goes on behind any of them, however many share a time.
-        let stream = server.get("/api/events", &token).header("Last-Event-ID", "1-5").send().await.unwrap();
+        let stream = server.get("/api/events", &token).header("Last-Event-ID", "1-5").told().await;
         assert_eq!(stream.status(), StatusCode::OK);
         let (mut stream, mut text) = (stream, String::new());
         // The first line says where the stream begins.

@@ -1,5 +1,6 @@
 //! A row that was damaged concerns whoever needs it: the commands beside it in a batch are recorded, and the writer stays ready.
 
+use crate::harness::described::Told as _;
 use crate::harness::ledger::change;
 use crate::harness::server::{Backend, Server};
 use crate::harness::{READY_WITHIN, eventually, on_both_backends};
@@ -12,16 +13,16 @@ const BACKUPS: &str = "/api/admin/archived/backups";
 async fn delete(server: &Server, token: &str, id: &str, key: &str) -> Response {
     let body = json!({"id": id, "name": "n"});
     let request = server.post(BACKUPS, token, &body).header("Idempotency-Key", key);
-    request.send().await.unwrap()
+    request.told().await
 }
 
 async fn restore(server: &Server, token: &str, id: &str) -> Response {
     let path = format!("{BACKUPS}/{id}/restore");
-    server.post(&path, token, &json!({})).send().await.unwrap()
+    server.post(&path, token, &json!({})).told().await
 }
 
 async fn text(server: &Server, path: &str) -> String {
-    let answer = server.client().get(server.url(path)).send().await.unwrap();
+    let answer = server.client().get(server.url(path)).told().await;
     answer.text().await.unwrap()
 }
 
@@ -79,19 +80,19 @@ on_both_backends! {
                 let body: Value = refused.json().await.unwrap();
                 assert_eq!(body["error"]["id"], "internalServerError", "{body}");
             }
-            let ready = server.client().get(server.url("/readyz")).send().await.unwrap();
+            let ready = server.client().get(server.url("/readyz")).told().await;
             assert_eq!(ready.status(), StatusCode::OK, "{}", ready.text().await.unwrap());
         }
         // A key that cannot be opened is in the way of a restore, which nothing could follow, and of no purge.
         assert_eq!(restore(&server, &token, &id(4)).await.status(), StatusCode::CONFLICT);
         let purge = server.request(Method::DELETE, &format!("{BACKUPS}/{}/purge", id(4)), &token);
-        assert_eq!(purge.send().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(purge.told().await.status(), StatusCode::OK);
         assert_eq!(failures(&server).await, before, "the writer was never at fault");
         let log = server.log();
         assert!(log.contains("load the batch found inconsistent data"), "{log}");
         assert!(!log.contains("one by one"), "a batch was taken apart: {log}");
         let purge = server.request(Method::DELETE, &format!("{BACKUPS}/{}/purge", id(100)), &token);
-        assert_eq!(purge.send().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(purge.told().await.status(), StatusCode::OK);
     }
 }
 
@@ -153,9 +154,9 @@ on_both_backends! {
             assert_eq!(answer.status(), StatusCode::CREATED);
         }
         let purge = server.request(Method::DELETE, &format!("{BACKUPS}/{}/purge", id(0)), &token);
-        let purge = purge.json(&json!({"deletedCallback": "http://127.0.0.1:9/x"})).send().await.unwrap();
+        let purge = purge.json(&json!({"deletedCallback": "http://127.0.0.1:9/x"})).told().await;
         assert_eq!(purge.status(), StatusCode::OK);
-        let nobody = server.client().get(server.url(BACKUPS)).send().await.unwrap();
+        let nobody = server.client().get(server.url(BACKUPS)).told().await;
         assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
         let reads = [
             BACKUPS.to_owned(),
@@ -195,7 +196,7 @@ on_both_backends! {
                 tampered(format!("CREATE TABLE aside AS SELECT * FROM {table}")).await;
                 tampered(format!("UPDATE {table} SET {column} = {time}")).await;
                 for path in &reads {
-                    let answer = server.get(path, &token).send().await.unwrap();
+                    let answer = server.get(path, &token).told().await;
                     assert!([200, 404, 500, 503].contains(&answer.status().as_u16()), "{table}.{column} = {time}: {path}: {}", answer.status());
                 }
                 let written = delete(&server, &token, &id(1), "another").await.status();
@@ -221,7 +222,7 @@ on_both_backends! {
             }
         }
         eventually("it is as before", READY_WITHIN, || async {
-            let ready = server.client().get(server.url("/readyz")).send().await.unwrap();
+            let ready = server.client().get(server.url("/readyz")).told().await;
             (ready.status() == 200).then_some(())
         })
         .await;
@@ -295,7 +296,7 @@ const DAMAGES: &[(&str, &str, Option<&str>, Option<&str>)] = &[
 
 /// How many rows of a page are unreadable, and how many are not.
 async fn readable(server: &Server, path: &str, token: &str) -> (usize, usize) {
-    let answer = server.get(path, token).send().await.unwrap();
+    let answer = server.get(path, token).told().await;
     let status = answer.status();
     let page: Value = answer.json().await.unwrap();
     assert_eq!(status, StatusCode::OK, "{path}: {page}");
@@ -307,7 +308,7 @@ async fn readable(server: &Server, path: &str, token: &str) -> (usize, usize) {
 /// What an export by HTTP gives, and whether it came to its end.
 async fn exported(server: &Server, token: &str) -> (usize, bool) {
     let path = "/api/admin/audit/export?format=ndjson";
-    let mut answer = server.get(path, token).send().await.unwrap();
+    let mut answer = server.get(path, token).told().await;
     assert_eq!(answer.status(), StatusCode::OK);
     let mut lines = 0;
     loop {
@@ -330,13 +331,13 @@ on_both_backends! {
         std::fs::create_dir(objects.path().join("shared")).unwrap();
         for number in 0..6 {
             let body = json!({"id": id(number), "name": "n", "storage": [format!("{root}/shared")]});
-            assert_eq!(server.post(BACKUPS, &token, &body).send().await.unwrap().status(), StatusCode::CREATED);
+            assert_eq!(server.post(BACKUPS, &token, &body).told().await.status(), StatusCode::CREATED);
         }
         for number in 0..3 {
             let purge = server.request(Method::DELETE, &format!("{BACKUPS}/{}/purge", id(number)), &token);
-            assert_eq!(purge.send().await.unwrap().status(), StatusCode::OK);
+            assert_eq!(purge.told().await.status(), StatusCode::OK);
         }
-        let nobody = server.client().get(server.url(BACKUPS)).send().await.unwrap();
+        let nobody = server.client().get(server.url(BACKUPS)).told().await;
         assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
         let (list, purges) = (BACKUPS, "/api/admin/purges");
         let (happened, attempted) = ("/api/admin/audit/events?limit=1000", "/api/admin/audit/events?limit=1000&outcome=denied");
@@ -346,7 +347,7 @@ on_both_backends! {
         })
         .await;
         eventually("everything is signed", READY_WITHIN, || async {
-            let manifest = server.get("/api/admin/audit/export/manifest?format=ndjson", &token).send().await.unwrap();
+            let manifest = server.get("/api/admin/audit/export/manifest?format=ndjson", &token).told().await;
             let manifest: Value = manifest.json().await.unwrap();
             (manifest["count"] == 12).then_some(())
         })
@@ -385,7 +386,7 @@ on_both_backends! {
             let as_it_stands = ["aggregate_id", "command_id"].contains(column) || ["'[]'", "'7'"].contains(value);
             if *table == "events" && !as_it_stands {
                 let by_http = exported(&server, &token).await;
-                let manifest = server.get("/api/admin/audit/export/manifest?format=ndjson", &token).send().await.unwrap();
+                let manifest = server.get("/api/admin/audit/export/manifest?format=ndjson", &token).told().await;
                 let manifest: Value = manifest.json().await.unwrap();
                 let told = (&manifest["unreadable"], &manifest["unreadable_positions"], &manifest["count"]);
                 if by_http != (11, false) || told != (&json!(1), &json!([5]), &json!(11)) {

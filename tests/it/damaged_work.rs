@@ -1,6 +1,7 @@
 //! A damaged row of what is still to be done is set aside: everybody else's callbacks arrive and storage is cleaned, and what it stands
 //! for is not done.
 
+use crate::harness::described::Told as _;
 use crate::harness::ledger::change;
 use crate::harness::receiver::Receiver;
 use crate::harness::server::{Backend, Server};
@@ -24,7 +25,7 @@ async fn run(server: &Server, statement: String) -> u64 {
 
 async fn delete(server: &Server, token: &str, number: usize, storage: &[String]) {
     let body = json!({"id": id(number), "name": "n", "storage": storage});
-    let answer = server.post(BACKUPS, token, &body).send().await.unwrap();
+    let answer = server.post(BACKUPS, token, &body).told().await;
     assert_eq!(
         answer.status(),
         StatusCode::CREATED,
@@ -37,11 +38,11 @@ async fn purge(server: &Server, token: &str, number: usize, callback: Option<Str
     let path = format!("{BACKUPS}/{}/purge", id(number));
     let body = callback.map_or_else(|| json!({}), |url| json!({"deletedCallback": url}));
     let request = server.request(Method::DELETE, &path, token).json(&body);
-    request.send().await.unwrap()
+    request.told().await
 }
 
 async fn get(server: &Server, token: &str, path: &str) -> Value {
-    let answer = server.get(path, token).send().await.unwrap();
+    let answer = server.get(path, token).told().await;
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert_eq!(status, StatusCode::OK, "{path}: {text}");
     serde_json::from_str(&text).unwrap()
@@ -219,7 +220,7 @@ on_both_backends! {
             delete(&server, &token, number, &[format!("{root}/own-{number}")]).await;
             assert_eq!(purge(&server, &token, number, None).await.status(), StatusCode::OK);
             eventually(&format!("{table}.{column} = {value}: the other purge is done"), SOON, || async {
-                let answer = server.get(&format!("{BACKUPS}/{}", id(number)), &token).send().await.unwrap();
+                let answer = server.get(&format!("{BACKUPS}/{}", id(number)), &token).told().await;
                 (answer.status() == StatusCode::NOT_FOUND).then_some(())
             })
             .await;
@@ -270,7 +271,7 @@ on_both_backends! {
             let damage = format!("UPDATE {table} SET {column} = {value} WHERE {of}{second}");
             assert_eq!(run(&server, damage).await, 1, "{what}");
             let force = format!("/api/admin/purges/{purge_id}/force");
-            let answer = server.post(&force, &token, &json!({"reason": "given up"})).send().await.unwrap();
+            let answer = server.post(&force, &token, &json!({"reason": "given up"})).told().await;
             let (status, text) = (answer.status(), answer.text().await.unwrap());
             assert_eq!(status, expected, "{what}: {text}");
             if expected == StatusCode::CONFLICT {
@@ -278,7 +279,7 @@ on_both_backends! {
                 continue;
             }
             // What is told is that it is not known, and nothing else was touched.
-            let answer = server.get(&format!("{BACKUPS}/{entity}"), &token).send().await.unwrap();
+            let answer = server.get(&format!("{BACKUPS}/{entity}"), &token).told().await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{what}");
             let history = get(&server, &token, &format!("{BACKUPS}/{entity}/history")).await;
             assert!(history.to_string().contains("\"at_least\":true"), "{what}: {history}");
@@ -328,7 +329,7 @@ on_both_backends! {
             delete(&server, &token, number, &[]).await;
         }
         let environments = json!({"id": id(1), "name": "n"});
-        let answer = server.post("/api/admin/archived/environments", &token, &environments).send().await.unwrap();
+        let answer = server.post("/api/admin/archived/environments", &token, &environments).told().await;
         assert_eq!(answer.status(), StatusCode::CREATED);
         let damages: &[&str] = match backend {
             Backend::Embedded => &["count = 'many'", "count = x'00'", "entity_type = 'nonsense'"],
@@ -363,7 +364,7 @@ on_both_backends! {
         assert_eq!(restore(2).await.unwrap().status(), StatusCode::OK);
         let garbage = if backend == Backend::Embedded { "x'00'" } else { "'\\x00'" };
         assert_eq!(run(&server, format!("UPDATE entities SET wrapped = {garbage} WHERE aggregate_id <> 'backups:{}'", id(1))).await, 2);
-        let again = server.post(BACKUPS, &token, &json!({"id": id(2), "name": "n"})).send().await.unwrap();
+        let again = server.post(BACKUPS, &token, &json!({"id": id(2), "name": "n"})).told().await;
         for refused in [restore(0).await.unwrap(), again] {
             assert_eq!(refused.status(), StatusCode::CONFLICT);
             let body: Value = refused.json().await.unwrap();
@@ -372,7 +373,7 @@ on_both_backends! {
         assert_eq!(restore(1).await.unwrap().status(), StatusCode::OK);
         assert_eq!(purge(&server, &token, 0, None).await.status(), StatusCode::OK);
         eventually("it is gone", SOON, || async {
-            let answer = server.get(&format!("{BACKUPS}/{}", id(0)), &token).send().await.unwrap();
+            let answer = server.get(&format!("{BACKUPS}/{}", id(0)), &token).told().await;
             (answer.status() == StatusCode::NOT_FOUND).then_some(())
         })
         .await;
@@ -414,14 +415,13 @@ async fn a_storage_root_whose_row_cannot_be_read_is_away_until_it_is_repaired_an
     let gone = async |number| {
         let answer = server
             .get(&format!("{BACKUPS}/{}", id(number)), &token)
-            .send()
-            .await
-            .unwrap();
+            .told()
+            .await;
         (answer.status() == StatusCode::NOT_FOUND).then_some(())
     };
     eventually("what lies in the other root is purged", SOON, || gone(1)).await;
     let refused = json!({"id": id(2), "name": "n", "storage": [uri(&lost.join("three"))]});
-    let answer = server.post(BACKUPS, &token, &refused).send().await.unwrap();
+    let answer = server.post(BACKUPS, &token, &refused).told().await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let purges = get(&server, &token, "/api/admin/purges?state=purging").await;
     assert_eq!(purges["items"][0]["id"], id(0), "{purges}");

@@ -52,6 +52,7 @@ mod cleanup;
 mod cleanup_clouds;
 mod cleanup_s3;
 mod cli;
+mod clients;
 mod clock;
 mod coordination;
 mod crash;

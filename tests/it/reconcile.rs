@@ -2,6 +2,7 @@
 
 mod damaged;
 
+use crate::harness::described::Told as _;
 use crate::harness::emulators::{Azurite, GcsEmulator};
 use crate::harness::ledger::change;
 use crate::harness::s3::S3;
@@ -52,9 +53,8 @@ impl Scene {
         let answer = self
             .server
             .post("/api/admin/archived/backups", &self.admin, &body)
-            .send()
-            .await
-            .unwrap();
+            .told()
+            .await;
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
         id
     }
@@ -64,16 +64,15 @@ impl Scene {
         let asked = self
             .server
             .delete(&format!("{path}/purge"), &self.admin)
-            .send()
-            .await
-            .unwrap();
+            .told()
+            .await;
         assert_eq!(asked.status(), 200);
     }
 
     async fn gone(&self, id: &str) {
         let path = format!("/api/admin/archived/backups/{id}");
         eventually("the entity is purged", SOON, || async {
-            let answer = self.server.get(&path, &self.admin).send().await.unwrap();
+            let answer = self.server.get(&path, &self.admin).told().await;
             (answer.status() == 404).then_some(())
         })
         .await;
@@ -81,12 +80,7 @@ impl Scene {
 
     async fn restore(&self, id: &str) {
         let path = format!("/api/admin/archived/backups/{id}/restore");
-        let asked = self
-            .server
-            .post(&path, &self.admin, &json!({}))
-            .send()
-            .await
-            .unwrap();
+        let asked = self.server.post(&path, &self.admin, &json!({})).told().await;
         assert_eq!(asked.status(), 200);
     }
 
@@ -271,13 +265,13 @@ on_both_backends! {
         symlink(&aside, root.join("stuck")).unwrap();
         scene.purge(&id).await;
         let purge_id = eventually("the purge has failed", SOON, || async {
-            let page = scene.server.get("/api/admin/purges?state=failed", &scene.admin).send().await.unwrap();
+            let page = scene.server.get("/api/admin/purges?state=failed", &scene.admin).told().await;
             let page: Value = page.json().await.unwrap();
             page["items"][0]["purge_id"].as_str().map(str::to_owned)
         })
         .await;
         let force = format!("/api/admin/purges/{purge_id}/force");
-        let forced = scene.server.post(&force, &scene.admin, &json!({"reason": "r"})).send().await.unwrap();
+        let forced = scene.server.post(&force, &scene.admin, &json!({"reason": "r"})).told().await;
         assert_eq!(forced.status(), 200);
         std::fs::remove_file(root.join("stuck")).unwrap();
         std::fs::rename(&aside, root.join("stuck")).unwrap();
@@ -456,7 +450,7 @@ on_both_backends! {
         let id = scene.delete(1, &["entity"]).await;
         scene.purge(&id).await;
         let failed = eventually("the purge has failed", SOON, || async {
-            let page = scene.server.get("/api/admin/purges?state=failed", &scene.admin).send().await.unwrap();
+            let page = scene.server.get("/api/admin/purges?state=failed", &scene.admin).told().await;
             let page: Value = page.json().await.unwrap();
             page["items"].get(0).filter(|purge| purge["last_error"].is_string()).cloned()
         })
@@ -464,11 +458,11 @@ on_both_backends! {
         let error = failed["last_error"].as_str().unwrap();
         assert!(error.contains("objects are under Object Lock: 1 remain"), "{error}");
         let force = format!("/api/admin/purges/{}/force", failed["purge_id"].as_str().unwrap());
-        let forced = scene.server.post(&force, &scene.admin, &json!({"reason": "held by the court"})).send().await.unwrap();
+        let forced = scene.server.post(&force, &scene.admin, &json!({"reason": "held by the court"})).told().await;
         assert_eq!(forced.status(), 200);
         scene.gone(&id).await;
         let path = format!("/api/admin/archived/backups/{id}/history");
-        let history: Value = scene.server.get(&path, &scene.admin).send().await.unwrap().json().await.unwrap();
+        let history: Value = scene.server.get(&path, &scene.admin).told().await.json().await.unwrap();
         let [.., event, end] = &history["items"].as_array().unwrap()[..] else { panic!("{history}") };
         let owed = json!([{"ordinal": 1, "skipped": true, "objects": 1, "bytes": 10}]);
         assert_eq!((&event["event"], &event["facts"]["obligations"]), (&json!("purge_forced"), &owed));

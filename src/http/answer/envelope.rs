@@ -4,6 +4,9 @@
 //! around the router. There it gets its context, and whatever the framework answered by itself (an unknown route, a wrong
 //! method, a body that is too large) gets the same envelope.
 
+mod example;
+pub(in crate::http) use example::example;
+
 use super::error::{ApiError, Cause, Description};
 use super::request_id::X_REQUEST_ID;
 use crate::clock::SharedClock;
@@ -307,26 +310,32 @@ impl ErrorContext {
     }
 
     fn body(&self, description: &Description) -> Vec<u8> {
-        let envelope = Envelope {
+        let timestamp = self.clock.now().timestamp_millis();
+        // Strings and integers only, which always serialize.
+        serde_json::to_vec(&Envelope::new(description, &self.service, timestamp)).unwrap_or_default()
+    }
+}
+
+impl<'a> Envelope<'a> {
+    fn new(description: &'a Description, service: &'a ServiceInfo, timestamp: i64) -> Self {
+        Self {
             error: ErrorJson {
                 id: description.id,
                 description: &description.text,
                 details: description.details.as_ref(),
                 ctx: ErrorJsonCtx {
-                    timestamp: self.clock.now().timestamp_millis(),
-                    service_release_version: &self.service.release_version,
-                    service_id: &self.service.id,
-                    service_domain: &self.service.domain,
-                    service_build_version: &self.service.build_version,
+                    timestamp,
+                    service_release_version: &service.release_version,
+                    service_id: &service.id,
+                    service_domain: &service.domain,
+                    service_build_version: &service.build_version,
                     service: "opw",
                     onedata_errors_revision: ERRORS_REVISION,
                     module: MODULE,
                     line: LINE,
                 },
             },
-        };
-        // Strings and integers only, which always serialize.
-        serde_json::to_vec(&envelope).unwrap_or_default()
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::get::Entity;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::http::api::Api;
 use crate::http::request::query::position;
 use crate::ledger::{PastEntity, Versions};
@@ -25,10 +26,13 @@ pub struct Side {
     /// The version; 0 is before the ledger heard of the entity.
     pub version: u64,
     /// The state.
+    #[schema(value_type = names::EntityState)]
     pub state: &'static str,
     /// The position of the event that led to it.
+    #[schema(required = true)]
     pub position: Option<u64>,
     /// When that was recorded.
+    #[schema(format = DateTime, required = true)]
     pub recorded_at: Option<String>,
 }
 
@@ -39,10 +43,10 @@ pub struct Change {
     /// Its name, as `GET /api/admin/archived/{entity_type}/{id}` has it.
     pub field: String,
     /// Its value at the earlier version.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub before: Value,
     /// Its value at the later version.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub after: Value,
 }
 
@@ -123,7 +127,7 @@ fn side(version: u64, past: Option<&PastEntity>) -> Side {
         version,
         state: past.map_or(State::Unknown, |past| past.view.state).as_str(),
         position: past.map(|past| past.position),
-        recorded_at: past.map(|past| timestamp(past.view.updated_at)),
+        recorded_at: past.and_then(|past| timestamp(past.view.updated_at)),
     }
 }
 

@@ -7,9 +7,11 @@ use super::soft_delete::TypedParent;
 use crate::http::answer::entity_tag::{entity_tag, tag_with};
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::http::answer::success::tagged;
 use crate::http::api::head::RequestHead;
 use crate::http::api::{Api, SharedApi};
+use crate::http::request::describe::{in_query, text_like};
 use crate::http::request::path::{EntityPath, Segments};
 use crate::http::request::query::parameter;
 use crate::http::request::query::{position, time};
@@ -21,7 +23,8 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 /// One entity: the list item's fields, and everything else that the ledger knows.
@@ -31,26 +34,33 @@ pub struct Entity {
     pub id: String,
     /// The entity's type.
     #[serde(rename = "type")]
+    #[schema(value_type = names::EntityType)]
     pub entity_type: &'static str,
     /// `live`, `archived`, `purging` or `purge_failed`; `purged` only as of a point in the past.
+    #[schema(value_type = names::EntityState)]
     pub state: &'static str,
     /// The entity's version; its `ETag` begins with it.
     pub version: u64,
     /// Its name, as of the deletion that stands.
+    #[schema(required = true)]
     pub name: Option<String>,
     /// Its metadata, as of the deletion that stands.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     pub metadata: Option<Map<String, Value>>,
     /// When it was deleted.
+    #[schema(format = DateTime, required = true)]
     pub deleted_at: Option<String>,
     /// Who recorded the deletion.
+    #[schema(required = true)]
     pub deleted_by: Option<String>,
     /// The deletion that stands.
+    #[schema(required = true)]
     pub deletion_id: Option<Uuid>,
     /// Why it was deleted.
+    #[schema(required = true)]
     pub reason: Option<String>,
     /// What it belonged to.
-    #[schema(value_type = Option<TypedParent>)]
+    #[schema(value_type = Option<TypedParent>, required = true)]
     pub parent: Option<Parent>,
     /// Where its objects are.
     pub storage: Vec<String>,
@@ -62,18 +72,22 @@ pub struct Entity {
     pub storage_shared: Shared,
     /// Some of those others, 20 at the most; absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub storage_shared_with: Vec<Sharer>,
     /// The latest purge.
+    #[schema(required = true)]
     pub purge_id: Option<Uuid>,
     /// What has become of it so far, while it is owed (`purging`, `purge_failed`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub purge: Option<PurgeSoFar>,
-    /// When the ledger first recorded it.
-    pub created_at: String,
-    /// When the ledger last recorded something of it.
-    pub updated_at: String,
-    /// Only where it is true: something sealed of it cannot be opened, and is left out.
+    /// When the ledger first recorded it; null only where `unreadable` is true.
+    #[schema(format = DateTime, required = true)]
+    pub created_at: Option<String>,
+    /// When the ledger last recorded something of it; null only where `unreadable` is true.
+    #[schema(format = DateTime, required = true)]
+    pub updated_at: Option<String>,
+    /// Only where it is true: something sealed of it cannot be opened, or a time of it is none, and is left out.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -96,6 +110,8 @@ impl Entity {
     /// What is shown of an entity.
     #[must_use]
     pub fn new(view: EntityView) -> Self {
+        let (created_at, updated_at) = (timestamp(view.created_at), timestamp(view.updated_at));
+        let unreadable = view.unreadable || created_at.is_none() || updated_at.is_none();
         Self {
             id: view.key.id().to_owned(),
             entity_type: view.key.entity_type().as_str(),
@@ -103,7 +119,7 @@ impl Entity {
             version: view.version,
             name: view.details.name,
             metadata: view.details.metadata,
-            deleted_at: view.deleted_at.map(timestamp),
+            deleted_at: view.deleted_at.and_then(timestamp),
             deleted_by: view.deleted_by,
             deletion_id: view.deletion_id,
             reason: view.details.reason,
@@ -113,9 +129,9 @@ impl Entity {
             storage_shared_with: Vec::new(),
             purge_id: view.purge_id,
             purge: None,
-            created_at: timestamp(view.created_at),
-            updated_at: timestamp(view.updated_at),
-            unreadable: view.unreadable,
+            created_at,
+            updated_at,
+            unreadable,
             as_of: None,
         }
     }
@@ -133,6 +149,18 @@ impl Entity {
             return entity_tag(self.version);
         }
         tag_with(self.version, &beside)
+    }
+}
+
+/// `as_of`.
+struct AsOfParameter;
+
+impl IntoParams for AsOfParameter {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "As it was after this position, or at this time (RFC 3339), whatever became of it; needs `audit:read` \
+            instead, and gives no `ETag`";
+        let pattern = "^([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$";
+        vec![in_query("as_of", description, text_like(pattern))]
     }
 }
 
@@ -170,8 +198,7 @@ async fn as_of(api: &Api, text: &str) -> Result<AsOf, ApiError> {
     description = "404 for what never existed and for what was purged alike.",
     params(
         EntityPath,
-        ("as_of" = Option<String>, Query, description = "As it was after this position, or at this time (RFC 3339), whatever \
-            became of it; needs `audit:read` instead, and gives no `ETag`"),
+        AsOfParameter,
     ),
     responses(
         (status = 200, description = "The entity, with its version as `ETag`", body = Entity,

@@ -6,8 +6,7 @@ use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::cursor::{CursorCodec, ListCursor};
-use crate::http::request::page::ListLimit;
-use crate::http::request::page::{Behind, PageQuery, Start, walk};
+use crate::http::request::page::{Behind, ListLimit, PageNumber, PageQuery, Start, cursor_parameter, walk};
 use crate::http::request::path::{Segments, TypePath};
 use crate::ledger::ArchivedList;
 use crate::store::ListPage;
@@ -17,7 +16,8 @@ use axum::Json;
 use axum::extract::{Request, State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 
 /// A page: the seed's two fields, and where it goes on.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,7 +29,19 @@ pub struct ArchivedPage {
     /// Whether there are more behind this page.
     pub has_more: bool,
     /// What to give as `cursor` for the next page; null on the last one.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
+}
+
+/// `cursor` of this list.
+struct ListCursorText;
+
+impl IntoParams for ListCursorText {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![cursor_parameter(
+            "`next_cursor` of the page before; not together with `page`",
+        )]
+    }
 }
 
 /// Deep cursor pages cost what the first one costs.
@@ -42,9 +54,9 @@ pub struct ArchivedPage {
     description = "Deep cursor pages cost what the first one costs.",
     params(
         TypePath,
-        ("page" = Option<i64>, Query, minimum = 0, description = "Page number from 1; 0 means the first"),
+        PageNumber,
         ListLimit,
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not together with `page`"),
+        ListCursorText,
     ),
     responses(
         (status = 200, description = "A page", body = ArchivedPage),

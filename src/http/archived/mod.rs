@@ -12,6 +12,7 @@ pub mod soft_delete;
 pub mod summary;
 
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::http::auth::rights::Right;
 use crate::http::request::query::asks_for;
 use crate::store::damaged::DamagedRow;
@@ -32,22 +33,24 @@ fn right_to_read(query: Option<&str>, of_the_past: &str) -> Right {
 
 /// An item of the archived list: exactly the fields of seed 000, and one more on what cannot be opened.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Item)]
 pub struct ArchivedItem {
-    /// When the entity was deleted, RFC 3339.
-    pub deleted_at: String,
+    /// When the entity was deleted, RFC 3339; null only where `unreadable` is true.
+    #[schema(format = DateTime, required = true)]
+    pub deleted_at: Option<String>,
     /// The entity's id.
     pub id: String,
     /// The entity's metadata, as it was given.
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
     /// The entity's name; null only where `unreadable` is true.
+    #[schema(required = true)]
     pub name: Option<String>,
     /// The entity's type.
     #[serde(rename = "type")]
+    #[schema(value_type = names::EntityType)]
     pub entity_type: &'static str,
     /// Only where it is true: name and metadata cannot be opened, because their key is gone or they were damaged. Where the row itself
-    /// was damaged, its time and perhaps its id are empty as well.
+    /// was damaged, its time is null as well, and its id may be empty.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -62,11 +65,12 @@ impl ArchivedItem {
         name: Option<String>,
         metadata: Map<String, Value>,
     ) -> Self {
+        let deleted_at = timestamp(deleted_at);
         Self {
-            deleted_at: timestamp(deleted_at),
+            unreadable: name.is_none() || deleted_at.is_none(),
+            deleted_at,
             id: key.id().to_owned(),
             metadata,
-            unreadable: name.is_none(),
             name,
             entity_type: key.entity_type().as_str(),
         }
@@ -78,7 +82,7 @@ impl ArchivedItem {
     #[must_use]
     pub fn damaged(entity_type: EntityType, row: &DamagedRow) -> Self {
         Self {
-            deleted_at: String::new(),
+            deleted_at: None,
             id: row
                 .key
                 .as_ref()

@@ -18,9 +18,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 /// Whom to call when a purge has ended.
 pub const CALLBACK: Text = Text::new(1, URL_MAX);
+
+fn callback_schema() -> Object {
+    CALLBACK.optional_schema("Called with `{\"archiveId\",\"datasetId\",\"error\"}` when the purge has ended")
+}
 
 /// The body, which may be left out.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -29,6 +34,7 @@ pub const CALLBACK: Text = Text::new(1, URL_MAX);
 pub struct PurgeBody {
     /// Called with `{"archiveId","datasetId","error"}` when the purge has ended.
     #[serde(rename = "deletedCallback")]
+    #[schema(schema_with = callback_schema)]
     pub deleted_callback: Option<String>,
 }
 

@@ -22,6 +22,7 @@ pub struct PurgeSoFar {
     #[schema(nullable = false)]
     pub at_least: Option<bool>,
     /// Why the last attempt failed.
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// The objects or folders that it failed at, or the places where it could not list; without any encoding.
     pub failed_at: Vec<String>,

@@ -1,6 +1,7 @@
 //! Whose else an entity's storage is, as answers tell it.
 
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::api::Api;
 use crate::ledger::LedgerError;
 use crate::store::claims::{Claimants, Whom};
@@ -17,6 +18,7 @@ pub const NAMED_OTHERS: usize = 20;
 pub struct Sharer {
     /// Its type.
     #[serde(rename = "type")]
+    #[schema(value_type = names::EntityType)]
     pub entity_type: &'static str,
     /// Its id.
     pub id: String,

@@ -3,6 +3,7 @@
 use super::ArchivedItem;
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::{ApiError, Key};
+use crate::http::answer::names;
 use crate::http::answer::refusal::refused;
 use crate::http::answer::success::created;
 use crate::http::api::SharedApi;
@@ -122,9 +123,10 @@ pub enum ParentField {
 pub struct TypedParent {
     /// The parent's type.
     #[serde(rename = "type")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<names::EntityType>, nullable = false)]
     pub entity_type: Option<String>,
     /// The parent's id.
+    #[schema(min_length = 1, max_length = 256)]
     pub id: String,
 }
 

@@ -1,14 +1,14 @@
 //! `GET /api/admin/audit/events`: who did what, when, why and from where; and what was only attempted.
 
-use super::query::EventsQuery;
+use super::query::{EventsQuery, FilterParameters, PageParameters};
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::auth::rights::token_id_hash;
 use crate::http::request::audit_cursor::AuditCursor;
-use crate::http::request::page::AuditLimit;
 use crate::ledger::LedgerError;
 use crate::store::audit::{self, AuditEvent, AuditQuery, AuditRecord, StoredAttempt, UnreadableRecord};
 use archive_ledger_projections::facts;
@@ -31,47 +31,65 @@ pub struct AuditItem {
     /// The attempt's place among those at its position; 0 for an event.
     pub sequence: u64,
     /// `allowed`, `denied` or `failed`.
-    pub outcome: &'static str,
+    #[schema(value_type = Option<names::AuditOutcome>, required = true)]
+    pub outcome: Option<&'static str>,
     /// What was done or attempted.
-    pub action: &'static str,
+    #[schema(value_type = Option<names::AuditAction>, required = true)]
+    pub action: Option<&'static str>,
     /// When it was recorded; of an attempt, the first time. RFC 3339.
-    pub recorded_at: String,
+    #[schema(format = DateTime, required = true)]
+    pub recorded_at: Option<String>,
     /// The last time so far, of an attempt.
+    #[schema(format = DateTime, required = true)]
     pub last_at: Option<String>,
     /// How often so far: alike attempts of a minute are one line.
     pub count: u64,
     /// Who acted, as a valid token said.
+    #[schema(required = true)]
     pub actor: Option<String>,
     /// The token's issuer.
+    #[schema(required = true)]
     pub token_issuer: Option<String>,
     /// The SHA-256 of the token's id, in hexadecimal.
+    #[schema(required = true)]
     pub token_id_hash: Option<String>,
     /// The peer's address.
+    #[schema(required = true)]
     pub ip: Option<String>,
     /// The peer's program.
+    #[schema(required = true)]
     pub user_agent: Option<String>,
     /// The request; of attempts, the first one.
+    #[schema(required = true)]
     pub request_id: Option<String>,
     /// Why: the command's `X-Reason-Code`; of an attempt, what it was refused for.
+    #[schema(required = true)]
     pub reason: Option<String>,
     /// The entity's type.
+    #[schema(value_type = Option<names::EntityType>, required = true)]
     pub entity_type: Option<&'static str>,
     /// The entity's id.
+    #[schema(required = true)]
     pub entity_id: Option<String>,
     /// The entity's version after the event.
+    #[schema(required = true)]
     pub version: Option<u64>,
     /// The event's id.
+    #[schema(required = true)]
     pub event_id: Option<Uuid>,
     /// The command; events of one command share it.
+    #[schema(required = true)]
     pub command_id: Option<Uuid>,
     /// The event that made the service issue the command itself.
+    #[schema(required = true)]
     pub causation_id: Option<Uuid>,
     /// The event's readable facts.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     pub facts: Option<Value>,
     /// More of an attempt, such as the filters of a read.
+    #[schema(required = true)]
     pub detail: Option<String>,
-    /// Only where it is true: the line cannot be read. Its place is right; what could not be read of it is null or empty.
+    /// Only where it is true: the line cannot be read. Its place is right; what could not be read of it is null.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -89,13 +107,14 @@ impl AuditItem {
     }
 
     fn event(event: AuditEvent) -> Self {
-        let metadata = event.metadata;
+        let (metadata, recorded_at) = (event.metadata, timestamp(event.recorded_at));
         Self {
             position: event.position,
             sequence: 0,
-            outcome: audit::Outcome::Allowed.as_str(),
-            action: event.event.name().as_str(),
-            recorded_at: timestamp(event.recorded_at),
+            outcome: Some(audit::Outcome::Allowed.as_str()),
+            action: Some(event.event.name().as_str()),
+            unreadable: recorded_at.is_none(),
+            recorded_at,
             last_at: None,
             count: 1,
             token_id_hash: metadata
@@ -115,19 +134,20 @@ impl AuditItem {
             causation_id: metadata.causation_id,
             facts: Some(facts(&event.event).facts),
             detail: None,
-            unreadable: false,
         }
     }
 
     fn attempt(stored: StoredAttempt) -> Self {
         let attempt = stored.attempt;
+        let recorded_at = timestamp(attempt.first_at);
         Self {
             position: stored.place.position,
             sequence: stored.place.sequence,
-            outcome: attempt.outcome.as_str(),
-            action: attempt.action.as_str(),
-            recorded_at: timestamp(attempt.first_at),
-            last_at: Some(timestamp(attempt.last_at)),
+            outcome: Some(attempt.outcome.as_str()),
+            action: Some(attempt.action.as_str()),
+            unreadable: recorded_at.is_none(),
+            recorded_at,
+            last_at: timestamp(attempt.last_at),
             count: attempt.count,
             actor: attempt.actor,
             token_issuer: attempt.token_issuer,
@@ -144,7 +164,6 @@ impl AuditItem {
             causation_id: None,
             facts: None,
             detail: attempt.detail,
-            unreadable: false,
         }
     }
 
@@ -154,13 +173,9 @@ impl AuditItem {
         Self {
             position: place.position,
             sequence: place.sequence,
-            outcome: if happened {
-                audit::Outcome::Allowed.as_str()
-            } else {
-                ""
-            },
-            action: "",
-            recorded_at: String::new(),
+            outcome: happened.then_some(audit::Outcome::Allowed.as_str()),
+            action: None,
+            recorded_at: None,
             last_at: None,
             count: 1,
             actor: None,
@@ -203,10 +218,12 @@ pub struct AuditPage {
     /// while this is false, go on with `next_cursor`, even where there are few items or none.
     pub complete: bool,
     /// What to give as `cursor` for the next page, with the same filters and order; null when complete.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
     /// What the walk stays within: the first page fixes it.
     pub snapshot: Snapshot,
     /// The last signed checkpoint, if it covers the snapshot's position; it does not cover attempts.
+    #[schema(required = true)]
     pub checkpoint: Option<String>,
 }
 
@@ -219,21 +236,8 @@ pub struct AuditPage {
     summary = "Search the audit",
     description = "Every event and attempt that matches all filters, newest first unless asked otherwise.",
     params(
-        ("actor" = Option<Vec<String>>, Query, description = "Only by this actor; repeatable, as all that are not said to be otherwise"),
-        ("action" = Option<Vec<String>>, Query, description = "Only this event, or attempts at it; `audit_read`, `audit_export`, \
-            `purge_retry`, `callback_replay`, `read`, `other`"),
-        ("entity_type" = Option<Vec<String>>, Query, description = "Only on entities of this type"),
-        ("entity_id" = Option<Vec<String>>, Query, description = "Only on the entity of this id"),
-        ("outcome" = Option<Vec<String>>, Query, description = "Only `allowed`, `denied` or `failed`"),
-        ("request_id" = Option<Vec<String>>, Query, description = "Only by this request"),
-        ("ip" = Option<Vec<String>>, Query, description = "Only from this address"),
-        ("from" = Option<String>, Query, description = "Only at this time or later, RFC 3339; once"),
-        ("to" = Option<String>, Query, description = "Only before this time, RFC 3339; once"),
-        ("pos_from" = Option<u64>, Query, description = "Only at this position or behind it; once"),
-        ("pos_to" = Option<u64>, Query, description = "Only at this position or before it; once"),
-        ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`; once"),
-        AuditLimit,
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same filters and order"),
+        FilterParameters,
+        PageParameters,
     ),
     responses(
         (status = 200, description = "A page", body = AuditPage),

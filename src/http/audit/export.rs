@@ -1,12 +1,14 @@
 //! `GET /api/admin/audit/export`: the log's events as a file.
 
-use super::query::filters;
+use super::query::{FilterParameters, filters};
 use crate::audit_export::{Encoding, Export, ExportError, Request as Wanted, Source};
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::api::head::RequestHead;
 use crate::http::api::{Api, SharedApi};
 use crate::http::auth::rights::Right;
 use crate::http::ledger::RETRY_AFTER;
+use crate::http::request::describe::{in_query, must_be_in_query, word};
 use crate::ledger::LedgerError;
 use crate::memory_budget;
 use crate::telemetry;
@@ -19,6 +21,9 @@ use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::{Object, Type};
 
 /// How many exports an instance serves at a time: what bounds their memory and their share of the database.
 pub const MAX_EXPORTS: usize = 4;
@@ -28,6 +33,19 @@ const BEFORE_THE_CUT: Duration = Duration::from_secs(1);
 
 /// The last position of the snapshot.
 const SNAPSHOT: HeaderName = HeaderName::from_static("archive-ledger-snapshot");
+
+/// How an export is written.
+pub(super) struct ExportParameters;
+
+impl IntoParams for ExportParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let details = "Whether sealed details are opened; what was erased is said to be";
+        vec![
+            must_be_in_query("format", "How it is written", word::<names::ExportFormat>()),
+            in_query("details", details, Object::with_type(Type::Boolean)),
+        ]
+    }
+}
 
 /// Streamed, whatever its size. `Archive-Ledger-Snapshot` names the last position that it looks at: the same request with it as
 /// `pos_to` gives the same bytes again, and `Link` leads to their manifest. An export that breaks off is cut off: a whole one
@@ -43,20 +61,8 @@ const SNAPSHOT: HeaderName = HeaderName::from_static("archive-ledger-snapshot");
         whole one ends as HTTP says that it does. Rows that cannot be read are left out, and it is cut off at its end; the manifest \
         counts them.",
     params(
-        ("format" = String, Query, description = "ndjson, csv or parquet"),
-        ("details" = Option<bool>, Query, description = "Whether sealed details are opened; what was erased is said to be"),
-        ("actor" = Option<Vec<String>>, Query, description = "Who acted; repeatable, as all of these filters but the last four"),
-        ("action" = Option<Vec<String>>, Query, description = "The event's name"),
-        ("entity_type" = Option<Vec<String>>, Query, description = "The entity's type"),
-        ("entity_id" = Option<Vec<String>>, Query, description = "The entity's id"),
-        ("outcome" = Option<Vec<String>>, Query, description = "`allowed`: every event of the log is; the others give nothing"),
-        ("request_id" = Option<Vec<String>>, Query, description = "The request"),
-        ("ip" = Option<Vec<String>>, Query, description = "From where"),
-        ("from" = Option<String>, Query, description = "Recorded at this time or later, RFC 3339"),
-        ("to" = Option<String>, Query, description = "Recorded before this time, RFC 3339"),
-        ("pos_from" = Option<u64>, Query, description = "At this position or behind it"),
-        ("pos_to" = Option<u64>, Query, description = "At this position or before it: the snapshot. Absent: the \
-            last one that is signed"),
+        ExportParameters,
+        FilterParameters,
     ),
     responses(
         (status = 200, description = "The events, oldest first", content(

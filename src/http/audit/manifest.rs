@@ -1,6 +1,7 @@
 //! `GET /api/admin/audit/export/manifest`: what an export holds, for whoever checks the file.
 
-use super::export::begin;
+use super::export::{ExportParameters, begin};
+use super::query::FilterParameters;
 use crate::audit_export::Manifest;
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
@@ -21,19 +22,8 @@ use http::header::CACHE_CONTROL;
     description = "Takes the export's parameters, goes through the same events, and says what the export comes to. Without `pos_to` it \
         is of the export that would begin now.",
     params(
-        ("format" = String, Query, description = "As the export's"),
-        ("details" = Option<bool>, Query, description = "As the export's"),
-        ("actor" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("action" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("entity_type" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("entity_id" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("outcome" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("request_id" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("ip" = Option<Vec<String>>, Query, description = "As the export's"),
-        ("from" = Option<String>, Query, description = "As the export's"),
-        ("to" = Option<String>, Query, description = "As the export's"),
-        ("pos_from" = Option<u64>, Query, description = "As the export's"),
-        ("pos_to" = Option<u64>, Query, description = "The export's `Archive-Ledger-Snapshot`"),
+        ExportParameters,
+        FilterParameters,
     ),
     responses(
         (status = 200, description = "Count, positions, SHA-256 and checkpoint", body = Manifest),

@@ -1,19 +1,96 @@
 //! What a request asks of the audit. An unknown parameter is an error: a misspelt filter would give everything.
 
 use crate::http::answer::error::ApiError;
-use crate::http::request::page::AUDIT;
-use crate::http::request::path::entity_type;
+use crate::http::answer::names;
+use crate::http::request::describe::{self, in_query, several, text_like, word};
+use crate::http::request::page::{AUDIT, AuditLimit, cursor_parameter};
+use crate::http::request::path::{entity_type, id_schema};
 use crate::http::request::query::{bound, position};
 use crate::store::audit::{AuditAction, AuditFilter, Order, Outcome};
 use archive_ledger_domain::{EntityKey, EntityType};
 use std::borrow::Cow;
 use std::net::IpAddr;
+use utoipa::IntoParams;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::Schema;
 
 /// How many values a filter may have.
 const MAX_VALUES: usize = 32;
 
 /// The longest value of a filter, in characters.
 const MAX_TEXT: usize = 256;
+
+/// The filters, as the API's description shows them.
+pub(super) struct FilterParameters;
+
+impl IntoParams for FilterParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let any =
+            |name, description, item: RefOr<Schema>| in_query(name, description, several(item, MAX_VALUES));
+        let text = || RefOr::from(text_like(&format!("^[^\\u0000]{{1,{MAX_TEXT}}}$")));
+        vec![
+            any(
+                "actor",
+                "Only by this actor; repeatable, as all that are not said to be otherwise",
+                text(),
+            ),
+            any(
+                "action",
+                "Only this event, or attempts at it; an export has events alone",
+                word::<names::AuditAction>().into(),
+            ),
+            any(
+                "entity_type",
+                "Only on entities of this type",
+                word::<names::EntityType>().into(),
+            ),
+            any("entity_id", "Only on the entity of this id", id_schema().into()),
+            any(
+                "outcome",
+                "Only those that ended so; every event is `allowed`",
+                word::<names::AuditOutcome>().into(),
+            ),
+            any("request_id", "Only by this request", text()),
+            any(
+                "ip",
+                "Only from this IPv4 or IPv6 address",
+                RefOr::T(Schema::AnyOf(describe::address())),
+            ),
+            in_query(
+                "from",
+                "Only at this time or later, RFC 3339; once",
+                describe::time(),
+            ),
+            in_query("to", "Only before this time, RFC 3339; once", describe::time()),
+            in_query(
+                "pos_from",
+                "Only at this position or behind it; once",
+                describe::position(),
+            ),
+            in_query(
+                "pos_to",
+                "Only at this position or before it; once. Of an export, its snapshot: the last one that is signed when absent",
+                describe::position(),
+            ),
+        ]
+    }
+}
+
+/// The order of a search, and where it goes on.
+pub(super) struct PageParameters;
+
+impl IntoParams for PageParameters {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let order = "Newest first when absent; once";
+        let mut all = vec![in_query("order", order, word::<names::SortOrder>())];
+        all.extend(AuditLimit::into_params(place));
+        all.push(cursor_parameter(
+            "The `next_cursor` of the page before, with the same filters and order",
+        ));
+        all
+    }
+}
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! A delivery, as answers show it.
 
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::store::callbacks::{Circuit, DeliveryRow, DeliveryState};
 use crate::store::damaged::DamagedRow;
 use chrono::{DateTime, Utc};
@@ -10,20 +11,24 @@ use uuid::Uuid;
 
 /// The circuit of a delivery's receiver.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CircuitState {
+pub struct ReceiverCircuit {
     /// `closed`: attempts are made when they are due; `open`: none is made before `next_probe_at`, unless a delivery is replayed;
     /// `half_open`: the next delivery that is due probes whether the receiver answers.
+    #[schema(value_type = names::CircuitState)]
     pub state: &'static str,
     /// Whom it stands for: the `url`, which failed again and again, or the `endpoint` (scheme, host and port of many URLs), which
     /// cannot be reached. Null when it is closed.
+    #[schema(value_type = Option<names::CircuitScope>, required = true)]
     pub scope: Option<&'static str>,
     /// When it was opened, RFC 3339; null when it is closed.
+    #[schema(format = DateTime, required = true)]
     pub since: Option<String>,
     /// From when on a delivery that is due probes it; null when it is closed.
+    #[schema(format = DateTime, required = true)]
     pub next_probe_at: Option<String>,
 }
 
-impl CircuitState {
+impl ReceiverCircuit {
     fn new(circuit: Option<Circuit>, now: DateTime<Utc>) -> Self {
         let Some(circuit) = circuit else {
             return Self {
@@ -41,8 +46,8 @@ impl CircuitState {
             } else {
                 "url"
             }),
-            since: Some(timestamp(circuit.since)),
-            next_probe_at: Some(timestamp(circuit.open_until)),
+            since: timestamp(circuit.since),
+            next_probe_at: timestamp(circuit.open_until),
         }
     }
 }
@@ -54,7 +59,8 @@ pub struct Delivery {
     pub id: Uuid,
     /// `due` (now or later), `delivered`, `dead`: given up, until it is replayed, or `superseded`: a failure that was not
     /// told before the purge succeeded, and is not told any more.
-    pub state: &'static str,
+    #[schema(value_type = Option<names::DeliveryState>, required = true)]
+    pub state: Option<&'static str>,
     /// Whether an attempt is under way.
     pub under_way: bool,
     /// Whether the receiver answered 410 Gone.
@@ -62,12 +68,15 @@ pub struct Delivery {
     /// The receiver, `host:port`.
     pub host: String,
     /// The entity's type.
-    pub entity_type: &'static str,
+    #[schema(value_type = Option<names::EntityType>, required = true)]
+    pub entity_type: Option<&'static str>,
     /// The entity's id.
     pub entity_id: String,
     /// The data set that the callback names.
+    #[schema(required = true)]
     pub dataset_id: Option<String>,
     /// The error that the callback tells: null after a purge, the cause after one that failed.
+    #[schema(required = true)]
     pub error: Option<String>,
     /// The event that it tells of.
     pub event_id: Uuid,
@@ -76,19 +85,24 @@ pub struct Delivery {
     /// How many attempts were begun.
     pub attempt_count: u32,
     /// The last answer's status.
+    #[schema(required = true)]
     pub last_status: Option<u16>,
     /// What went wrong last, as a short class.
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// When it was created, RFC 3339.
-    pub created_at: String,
+    #[schema(format = DateTime, required = true)]
+    pub created_at: Option<String>,
     /// When it is attempted next; null when it is finished or under way.
+    #[schema(format = DateTime, required = true)]
     pub next_attempt_at: Option<String>,
     /// When it was delivered, given up or superseded.
+    #[schema(format = DateTime, required = true)]
     pub finished_at: Option<String>,
     /// The circuit of its receiver.
-    pub circuit: CircuitState,
-    /// Only where it is true: the delivery's row cannot be read. What could be read of it is there; all else is empty, null or 0, and
-    /// ids are nil.
+    pub circuit: ReceiverCircuit,
+    /// Only where it is true: the delivery's row cannot be read. What could be read of it is there; all else is null or 0, texts are
+    /// empty and ids are nil.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -98,14 +112,15 @@ impl Delivery {
     /// The delivery of a row.
     pub(super) fn new(row: DeliveryRow, circuit: Option<Circuit>, now: DateTime<Utc>) -> Self {
         let under_way = row.leased && row.next_attempt_at > now;
+        let created_at = timestamp(row.created_at);
         let waits = row.state == DeliveryState::Due && !under_way;
         Self {
             id: row.delivery_id,
-            state: row.state.as_str(),
+            state: Some(row.state.as_str()),
             under_way,
             gone: row.gone,
             host: row.host,
-            entity_type: row.key.entity_type().as_str(),
+            entity_type: Some(row.key.entity_type().as_str()),
             entity_id: row.key.id().to_owned(),
             dataset_id: row.dataset_id,
             error: row.error,
@@ -114,11 +129,11 @@ impl Delivery {
             attempt_count: row.attempts,
             last_status: row.last_status,
             last_error: row.last_error,
-            created_at: timestamp(row.created_at),
-            next_attempt_at: waits.then(|| timestamp(row.next_attempt_at)),
-            finished_at: row.finished_at.map(timestamp),
-            circuit: CircuitState::new(circuit, now),
-            unreadable: false,
+            unreadable: created_at.is_none(),
+            created_at,
+            next_attempt_at: Some(row.next_attempt_at).filter(|_| waits).and_then(timestamp),
+            finished_at: row.finished_at.and_then(timestamp),
+            circuit: ReceiverCircuit::new(circuit, now),
         }
     }
 
@@ -127,11 +142,11 @@ impl Delivery {
         let key = row.key.as_ref();
         Self {
             id: row.id.unwrap_or_default(),
-            state: "",
+            state: None,
             under_way: false,
             gone: false,
             host: String::new(),
-            entity_type: key.map_or("", |key| key.entity_type().as_str()),
+            entity_type: key.map(|key| key.entity_type().as_str()),
             entity_id: key.map(|key| key.id().to_owned()).unwrap_or_default(),
             dataset_id: None,
             error: None,
@@ -140,10 +155,10 @@ impl Delivery {
             attempt_count: 0,
             last_status: None,
             last_error: None,
-            created_at: String::new(),
+            created_at: None,
             next_attempt_at: None,
             finished_at: None,
-            circuit: CircuitState::new(None, DateTime::UNIX_EPOCH),
+            circuit: ReceiverCircuit::new(None, DateTime::UNIX_EPOCH),
             unreadable: true,
         }
     }

@@ -1,19 +1,69 @@
 //! Which deliveries a request means, and where it goes on among them.
 
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::request::cursor::{CursorCodec, Walk, is_storable};
-use crate::http::request::path::entity_type;
+use crate::http::request::describe::{self, in_query, word};
+use crate::http::request::fields::Text;
+use crate::http::request::page::cursor_parameter;
+use crate::http::request::path::{entity_type, id_schema};
 use crate::http::request::query::bound;
 use crate::store::callbacks::{DeliveryFilter, DeliveryState, ListStart};
 use archive_ledger_domain::EntityKey;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::Object;
 use uuid::Uuid;
 
 /// The longest filter value, in characters: a host name and a port.
 pub(super) const FILTER_MAX: usize = 262;
 /// What its cursors are given out for.
 const CURSORS: &str = "callbacks";
+
+/// What no control character is, one to so many.
+fn filter_text() -> Object {
+    Text::new(1, FILTER_MAX).schema("A text")
+}
+
+/// The receiver, as the API's description shows it.
+pub(super) fn host_schema() -> Object {
+    Text::new(1, FILTER_MAX).optional_schema("The receiver, `host:port`")
+}
+
+/// A filter in a query.
+pub(super) struct FilterParameters;
+
+impl IntoParams for FilterParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let by_type = "The entity's type, together with `entity_id`";
+        let by_id = "The entity's id, together with `entity_type`";
+        vec![
+            in_query("state", "Only these", word::<names::DeliveryState>()),
+            in_query("host", "The receiver, `host:port`", filter_text()),
+            in_query("entity_type", by_type, word::<names::EntityType>()),
+            in_query("entity_id", by_id, id_schema()),
+            in_query(
+                "from",
+                "Created at this time or later, RFC 3339",
+                describe::time(),
+            ),
+            in_query("until", "Created before this time, RFC 3339", describe::time()),
+        ]
+    }
+}
+
+/// `cursor` of the deliveries.
+pub(super) struct DeliveriesCursor;
+
+impl IntoParams for DeliveriesCursor {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![cursor_parameter(
+            "`next_cursor` of the page before, with the same filters",
+        )]
+    }
+}
 
 /// A filter as a client writes it.
 #[derive(Debug, Default)]

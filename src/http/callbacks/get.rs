@@ -5,6 +5,7 @@ use super::delivery::Delivery;
 use crate::callbacks::admin::DeliveryView;
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::request::path::{Segments, segments, uuid};
@@ -18,19 +19,23 @@ use utoipa::ToSchema;
 
 /// One attempt.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Attempt)]
 pub struct DeliveryAttempt {
     /// Its number, from 1.
     pub number: u32,
     /// When it was begun, RFC 3339.
-    pub started_at: String,
+    #[schema(format = DateTime, required = true)]
+    pub started_at: Option<String>,
     /// `delivered`, `failed`, or `unknown`: under way, or cut off by the end of its instance.
-    pub outcome: &'static str,
+    #[schema(value_type = Option<names::AttemptOutcome>, required = true)]
+    pub outcome: Option<&'static str>,
     /// How long it took, in milliseconds.
+    #[schema(required = true)]
     pub duration_ms: Option<u64>,
     /// The answer's status.
+    #[schema(required = true)]
     pub status: Option<u16>,
     /// What went wrong, as a short class.
+    #[schema(required = true)]
     pub error: Option<String>,
     /// The first 16 KiB of the answer; bytes that are no UTF-8 are replaced.
     pub body: String,
@@ -44,10 +49,12 @@ pub struct DeliveryAttempt {
 
 impl DeliveryAttempt {
     fn new(row: AttemptRow) -> Self {
+        let started_at = timestamp(row.started_at);
         Self {
             number: row.attempt,
-            started_at: timestamp(row.started_at),
-            outcome: row.outcome.as_str(),
+            unreadable: started_at.is_none(),
+            started_at,
+            outcome: Some(row.outcome.as_str()),
             duration_ms: row
                 .duration
                 .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
@@ -55,15 +62,14 @@ impl DeliveryAttempt {
             error: row.error,
             body: String::from_utf8_lossy(&row.body).into_owned(),
             body_truncated: row.body_truncated,
-            unreadable: false,
         }
     }
 
     const fn damaged() -> Self {
         Self {
             number: 0,
-            started_at: String::new(),
-            outcome: "",
+            started_at: None,
+            outcome: None,
             duration_ms: None,
             status: None,
             error: None,
@@ -76,11 +82,12 @@ impl DeliveryAttempt {
 
 /// One delivery with everything that is known of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Detail {
+pub struct DeliveryDetail {
     /// The delivery.
     #[serde(flatten)]
     pub delivery: Delivery,
     /// Where it goes: scheme, host and path; `?…` stands for a query. Null when it cannot be read any more.
+    #[schema(required = true)]
     pub url: Option<String>,
     /// Every attempt, oldest first.
     pub attempts: Vec<DeliveryAttempt>,
@@ -96,7 +103,7 @@ pub struct Detail {
     description = "One delivery with every attempt.",
     params(("id" = Uuid, Path, description = "The delivery")),
     responses(
-        (status = 200, description = "The delivery", body = Detail),
+        (status = 200, description = "The delivery", body = DeliveryDetail),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
         (status = 404, description = "No such delivery"),
     )
@@ -105,7 +112,7 @@ pub async fn handler(
     State(api): State<SharedApi>,
     path: Segments<String>,
     request: Request,
-) -> Result<Json<Detail>, ApiError> {
+) -> Result<Json<DeliveryDetail>, ApiError> {
     admit(&api, RequestHead::of(&request), named(&path)).await?;
     let found = api
         .callbacks
@@ -126,7 +133,7 @@ pub async fn handler(
             .iter()
             .map(|row| (row.index, DeliveryAttempt::damaged())),
     );
-    Ok(Json(Detail {
+    Ok(Json(DeliveryDetail {
         delivery: match row {
             Ok(row) => Delivery::new(row, circuit, api.ledger.clock().now()),
             Err(damaged) => Delivery::damaged(&damaged),

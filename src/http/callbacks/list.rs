@@ -1,7 +1,7 @@
 //! `GET /api/admin/callbacks`: deliveries of callbacks, newest first.
 
 use super::delivery::Delivery;
-use super::filter::{FILTER_MAX, FilterText, read_cursor, write_cursor};
+use super::filter::{DeliveriesCursor, FILTER_MAX, FilterParameters, FilterText, read_cursor, write_cursor};
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
@@ -27,6 +27,7 @@ pub struct DeliveryPage {
     /// Whether there are more behind this page.
     pub has_more: bool,
     /// What to give as `cursor` for the next page; null on the last one.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
@@ -55,13 +56,7 @@ pub(super) fn query(
         }
     }
     let limit = LISTS.read(limit.map(Cow::Owned))?;
-    let states = [
-        DeliveryState::Due,
-        DeliveryState::Delivered,
-        DeliveryState::Dead,
-        DeliveryState::Superseded,
-    ];
-    let filter = filter.read(&states)?;
+    let filter = filter.read(&DeliveryState::ALL)?;
     let start = read_cursor(cursors, &filter, cursor.as_deref())?;
     Ok((filter, start, limit))
 }
@@ -75,14 +70,9 @@ pub(super) fn query(
     summary = "List callback deliveries",
     description = "Deliveries of callbacks, newest first.",
     params(
-        ("state" = Option<String>, Query, description = "due, delivered, dead or superseded"),
-        ("host" = Option<String>, Query, description = "The receiver, `host:port`"),
-        ("entity_type" = Option<String>, Query, description = "The entity's type, together with `entity_id`"),
-        ("entity_id" = Option<String>, Query, description = "The entity's id, together with `entity_type`"),
-        ("from" = Option<String>, Query, description = "Created at this time or later, RFC 3339"),
-        ("until" = Option<String>, Query, description = "Created before this time, RFC 3339"),
+        FilterParameters,
         ListLimit,
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same filters"),
+        DeliveriesCursor,
     ),
     responses(
         (status = 200, description = "A page", body = DeliveryPage),

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 /// What a replay came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Replayed {
+pub struct ReplayedDelivery {
     /// What was done, for people.
     pub message: &'static str,
     /// Whether the delivery is due anew; false while an attempt is under way.
@@ -33,7 +33,7 @@ pub struct Replayed {
     description = "Makes a delivery due now, whatever became of it before. Its id stays, its schedule begins anew.",
     params(("id" = Uuid, Path, description = "The delivery")),
     responses(
-        (status = 202, description = "It is due, or under way already", body = Replayed),
+        (status = 202, description = "It is due, or under way already", body = ReplayedDelivery),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
         (status = 404, description = "No such delivery"),
     )
@@ -59,5 +59,5 @@ pub async fn handler(
         Replay::UnderWay => ("an attempt is under way", false),
         Replay::Unknown => return Err(ApiError::NotFound),
     };
-    Ok(accepted(Replayed { message, replayed }))
+    Ok(accepted(ReplayedDelivery { message, replayed }))
 }

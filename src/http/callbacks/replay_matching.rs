@@ -1,8 +1,9 @@
 //! `POST /api/admin/callbacks/replay`: every delivery that matches is sent again.
 
-use super::filter::{FILTER_MAX, FilterText, read_cursor, write_cursor};
+use super::filter::{FILTER_MAX, FilterText, host_schema, read_cursor, write_cursor};
 use crate::callbacks::admin::BulkReplay;
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::answer::success::accepted;
 use crate::http::api::SharedApi;
 use crate::http::auth::rights::Right;
@@ -15,49 +16,56 @@ use archive_ledger_domain::{EntityKey, EntityType};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// The states that a bulk replay may name.
-const REPLAYABLE: [DeliveryState; 2] = [DeliveryState::Dead, DeliveryState::Delivered];
-
 /// What a bulk replay came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct BulkReplayed {
+pub struct ReplayedDeliveries {
     /// Whether nothing was changed.
     pub dry_run: bool,
     /// How many deliveries are due anew, 10,000 at the most; in a dry run, how many match.
     pub deliveries: u64,
     /// What to give as `cursor` to go on; null when nothing is left.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
 /// What a bulk replay is asked for.
-#[derive(Debug, ToSchema)]
-pub struct BulkRequest {
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRequest {
     /// Count only. Must be given, so that nothing is sent by oversight.
     pub dry_run: bool,
     /// Which deliveries.
-    pub filter: Option<BulkFilter>,
+    pub filter: Option<ReplayFilter>,
     /// `next_cursor` of the call before, with the same filter.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,262}$")]
     pub cursor: Option<String>,
 }
 
 /// Which deliveries a bulk replay concerns; what is absent does not matter, save for `state`.
-#[derive(Debug, ToSchema)]
-pub struct BulkFilter {
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayFilter {
     /// `dead` (the default) or `delivered`.
+    #[schema(value_type = Option<names::ReplayableState>)]
     pub state: Option<String>,
     /// The receiver, `host:port`.
+    #[schema(schema_with = host_schema)]
     pub host: Option<String>,
     /// The entity's type, together with `entity_id`.
+    #[schema(value_type = Option<names::EntityType>)]
     pub entity_type: Option<String>,
     /// The entity's id, together with `entity_type`.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,128}$")]
     pub entity_id: Option<String>,
     /// Created at this time or later, RFC 3339.
+    #[schema(format = DateTime)]
     pub from: Option<String>,
     /// Created before this time, RFC 3339.
+    #[schema(format = DateTime)]
     pub until: Option<String>,
 }
 
@@ -81,7 +89,7 @@ pub(super) fn bulk(
         filter.finish_strict()?;
     }
     fields.finish_strict()?;
-    let mut filter = text.read(&REPLAYABLE)?;
+    let mut filter = text.read(&DeliveryState::REPLAYABLE)?;
     filter.state = filter.state.or(Some(DeliveryState::Dead));
     let start = read_cursor(cursors, &filter, cursor.as_deref())?;
     Ok((filter, start.after, dry_run))
@@ -103,10 +111,10 @@ fn key_of(fields: &Fields) -> Option<EntityKey> {
     post, path = "/api/admin/callbacks/replay", operation_id = "replayCallbacks", tag = "callbacks",
     summary = "Replay deliveries by filter",
     description = "Makes every delivery due now that matches: dead ones, unless the filter names delivered ones.",
-    request_body = BulkRequest,
+    request_body = ReplayRequest,
     responses(
-        (status = 200, description = "A dry run: how many match", body = BulkReplayed),
-        (status = 202, description = "They are due", body = BulkReplayed),
+        (status = 200, description = "A dry run: how many match", body = ReplayedDeliveries),
+        (status = 202, description = "They are due", body = ReplayedDeliveries),
         (status = 400, description = "A filter or cursor that is none, or no `dry_run`"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `callbacks:manage`"),
         (status = 410, description = "The cursor was given out before the ledger was forked"),
@@ -133,7 +141,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         let done = api.callbacks.replay_matching(&filter, after).await;
         done.map_err(LedgerError::Store)?
     };
-    let answer = BulkReplayed {
+    let answer = ReplayedDeliveries {
         dry_run,
         deliveries: done.deliveries,
         next_cursor: done.next.map(|next| {

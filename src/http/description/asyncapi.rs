@@ -3,16 +3,16 @@
 //! Made from the code that publishes: the subjects, the messages' schema, an example of each event and the stream's settings
 //! all come from [`crate::bus`].
 
-use crate::bus::cloud_event::{self, CONTENT_TYPE, CloudEvent, Data, SUBJECT_ROOT, examples};
+use super::event_schemas::{self, DocumentError};
+use crate::bus::cloud_event::{self, CONTENT_TYPE, SUBJECT_ROOT, examples};
 use crate::bus::marks;
 use crate::bus::nats::{self, StreamSettings};
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
-use archive_ledger_domain::{EntityType, EventName, InvalidId, State as EntityState};
+use archive_ledger_domain::{EntityType, EventName};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
-use utoipa::{PartialSchema, ToSchema};
 
 /// The AsyncAPI document of this service.
 ///
@@ -30,23 +30,14 @@ pub async fn handler(State(api): State<SharedApi>) -> Result<Json<Value>, ApiErr
         .map_err(ApiError::internal)
 }
 
-/// Why the document cannot be made: a defect.
-#[derive(Debug, thiserror::Error)]
-pub enum DocumentError {
-    /// An example names no entity.
-    #[error("an example names no entity")]
-    Example(#[from] InvalidId),
-    /// A part is no JSON.
-    #[error("a part of the document is no JSON")]
-    Json(#[from] serde_json::Error),
-}
-
 /// The document of the service that publishes as `source` ([`cloud_event::Source`]).
 ///
 /// # Errors
 /// [`DocumentError`].
 pub fn document(source: &str) -> Result<Value, DocumentError> {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
+    let mut schemas = Map::new();
+    schemas.insert("Headers".to_owned(), headers());
     for name in EventName::ALL {
         let key = name.as_str();
         let reference = json!({ "$ref": format!("#/channels/{key}/messages/{key}") });
@@ -60,6 +51,7 @@ pub fn document(source: &str) -> Result<Value, DocumentError> {
             }),
         );
         messages.insert(key.to_owned(), message(name, source)?);
+        schemas.insert(event_schemas::title(name), event_schemas::schema(name)?);
     }
     Ok(json!({
         "asyncapi": "3.0.0",
@@ -76,11 +68,7 @@ pub fn document(source: &str) -> Result<Value, DocumentError> {
         "operations": operations,
         "components": {
             "messages": messages,
-            "schemas": {
-                "CloudEvent": schema::<CloudEvent>()?,
-                "EventData": data_schema()?,
-                "Headers": headers(),
-            },
+            "schemas": schemas,
         },
         "x-jetstream": stream()?,
     }))
@@ -111,18 +99,7 @@ fn message(name: EventName, source: &str) -> Result<Value, DocumentError> {
         "summary": summary(name),
         "contentType": CONTENT_TYPE,
         "headers": { "$ref": "#/components/schemas/Headers" },
-        "payload": {
-            "allOf": [
-                { "$ref": "#/components/schemas/CloudEvent" },
-                { "type": "object", "properties": {
-                    "type": { "const": example.event_type },
-                    "data": { "type": "object", "properties": {
-                        "event": { "const": name },
-                        "state": { "const": example.data.state },
-                    } },
-                } },
-            ],
-        },
+        "payload": { "$ref": format!("#/components/schemas/{}", event_schemas::title(name)) },
         "examples": [{ "name": name, "headers": headers, "payload": example }],
     }))
 }
@@ -154,35 +131,6 @@ fn headers() -> Value {
     })
 }
 
-fn schema<T: PartialSchema + ToSchema>() -> Result<Value, serde_json::Error> {
-    serde_json::to_value(T::schema())
-}
-
-/// The schema of `data`, with the names that the domain knows.
-fn data_schema() -> Result<Value, serde_json::Error> {
-    let mut schema = schema::<Data>()?;
-    let names = [
-        ("entity_type", json!(EntityType::ALL)),
-        ("event", json!(EventName::ALL)),
-        (
-            "state",
-            json!([
-                EntityState::Live,
-                EntityState::Archived,
-                EntityState::Purging,
-                EntityState::PurgeFailed,
-                EntityState::Purged,
-            ]),
-        ),
-    ];
-    for (field, allowed) in names {
-        if let Some(Value::Object(property)) = schema.pointer_mut(&format!("/properties/{field}")) {
-            property.insert("enum".to_owned(), allowed);
-        }
-    }
-    Ok(schema)
-}
-
 /// The stream as this service creates it, in the words of NATS' own API. Times are in nanoseconds.
 fn stream() -> Result<Value, serde_json::Error> {
     let mut config = serde_json::to_value(nats::stream_config(&StreamSettings::default()))?;
@@ -209,6 +157,7 @@ fn stream() -> Result<Value, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::cloud_event::CloudEvent;
     use archive_ledger_domain::EntityKey;
 
     fn references(value: &Value, found: &mut Vec<String>) {
@@ -256,8 +205,10 @@ mod tests {
             assert_eq!(event.source, "/archive-ledger/one");
             assert_eq!(message["name"], json!(event.event_type));
             assert_eq!(example["headers"]["Nats-Msg-Id"], json!(event.id));
-            fits(&example["payload"], &schemas["CloudEvent"]);
-            fits(&example["payload"]["data"], &schemas["EventData"]);
+            let reference = message["payload"]["$ref"].as_str().unwrap();
+            let schema = &schemas[reference.rsplit('/').next().unwrap()];
+            fits(&example["payload"], schema);
+            fits(&example["payload"]["data"], &schema["properties"]["data"]);
             let key = EntityKey::new(event.data.entity_type, &event.data.entity_id).unwrap();
             let address = document["channels"][name.as_str()]["address"].as_str().unwrap();
             let subject = address

@@ -4,16 +4,40 @@
 //! here, and each gets the one error body.
 
 use crate::http::answer::envelope::Envelope;
-use crate::http::request::describe::in_header;
-use crate::http::request::path::entity_type_schema;
+use crate::http::answer::names;
+use crate::http::request::conditions::TAGS_PATTERN;
+use crate::http::request::describe::{in_header, text_like};
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::schema::{ArrayBuilder, Object, Schema, Type};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::{Object, Schema, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Required, Response};
 use utoipa::{Modify, PartialSchema, ToSchema};
+
+/// What any route may answer, in the words that it has where a handler has none of its own.
+pub(super) const COMMON: [(&str, &str); 12] = [
+    ("304", "The `ETag` that `If-None-Match` names is current"),
+    ("400", "A value is wrong or unknown; the error names it"),
+    ("401", "No valid token"),
+    ("403", "The token does not grant it"),
+    ("408", "The request did not arrive in time"),
+    (
+        "409",
+        "A request with the same `Idempotency-Key` is still under way",
+    ),
+    (
+        "412",
+        "The entity has no version that `If-Match` or `If-None-Match` allows",
+    ),
+    ("413", "The body is too large"),
+    ("415", "The body is not declared as JSON in UTF-8"),
+    ("422", "The `Idempotency-Key` was used with another request"),
+    ("500", "Failed; the log tells more under the reference"),
+    ("503", "Unavailable for now; see Retry-After"),
+];
 
 /// Adds them.
 pub struct Conventions;
@@ -26,11 +50,17 @@ impl Modify for Conventions {
             .bearer_format("JWT")
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let id = HeaderBuilder::new()
+            .schema(Some(Object::with_type(Type::String)))
+            .description(Some("The request's id: its own `X-Request-Id`, or a fresh one"))
+            .build();
+        components.headers.insert("X-Request-Id".to_owned(), id.into());
         let header = ApiKey::Header(ApiKeyValue::new("X-Auth-Token"));
         components.add_security_scheme("x_auth_token", SecurityScheme::ApiKey(header));
         let mut schemas = vec![(Envelope::name().into_owned(), Envelope::schema())];
         <Envelope<'_> as ToSchema>::schemas(&mut schemas);
         components.schemas.extend(schemas);
+        components.schemas.extend(names::all());
         for (path, item) in &mut document.paths.paths {
             for (operation, changes) in operations(item) {
                 describe(path, operation, changes);
@@ -62,13 +92,8 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
     } else {
         Vec::new()
     });
-    for parameter in operation.parameters.iter_mut().flatten() {
-        if let RefOr::T(parameter) = parameter
-            && parameter.parameter_in == ParameterIn::Query
-            && parameter.name == "entity_type"
-        {
-            name_types(parameter);
-        }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        say_whether_required(body);
     }
     let has = |name: &str| {
         let mut parameters = operation.parameters.iter().flatten();
@@ -84,44 +109,27 @@ fn describe(path: &str, operation: &mut Operation, changes: bool) {
         );
         add_header(operation, "If-Match", "`ETag`s of which one must be current");
     }
-    let takes_parameters = operation.parameters.is_some() || operation.request_body.is_some();
+    let mut statuses = vec!["400", "408"];
     if path.starts_with("/api/") {
-        let mut common = vec![
-            ("401", "No valid token"),
-            ("403", "The token does not grant it"),
-            ("500", "Failed; the log tells more under the reference"),
-            ("503", "Unavailable for now; see Retry-After"),
-        ];
-        if takes_parameters {
-            common.push(("400", "A value is wrong; the error names it"));
-        }
+        statuses.extend(["401", "403", "500", "503"]);
         if changes {
-            common.push(("408", "The body did not arrive in time"));
-            common.push(("413", "The body is too large"));
-            common.push(("415", "The body is not declared as JSON in UTF-8"));
+            statuses.extend(["413", "415"]);
         }
         if conditional || tagged_read {
-            common.push((
-                "412",
-                "The entity has no version that `If-Match` or `If-None-Match` allows",
-            ));
+            statuses.push("412");
         }
         if tagged_read {
-            common.push(("304", "The `ETag` that `If-None-Match` names is current"));
+            statuses.push("304");
         }
         if repeatable {
-            common.push((
-                "409",
-                "A request with the same `Idempotency-Key` is still under way",
-            ));
-            common.push(("422", "The `Idempotency-Key` was used with another request"));
+            statuses.extend(["409", "422"]);
         }
-        for (status, description) in common {
-            let responses = &mut operation.responses.responses;
-            responses
-                .entry(status.to_owned())
-                .or_insert_with(|| Response::new(description).into());
-        }
+    }
+    for (status, description) in COMMON.iter().filter(|(status, _)| statuses.contains(status)) {
+        let responses = &mut operation.responses.responses;
+        responses
+            .entry((*status).to_owned())
+            .or_insert_with(|| Response::new(*description).into());
     }
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
@@ -138,7 +146,7 @@ fn has_tag(operation: &Operation) -> bool {
 
 fn add_header(operation: &mut Operation, name: &str, description: &str) {
     let parameters = operation.parameters.get_or_insert_default();
-    parameters.push(in_header(name, description).into());
+    parameters.push(in_header(name, description, text_like(TAGS_PATTERN)).into());
 }
 
 /// The headers of every answer, and the body of every error.
@@ -154,10 +162,6 @@ fn complete(status: &str, response: &mut Response) {
             .entry(name.to_owned())
             .or_insert_with(|| header.into());
     };
-    header(
-        "X-Request-Id",
-        "The request's id: its own `X-Request-Id`, or a fresh one",
-    );
     match status {
         "401" => header("WWW-Authenticate", "RFC 6750"),
         "503" => header("Retry-After", "Seconds"),
@@ -168,6 +172,10 @@ fn complete(status: &str, response: &mut Response) {
         "304" => header("ETag", "The entity's version"),
         _ => {}
     }
+    let everywhere = Ref::new("#/components/headers/X-Request-Id");
+    response
+        .headers
+        .insert("X-Request-Id".to_owned(), RefOr::Ref(everywhere));
     if !status.starts_with('2') && status != "304" && response.content.is_empty() {
         let schema = Ref::from_schema_name(Envelope::name());
         let content = Content::new(Some(schema));
@@ -177,12 +185,17 @@ fn complete(status: &str, response: &mut Response) {
     }
 }
 
-/// The types that a filter may name: one, or as many as it is given.
-fn name_types(filter: &mut Parameter) {
-    let repeatable = matches!(filter.schema, Some(RefOr::T(Schema::Array(_))));
-    filter.schema = Some(if repeatable {
-        ArrayBuilder::new().items(entity_type_schema()).build().into()
-    } else {
-        RefOr::T(entity_type_schema().into())
-    });
+/// A body that may be left out is described as one that may be null as well, which it may not.
+fn say_whether_required(body: &mut RequestBody) {
+    let mut optional = false;
+    for content in body.content.values_mut() {
+        if let RefOr::T(content) = content
+            && let Some(RefOr::T(Schema::OneOf(either))) = &content.schema
+            && let [one @ RefOr::Ref(_), RefOr::T(_)] = &either.items[..]
+        {
+            content.schema = Some(one.clone());
+            optional = true;
+        }
+    }
+    body.required = Some(if optional { Required::False } else { Required::True });
 }

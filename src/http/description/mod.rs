@@ -2,10 +2,17 @@
 
 pub mod asyncapi;
 mod conventions;
+pub mod event_schemas;
+mod examples;
+mod free_form;
 pub mod page;
+mod shared;
 
 use crate::http::{archived, audit, callbacks, events, ledger, onedata, operation, purges};
 use conventions::Conventions;
+use examples::Examples;
+use free_form::FreeForm;
+use shared::Shared;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
@@ -48,11 +55,13 @@ use utoipa::openapi::OpenApi as Document;
         audit::manifest::handler,
         events::follow::handler,
         asyncapi::handler,
+        event_schemas::handler,
         operation::healthz::handler,
         operation::readyz::handler,
         operation::metrics::handler,
     ),
-    modifiers(&Conventions),
+    modifiers(&Conventions, &FreeForm, &Examples, &Shared),
+    servers((url = "/", description = "The service that this document comes from")),
     tags(
         (name = "archived", description = "oCore's Archived admin API, and what belongs to it"),
         (name = "archives", description = "Onedata's Delete archive, with registering and showing"),

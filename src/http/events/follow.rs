@@ -2,15 +2,17 @@
 
 use super::feed::{Feed, FeedParts, Filter};
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
 use crate::http::request::cursor::{of_this_ledger, read_numbered};
+use crate::http::request::describe::{in_header, in_query, several, text_like, word};
 use crate::ledger::LedgerError;
 use crate::numbering::Numbering;
 use crate::store::Position;
 use crate::telemetry;
-use archive_ledger_domain::EventName;
+use archive_ledger_domain::{EntityType, EventName};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +24,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
 /// When to try again while there are too many.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -53,6 +57,33 @@ impl Drop for Open {
     }
 }
 
+/// Where to begin, and which events.
+struct FollowParameters;
+
+impl IntoParams for FollowParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let after = "The position to begin after; 0 is the beginning. An `id` will do too. The current head when neither this nor \
+            `Last-Event-ID` is given";
+        let last = "The last `id` that was received. Goes before `after`, and is never less";
+        let types = several(word::<names::EntityType>(), EntityType::ALL.len());
+        let names = several(word::<names::EventName>(), EventName::ALL.len());
+        vec![
+            in_query(
+                "after",
+                after,
+                text_like("^([1-9][0-9]{0,17}-)?(0|[1-9][0-9]{0,17})$"),
+            ),
+            in_query("entity_type", "Only entities of this type; repeatable", types),
+            in_query("event", "Only events of this name; repeatable", names),
+            in_header(
+                LAST_EVENT_ID_KEY,
+                last,
+                text_like("^[1-9][0-9]{0,17}-(0|[1-9][0-9]{0,17})$"),
+            ),
+        ]
+    }
+}
+
 /// Every event after a position, as it is on NATS, and those to come.
 ///
 /// # Errors
@@ -62,12 +93,7 @@ impl Drop for Open {
     summary = "Follow the events (Server-Sent Events)",
     description = "Every event after a position, as it is on NATS, and those to come.",
     params(
-        ("after" = Option<String>, Query, description = "The position to begin after; 0 is the beginning. An `id` will do too. The \
-            current head when neither this nor `Last-Event-ID` is given"),
-        ("entity_type" = Option<Vec<String>>, Query, description = "Only entities of this type; repeatable"),
-        ("event" = Option<Vec<String>>, Query, description = "Only events of this name; repeatable"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that was received. Goes before `after`, and is \
-            never less"),
+        FollowParameters,
     ),
     responses(
         (status = 200, description = "Server-Sent Events: `id` names the position, `event` the event's name, `data` a CloudEvent \

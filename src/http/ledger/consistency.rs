@@ -5,13 +5,15 @@ use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::auth::rights::Right;
+use crate::http::request::describe::{in_query, must_be_in_query, position};
 use crate::store::Hash;
 use axum::Json;
 use axum::extract::{Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 
 /// A consistency proof (RFC 6962, 2.1.2). Hashes are base64.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,6 +32,19 @@ pub struct ConsistencyProof {
     pub checkpoint: String,
 }
 
+/// The two sizes.
+struct Sizes;
+
+impl IntoParams for Sizes {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let to = "How many to go on to; those of the last checkpoint when absent";
+        vec![
+            must_be_in_query("from", "How many events the auditor knows", position()),
+            in_query("to", to, position()),
+        ]
+    }
+}
+
 /// Proves that the log of `to` events begins with the log of `from` events.
 ///
 /// # Errors
@@ -39,8 +54,7 @@ pub struct ConsistencyProof {
     summary = "Prove consistency of two sizes",
     description = "Proves that the log of `to` events begins with the log of `from` events.",
     params(
-        ("from" = u64, Query, description = "How many events the auditor knows"),
-        ("to" = Option<u64>, Query, description = "How many to go on to; those of the last checkpoint when absent"),
+        Sizes,
     ),
     responses(
         (status = 200, description = "The proof", body = ConsistencyProof),

@@ -14,7 +14,8 @@ pub mod vkey;
 
 use crate::http::answer::error::ApiError;
 use crate::http::api::Api;
-use crate::merkle::tiles::Tile;
+use crate::http::request::describe::{in_path, text_like, whole_number};
+use crate::merkle::tiles::{HIGHEST, Tile};
 use crate::proofs::{Answer, ProofError};
 use crate::store::proofs::StoredCheckpoint;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +23,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use std::future::Future;
 use std::time::Duration;
+use utoipa::openapi::path::Parameter;
 
 /// How long a request waits for the checkpoint over an event that was just committed.
 const COVERED_WITHIN: Duration = Duration::from_secs(2);
@@ -31,6 +33,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// When to try again after that.
 pub(in crate::http) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A tile's level in a path, as the API's description shows it.
+fn level_parameter() -> Parameter {
+    let level = whole_number(0, i64::from(HIGHEST));
+    in_path("level", "The tile's level; 0 holds the leaf hashes", level)
+}
+
+/// A tile's number in a path.
+fn number_parameter(description: &str) -> Parameter {
+    let number = text_like("^(x[0-9]{3}/){0,6}[0-9]{3}([.]p/[1-9][0-9]{0,2})?$");
+    in_path("number", description, number)
+}
 
 /// A text that changes with the log.
 fn current_text(text: String) -> Response {

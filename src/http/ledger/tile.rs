@@ -1,6 +1,6 @@
 //! `GET /api/ledger/tile/{level}/{number}`: hashes of the tree.
 
-use super::tile_content;
+use super::{level_parameter, number_parameter, tile_content};
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
@@ -8,6 +8,19 @@ use crate::http::auth::rights::Right;
 use crate::http::request::path::{Segments, segments};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+
+/// `{level}/{number}`.
+struct TilePath;
+
+impl IntoParams for TilePath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let number = "The tile's number, in groups of three digits, all but the last behind an `x`, and the width of a partial \
+            tile: `x001/234.p/56`";
+        vec![level_parameter(), number_parameter(number)]
+    }
+}
 
 /// A tile is there as soon as the last checkpoint covers it.
 ///
@@ -18,9 +31,7 @@ use axum::response::Response;
     summary = "A tile of hashes",
     description = "A tile is there as soon as the last checkpoint covers it.",
     params(
-        ("level" = u8, Path, description = "The tile's level; 0 holds the leaf hashes"),
-        ("number" = String, Path, description = "The tile's number, in groups of three digits, all but the last behind \
-            an `x`, and the width of a partial tile: `x001/234.p/56`"),
+        TilePath,
     ),
     responses(
         (status = 200, description = "Up to 256 SHA-256 hashes", body = Vec<u8>, content_type = "application/octet-stream"),

@@ -16,6 +16,13 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+
+fn callback_schema() -> Object {
+    CALLBACK.optional_schema(
+        "Called with `{\"archiveId\",\"datasetId\",\"error\"}` when the purge has ended, until it answers with any 2xx",
+    )
+}
 
 /// The body, which may be left out. Fields that are not named here are ignored, as Onedata does.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -23,6 +30,7 @@ use utoipa::ToSchema;
 pub struct DeleteBody {
     /// Called with `{"archiveId","datasetId","error"}` when the purge has ended, until it answers with any 2xx.
     #[serde(rename = "deletedCallback")]
+    #[schema(schema_with = callback_schema)]
     pub deleted_callback: Option<String>,
 }
 

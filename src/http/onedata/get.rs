@@ -4,6 +4,7 @@ use super::{VIEW_PRIVILEGES, state_name};
 use crate::http::answer::entity_tag::{entity_tag, tag_with};
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::is_false;
+use crate::http::answer::names;
 use crate::http::answer::success::tagged;
 use crate::http::api::head::RequestHead;
 use crate::http::api::{Api, SharedApi};
@@ -26,12 +27,16 @@ pub struct Archive {
     /// The archive's id.
     pub archive_id: String,
     /// The data set that it preserves.
+    #[schema(required = true)]
     pub dataset_id: Option<String>,
     /// The space that it belongs to.
+    #[schema(required = true)]
     pub space_id: Option<String>,
     /// `preserved`, `archived`, `purging` or `purge_failed`.
+    #[schema(value_type = names::ArchiveState)]
     pub state: &'static str,
     /// What it is.
+    #[schema(required = true)]
     pub description: Option<String>,
     /// Where its objects are.
     pub storage: Vec<String>,
@@ -42,6 +47,7 @@ pub struct Archive {
     pub storage_shared: Shared,
     /// Some of those others that the caller may see, 20 at the most; absent when there are none.
     #[serde(rename = "storage_shared_with", skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub storage_shared_with: Vec<Sharer>,
     /// When it was registered, in seconds since 1970 UTC.
     pub creation_time: i64,
@@ -52,7 +58,7 @@ pub struct Archive {
     /// The objects or folders that its purge failed at, or the places where it could not list; without any encoding. Absent where
     /// none did.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, required = false)]
     pub failed_at: Vec<String>,
 }
 

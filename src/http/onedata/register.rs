@@ -50,6 +50,7 @@ fn callback_schema() -> Object {
 #[serde(rename_all = "camelCase")]
 pub struct RegisterBody {
     /// The archive's id, 1 to 128 of `A-Za-z0-9_-`; made when absent.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,128}$")]
     pub archive_id: Option<String>,
     /// The data set that it preserves.
     #[schema(schema_with = dataset_schema)]
@@ -71,7 +72,7 @@ pub struct RegisterBody {
 /// The answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Registered {
+pub struct RegisteredArchive {
     /// The archive's id.
     pub archive_id: String,
 }
@@ -89,7 +90,7 @@ pub struct Registered {
     ),
     request_body = RegisterBody,
     responses(
-        (status = 201, description = "Registered", body = Registered, headers(("Location" = String, description = "The archive"))),
+        (status = 201, description = "Registered", body = RegisteredArchive, headers(("Location" = String, description = "The archive"))),
         (status = 400, description = "A field is wrong; the error names it"),
         (status = 401, description = "No valid token"),
         (status = 403, description = "No right `archived:write`, nor the privileges space_manage_datasets and space_create_archives in the space"),
@@ -147,7 +148,7 @@ pub async fn handler(State(api): State<SharedApi>, request: Request) -> Result<R
         });
     }
     let location = format!("/api/v3/oneprovider/archives/{archive_id}");
-    Ok(created(location, None, Registered { archive_id }))
+    Ok(created(location, None, RegisteredArchive { archive_id }))
 }
 
 /// The archive that a body names, whatever else is in it.

@@ -1,5 +1,6 @@
 //! `/healthz`: whether the process lives.
 
+use crate::http::answer::names;
 use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,6 +9,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `ok`.
+    #[schema(value_type = names::Liveness)]
     pub status: &'static str,
 }
 

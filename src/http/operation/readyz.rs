@@ -2,6 +2,7 @@
 
 use super::{PROBE_TIMEOUT, Probes};
 use crate::bus::health::BusStatus;
+use crate::http::answer::names;
 use crate::http::answer::success::unavailable;
 use crate::http::auth::jwks::KeysState;
 use crate::store::StoreError;
@@ -17,22 +18,29 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
     /// `ready` or `not ready`.
+    #[schema(value_type = names::ReadinessStatus)]
     pub status: &'static str,
     /// `ok` or `unavailable`: whether the database answers and is the one that this service knows.
+    #[schema(value_type = names::PartStatus)]
     pub store: &'static str,
     /// `ok` or `unavailable`: whether commands can be recorded.
+    #[schema(value_type = names::PartStatus)]
     pub writer: &'static str,
     /// `ok`, `unavailable`, or `stalled`: it is there, and takes none of the events that this instance's relay sends. Commands
     /// are taken all the same: what is due waits in the log.
+    #[schema(value_type = names::BusState)]
     pub bus: &'static str,
     /// Where there is a `--jwks`: `ok`; `stale` while it cannot be had and the last keys are used; or `unavailable`: tokens of
     /// its issuer cannot be checked.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<names::KeySetStatus>)]
     pub jwks: Option<&'static str>,
     /// `ok`, or `unavailable` while a local storage root is away. The service is ready all the same: purges of what is below that
     /// root wait, and only what names it is refused.
+    #[schema(value_type = names::PartStatus)]
     pub storage: &'static str,
     /// `ok` or `moved`: whether the machine's clock goes with the time that passes.
+    #[schema(value_type = names::ClockStatus)]
     pub clock: &'static str,
     /// How each background task gets on.
     pub tasks: Vec<TaskRow>,
@@ -48,8 +56,10 @@ pub struct TaskRow {
     /// The task.
     pub task: String,
     /// `running`; `waiting` while it tries again what failed; or `restarting`: it ended or panicked and is started again.
+    #[schema(value_type = names::TaskStatus)]
     pub state: &'static str,
     /// Since when.
+    #[schema(format = DateTime)]
     pub since: String,
     /// What failed last, as long as it is not over.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use super::{admit, concerning, jobs, named};
 use crate::http::answer::entity_tag::entity_tag;
 use crate::http::answer::error::ApiError;
+use crate::http::answer::names;
 use crate::http::answer::refusal::refused;
 use crate::http::answer::success::tagged;
 use crate::http::api::SharedApi;
@@ -25,8 +26,15 @@ use uuid::Uuid;
 /// A reason: as long as that of a soft-delete, and never left out.
 const REASON: Text = Text::new(1, soft_delete::REASON.max);
 
+/// A text without control characters that says something.
+const NOT_BLANK: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F][^\\u0000-\\u001F\\u007F-\\u009F]*$";
+
 fn reason_schema() -> Object {
-    REASON.schema("Why what is still owed is given up, kept sealed, and shown in the entity's history")
+    let mut schema = REASON.schema(
+        "Why what is still owed is given up, kept sealed, and shown in the entity's history: not only spaces",
+    );
+    schema.pattern = Some(NOT_BLANK.to_owned());
+    schema
 }
 
 /// Why a purge is forced.
@@ -41,13 +49,14 @@ pub struct ForceBody {
 
 /// A purge that was forced.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Forced {
+pub struct ForcedPurge {
     /// What was done, for people.
     pub message: &'static str,
     /// The purge, which is over.
     pub purge_id: Uuid,
     /// The entity's type.
     #[serde(rename = "type")]
+    #[schema(value_type = names::EntityType)]
     pub entity_type: &'static str,
     /// The entity's id: its history tells what was given up.
     pub id: String,
@@ -68,7 +77,7 @@ pub struct Forced {
     ),
     request_body = ForceBody,
     responses(
-        (status = 200, description = "The purge is over, and objects may be left", body = Forced,
+        (status = 200, description = "The purge is over, and objects may be left", body = ForcedPurge,
             headers(("ETag" = String, description = "The entity's version"))),
         (status = 400, description = "The reason is missing, empty or too long"),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge-force`"),
@@ -106,7 +115,7 @@ pub async fn handler(
         Err(RetryError::Ledger(error)) => return Err(refused(Action::ForcePurge, error)),
     };
     let etag = entity_tag(receipt.version)?;
-    let answer = Forced {
+    let answer = ForcedPurge {
         message: "the purge was forced: what it still owed was given up, and objects may be left",
         purge_id,
         entity_type: key.entity_type().as_str(),

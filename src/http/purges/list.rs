@@ -2,13 +2,14 @@
 
 use crate::http::answer::error::ApiError;
 use crate::http::answer::fields::{is_false, timestamp};
+use crate::http::answer::names;
 use crate::http::api::SharedApi;
 use crate::http::api::head::RequestHead;
 use crate::http::archived::shared_storage::{Sharer, in_the_way};
 use crate::http::auth::rights::Right;
 use crate::http::request::cursor::{CursorCodec, Walk};
-use crate::http::request::page::LISTS;
-use crate::http::request::page::ListLimit;
+use crate::http::request::describe::{in_query, word};
+use crate::http::request::page::{LISTS, ListLimit, cursor_parameter};
 use crate::ledger::LedgerError;
 use crate::purge::operator::PurgeFilter;
 use crate::store::cleanup_jobs::{Obligation, PurgeStatus};
@@ -18,7 +19,8 @@ use axum::Json;
 use axum::extract::{self, Request};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 /// One purge that is owed.
@@ -28,13 +30,16 @@ pub struct OwedPurge {
     pub purge_id: Uuid,
     /// The entity's type.
     #[serde(rename = "type")]
-    pub entity_type: &'static str,
+    #[schema(value_type = Option<names::EntityType>, required = true)]
+    pub entity_type: Option<&'static str>,
     /// The entity's id.
     pub id: String,
     /// `purging` or `purge_failed`.
-    pub state: &'static str,
+    #[schema(value_type = Option<names::PurgeState>, required = true)]
+    pub state: Option<&'static str>,
     /// When it was requested, RFC 3339.
-    pub requested_at: String,
+    #[schema(format = DateTime, required = true)]
+    pub requested_at: Option<String>,
     /// How long ago that is, in seconds.
     pub age_seconds: i64,
     /// How many storage URIs it has to clean.
@@ -44,17 +49,20 @@ pub struct OwedPurge {
     /// Whether it is being worked on.
     pub running: bool,
     /// When it is tried next; null when it is being worked on or has failed.
+    #[schema(format = DateTime, required = true)]
     pub next_attempt_at: Option<String>,
     /// Why the last attempt failed.
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// What it owes, one by one, in the order in which the storage URIs were given.
     pub obligations: Vec<OwedStorage>,
     /// Of a purge that has failed: others who stand in its way, because they name storage in, around or at the same places and
     /// are not being purged; 20 at the most. Absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub storage_shared_with: Vec<Sharer>,
     /// Only where it is true: the purge's row, or one of what it owes, cannot be read. What could be read of it is there; ids are nil
-    /// and all else is empty where it could not.
+    /// or empty, numbers are 0 and all else is null where it could not.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub unreadable: bool,
@@ -66,6 +74,7 @@ pub struct OwedStorage {
     /// Which of the URIs, from 1.
     pub storage: u32,
     /// `owed`, `done` or `failed`.
+    #[schema(value_type = names::ObligationState)]
     pub state: &'static str,
     /// Objects that were deleted so far.
     pub objects: u64,
@@ -76,6 +85,7 @@ pub struct OwedStorage {
     #[schema(nullable = false)]
     pub at_least: Option<bool>,
     /// Why the last attempt failed.
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// The object or folder that it failed at, or the place where it could not list; without any encoding. Absent when it did not
     /// fail.
@@ -101,7 +111,7 @@ impl OwedStorage {
 
 impl OwedPurge {
     fn new(purge: PurgeStatus, places: &[(u32, String)], now: DateTime<Utc>) -> Self {
-        let job = purge.job;
+        let (job, requested_at) = (purge.job, timestamp(purge.requested_at));
         let ended = job.as_ref().is_some_and(|job| job.finished_at.is_some());
         let running = job
             .as_ref()
@@ -110,15 +120,15 @@ impl OwedPurge {
         let next = job.as_ref().filter(|_| !ended && !running);
         Self {
             purge_id: purge.purge_id,
-            entity_type: purge.key.entity_type().as_str(),
+            entity_type: Some(purge.key.entity_type().as_str()),
             id: purge.key.id().to_owned(),
-            state: purge.state.as_str(),
-            requested_at: timestamp(purge.requested_at),
+            state: Some(purge.state.as_str()),
+            requested_at: requested_at.clone(),
             age_seconds: (now - purge.requested_at).num_seconds().max(0),
             storage_count: purge.storage_count,
             attempts: job.as_ref().map_or(0, |job| job.begun),
             running,
-            next_attempt_at: next.map(|job| timestamp(job.next_attempt_at)),
+            next_attempt_at: next.and_then(|job| timestamp(job.next_attempt_at)),
             last_error: job.as_ref().and_then(|job| job.last_error.clone()),
             obligations: job
                 .map(|job| {
@@ -127,7 +137,7 @@ impl OwedPurge {
                 })
                 .unwrap_or_default(),
             storage_shared_with: Vec::new(),
-            unreadable: false,
+            unreadable: requested_at.is_none(),
         }
     }
 
@@ -135,10 +145,10 @@ impl OwedPurge {
         let key = row.key.as_ref();
         Self {
             purge_id: row.id.unwrap_or_default(),
-            entity_type: key.map_or("", |key| key.entity_type().as_str()),
+            entity_type: key.map(|key| key.entity_type().as_str()),
             id: key.map(|key| key.id().to_owned()).unwrap_or_default(),
-            state: "",
-            requested_at: String::new(),
+            state: None,
+            requested_at: None,
             age_seconds: 0,
             storage_count: 0,
             attempts: 0,
@@ -160,6 +170,7 @@ pub struct OwedPurgePage {
     /// Whether there are more behind this page.
     pub has_more: bool,
     /// What to give as `cursor` for the next page; null on the last one.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
@@ -212,6 +223,25 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
     Ok((filter, after, limit))
 }
 
+/// Which purges, and where they go on.
+struct PurgesParameters;
+
+impl IntoParams for PurgesParameters {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let state = in_query(
+            "state",
+            "Only these; all when absent",
+            word::<names::PurgeFilter>(),
+        );
+        let mut all = vec![state];
+        all.extend(ListLimit::into_params(place));
+        all.push(cursor_parameter(
+            "`next_cursor` of the page before, with the same `state`",
+        ));
+        all
+    }
+}
+
 /// Purges that are under way or have failed, with what each still owes.
 ///
 /// # Errors
@@ -221,9 +251,7 @@ fn query(text: Option<&str>, cursors: &CursorCodec) -> Result<(PurgeFilter, u64,
     summary = "List owed purges",
     description = "Purges that are under way or have failed, with what each still owes.",
     params(
-        ("state" = Option<String>, Query, description = "purging, failed or all (the default)"),
-        ListLimit,
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same `state`"),
+        PurgesParameters,
     ),
     responses(
         (status = 200, description = "A page", body = OwedPurgePage),

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 /// What a retry came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Retry {
+pub struct RetriedPurge {
     /// What was done, for people.
     pub message: &'static str,
     /// The purge that is under way now: another one than before if that had failed.
@@ -40,7 +40,7 @@ pub struct Retry {
         ConditionHeaders,
     ),
     responses(
-        (status = 202, description = "The purge is under way", body = Retry),
+        (status = 202, description = "The purge is under way", body = RetriedPurge),
         (status = 401, description = "No valid token"), (status = 403, description = "No right `archived:purge`"),
         (status = 412, description = "Another version"),
         (status = 404, description = "No purge of this id is owed: it never was, it is done, or another has taken its place"),
@@ -86,5 +86,5 @@ pub async fn handler(
         Err(RetryError::Jobs(error)) => return Err(jobs(error)),
         Err(RetryError::Ledger(error)) => return Err(refused(Action::Purge, error)),
     };
-    Ok(accepted(Retry { message, purge_id }))
+    Ok(accepted(RetriedPurge { message, purge_id }))
 }

@@ -15,6 +15,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, Method};
 
+/// A list of entity tags, as the API's description shows it.
+pub(in crate::http) const TAGS_PATTERN: &str =
+    r#"^(\*|(W/)?"[!#-~]{0,128}"(, ?(W/)?"[!#-~]{0,128}"){0,31})$"#;
+
 /// An entity tag: what stands between its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Tag {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The longest cursor that is looked at, in characters.
-const MAX_CURSOR: usize = 512;
+pub(in crate::http) const MAX_CURSOR: usize = 512;
 
 /// Whether a time may be looked for in a database: one of the years 1 to 9999, which both backends hold and nothing that is
 /// recorded lies beyond.

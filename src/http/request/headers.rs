@@ -1,7 +1,8 @@
 //! The headers of commands. What reads them is also what the API's description says of them.
 
 use super::conditions::Conditions;
-use super::describe::in_header;
+use super::conditions::TAGS_PATTERN;
+use super::describe::{in_header, text_like};
 use crate::http::answer::error::ApiError;
 use crate::ledger::writer::VersionCondition;
 use http::header::USER_AGENT;
@@ -109,7 +110,8 @@ impl IntoParams for CommandHeaders {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let key =
             format!("Makes the request safe to repeat: 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters");
-        let mut all = vec![in_header("Idempotency-Key", key)];
+        let pattern = format!("^[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}$");
+        let mut all = vec![in_header("Idempotency-Key", key, text_like(&pattern))];
         all.extend(ConditionHeaders::into_params(place));
         all
     }
@@ -124,16 +126,19 @@ impl IntoParams for ConditionHeaders {
         let code = format!(
             "Why, as a code that outlives a purge: 1 to {REASON_CODE_MAX} of A-Z, a-z, 0-9, `.`, `_` and `-`"
         );
+        let pattern = format!("^[A-Za-z0-9._-]{{1,{REASON_CODE_MAX}}}$");
         vec![
             in_header(
                 "If-Match",
                 "The `ETag` that the entity must have; `*`: it must exist",
+                text_like(TAGS_PATTERN),
             ),
             in_header(
                 "If-None-Match",
                 "`*`: only if the entity does not exist; or `ETag`s that it must not have",
+                text_like(TAGS_PATTERN),
             ),
-            in_header("X-Reason-Code", code),
+            in_header("X-Reason-Code", code, text_like(&pattern)),
         ]
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Parameters that we do not know are ignored, because existing clients may send more than the seed shows.
 
-use super::cursor::{CursorCodec, ListCursor, Walk};
-use super::describe::in_query;
+use super::cursor::{CursorCodec, ListCursor, MAX_CURSOR, Walk};
+use super::describe::{in_query, text_like, whole_number};
 use super::query::integer;
 use crate::http::answer::error::ApiError;
 use archive_ledger_domain::EntityType;
@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 /// How many items a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +48,10 @@ impl PageSize {
 
     fn parameter(self) -> Parameter {
         let Self { usual, max } = self;
-        let number = ObjectBuilder::new().schema_type(Type::Integer);
-        let number = number.minimum(Some(0)).maximum(Some(max)).build();
         in_query(
             "limit",
             format!("Page size 1 to {max}; {usual} when absent or 0"),
-            number,
+            whole_number(0, i64::from(max)),
         )
     }
 }
@@ -77,6 +74,23 @@ impl IntoParams for AuditLimit {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![AUDIT.parameter()]
     }
+}
+
+/// `page` of the archived list.
+#[derive(Debug, Clone, Copy)]
+pub struct PageNumber;
+
+impl IntoParams for PageNumber {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let number = whole_number(0, MAX_PAGE);
+        vec![in_query("page", "Page number from 1; 0 means the first", number)]
+    }
+}
+
+/// `cursor`, where a walk goes on.
+pub(in crate::http) fn cursor_parameter(of: &str) -> Parameter {
+    let pattern = format!("^[A-Za-z0-9_-]{{1,{MAX_CURSOR}}}$");
+    in_query("cursor", of, text_like(&pattern))
 }
 
 /// Which part of a list a client asks for.

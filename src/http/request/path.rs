@@ -1,14 +1,15 @@
 //! What a path names. A reader of a path is also what the API's description says of it.
 
-use super::describe::{in_path, text_like};
+use super::describe::{in_path, text_like, word};
 use crate::http::answer::error::{ApiError, Key};
+use crate::http::answer::names;
 use archive_ledger_domain::{EntityKey, EntityType};
 use axum::extract::Path;
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::Object;
 use uuid::Uuid;
 
 /// The segments of a path as they were sent: a request learns what is wrong with its path only after it was admitted.
@@ -68,16 +69,8 @@ pub fn id_schema() -> Object {
     text_like(ID_PATTERN)
 }
 
-/// The types of entities, as the API's description shows them.
-#[must_use]
-pub fn entity_type_schema() -> Object {
-    let types = EntityType::ALL.map(EntityType::as_str);
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    text.enum_values(Some(types)).build()
-}
-
 fn entity_type_parameter() -> Parameter {
-    in_path("entity_type", "The entity's type", entity_type_schema())
+    in_path("entity_type", "The entity's type", word::<names::EntityType>())
 }
 
 /// `{entity_type}`: a type of entities.

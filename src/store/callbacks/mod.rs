@@ -71,6 +71,12 @@ pub enum DeliveryState {
 pub struct UnknownDeliveryState;
 
 impl DeliveryState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Due, Self::Delivered, Self::Dead, Self::Superseded];
+
+    /// Those that a replay by a filter may name.
+    pub const REPLAYABLE: [Self; 2] = [Self::Dead, Self::Delivered];
+
     /// The state as it is stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -93,7 +99,7 @@ impl FromStr for DeliveryState {
     type Err = UnknownDeliveryState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Due, Self::Delivered, Self::Dead, Self::Superseded]
+        Self::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or(UnknownDeliveryState)

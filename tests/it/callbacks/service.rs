@@ -1,5 +1,6 @@
 //! The real binary: from a purge to its callback, the operator's routes, and a kill in between.
 
+use crate::harness::described::Told as _;
 use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::server::Server;
 use crate::harness::{eventually, on_both_backends};
@@ -29,18 +30,17 @@ async fn delete_archive(server: &Server, token: &str, id: &str, callback: &str) 
     let archive = json!({"archiveId": id, "datasetId": "data-1", "spaceId": "space-1", "description": "d"});
     let answer = server
         .post("/api/v3/oneprovider/archives", token, &archive)
-        .send()
-        .await
-        .unwrap();
+        .told()
+        .await;
     assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
     let path = format!("/api/v3/oneprovider/archives/{id}/delete");
     let body = json!({"deletedCallback": callback});
-    let answer = server.post(&path, token, &body).send().await.unwrap();
+    let answer = server.post(&path, token, &body).told().await;
     assert_eq!(answer.status(), 204, "{}", answer.text().await.unwrap());
 }
 
 async fn get(server: &Server, token: &str, path: &str) -> Value {
-    let answer = server.get(path, token).send().await.unwrap();
+    let answer = server.get(path, token).told().await;
     assert_eq!(answer.status(), 200, "{path}");
     answer.json().await.unwrap()
 }
@@ -78,16 +78,16 @@ on_both_backends! {
         assert_eq!(detail["attempts"][1]["outcome"], "delivered");
 
         let replay = format!("{CALLBACKS}/{id}/replay");
-        let answer = server.request(Method::POST, &replay, &owner).send().await.unwrap();
+        let answer = server.request(Method::POST, &replay, &owner).told().await;
         assert_eq!(answer.status(), 202);
         receiver.wait_for(3, SOON).await;
         let filter = json!({"state": "delivered", "entity_type": "archives", "entity_id": "arch-1"});
         let bulk = format!("{CALLBACKS}/replay");
         until(&server, &owner, "delivered").await;
-        let dry = server.post(&bulk, &owner, &json!({"dry_run": true, "filter": filter})).send().await.unwrap();
+        let dry = server.post(&bulk, &owner, &json!({"dry_run": true, "filter": filter})).told().await;
         assert_eq!(dry.status(), 200);
         assert_eq!(dry.json::<Value>().await.unwrap(), json!({"dry_run": true, "deliveries": 1, "next_cursor": null}));
-        let done = server.post(&bulk, &owner, &json!({"dry_run": false, "filter": filter})).send().await.unwrap();
+        let done = server.post(&bulk, &owner, &json!({"dry_run": false, "filter": filter})).told().await;
         assert_eq!(done.status(), 202);
         assert_eq!(done.json::<Value>().await.unwrap()["deliveries"], 1);
         let fourth = &receiver.wait_for(4, SOON).await[3];
@@ -99,9 +99,9 @@ on_both_backends! {
             (Method::POST, replay.as_str()),
             (Method::POST, bulk.as_str()),
         ] {
-            let answer = server.request(method.clone(), path, &auditor).send().await.unwrap();
+            let answer = server.request(method.clone(), path, &auditor).told().await;
             assert_eq!(answer.status(), 403, "{method} {path}");
-            let answer = server.request(method.clone(), path, "none").send().await.unwrap();
+            let answer = server.request(method.clone(), path, "none").told().await;
             assert_eq!(answer.status(), 401, "{method} {path}");
         }
         for (path, status) in [
@@ -109,14 +109,14 @@ on_both_backends! {
             (format!("{CALLBACKS}/{}", uuid::Uuid::nil()), 404),
             (format!("{CALLBACKS}?state=lost"), 400),
         ] {
-            let answer = server.get(&path, &owner).send().await.unwrap();
+            let answer = server.get(&path, &owner).told().await;
             assert_eq!(answer.status(), status, "{path}");
             assert!(answer.json::<Value>().await.unwrap()["error"]["id"].is_string());
         }
-        let answer = server.post(&bulk, &owner, &json!({"filter": filter})).send().await.unwrap();
+        let answer = server.post(&bulk, &owner, &json!({"filter": filter})).told().await;
         assert_eq!(answer.status(), 400, "a bulk replay says whether it is dry");
 
-        let metrics = server.get("/metrics", &owner).send().await.unwrap().text().await.unwrap();
+        let metrics = server.get("/metrics", &owner).told().await.text().await.unwrap();
         assert!(metrics.contains("archive_ledger_callback_attempts_total{outcome=\"delivered\"} 3"), "{metrics}");
         assert!(metrics.contains("archive_ledger_callback_attempts_total{outcome=\"refused\"} 1"), "{metrics}");
         assert!(!server.log().contains("very-secret"), "the query is in the log");
@@ -154,7 +154,7 @@ on_both_backends! {
             (shown["under_way"] == false).then(|| shown["attempt_count"].as_u64().unwrap())
         })
         .await;
-        let answer = server.request(Method::POST, &format!("{path}/replay"), &owner).send().await.unwrap();
+        let answer = server.request(Method::POST, &format!("{path}/replay"), &owner).told().await;
         assert_eq!(answer.json::<Value>().await.unwrap()["replayed"], true);
         let shown = eventually("the replay is attempted", SOON, || async {
             Some(get(&server, &owner, &path).await).filter(|shown| shown["attempt_count"].as_u64().unwrap() > before)

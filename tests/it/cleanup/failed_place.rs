@@ -1,6 +1,7 @@
 //! Where a purge failed: told to who may read the entity, and sealed wherever it is kept.
 
 use super::world::SOON;
+use crate::harness::described::Told as _;
 use crate::harness::s3::S3;
 use crate::harness::server::Server;
 use crate::harness::{eventually, on_both_backends};
@@ -72,22 +73,22 @@ on_both_backends! {
         let reader = server.token(&["--right", "archived:read"]).await;
         let stranger = server.token(&["--right", "audit:read"]).await;
         let body = json!({"id": ID, "name": "a backup", "storage": [format!("s3://{bucket}/root/tenant")]});
-        let answer = server.post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+        let answer = server.post("/api/admin/archived/backups", &admin, &body).told().await;
         assert_eq!(answer.status(), 201);
         let entity = format!("/api/admin/archived/backups/{ID}");
-        assert_eq!(server.delete(&format!("{entity}/purge"), &admin).send().await.unwrap().status(), 200);
+        assert_eq!(server.delete(&format!("{entity}/purge"), &admin).told().await.status(), 200);
         let failed = eventually("the purge has failed", 2 * SOON, || async {
-            let page = server.get("/api/admin/purges?state=failed", &reader).send().await.unwrap();
+            let page = server.get("/api/admin/purges?state=failed", &reader).told().await;
             let page: Value = page.json().await.unwrap();
             page["items"].get(0).cloned().filter(|purge| purge["last_error"].is_string())
         })
         .await;
         let place = json!(format!("s3://{bucket}/{held}"));
         assert_eq!(failed["obligations"][0]["failed_at"], place, "{failed}");
-        let one: Value = server.get(&entity, &reader).send().await.unwrap().json().await.unwrap();
+        let one: Value = server.get(&entity, &reader).told().await.json().await.unwrap();
         assert_eq!(one["purge"]["failed_at"], json!([place]), "{one}");
         for path in ["/api/admin/purges", entity.as_str()] {
-            let refused = server.get(path, &stranger).send().await.unwrap();
+            let refused = server.get(path, &stranger).told().await;
             assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{path}");
             assert!(!refused.text().await.unwrap().contains(NAME));
         }

@@ -2,6 +2,7 @@
 
 use super::faults::{Side, Stepwise};
 use super::world::{OPTIONS, SOON, World, context, fill, run};
+use crate::harness::described::Told as _;
 use crate::harness::receiver::Receiver;
 use crate::harness::server::Server;
 use crate::harness::{eventually, on_both_backends};
@@ -201,13 +202,13 @@ on_both_backends! {
             "storage": storage,
         });
         let archives = "/api/v3/oneprovider/archives";
-        assert_eq!(server.post(archives, &owner, &archive).send().await.unwrap().status(), 201);
+        assert_eq!(server.post(archives, &owner, &archive).told().await.status(), 201);
         symlink(&outside, root.join("two")).unwrap();
         let delete = json!({"deletedCallback": receiver.url("/done")});
-        let asked = server.post(&format!("{archives}/arch-1/delete"), &owner, &delete).send().await.unwrap();
+        let asked = server.post(&format!("{archives}/arch-1/delete"), &owner, &delete).told().await;
         assert_eq!(asked.status(), 204);
         let failed = eventually("the purge has failed", SOON, || async {
-            let page: Value = server.get("/api/admin/purges?state=failed", &owner).send().await.unwrap().json().await.unwrap();
+            let page: Value = server.get("/api/admin/purges?state=failed", &owner).told().await.json().await.unwrap();
             page["items"].get(0).cloned().filter(|purge| purge["last_error"].is_string())
         })
         .await;
@@ -226,13 +227,13 @@ on_both_backends! {
         ] {
             let other = server.token(args).await;
             for path in [&force, &format!("/api/admin/purges/{}/force", Uuid::nil())] {
-                assert_eq!(server.post(path, &other, &body).send().await.unwrap().status(), 403, "{args:?}");
+                assert_eq!(server.post(path, &other, &body).told().await.status(), 403, "{args:?}");
             }
         }
         let send = |key: &'static str, body: Value| {
             let request = server.post(&force, &may, &body).header("idempotency-key", key);
             async move {
-                let answer = request.send().await.unwrap();
+                let answer = request.told().await;
                 (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
             }
         };
@@ -241,13 +242,13 @@ on_both_backends! {
         assert_eq!(send("k1", body.clone()).await, first);
         assert_eq!(send("k1", json!({"reason": "another"})).await.0, 422);
         assert_eq!(send("k2", body.clone()).await.0, 404);
-        assert_eq!(server.post(&force, &may, &body).send().await.unwrap().status(), 404);
+        assert_eq!(server.post(&force, &may, &body).told().await.status(), 404);
 
         let told = receiver.wait_for(2, SOON).await;
         let text = "the purge was forced: 1 storage location was given up, and objects may remain there";
         assert_eq!(told[1].json(), json!({"archiveId": "arch-1", "datasetId": "data-1", "error": text}));
         let history = "/api/admin/archived/archives/arch-1/history";
-        let shown: Value = server.get(history, &owner).send().await.unwrap().json().await.unwrap();
+        let shown: Value = server.get(history, &owner).told().await.json().await.unwrap();
         let events = shown["items"].as_array().unwrap();
         let [.., forced, end] = &events[..] else { panic!("{shown}") };
         assert_eq!((&forced["event"], &forced["actor"], &forced["state"]), (&json!("purge_forced"), &json!("grace"), &json!("purging")));
@@ -272,7 +273,7 @@ on_both_backends! {
             assert!(!path.is_file() || !holds_reason(&path), "{} holds the reason", path.display());
         }
         server.restart().await;
-        let after: Value = server.get(history, &owner).send().await.unwrap().json().await.unwrap();
+        let after: Value = server.get(history, &owner).told().await.json().await.unwrap();
         assert_eq!(after, shown);
     }
 }

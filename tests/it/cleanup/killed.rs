@@ -2,6 +2,7 @@
 
 use super::world::SOON;
 use crate::cleanup_s3::fake::{self, Faults};
+use crate::harness::described::Told as _;
 use crate::harness::meddler::{Meddler, Meddling};
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
@@ -29,16 +30,15 @@ async fn serve(backend: Backend, endpoint: &str) -> (Server, String) {
     let body = json!({"id": ID, "name": "a backup", "storage": ["s3://archive/root/entity"]});
     let answer = server
         .post("/api/admin/archived/backups", &admin, &body)
-        .send()
-        .await
-        .unwrap();
+        .told()
+        .await;
     assert_eq!(answer.status(), 201);
     (server, admin)
 }
 
 async fn purge(server: &Server, admin: &str) {
     let purge = format!("/api/admin/archived/backups/{ID}/purge");
-    assert_eq!(server.delete(&purge, admin).send().await.unwrap().status(), 200);
+    assert_eq!(server.delete(&purge, admin).told().await.status(), 200);
 }
 
 /// Waits until the purge is done; what the log says of it, and how often one failed before.
@@ -48,11 +48,7 @@ async fn purged(server: &Server, admin: &str) -> (Value, usize) {
         (server.get(&path, admin).send().await.ok()?.status() == 404).then_some(())
     })
     .await;
-    let history = server
-        .get(&format!("{path}/history"), admin)
-        .send()
-        .await
-        .unwrap();
+    let history = server.get(&format!("{path}/history"), admin).told().await;
     let history: Value = history.json().await.unwrap();
     let items = history["items"].as_array().unwrap();
     let failed = items
@@ -107,7 +103,7 @@ on_both_backends! {
         });
         purge(&server, &admin).await;
         let waiting = eventually("the first attempt has failed", 2 * SOON, || async {
-            let page = server.get("/api/admin/purges", &admin).send().await.unwrap();
+            let page = server.get("/api/admin/purges", &admin).told().await;
             let page: Value = page.json().await.unwrap();
             let purge = page["items"].get(0)?.clone();
             purge["last_error"].is_string().then_some(purge)

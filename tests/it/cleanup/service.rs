@@ -1,6 +1,7 @@
 //! The storage cleanup as an operator meets it: the real binary, its routes, its end and its restart.
 
 use super::world::{SOON, fill};
+use crate::harness::described::Told as _;
 use crate::harness::roots::entries;
 use crate::harness::server::Server;
 use crate::harness::{eventually, on_both_backends};
@@ -25,15 +26,15 @@ on_both_backends! {
         let id = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
         let uris = ["one", "two"].map(|name| format!("file://{}/{name}", root.display()));
         let body = json!({"id": id, "name": "a backup", "storage": uris});
-        let answer = server.post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+        let answer = server.post("/api/admin/archived/backups", &admin, &body).told().await;
         assert_eq!(answer.status(), 201);
         symlink(&outside, root.join("two")).unwrap();
         let purge = format!("/api/admin/archived/backups/{id}/purge");
-        assert_eq!(server.delete(&purge, &admin).send().await.unwrap().status(), 200);
+        assert_eq!(server.delete(&purge, &admin).told().await.status(), 200);
 
         let listed = async |query: &str| -> Value {
             let path = format!("/api/admin/purges{query}");
-            let answer = server.get(&path, &reader).send().await.unwrap();
+            let answer = server.get(&path, &reader).told().await;
             assert_eq!(answer.status(), 200, "{query}");
             answer.json().await.unwrap()
         };
@@ -51,7 +52,7 @@ on_both_backends! {
         assert_eq!(listed("?state=purging").await["items"], json!([]));
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 3);
         let restore = format!("/api/admin/archived/backups/{id}/restore");
-        assert_eq!(server.post(&restore, &admin, &json!({})).send().await.unwrap().status(), 409);
+        assert_eq!(server.post(&restore, &admin, &json!({})).told().await.status(), 409);
 
         std::fs::remove_file(root.join("two")).unwrap();
         fill(&root.join("two"), 1);
@@ -67,8 +68,8 @@ on_both_backends! {
         assert!(!root.join("one").exists() && !root.join("two").exists());
         assert!(root.join("kept").exists());
         let one = format!("/api/admin/archived/backups/{id}");
-        assert_eq!(server.get(&one, &admin).send().await.unwrap().status(), 404);
-        let metrics = server.client().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        assert_eq!(server.get(&one, &admin).told().await.status(), 404);
+        let metrics = server.client().get(server.url("/metrics")).told().await.text().await.unwrap();
         assert!(metrics.contains("archive_ledger_cleanup_objects_total 3"), "{metrics}");
         assert!(!server.log().contains(&root.join("one").display().to_string()), "a path in the log");
     }
@@ -86,20 +87,20 @@ on_both_backends! {
         for id in &ids {
             fill(&root.join(id), 300);
             let body = json!({"id": id, "name": "a backup", "storage": [format!("file://{}/{id}", root.display())]});
-            let answer = server.post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+            let answer = server.post("/api/admin/archived/backups", &admin, &body).told().await;
             assert_eq!(answer.status(), 201);
         }
         fill(&root.join("kept"), 1);
         for id in &ids {
             let purge = format!("/api/admin/archived/backups/{id}/purge");
-            assert_eq!(server.delete(&purge, &admin).send().await.unwrap().status(), 200);
+            assert_eq!(server.delete(&purge, &admin).told().await.status(), 200);
         }
         server.kill9().await;
         server.restart().await;
         for id in &ids {
             let one = format!("/api/admin/archived/backups/{id}");
             eventually("the entity is purged", 2 * SOON, || async {
-                let answer = server.get(&one, &admin).send().await.unwrap();
+                let answer = server.get(&one, &admin).told().await;
                 (answer.status() == 404).then_some(())
             })
             .await;

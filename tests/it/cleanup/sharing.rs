@@ -2,6 +2,7 @@
 
 use super::s3_store;
 use super::world::{OPTIONS, SOON, World, context, fill, run};
+use crate::harness::described::Told as _;
 use crate::harness::emulators::{Azurite, GcsEmulator};
 use crate::harness::receiver::Receiver;
 use crate::harness::s3::S3;
@@ -262,7 +263,7 @@ on_both_backends! {
             for id in [&folder, &inner] {
                 let purge_id = scene.failed(id).await["purge_id"].as_str().unwrap().to_owned();
                 let retry = format!("/api/admin/purges/{purge_id}/retry");
-                let asked = scene.server.post(&retry, &scene.admin, &json!({})).send().await.unwrap();
+                let asked = scene.server.post(&retry, &scene.admin, &json!({})).told().await;
                 assert_eq!(asked.status(), 202);
                 scene.gone(id).await;
             }
@@ -289,13 +290,13 @@ on_both_backends! {
         for (id, space, place) in [("mine", "s1", "set"), ("near", "s1", "set/0"), ("far", "s2", "set/"), ("apart", "s1", "else")] {
             let uri = format!("file://{}/{place}", root.display());
             let body = json!({"archiveId": id, "datasetId": "d", "spaceId": space, "description": "x", "storage": [uri]});
-            assert_eq!(server.post(archives, &owner, &body).send().await.unwrap().status(), 201);
+            assert_eq!(server.post(archives, &owner, &body).told().await.status(), 201);
         }
         let backup = "00000000-0000-4000-8000-000000000001";
         let body = json!({"id": backup, "name": "n", "storage": [format!("file://{}/set", root.display())]});
-        assert_eq!(server.post("/api/admin/archived/backups", &owner, &body).send().await.unwrap().status(), 201);
+        assert_eq!(server.post("/api/admin/archived/backups", &owner, &body).told().await.status(), 201);
         let shown = async |id: &str, token: &str| -> Value {
-            let answer = server.get(&format!("{archives}/{id}"), token).send().await.unwrap();
+            let answer = server.get(&format!("{archives}/{id}"), token).told().await;
             assert_eq!(answer.status(), 200);
             answer.json().await.unwrap()
         };
@@ -311,24 +312,24 @@ on_both_backends! {
         assert_eq!((&some["storage_shared"], ids(&some)), (&json!(true), vec!["archives/near".to_owned()]));
 
         let delete = json!({"deletedCallback": receiver.url("/done")});
-        let asked = server.post(&format!("{archives}/mine/delete"), &owner, &delete).send().await.unwrap();
+        let asked = server.post(&format!("{archives}/mine/delete"), &owner, &delete).told().await;
         assert_eq!(asked.status(), 204);
         let heard = receiver.wait_for(1, SOON).await;
         assert_eq!(heard[0].json()["error"], "storage 1 of 1: 3 others claim a place in, around or at it");
         assert_eq!((shown("mine", &owner).await["state"].clone(), files(&root.join("set"))), (json!("purge_failed"), 2));
         // Deleted as well, the others are in nobody's way.
         for id in ["near", "far"] {
-            assert_eq!(server.post(&format!("{archives}/{id}/delete"), &owner, &json!({})).send().await.unwrap().status(), 204);
+            assert_eq!(server.post(&format!("{archives}/{id}/delete"), &owner, &json!({})).told().await.status(), 204);
         }
         let purge = format!("/api/admin/archived/backups/{backup}/purge");
-        assert_eq!(server.request(Method::DELETE, &purge, &owner).send().await.unwrap().status(), 200);
+        assert_eq!(server.request(Method::DELETE, &purge, &owner).told().await.status(), 200);
         eventually("the backup is purged", SOON, || async {
             let path = format!("/api/admin/archived/backups/{backup}");
-            (server.get(&path, &owner).send().await.unwrap().status() == 404).then_some(())
+            (server.get(&path, &owner).told().await.status() == 404).then_some(())
         })
         .await;
         assert!(!root.join("set").exists());
-        let again = server.post(&format!("{archives}/mine/delete"), &owner, &delete).send().await.unwrap();
+        let again = server.post(&format!("{archives}/mine/delete"), &owner, &delete).told().await;
         assert_eq!(again.status(), 204);
         let heard = receiver.wait_for(2, SOON).await;
         assert_eq!(heard[1].json()["error"], Value::Null);
@@ -405,19 +406,19 @@ impl Scene {
         let request = self
             .server
             .post("/api/admin/archived/backups", &self.admin, &body);
-        assert_eq!(request.send().await.unwrap().status(), 201);
+        assert_eq!(request.told().await.status(), 201);
         id
     }
 
     async fn purge(&self, id: &str) {
         let path = format!("/api/admin/archived/backups/{id}/purge");
-        let asked = self.server.delete(&path, &self.admin).send().await.unwrap();
+        let asked = self.server.delete(&path, &self.admin).told().await;
         assert_eq!(asked.status(), 200);
     }
 
     async fn shown(&self, id: &str) -> Value {
         let path = format!("/api/admin/archived/backups/{id}");
-        let answer = self.server.get(&path, &self.admin).send().await.unwrap();
+        let answer = self.server.get(&path, &self.admin).told().await;
         assert_eq!(answer.status(), 200);
         answer.json().await.unwrap()
     }
@@ -425,7 +426,7 @@ impl Scene {
     async fn gone(&self, id: &str) {
         let path = format!("/api/admin/archived/backups/{id}");
         eventually("the entity is purged", SOON, || async {
-            let answer = self.server.get(&path, &self.admin).send().await.unwrap();
+            let answer = self.server.get(&path, &self.admin).told().await;
             (answer.status() == 404).then_some(())
         })
         .await;
@@ -438,9 +439,8 @@ impl Scene {
             let page: Value = self
                 .server
                 .get(path, &self.admin)
-                .send()
+                .told()
                 .await
-                .unwrap()
                 .json()
                 .await
                 .unwrap();

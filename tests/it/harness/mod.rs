@@ -2,12 +2,14 @@
 //! callbacks. Nothing here touches a server that it did not start, and nothing that it starts outlives the test
 //! process, however that ends (see [`process`]).
 
+pub mod described;
 pub mod emulators;
 pub mod holding;
 pub mod ledger;
 pub mod lossy;
 pub mod meddler;
 pub mod nats;
+
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;

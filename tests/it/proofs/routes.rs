@@ -1,5 +1,6 @@
 //! The auditor's routes.
 
+use crate::harness::described::Told as _;
 use crate::harness::server::Server;
 use crate::harness::{eventually, on_both_backends};
 use archive_ledger::merkle::checkpoint::Checkpoint;
@@ -26,7 +27,7 @@ async fn delete_fresh(server: &Server, token: &str, count: u128) -> Vec<String> 
         .collect();
     let deleted = ids.iter().map(|id| async move {
         let body = json!({"id": id, "name": "Ada's backup", "metadata": {}, "reason": "cleanup"});
-        let answer = server.post(BACKUPS, token, &body).send().await.unwrap();
+        let answer = server.post(BACKUPS, token, &body).told().await;
         assert_eq!(answer.status(), 201);
     });
     futures::future::join_all(deleted).await;
@@ -42,7 +43,7 @@ fn rand_byte() -> u8 {
 async fn text(server: &Server, path: &str, token: &str) -> String {
     // Right after the start nothing is signed yet, which is a 503 that asks to come again.
     eventually(path, SOON, || async {
-        let answer = server.get(path, token).send().await.unwrap();
+        let answer = server.get(path, token).told().await;
         let status = answer.status();
         let text = answer.text().await.unwrap();
         assert!(status == 200 || status == 503, "{path}: {status} {text}");
@@ -83,7 +84,7 @@ on_both_backends! {
         assert_eq!(signed.origin, "localhost/ledger/1");
         let mut frontier = Frontier::default();
         for tile in Tile::all(TileKind::Entries, signed.size) {
-            let answer = server.get(&format!("/api/ledger/{tile}"), &token).send().await.unwrap();
+            let answer = server.get(&format!("/api/ledger/{tile}"), &token).told().await;
             let caching = answer.headers()["cache-control"].to_str().unwrap().to_owned();
             assert_eq!(caching.contains("immutable"), tile.is_full(), "{caching}");
             let bundle = answer.bytes().await.unwrap();
@@ -93,7 +94,7 @@ on_both_backends! {
         }
         assert_eq!((frontier.size(), frontier.root()), (signed.size, signed.root));
         for tile in Tile::hashes(signed.size) {
-            let answer = server.get(&format!("/api/ledger/{tile}"), &token).send().await.unwrap();
+            let answer = server.get(&format!("/api/ledger/{tile}"), &token).told().await;
             assert_eq!(answer.bytes().await.unwrap().len(), 32 * usize::from(tile.width), "{tile}");
         }
     }
@@ -116,7 +117,7 @@ on_both_backends! {
             assert!(!proves(leaf_hash(b"another entry")));
         }
         for (event_id, status) in [("00000000-0000-0000-0000-000000000001", 404), ("x", 400)] {
-            let answer = server.get(&format!("/api/ledger/proofs/{event_id}"), &token).send().await.unwrap();
+            let answer = server.get(&format!("/api/ledger/proofs/{event_id}"), &token).told().await;
             assert_eq!(answer.status(), status);
         }
     }
@@ -136,7 +137,7 @@ on_both_backends! {
         assert_eq!(answer["from_root"], STANDARD.encode(old.root));
         assert_eq!(answer["to_root"], STANDARD.encode(new.root));
         for query in ["", "?from=x", "?from=-1", "?from=9&to=8", "?from=1&to=99999", "?from=1&upto=2", "?from=1&from=1"] {
-            let answer = server.get(&format!("/api/ledger/consistency{query}"), &token).send().await.unwrap();
+            let answer = server.get(&format!("/api/ledger/consistency{query}"), &token).told().await;
             assert_eq!(answer.status(), 400, "{query}");
         }
     }
@@ -146,10 +147,10 @@ on_both_backends! {
         delete_fresh(&server, &token, 3).await;
         checkpoint_over(&server, &token, 3).await;
         for path in ["0/000", "0/000.p/200", "0/001.p/1", "1/000.p/1", "entries/000", "0/0", "0/x000/000", "9/000", "x/000"] {
-            let answer = server.get(&format!("/api/ledger/tile/{path}"), &token).send().await.unwrap();
+            let answer = server.get(&format!("/api/ledger/tile/{path}"), &token).told().await;
             assert_eq!(answer.status(), 404, "{path}");
         }
-        assert_eq!(server.get("/api/ledger/fork", &token).send().await.unwrap().status(), 404);
+        assert_eq!(server.get("/api/ledger/fork", &token).told().await.status(), 404);
     }
 
     async fn the_auditors_routes_need_the_auditors_right(server: Server) {
@@ -161,8 +162,8 @@ on_both_backends! {
             format!("/api/ledger/proofs/{id}"), "/api/ledger/consistency?from=0".to_owned(),
             format!("{BACKUPS}/{id}/evidence"),
         ] {
-            assert_eq!(server.get(&path, &reader).send().await.unwrap().status(), 403, "{path}");
-            assert_eq!(server.client().get(server.url(&path)).send().await.unwrap().status(), 401, "{path}");
+            assert_eq!(server.get(&path, &reader).told().await.status(), 403, "{path}");
+            assert_eq!(server.client().get(server.url(&path)).told().await.status(), 401, "{path}");
         }
     }
 
@@ -170,7 +171,7 @@ on_both_backends! {
         let token = server.token(&["--role", "admin"]).await;
         let ids = delete_fresh(&server, &token, 2).await;
         let purge = format!("{BACKUPS}/{}/purge", ids[1]);
-        assert!(server.delete(&purge, &token).send().await.unwrap().status().is_success());
+        assert!(server.delete(&purge, &token).told().await.status().is_success());
         let kept = text(&server, &format!("{BACKUPS}/{}/evidence", ids[0]), &token).await;
         assert!(kept.contains("Ada's backup"));
         let kept: Value = serde_json::from_str(&kept).unwrap();
@@ -182,6 +183,6 @@ on_both_backends! {
         assert_eq!(purged["events"].as_array().unwrap().len(), 3);
         assert_eq!(purged["events"][0]["erased"], true);
         let unknown = format!("{BACKUPS}/{}/evidence", Uuid::from_u128(9));
-        assert_eq!(server.get(&unknown, &token).send().await.unwrap().status(), 404);
+        assert_eq!(server.get(&unknown, &token).told().await.status(), 404);
     }
 }

@@ -1,5 +1,6 @@
 //! Who signs, what is refused, and what a fork says.
 
+use crate::harness::described::Told as _;
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use archive_ledger::merkle::checkpoint::{Checkpoint, statement_hash};
@@ -17,19 +18,12 @@ const SOON: Duration = Duration::from_secs(10);
 async fn delete(server: &Server, token: &str, id: u128) {
     let body = json!({"id": Uuid::from_u128(id), "name": "n", "metadata": {}});
     let path = "/api/admin/archived/backups";
-    let answer = server.post(path, token, &body).send().await.unwrap();
+    let answer = server.post(path, token, &body).told().await;
     assert_eq!(answer.status(), 201);
 }
 
 async fn text(server: &Server, path: &str, token: &str) -> String {
-    server
-        .get(path, token)
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap()
+    server.get(path, token).told().await.text().await.unwrap()
 }
 
 async fn signed_size(server: &Server, token: &str, size: u64) -> Checkpoint {

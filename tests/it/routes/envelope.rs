@@ -6,7 +6,7 @@ use super::{ARCHIVED, ARCHIVES, Answer, Api, Grant, answer, new_id};
 use crate::harness::on_both_backends;
 
 /// Every route, with the methods that it has.
-pub const ROUTES: [(&str, &str); 32] = [
+pub const ROUTES: [(&str, &str); 33] = [
     ("/api/admin/archived/summary", "GET"),
     ("/api/admin/archived/{entity_type}", "GET,POST"),
     ("/api/admin/archived/{entity_type}/{id}", "GET"),
@@ -36,6 +36,7 @@ pub const ROUTES: [(&str, &str); 32] = [
     ("/api/v3/oneprovider/archives/{aid}/delete", "POST"),
     ("/api/events", "GET"),
     ("/asyncapi.json", "GET"),
+    ("/schemas/events/{event}/{file}", "GET"),
     ("/healthz", "GET"),
     ("/readyz", "GET"),
     ("/metrics", "GET"),
@@ -46,6 +47,8 @@ pub fn example(pattern: &str) -> String {
     let id = "497f6eca-6276-4993-bfeb-53cbbbba6f08";
     pattern
         .replace("{entity_type}", "backups")
+        .replace("{event}", "purged")
+        .replace("{file}", "1.json")
         .replace("{level}", "0")
         .replace("{number}", "000")
         .replace("{id}", id)

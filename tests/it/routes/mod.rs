@@ -8,6 +8,7 @@ mod bad_input;
 mod connections;
 mod cursors;
 mod envelope;
+mod event_schemas;
 mod idempotency;
 mod issuers;
 mod life;
@@ -39,6 +40,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::harness::described::{self, Told as _};
 use crate::harness::server::{Backend, Builder, Server};
 
 /// Where oCore's routes begin.
@@ -181,7 +183,16 @@ impl Api {
         let _ = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut bytes))
             .await
             .expect("the service kept the connection open");
-        Answer::parse(&bytes)
+        let answer = Answer::parse(&bytes);
+        let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        // A line that is none has no operation, and its refusal is looked at by who sent it.
+        if let Ok(line) = std::str::from_utf8(line)
+            && let [method, target, "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..]
+            && answer.header("transfer-encoding").is_none()
+        {
+            described::check(method, target, answer.status, &answer.headers, &answer.body);
+        }
+        answer
     }
 
     /// A request head of an administrator that closes its connection, up to and without the blank line.
@@ -303,9 +314,9 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Sends a request.
+/// Sends a request. What comes back must be what the service's description says ([`described`]).
 pub async fn answer(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let response = request.told().await;
     Answer {
         status: response.status().as_u16(),
         headers: response.headers().clone(),

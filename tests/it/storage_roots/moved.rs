@@ -1,6 +1,7 @@
 //! A root that is used at one path, and later at another.
 
 use super::{SOON, fill, uri};
+use crate::harness::described::Told as _;
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, on_both_backends};
 use serde_json::{Value, json};
@@ -20,11 +21,11 @@ on_both_backends! {
         let backup = |at: usize| format!("/api/admin/archived/backups/{}", ids[at]);
         let delete = async |at: usize, place: String| {
             let body = json!({"id": ids[at], "name": "n", "storage": [place]});
-            let answer = server.post("/api/admin/archived/backups", &admin, &body).send().await.unwrap();
+            let answer = server.post("/api/admin/archived/backups", &admin, &body).told().await;
             assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
         };
         let shown = async |path: String| -> Value {
-            server.get(&path, &admin).send().await.unwrap().json().await.unwrap()
+            server.get(&path, &admin).told().await.json().await.unwrap()
         };
         delete(0, format!("{}/a%20b", uri(&old))).await;
         assert_eq!(server.terminate().await, 0);
@@ -39,7 +40,7 @@ on_both_backends! {
             assert_eq!(one["storage_shared_with"], json!([{"type": "backups", "id": ids[other]}]), "{one}");
         }
         assert!(shown(backup(2)).await.get("storage_shared").is_none());
-        let asked = server.delete(&format!("{}/purge", backup(1)), &admin).send().await.unwrap();
+        let asked = server.delete(&format!("{}/purge", backup(1)), &admin).told().await;
         assert_eq!(asked.status(), 200);
         let failed = eventually("the purge has failed", SOON, || async {
             let page = shown("/api/admin/purges?state=failed".to_owned()).await;
@@ -49,7 +50,7 @@ on_both_backends! {
         assert_eq!(failed["storage_shared_with"], json!([{"type": "backups", "id": ids[0]}]), "{failed}");
         // Given up, it is left over by its name at the new path, and still the other's by the one at the old path.
         let force = format!("/api/admin/purges/{}/force", failed["purge_id"].as_str().unwrap());
-        let forced = server.post(&force, &admin, &json!({"reason": "it is somebody else's"})).send().await.unwrap();
+        let forced = server.post(&force, &admin, &json!({"reason": "it is somebody else's"})).told().await;
         assert_eq!(forced.status(), 200);
         if backend == Backend::Embedded {
             assert_eq!(server.terminate().await, 0);

@@ -1,6 +1,7 @@
 //! What no purge may reach although it lies below a root: other file systems, and the ledger's own files.
 
 use super::{Scene, fill, uri};
+use crate::harness::described::Told as _;
 use crate::harness::on_both_backends;
 use crate::harness::roots::Bind;
 use serde_json::json;
@@ -19,7 +20,7 @@ on_both_backends! {
             assert_eq!(scene.register("archive", place).await, 400, "{place}");
         }
         let body = json!({"id": Scene::id(1), "name": "n", "storage": [uri(&root.join("vol/x"))]});
-        let answer = scene.server.post("/api/admin/archived/backups", &scene.admin, &body).send().await.unwrap();
+        let answer = scene.server.post("/api/admin/archived/backups", &scene.admin, &body).told().await;
         let told = answer.text().await.unwrap();
         assert!(told.contains("storage") && told.contains("another file system is mounted at or above it"), "{told}");
         drop((volume, file));
