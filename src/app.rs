@@ -7,6 +7,7 @@ mod descriptors;
 mod keyring;
 mod ledger;
 mod ledger_id;
+mod nats;
 mod only_serve;
 mod roots;
 mod serve;

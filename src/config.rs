@@ -4,6 +4,7 @@
 //! `config/values.rs` reads single values. Every error is one line that begins with the option:
 //! `--nats-replicas (from ARCHIVE_LEDGER_NATS_REPLICAS): …`.
 
+mod nats;
 mod options;
 mod sources;
 #[cfg(test)]
@@ -66,10 +67,31 @@ pub struct Config {
 /// How JetStream is reached.
 #[derive(Debug, Clone)]
 pub struct Nats {
-    /// Servers of one cluster, at least one.
+    /// Servers of one cluster, at least one; what stands in them of users or tokens is the same in each.
     pub servers: Vec<SecretUrl>,
+    /// What shows the servers who asks, beside what stands in their URLs.
+    pub sign_in: NatsSignIn,
+    /// The authorities that vouch for the servers.
+    pub ca: Option<PathBuf>,
+    /// This service's certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The stream's name.
+    pub stream: String,
+    /// What its subjects begin with.
+    pub subject_prefix: String,
     /// Copies of the stream: 1 or 3.
     pub replicas: u8,
+}
+
+/// What shows NATS' servers who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatsSignIn {
+    /// Nothing but what stands in the URLs.
+    Urls,
+    /// This credentials file.
+    Credentials(PathBuf),
+    /// The seed in this file.
+    Nkey(PathBuf),
 }
 
 /// What may be cleaned, and how it is reached.
@@ -277,16 +299,6 @@ impl Reader {
 
     fn path_or(&self, key: &str, default: PathBuf) -> Result<PathBuf, ConfigError> {
         Ok(self.optional(key, values::path)?.unwrap_or(default))
-    }
-
-    fn nats(&self) -> Result<Option<Nats>, ConfigError> {
-        let replicas = self.one("nats_replicas", |text| match text {
-            "1" => Ok(1),
-            "3" => Ok(3),
-            _ => Err(format!("{text:?} is neither 1 nor 3")),
-        })?;
-        let servers = self.optional("nats_url", values::nats_servers)?;
-        Ok(servers.map(|servers| Nats { servers, replicas }))
     }
 
     fn callbacks(&self, data_dir: &Path) -> Result<Callbacks, ConfigError> {

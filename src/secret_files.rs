@@ -138,6 +138,17 @@ pub fn load(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
     Ok(Some(bytes))
 }
 
+/// The bytes of the key file `path`, which must be there.
+///
+/// # Errors
+/// As [`load`], and [`SecretFileError::Read`] when there is none.
+pub fn existing(path: &Path) -> Result<Vec<u8>, SecretFileError> {
+    load(path)?.ok_or_else(|| SecretFileError::Read {
+        path: path.to_owned(),
+        source: ErrorKind::NotFound.into(),
+    })
+}
+
 /// The HS256 key of the file `path`, made of 32 random bytes when there is none.
 ///
 /// One line of unpadded base64url that stands for at least 32 bytes is decoded: so is it made. Anything else

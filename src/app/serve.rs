@@ -11,8 +11,7 @@ use super::{clock_watch, consumers, shared_setup};
 use crate::bus::CommitSignal;
 use crate::bus::cloud_event::Source;
 use crate::bus::health::{BusHealth, RelayState};
-use crate::bus::nats::{NatsBus, StreamSettings};
-use crate::config::{Config, Database, Nats};
+use crate::config::{Config, Database};
 use crate::http::answer::envelope::{ErrorContext, ServiceInfo};
 use crate::http::api::Api;
 use crate::http::api::audit::Audit;
@@ -81,7 +80,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut tasks = Tasks::new(CancellationToken::new(), Arc::clone(&opened.clock));
     let bus = match &config.nats {
         Some(nats) => BusHealth::Nats {
-            bus: Box::new(connect(nats, &config).await?),
+            bus: Box::new(super::nats::connect(nats, &config, opened.ledger_id).await?),
             relay: RelayState::default(),
         },
         None => BusHealth::InProcess,
@@ -164,6 +163,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         audit: audit_trail(&mut tasks, &opened),
         events: EventStreams::new(
             Source::new(&config.service.id, opened.started.identity.numbering()),
+            config
+                .nats
+                .as_ref()
+                .map(|nats| super::nats::settings(nats, Some(opened.ledger_id)))
+                .unwrap_or_default(),
             stop_http.clone(),
         ),
         memory: MemoryBudget::new(memory, config.http.body_limit),
@@ -319,16 +323,6 @@ fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> Audit {
     let numbering = opened.started.identity.numbering();
     let secret = opened.keyring.keyed_hash("audit-cursor", b"");
     Audit::new(store, attempts, &secret, numbering)
-}
-
-async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {
-    let settings = StreamSettings {
-        replicas: usize::from(nats.replicas),
-        ..StreamSettings::default()
-    };
-    NatsBus::connect(&nats.servers, &config.service.id, settings)
-        .await
-        .map_err(|error| StartError::option("--nats-url", error))
 }
 
 /// An embedded ledger is served by one process: two would clean and call back twice. The lock ends with the process.

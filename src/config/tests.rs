@@ -152,7 +152,16 @@ fn every_option_refuses_what_it_cannot_use() {
         ("database_connections", "many"),
         ("nats_url", "http://127.0.0.1"),
         ("nats_url", "nats://a,,nats://b"),
+        ("nats_url", "nats://me:hunter2@a,nats://you:hunter2@b"),
         ("nats_replicas", "2"),
+        ("nats_stream", "A.B"),
+        ("nats_subject_prefix", "a..b"),
+        ("nats_subject_prefix", "$JS.a"),
+        ("nats_creds", "/no/nats/url"),
+        ("nats_nkey_file", "/no/nats/url"),
+        ("nats_ca", "/no/nats/url"),
+        ("nats_cert", "/no/nats/url"),
+        ("nats_key", "/no/nats/url"),
         ("storage_root", "/srv"),
         ("storage_root", "file://host/srv"),
         ("storage_root", "s3://"),
@@ -301,6 +310,22 @@ fn databases_buses_and_callback_targets_are_read() {
         ["nats://localhost", "nats://b:4333"]
     );
     assert_eq!(nats.replicas, 3);
+    assert_eq!(
+        (nats.stream.as_str(), nats.subject_prefix.as_str()),
+        ("ARCHIVE_LEDGER", "archive")
+    );
+    let shown = |url| load(&[("nats_url", url)], &[]).unwrap().nats.unwrap().servers[0].credentials();
+    for (url, credentials) in [
+        ("nats://a", None),
+        ("nats://to%2Fken@a", Some(("to/ken".to_owned(), None))),
+        (
+            "tls://u%40d:p%3A%20@a:1",
+            Some(("u@d".to_owned(), Some("p: ".to_owned()))),
+        ),
+        ("b,nats://u:p@a", None),
+    ] {
+        assert_eq!(shown(url), credentials, "{url}");
+    }
     let allow = ["Hooks.Internal", "hooks.internal:81", "10.1.2.3/8", "::1"];
     assert_eq!(
         load(&allow.map(|target| ("callback_allow", target)), &[])

@@ -106,7 +106,45 @@ fn sqlite_path(rest: &str) -> Result<PathBuf, Cause> {
 
 /// Reads `nats_url`: servers of one cluster, separated by commas.
 pub(super) fn nats_servers(text: &str) -> Result<Vec<SecretUrl>, Cause> {
-    text.split(',').map(|server| nats_server(server.trim())).collect()
+    let servers: Vec<SecretUrl> = text
+        .split(',')
+        .map(|server| nats_server(server.trim()))
+        .collect::<Result<_, _>>()?;
+    let mut shown = servers.iter().filter_map(SecretUrl::credentials);
+    let first = shown.next();
+    if shown.any(|other| Some(&other) != first.as_ref()) {
+        return Err("names different users or tokens: the servers of one cluster know the same".to_owned());
+    }
+    Ok(servers)
+}
+
+/// Reads `nats_stream`.
+pub(super) fn nats_stream(text: &str) -> Result<String, Cause> {
+    if (1..=64).contains(&text.len()) && is_token(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no stream's name of 1 to 64 of A-Z, a-z, 0-9, - and _"
+    ))
+}
+
+/// Reads `nats_subject_prefix`: what begins with a sign belongs to the servers.
+pub(super) fn nats_subject_prefix(text: &str) -> Result<String, Cause> {
+    let own = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if own && text.len() <= 128 && text.split('.').all(is_token) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no prefix of subjects: words of A-Z, a-z, 0-9, - and _ with dots between them, 128 characters at the most, \
+         that begin with a letter or digit"
+    ))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn nats_server(text: &str) -> Result<SecretUrl, Cause> {
