@@ -99,12 +99,13 @@ pub(crate) struct Options {
 }
 
 /// The options that `token` heeds: the others are accepted there and not shown.
-const TOKEN_OPTIONS: [&str; 5] = [
+const TOKEN_OPTIONS: [&str; 6] = [
     "config",
     "data_dir",
     "jwt_secret_file",
     "jwt_issuer",
     "jwt_audience",
+    "jwt_hs256",
 ];
 
 impl Cli {

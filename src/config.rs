@@ -4,6 +4,7 @@
 //! `config/values.rs` reads single values. Every error is one line that begins with the option:
 //! `--nats-replicas (from ARCHIVE_LEDGER_NATS_REPLICAS): …`.
 
+mod auth;
 mod nats;
 mod options;
 mod sources;
@@ -11,6 +12,7 @@ mod sources;
 mod tests;
 mod values;
 
+pub use auth::{Auth, TokenIssuer};
 pub use options::{Flags, GivenTwice};
 pub use sources::{ConfigError, Origin};
 pub use values::{Database, JwksSource};
@@ -116,19 +118,6 @@ pub struct Storage {
     pub azure_endpoint: Option<Url>,
 }
 
-/// How tokens are checked.
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// The HS256 key ([`crate::secret_files::jwt_secret`] reads it).
-    pub secret_file: PathBuf,
-    /// Keys of other issuers.
-    pub jwks: Option<JwksSource>,
-    /// The `iss` to demand.
-    pub issuer: Option<String>,
-    /// The `aud` to demand.
-    pub audience: Option<String>,
-}
-
 /// Callback delivery.
 #[derive(Debug, Clone)]
 pub struct Callbacks {
@@ -199,7 +188,8 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let config_file = sources::config_file(flags, environment)?;
-        let read = Reader(sources::resolve(flags, environment, config_file.as_deref())?);
+        let (values, issuers) = sources::resolve(flags, environment, config_file.as_deref())?;
+        let read = Reader(values);
         let data_dir = read.one("data_dir", values::path)?;
         let in_data_dir = |key, name: &str| read.path_or(key, data_dir.join(name));
         Ok(Self {
@@ -221,12 +211,7 @@ impl Config {
                 azure_account: read.optional("azure_account", values::azure_account)?,
                 azure_endpoint: read.optional("azure_endpoint", values::http_url)?,
             },
-            auth: Auth {
-                secret_file: in_data_dir("jwt_secret_file", crate::secret_files::JWT_SECRET)?,
-                jwks: read.optional("jwks", values::jwks)?,
-                issuer: read.optional("jwt_issuer", values::line)?,
-                audience: read.optional("jwt_audience", values::line)?,
-            },
+            auth: read.auth(&data_dir, issuers)?,
             keyring_file: in_data_dir("keyring_file", "keyring.json")?,
             ledger_key_file: in_data_dir("ledger_key_file", "ledger.key")?,
             guard_file: in_data_dir("guard_file", "checkpoint.guard")?,
@@ -322,6 +307,11 @@ impl Reader {
             stop_on_gone: self.one("callback_stop_on_gone", values::boolean)?,
             proxy_from_env: self.one("callback_proxy_from_env", values::boolean)?,
         })
+    }
+
+    /// Whether anything sets `key`.
+    fn given(&self, key: &str) -> bool {
+        self.0.get(key).is_some_and(|raw| !raw.values.is_empty())
     }
 
     fn error(&self, key: &str, cause: String) -> ConfigError {

@@ -19,6 +19,9 @@ const LARGEST: u64 = 4 << 20;
 /// The name of the HS256 key in the data directory.
 pub const JWT_SECRET: &str = "jwt-secret";
 
+/// The name of the HS256 key before it, while its tokens still count.
+pub const JWT_FORMER_SECRET: &str = "jwt-secret.former";
+
 /// The least that an HS256 key may have, in bytes (RFC 7518, section 3.2).
 const JWT_SECRET_LEAST: usize = 32;
 

@@ -71,9 +71,4 @@ impl Reader {
             (None, Some(_)) => Err(self.error("nats_key", "needs its certificate: --nats-cert".to_owned())),
         }
     }
-
-    /// Whether anything sets `key`.
-    fn given(&self, key: &str) -> bool {
-        self.0.get(key).is_some_and(|raw| !raw.values.is_empty())
-    }
 }

@@ -170,6 +170,18 @@ pub enum JwksSource {
     File(PathBuf),
     /// Behind an `http` or `https` address.
     Url(Url),
+    /// Where the issuer of this name, an `http` or `https` address, says itself (OpenID Connect Discovery).
+    Issuer(String),
+}
+
+/// Reads an item of `role_map`: an issuer's role and ours.
+pub(super) fn role_mapping(text: &str) -> Result<(String, String), Cause> {
+    match text.rsplit_once('=') {
+        Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty() => {
+            Ok((line(theirs)?, ours.to_owned()))
+        }
+        Some(_) | None => Err(format!("{text:?} is no THEIRS=OURS, as team-storage=operator is")),
+    }
 }
 
 /// Reads `jwks`.

@@ -18,6 +18,7 @@ mod parameters;
 mod paths;
 mod permissions;
 mod preconditions;
+mod providers;
 mod seeds;
 mod slow;
 mod tenancy;
