@@ -20,6 +20,7 @@ pub use values::{Database, JwksSource};
 use crate::callbacks::target::Allowed;
 use crate::secret_url::SecretUrl;
 use crate::telemetry::Log;
+use ipnet::IpNet;
 use sources::Values;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -147,12 +148,14 @@ pub struct Writer {
 }
 
 /// The HTTP server's limits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Http {
     /// The longest request body, in bytes.
     pub body_limit: usize,
     /// The most connections; `None` is what the limit of file descriptors leaves.
     pub max_connections: Option<usize>,
+    /// The networks whose proxies may say for whom they ask.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a request's head, and then its body, may take to arrive.
     pub request_timeout: Duration,
     /// How long work under way may take to finish at shutdown.
@@ -227,6 +230,7 @@ impl Config {
                 body_limit: read.one("body_limit", |text| values::integer(text, 1024, 64 << 20))?,
                 max_connections: read
                     .optional("max_connections", |text| values::integer(text, 1, 1_000_000))?,
+                trusted_proxies: read.list("trusted_proxy", values::network)?,
                 request_timeout: read.one("request_timeout", |text| {
                     values::duration(text, Duration::from_millis(100), Duration::from_hours(1))
                 })?,

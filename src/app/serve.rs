@@ -21,6 +21,7 @@ use crate::http::audit::export::MAX_EXPORTS;
 use crate::http::auth;
 use crate::http::operation::Probes;
 use crate::http::request::cursor::CursorCodec;
+use crate::http::server::forwarded::TrustedProxies;
 use crate::http::{router, server};
 use crate::memory_budget::MemoryBudget;
 use crate::proofs::Proofs;
@@ -189,6 +190,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         routes: router::router(api, probes, errors.clone(), Arc::clone(&opened.clock)),
         places: descriptors.places,
         errors,
+        proxies: TrustedProxies::new(&config.http.trusted_proxies),
         head_max: descriptors.head_max(memory),
         head_timeout: config.http.request_timeout,
     };

@@ -74,6 +74,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     option("max_connections", "max-connections", Kind::Integer, "N", SERVER, "Connections that are served at the same time; who comes beyond is told so with 503 [default: what the limit of file descriptors leaves]"),
     option("memory_budget", "memory-budget", Kind::Integer, "BYTES", SERVER, "Memory that requests may take together; who finds none is told so with 503 [default: half of what the system's limit leaves]"),
     option("request_timeout", "request-timeout", Kind::Text, "DURATION", SERVER, "How long a request's head, and then its body, may take to arrive"),
+    option("trusted_proxy", "trusted-proxy", Kind::List, "CIDR", SERVER, "Network of proxies whose Forwarded or X-Forwarded-For says who asks; can be repeated"),
     option("shutdown_grace", "shutdown-grace", Kind::Text, "DURATION", SERVER, "How long work under way may take to finish at shutdown"),
     option("service_id", "service-id", Kind::Text, "TEXT", SERVER, "Service that the errors' ctx names"),
     option("service_domain", "service-domain", Kind::Text, "TEXT", SERVER, "Domain that the errors' ctx names"),

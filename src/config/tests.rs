@@ -188,6 +188,9 @@ fn every_option_refuses_what_it_cannot_use() {
         ("callback_schedule", "31days"),
         ("callback_timeout", "0s"),
         ("callback_stop_on_gone", "2"),
+        ("trusted_proxy", "10.0.0.0/33"),
+        ("trusted_proxy", "proxy.internal"),
+        ("trusted_proxy", ""),
         ("queue_limit", "-1"),
         ("body_limit", "10"),
         ("shutdown_grace", "2h"),
@@ -261,7 +264,7 @@ fn passwords_show_neither_in_debug_output_nor_in_errors() {
                 "database_url",
                 "postgres://me:hunter2@db:5433/ledger?sslpassword=hunter2",
             ),
-            ("nats_url", "nats://hunter2@a:4222,tls://me:hunter2@b"),
+            ("nats_url", "nats://me:hunter2@a:4222,tls://me:hunter2@b"),
         ],
         &[],
     )

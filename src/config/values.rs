@@ -3,8 +3,9 @@
 use crate::callbacks::target::{Allowed, InvalidAllowed};
 use crate::secret_url::SecretUrl;
 use crate::telemetry::LogFormat;
+use ipnet::IpNet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -275,6 +276,13 @@ pub(super) fn log_filter(text: &str) -> Result<String, Cause> {
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Cause> {
     text.parse()
         .map_err(|_| format!("{text:?} is no IP address with a port, such as 127.0.0.1:8080"))
+}
+
+/// Reads a network, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, Cause> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    one.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc()))
+        .map_err(|_| format!("{text:?} is no network such as 10.0.0.0/8, nor an address"))
 }
 
 /// Reads a path.

@@ -8,6 +8,7 @@ mod bad_input;
 mod connections;
 mod cursors;
 mod envelope;
+mod forwarded;
 mod idempotency;
 mod issuers;
 mod life;
