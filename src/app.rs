@@ -1,5 +1,6 @@
 //! Wires the parts together: the only place that chooses between embedded and clustered.
 
+mod auth;
 mod backend;
 mod clock_watch;
 mod consumers;
@@ -7,7 +8,9 @@ mod descriptors;
 mod keyring;
 mod ledger;
 mod ledger_id;
+mod nats;
 mod only_serve;
+mod reload;
 mod roots;
 mod serve;
 mod shared_setup;

@@ -122,6 +122,7 @@ const HEEDED: [(&str, &[&str]); 2] = [
             "jwt_secret_file",
             "jwt_issuer",
             "jwt_audience",
+            "jwt_hs256",
         ],
     ),
     (

@@ -4,6 +4,8 @@
 //! `config/values.rs` reads single values. Every error is one line that begins with the option:
 //! `--nats-replicas (from ARCHIVE_LEDGER_NATS_REPLICAS): …`.
 
+mod auth;
+mod nats;
 mod options;
 mod settings;
 mod sources;
@@ -11,6 +13,7 @@ mod sources;
 mod tests;
 mod values;
 
+pub use auth::{Auth, TokenIssuer};
 pub use options::{Flags, GivenTwice};
 pub use settings::Setting;
 pub use sources::{ConfigError, Origin};
@@ -19,6 +22,7 @@ pub use values::{Database, JwksSource};
 use crate::callbacks::target::Allowed;
 use crate::secret_url::SecretUrl;
 use crate::telemetry::Log;
+use ipnet::IpNet;
 use sources::Values;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -68,10 +72,31 @@ pub struct Config {
 /// How JetStream is reached.
 #[derive(Debug, Clone)]
 pub struct Nats {
-    /// Servers of one cluster, at least one.
+    /// Servers of one cluster, at least one; what stands in them of users or tokens is the same in each.
     pub servers: Vec<SecretUrl>,
+    /// What shows the servers who asks, beside what stands in their URLs.
+    pub sign_in: NatsSignIn,
+    /// The authorities that vouch for the servers.
+    pub ca: Option<PathBuf>,
+    /// This service's certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The stream's name.
+    pub stream: String,
+    /// What its subjects begin with.
+    pub subject_prefix: String,
     /// Copies of the stream: 1 or 3.
     pub replicas: u8,
+}
+
+/// What shows NATS' servers who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatsSignIn {
+    /// Nothing but what stands in the URLs.
+    Urls,
+    /// This credentials file.
+    Credentials(PathBuf),
+    /// The seed in this file.
+    Nkey(PathBuf),
 }
 
 /// What may be cleaned, and how it is reached.
@@ -94,19 +119,6 @@ pub struct Storage {
     pub azure_account: Option<String>,
     /// `None` is Azure.
     pub azure_endpoint: Option<Url>,
-}
-
-/// How tokens are checked.
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// The HS256 key ([`crate::secret_files::jwt_secret`] reads it).
-    pub secret_file: PathBuf,
-    /// Keys of other issuers.
-    pub jwks: Option<JwksSource>,
-    /// The `iss` to demand.
-    pub issuer: Option<String>,
-    /// The `aud` to demand.
-    pub audience: Option<String>,
 }
 
 /// Callback delivery.
@@ -138,12 +150,14 @@ pub struct Writer {
 }
 
 /// The HTTP server's limits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Http {
     /// The longest request body, in bytes.
     pub body_limit: usize,
     /// The most connections; `None` is what the limit of file descriptors leaves.
     pub max_connections: Option<usize>,
+    /// The networks whose proxies may say for whom they ask.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a request's head, and then its body, may take to arrive.
     pub request_timeout: Duration,
     /// How long work under way may take to finish at shutdown.
@@ -180,7 +194,8 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let config_file = sources::config_file(flags, environment)?;
-        let read = Reader(sources::resolve(flags, environment, config_file.as_deref())?);
+        let (values, issuers) = sources::resolve(flags, environment, config_file.as_deref())?;
+        let read = Reader(values);
         let data_dir = read.one("data_dir", values::path)?;
         let in_data_dir = |key, name: &str| read.path_or(key, data_dir.join(name));
         Ok(Self {
@@ -202,12 +217,7 @@ impl Config {
                 azure_account: read.optional("azure_account", values::azure_account)?,
                 azure_endpoint: read.optional("azure_endpoint", values::http_url)?,
             },
-            auth: Auth {
-                secret_file: in_data_dir("jwt_secret_file", crate::secret_files::JWT_SECRET)?,
-                jwks: read.optional("jwks", values::jwks)?,
-                issuer: read.optional("jwt_issuer", values::line)?,
-                audience: read.optional("jwt_audience", values::line)?,
-            },
+            auth: read.auth(&data_dir, issuers)?,
             keyring_file: in_data_dir("keyring_file", "keyring.json")?,
             ledger_key_file: in_data_dir("ledger_key_file", "ledger.key")?,
             guard_file: in_data_dir("guard_file", "checkpoint.guard")?,
@@ -223,6 +233,7 @@ impl Config {
                 body_limit: read.one("body_limit", |text| values::integer(text, 1024, 64 << 20))?,
                 max_connections: read
                     .optional("max_connections", |text| values::integer(text, 1, 1_000_000))?,
+                trusted_proxies: read.list("trusted_proxy", values::network)?,
                 request_timeout: read.one("request_timeout", |text| {
                     values::duration(text, Duration::from_millis(100), Duration::from_hours(1))
                 })?,
@@ -282,16 +293,6 @@ impl Reader {
         Ok(self.optional(key, values::path)?.unwrap_or(default))
     }
 
-    fn nats(&self) -> Result<Option<Nats>, ConfigError> {
-        let replicas = self.one("nats_replicas", |text| match text {
-            "1" => Ok(1),
-            "3" => Ok(3),
-            _ => Err(format!("{text:?} is neither 1 nor 3")),
-        })?;
-        let servers = self.optional("nats_url", values::nats_servers)?;
-        Ok(servers.map(|servers| Nats { servers, replicas }))
-    }
-
     fn callbacks(&self, data_dir: &Path) -> Result<Callbacks, ConfigError> {
         let longest_attempt = Duration::from_mins(10);
         let schedule = self.list("callback_schedule", |text| {
@@ -313,6 +314,11 @@ impl Reader {
             stop_on_gone: self.one("callback_stop_on_gone", values::boolean)?,
             proxy_from_env: self.one("callback_proxy_from_env", values::boolean)?,
         })
+    }
+
+    /// Whether anything sets `key`.
+    fn given(&self, key: &str) -> bool {
+        self.0.get(key).is_some_and(|raw| !raw.values.is_empty())
     }
 
     fn error(&self, key: &str, cause: String) -> ConfigError {

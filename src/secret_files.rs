@@ -19,6 +19,9 @@ const LARGEST: u64 = 4 << 20;
 /// The name of the HS256 key in the data directory.
 pub const JWT_SECRET: &str = "jwt-secret";
 
+/// The name of the HS256 key before it, while its tokens still count.
+pub const JWT_FORMER_SECRET: &str = "jwt-secret.former";
+
 /// The least that an HS256 key may have, in bytes (RFC 7518, section 3.2).
 const JWT_SECRET_LEAST: usize = 32;
 
@@ -136,6 +139,17 @@ pub fn load(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
         return Err(content("is empty"));
     }
     Ok(Some(bytes))
+}
+
+/// The bytes of the key file `path`, which must be there.
+///
+/// # Errors
+/// As [`load`], and [`SecretFileError::Read`] when there is none.
+pub fn existing(path: &Path) -> Result<Vec<u8>, SecretFileError> {
+    load(path)?.ok_or_else(|| SecretFileError::Read {
+        path: path.to_owned(),
+        source: ErrorKind::NotFound.into(),
+    })
 }
 
 /// The HS256 key of the file `path`, made of 32 random bytes when there is none.

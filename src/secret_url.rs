@@ -9,6 +9,8 @@ use url::Url;
 pub struct SecretUrl {
     url: String,
     shown: String,
+    bare: String,
+    credentials: Option<(String, Option<String>)>,
 }
 
 impl SecretUrl {
@@ -26,10 +28,33 @@ impl SecretUrl {
             url.scheme(),
             url.path()
         );
+        let decoded = |text: &str| {
+            percent_encoding::percent_decode_str(text)
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let found = (!credentials.is_empty()).then(|| (decoded(url.username()), url.password().map(decoded)));
+        let mut bare = url.clone();
+        // Only URLs that have no host cannot do without, and these have no credentials either.
+        let _ = bare.set_username("").and_then(|()| bare.set_password(None));
         Self {
             url: text.to_owned(),
             shown,
+            bare: bare.into(),
+            credentials: found,
         }
+    }
+
+    /// The URL as it is written, without its credentials.
+    #[must_use]
+    pub(crate) fn without_credentials(&self) -> String {
+        self.bare.clone()
+    }
+
+    /// The user and the password that stand in it, decoded; a user alone is what some servers take for a token.
+    #[must_use]
+    pub(crate) fn credentials(&self) -> Option<(String, Option<String>)> {
+        self.credentials.clone()
     }
 
     /// The whole URL, credentials included: for the client that connects, never for a log or an error.

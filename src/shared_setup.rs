@@ -74,8 +74,10 @@ impl Shared {
     const fn told(self) -> &'static str {
         match self {
             Self::CallbackSecret => "none of this one's callback secrets (--callback-secret-file)",
-            Self::JwtSecret => "another key for tokens (--jwt-secret-file)",
-            Self::TokenIssuer => "other issuers of tokens (--jwks, --jwt-issuer, --jwt-audience)",
+            Self::JwtSecret => "none of this one's keys for tokens (--jwt-secret-file)",
+            Self::TokenIssuer => {
+                "other issuers of tokens (--jwks, --jwt-issuer, --jwt-audience and the like)"
+            }
             Self::Keyring => "another copy of the keyring (--keyring-file)",
             Self::Guard => "its guard elsewhere (--guard-file)",
             Self::Service => "another name (--service-id, --service-domain)",
@@ -89,9 +91,8 @@ impl Shared {
     /// Whether one mark in common is enough: while a thing is replaced, some have the old and the new one.
     const fn is_replaced_bit_by_bit(self) -> bool {
         match self {
-            Self::CallbackSecret => true,
-            Self::JwtSecret
-            | Self::TokenIssuer
+            Self::CallbackSecret | Self::JwtSecret => true,
+            Self::TokenIssuer
             | Self::Keyring
             | Self::Guard
             | Self::Service
@@ -104,7 +105,7 @@ impl Shared {
     fn is_same(self, one: &[String], other: &[String]) -> bool {
         let (one, other): (BTreeSet<_>, BTreeSet<_>) = (one.iter().collect(), other.iter().collect());
         if self.is_replaced_bit_by_bit() {
-            !one.is_disjoint(&other)
+            one == other || !one.is_disjoint(&other)
         } else {
             one == other
         }
@@ -259,7 +260,9 @@ mod tests {
         differences.note(compare(&own, &others));
         assert_eq!(
             differences.warnings(),
-            ["2 other instances have another key for tokens (--jwt-secret-file): all must have the same"]
+            [
+                "2 other instances have none of this one's keys for tokens (--jwt-secret-file): all must have the same"
+            ]
         );
         differences.note(compare(&own, &[]));
         assert_eq!(differences.warnings(), Vec::<String>::new());

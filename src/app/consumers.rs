@@ -40,6 +40,8 @@ pub(super) struct Work {
     pub(super) purges: Purges,
     /// Callback deliveries.
     pub(super) callbacks: CallbackAdmin,
+    /// Who delivers them.
+    pub(super) client: Arc<CallbackClient>,
 }
 
 /// Starts the relay, the consumers and their workers.
@@ -64,9 +66,10 @@ pub(super) async fn start(
     let wake = Arc::new(Notify::new());
     let store = opened.store.callbacks();
     let callbacks = CallbackConsumer::new(Arc::clone(&store), Arc::clone(&opened.clock), Arc::clone(&wake));
+    let client = Arc::new(client(opened, config)?);
     let deliveries = WorkerParts {
         store: Arc::clone(&store),
-        client: Arc::new(client(opened, config)?),
+        client: Arc::clone(&client),
         keyring: Arc::clone(&opened.keyring),
         clock: Arc::clone(&opened.clock),
         schedule: schedule(config)?,
@@ -107,6 +110,7 @@ pub(super) async fn start(
     Ok(Work {
         purges: cleanup.purges(),
         callbacks,
+        client,
     })
 }
 

@@ -56,7 +56,7 @@ pub async fn fork(config: &Config, reason: &str) -> Result<Forked, StartError> {
     store.migrate().await?;
     let seed = existing_seed(config, &store).await?;
     let used = used_key::find(config)?.map(|used| used.origin);
-    let work = Work::new(config, &store, seed);
+    let work = Work::new(config, &store, seed).await?;
     let forked = fork::fork(&work.parts(used), reason).await;
     let forked = forked.map_err(|error| refuse(config, error))?;
     used_key::mark(config, &forked.statement.new, store.known_ledger_id().await?)?;
@@ -96,7 +96,7 @@ pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Forked, 
     if let Some(id) = ledger_id {
         store.adopt_ledger_id(id).await?;
     }
-    let work = Work::new(config, &store, seed);
+    let work = Work::new(config, &store, seed).await?;
     let forked = fork::from_nothing(&work.parts(lost), reason).await;
     let forked = forked.map_err(|error| refuse(config, error))?;
     used_key::mark(config, &forked.statement.new, ledger_id)?;
@@ -111,21 +111,22 @@ pub async fn fork_from_nothing(config: &Config, reason: &str) -> Result<Forked, 
 pub async fn losses(config: &Config) -> Result<Option<Losses>, StartError> {
     let store = super::existing(config).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let elsewhere = elsewhere(config, &store);
+    let elsewhere = elsewhere(config, &store).await?;
     let lost = fork::lost(&*store.proofs(), &*store.forks(), &*elsewhere, &clock).await;
     lost.map_err(|error| refuse(config, error))
 }
 
 /// Who may know what the database has lost.
-fn elsewhere(config: &Config, store: &Store) -> Box<dyn Elsewhere> {
-    match &config.nats {
-        Some(nats) => Box::new(LostPart::new(
-            nats.servers.clone(),
-            &config.service.id,
-            store.reads(),
-        )),
-        None => Box::new(Nowhere),
-    }
+async fn elsewhere(config: &Config, store: &Store) -> Result<Box<dyn Elsewhere>, StartError> {
+    let Some(nats) = &config.nats else {
+        return Ok(Box::new(Nowhere));
+    };
+    Ok(Box::new(LostPart::new(
+        super::nats::access(nats),
+        super::nats::settings(nats, store.known_ledger_id().await?),
+        &config.service.id,
+        store.reads(),
+    )))
 }
 
 /// What a fork works with.
@@ -142,8 +143,8 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(config: &'a Config, store: &Store, seed: [u8; 32]) -> Self {
-        Self {
+    async fn new(config: &'a Config, store: &Store, seed: [u8; 32]) -> Result<Self, StartError> {
+        Ok(Self {
             config,
             seed,
             clock: Arc::new(SystemClock),
@@ -152,8 +153,8 @@ impl<'a> Work<'a> {
             forks: store.forks(),
             reads: store.reads(),
             coordination: store.coordination(),
-            elsewhere: elsewhere(config, store),
-        }
+            elsewhere: elsewhere(config, store).await?,
+        })
     }
 
     fn parts(&self, used: Option<VerifierKey>) -> fork::ForkParts<'_> {

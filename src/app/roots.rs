@@ -329,7 +329,15 @@ fn configured(config: &Config) -> Result<StorageRoots, StartError> {
         }
         Database::Postgres { url } => files.extend(named_files(url.expose())),
     }
-    if let Some(JwksSource::File(path)) = &config.auth.jwks {
+    for path in config
+        .auth
+        .issuers
+        .iter()
+        .filter_map(|issuer| match &issuer.jwks {
+            JwksSource::File(path) => Some(path),
+            JwksSource::Url(_) | JwksSource::Issuer(_) => None,
+        })
+    {
         files.push(path.clone());
     }
     for file in files {

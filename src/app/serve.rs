@@ -2,6 +2,7 @@
 
 use super::backend::{Store, memory_budget};
 use super::descriptors::Descriptors;
+use super::reload::Reload;
 use super::roots::{self, KeepParts};
 use super::start::{self, Opened};
 use super::start_error::{StartError, store_option};
@@ -11,22 +12,20 @@ use super::{clock_watch, consumers, shared_setup};
 use crate::bus::CommitSignal;
 use crate::bus::cloud_event::Source;
 use crate::bus::health::{BusHealth, RelayState};
-use crate::bus::nats::{NatsBus, StreamSettings};
-use crate::config::{Config, Database, Nats};
+use crate::config::{Config, Database};
 use crate::http::answer::envelope::{ErrorContext, ServiceInfo};
 use crate::http::api::Api;
 use crate::http::api::audit::Audit;
 use crate::http::api::event_streams::EventStreams;
 use crate::http::audit::export::MAX_EXPORTS;
 use crate::http::auth;
-use crate::http::auth::{AuthConfig, Authenticator};
 use crate::http::operation::Probes;
 use crate::http::request::cursor::CursorCodec;
+use crate::http::server::forwarded::TrustedProxies;
 use crate::http::{router, server};
 use crate::memory_budget::MemoryBudget;
 use crate::proofs::Proofs;
 use crate::proofs::checkpointer::{self, Checkpointer};
-use crate::secret_files;
 use crate::storage::roots::watch::watch;
 use crate::store::witness::Divergence;
 use crate::telemetry::{self, Metrics};
@@ -81,7 +80,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut tasks = Tasks::new(CancellationToken::new(), Arc::clone(&opened.clock));
     let bus = match &config.nats {
         Some(nats) => BusHealth::Nats {
-            bus: Box::new(connect(nats, &config).await?),
+            bus: Box::new(super::nats::connect(nats, &config, opened.ledger_id).await?),
             relay: RelayState::default(),
         },
         None => BusHealth::InProcess,
@@ -95,10 +94,18 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     let work = consumers::start(&mut tasks, &opened, &bus, &config, &descriptors).await?;
     let witness = Arc::clone(opened.store.witness());
-    let auth = Arc::new(authenticator(&config, &opened)?);
+    let auth = Arc::new(super::auth::authenticator(&config, &opened)?);
     let keys = Arc::clone(&auth);
     tasks.spawn("the key set's keeping", move |stop| {
         auth::keep_keys(Arc::clone(&keys), stop)
+    });
+    let reload = Reload {
+        config: Arc::new(config.clone()),
+        auth: Arc::clone(&auth),
+        callbacks: Arc::clone(&work.client),
+    };
+    tasks.spawn("the reading of secrets anew", move |stop| {
+        reload.clone().run(stop)
     });
     let setup = shared_setup::start(&mut tasks, &opened, &config)?;
     let probes = Probes {
@@ -164,6 +171,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         audit: audit_trail(&mut tasks, &opened),
         events: EventStreams::new(
             Source::new(&config.service.id, opened.started.identity.numbering()),
+            config
+                .nats
+                .as_ref()
+                .map(|nats| super::nats::settings(nats, Some(opened.ledger_id)))
+                .unwrap_or_default(),
             stop_http.clone(),
         ),
         memory: MemoryBudget::new(memory, config.http.body_limit),
@@ -178,6 +190,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         routes: router::router(api, probes, errors.clone(), Arc::clone(&opened.clock)),
         places: descriptors.places,
         errors,
+        proxies: TrustedProxies::new(&config.http.trusted_proxies),
         head_max: descriptors.head_max(memory),
         head_timeout: config.http.request_timeout,
     };
@@ -185,9 +198,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let address = listener
         .local_addr()
         .map_err(|error| StartError::option("--listen", error))?;
-    tracing::info!(
-        "listening on http://{address} (API page: http://{address}/docs/); get a token: archive-ledger token --role admin"
-    );
+    let token = if config.auth.hs256 {
+        "; get a token: archive-ledger token --role admin"
+    } else {
+        ""
+    };
+    tracing::info!("listening on http://{address} (API page: http://{address}/docs/){token}");
     let grace = config.http.shutdown_grace;
     let serving = server::serve(listener, service, stop_http.clone(), grace);
     tokio::pin!(serving);
@@ -265,11 +281,13 @@ const fn diverged(config: &Config, source: Divergence) -> ServeError {
     }
 }
 
-/// Cancels `stop` at the first SIGTERM or SIGINT.
+/// Cancels `stop` at the first SIGTERM or SIGINT. From here on a SIGHUP ends nothing.
 fn signals(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, StartError> {
     let listen = |kind| signal(kind).map_err(|error| StartError::option("signals", error));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let hangup = listen(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
+        let _registered = hangup;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -321,16 +339,6 @@ fn audit_trail(tasks: &mut Tasks, opened: &Opened) -> Audit {
     Audit::new(store, attempts, &secret, numbering)
 }
 
-async fn connect(nats: &Nats, config: &Config) -> Result<NatsBus, StartError> {
-    let settings = StreamSettings {
-        replicas: usize::from(nats.replicas),
-        ..StreamSettings::default()
-    };
-    NatsBus::connect(&nats.servers, &config.service.id, settings)
-        .await
-        .map_err(|error| StartError::option("--nats-url", error))
-}
-
 /// An embedded ledger is served by one process: two would clean and call back twice. The lock ends with the process.
 pub(crate) fn lock(config: &Config) -> Result<Option<File>, StartError> {
     let Database::Sqlite { path } = &config.database else {
@@ -355,22 +363,4 @@ pub(crate) fn lock(config: &Config) -> Result<Option<File>, StartError> {
         )),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-fn authenticator(config: &Config, opened: &Opened) -> Result<Authenticator, StartError> {
-    let auth = &config.auth;
-    // Beside a key set too: whoever can read the file owns the data directory, and the command line stays usable when the
-    // issuer is down.
-    let secret = secret_files::jwt_secret(&auth.secret_file).map_err(|source| StartError::SecretFile {
-        option: "--jwt-secret-file",
-        source,
-    })?;
-    let checks = AuthConfig {
-        hs256_secret: Some(secret),
-        jwks: auth.jwks.clone(),
-        issuer: auth.issuer.clone(),
-        audience: auth.audience.clone(),
-        ..AuthConfig::default()
-    };
-    Authenticator::new(checks, Arc::clone(&opened.clock)).map_err(|error| StartError::option("--jwks", error))
 }

@@ -4,12 +4,12 @@ use super::start::Opened;
 use super::start_error::StartError;
 use super::tasks::Tasks;
 use crate::callbacks::sign::SigningSecrets;
-use crate::config::{Config, JwksSource};
+use crate::config::{Auth, Config, JwksSource};
 use crate::keyring::Keyring;
-use crate::secret_files;
 use crate::shared_setup::{self, Differences, Shared};
 use crate::small_files::{self, NOTE_MAX};
 use crate::store::instance_marks::InstanceMark;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the hashes of each thing are of.
@@ -17,8 +17,8 @@ struct Setup {
     keyring: Arc<Keyring>,
     /// Everything that stays as it was at the start.
     fixed: Vec<InstanceMark>,
-    jwks: Option<JwksSource>,
-    issuer: String,
+    auth: Auth,
+    callback_secrets: PathBuf,
 }
 
 /// Tells and compares, as long as the service runs.
@@ -40,13 +40,9 @@ pub(super) fn start(tasks: &mut Tasks, opened: &Opened, config: &Config) -> Resu
 
 impl Setup {
     fn of(config: &Config, keyring: Arc<Keyring>) -> Result<Self, StartError> {
-        let secrets = SigningSecrets::load_or_create(&config.callbacks.secret_file)
+        SigningSecrets::load_or_create(&config.callbacks.secret_file)
             .map_err(|error| StartError::option("--callback-secret-file", error))?;
-        let jwt =
-            secret_files::jwt_secret(&config.auth.secret_file).map_err(|source| StartError::SecretFile {
-                option: "--jwt-secret-file",
-                source,
-            })?;
+        super::auth::secrets(&config.auth, true)?;
         let (storage, callbacks) = (&config.storage, &config.callbacks);
         let guard = if config.guard_file.parent() == Some(config.data_dir.as_path()) {
             // Each has its own there, or all have one.
@@ -69,11 +65,6 @@ impl Setup {
         );
         let service = format!("{}\n{}", config.service.id, config.service.domain);
         let texts = [
-            (Shared::JwtSecret, vec![jwt]),
-            (
-                Shared::CallbackSecret,
-                secrets.tags(b"archive-ledger/instance-mark/v1"),
-            ),
             (
                 Shared::Keyring,
                 keyring
@@ -93,22 +84,46 @@ impl Setup {
         Ok(Self {
             fixed: fixed.collect(),
             keyring,
-            jwks: config.auth.jwks.clone(),
-            issuer: format!("{:?} {:?}", config.auth.issuer, config.auth.audience),
+            auth: config.auth.clone(),
+            callback_secrets: config.callbacks.secret_file.clone(),
         })
     }
 
-    /// What this instance has now: a key set in a file may be replaced while it runs.
+    /// What this instance has now: secrets and a key set in a file may be replaced while it runs.
     fn marks(&self) -> Vec<InstanceMark> {
-        let keys = match &self.jwks {
-            None => Some("none".to_owned()),
-            Some(JwksSource::Url(url)) => Some(url.to_string()),
-            Some(JwksSource::File(path)) => small_files::read_text(path, NOTE_MAX).ok(),
-        };
         // What cannot be read now says nothing of what it holds.
-        let issuer = keys.map(|keys| format!("{}\n{keys}", self.issuer).into_bytes());
-        let issuer = issuer.map(|text| mark(&self.keyring, Shared::TokenIssuer, &[text]));
-        self.fixed.iter().cloned().chain(issuer).collect()
+        let jwt = super::auth::secrets(&self.auth, false).ok();
+        let callbacks = SigningSecrets::existing(&self.callback_secrets).ok();
+        let callbacks = callbacks.map(|secrets| secrets.tags(b"archive-ledger/instance-mark/v1"));
+        let texts = self.auth.issuers.iter().map(|issuer| {
+            let keys = match &issuer.jwks {
+                JwksSource::Issuer(name) => Some(name.clone()),
+                JwksSource::Url(url) => Some(url.to_string()),
+                JwksSource::File(path) => small_files::read_text(path, NOTE_MAX).ok(),
+            };
+            let rules = (
+                &issuer.issuer,
+                &issuer.audience,
+                &issuer.claim_roles,
+                &issuer.claim_privileges,
+            );
+            keys.map(|keys| format!("{rules:?} {:?} {:?}\n{keys}", issuer.role_map, issuer.algorithms))
+        });
+        let keys: Option<Vec<String>> = texts.collect();
+        let of_all = format!(
+            "{:?} {:?} {}",
+            self.auth.issuer, self.auth.audience, self.auth.hs256
+        );
+        let issuer = keys.map(|keys| format!("{of_all}\n{}", keys.join("\n")).into_bytes());
+        let now = [
+            (Shared::JwtSecret, jwt),
+            (Shared::CallbackSecret, callbacks),
+            (Shared::TokenIssuer, issuer.map(|text| vec![text])),
+        ];
+        let now = now
+            .into_iter()
+            .filter_map(|(what, texts)| Some(mark(&self.keyring, what, &texts?)));
+        self.fixed.iter().cloned().chain(now).collect()
     }
 }
 

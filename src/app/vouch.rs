@@ -4,7 +4,7 @@ use super::backend::Store;
 use super::start_error::{StartError, refuse, store_option};
 use super::used_key;
 use crate::bus::cloud_event::Source;
-use crate::bus::nats::{NatsBus, StreamSettings};
+use crate::bus::nats::{NatsBus, NatsError};
 use crate::bus::{BusError, LogAccess};
 use crate::clock::SystemClock;
 use crate::config::{Config, Nats};
@@ -15,6 +15,7 @@ use crate::secret_files;
 use crate::store::StoreError;
 use crate::telemetry;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The seed of the key that this ledger is signed with; a new one only for a ledger that was never signed.
 pub(super) async fn ledger_seed(config: &Config, store: &Store) -> Result<[u8; 32], StartError> {
@@ -49,11 +50,8 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
         .await
         .map_err(|error| refuse(config, error))?;
     used_key::refuse_before_fork(config, &started.identity)?;
-    used_key::mark(
-        config,
-        started.identity.verifier(),
-        store.known_ledger_id().await?,
-    )?;
+    let ledger = store.known_ledger_id().await?;
+    used_key::mark(config, started.identity.verifier(), ledger)?;
     let witness = store.witness();
     witness.serves(started.identity.ledger());
     if let Some(mark) = started.mark {
@@ -67,11 +65,14 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
     witness.guarded_by(move || guard.signed(&identity).ok().flatten());
     if let Some(nats) = &config.nats {
         let source = Source::new(&config.service.id, started.identity.numbering());
-        match compare_with_stream(nats, config, store, &source, &started.identity).await {
+        match compare_with_stream(nats, ledger, config, store, &source, &started.identity).await {
             Ok(()) => {}
             Err(BusError::Store(StoreError::Diverged(reason))) => {
                 let refused = format!("the ledger refuses to append: {reason}");
                 return Err(StartError::option(store_option(config), refused));
+            }
+            Err(BusError::Nats(error @ (NatsError::OtherLedger { .. } | NatsError::Access(_)))) => {
+                return Err(super::nats::refused(nats, error));
             }
             // Silence proves nothing, and what is acknowledged is durable without the stream. The relay asks again.
             Err(error) => {
@@ -85,12 +86,14 @@ pub(super) async fn vouch(config: &Config, store: &Store) -> Result<Started, Sta
 /// The guard may have been lost with the machine, or restored with the database: the stream knows what subscribers have seen.
 async fn compare_with_stream(
     nats: &Nats,
+    ledger: Option<Uuid>,
     config: &Config,
     store: &Store,
     source: &Source,
     identity: &Identity,
 ) -> Result<(), BusError> {
-    let bus = NatsBus::reach(&nats.servers, &config.service.id, StreamSettings::default()).await?;
+    let settings = super::nats::settings(nats, ledger);
+    let bus = NatsBus::reach(&super::nats::access(nats), &config.service.id, settings).await?;
     let log = LogAccess {
         reads: store.reads(),
         coordination: store.coordination(),

@@ -10,8 +10,7 @@
 //! | `sequence` | extension: the position in the log, as a decimal string |
 //! | `data` | [`Data`] |
 //!
-//! The NATS subject is another thing ([`subject()`]): `archive.<entity type>.<event>.<entity id>`. Ids never hold a dot, a
-//! star, a `>` or a space ([`EntityKey`] checks them), so a subject always has four tokens.
+//! The NATS subject is another thing ([`super::subjects`]).
 //!
 //! `data` names the entity and counts; it carries nothing that is sealed and no text that a person wrote, so that no broker
 //! keeps what was erased. Fields may be added to it; a change of their meaning changes the `type`.
@@ -31,22 +30,10 @@ use uuid::Uuid;
 /// The media type of a message's body, and its `Content-Type` header: the sign of structured mode.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// What every subject of the ledger begins with.
-pub const SUBJECT_ROOT: &str = "archive";
+/// What every `type` begins with.
+const TYPE_ROOT: &str = "archive";
 
 const SPEC_VERSION: &str = "1.0";
-
-/// The NATS subject of an event: `archive.<entity type>.<event>.<entity id>`.
-#[must_use]
-pub fn subject(key: &EntityKey, name: EventName) -> String {
-    format!("{SUBJECT_ROOT}.{}.{name}.{}", key.entity_type(), key.id())
-}
-
-/// The filter that selects one event of every entity: `archive.*.<event>.*`.
-#[must_use]
-pub fn subject_filter(name: EventName) -> String {
-    format!("{SUBJECT_ROOT}.*.{name}.*")
-}
 
 /// The attribute `source` of a service's events: `/archive-ledger/<service id>/<number>`, the id percent-encoded.
 ///
@@ -327,7 +314,7 @@ impl Data {
 }
 
 fn type_prefix(name: EventName) -> String {
-    format!("{SUBJECT_ROOT}.{name}.v")
+    format!("{TYPE_ROOT}.{name}.v")
 }
 
 fn type_of(name: EventName, version: &str) -> String {

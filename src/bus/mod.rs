@@ -20,6 +20,7 @@ pub mod health;
 pub mod local;
 pub mod marks;
 pub mod nats;
+pub mod subjects;
 
 use crate::clock::SharedClock;
 use crate::store::witness::Witness;

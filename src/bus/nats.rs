@@ -4,14 +4,17 @@
 //! `max_deliver` (poison is parked, not counted), limits retention only. What JetStream acknowledged may still be lost with
 //! the power, so nothing here decides whether work is done; the log does.
 
+mod access;
 mod consumer;
+mod owner;
 
+pub use access::{Access, AccessError, AccessFile, Certificate, SignIn};
 pub use consumer::NatsConsumer;
 
-use super::cloud_event::SUBJECT_ROOT;
-use crate::secret_url::SecretUrl;
+use super::subjects::Subjects;
 use crate::telemetry;
-use async_nats::jetstream::context::{ContextBuilder, GetStreamErrorKind};
+use async_nats::ConnectErrorKind;
+use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use metrics::gauge;
@@ -19,8 +22,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use uuid::Uuid;
 
-/// The stream that holds every event.
+/// The stream that holds every event, unless it is named otherwise.
 pub const STREAM: &str = "ARCHIVE_LEDGER";
 
 /// How long a request to the server and the acknowledgement of a message may take.
@@ -40,6 +44,12 @@ const DELETED_PAUSE: Duration = Duration::from_secs(2);
 /// The stream's settings where this service creates it. An operator may change retention and replicas of the stream itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The subjects of its messages.
+    pub subjects: Subjects,
+    /// The ledger that it belongs to; whoever names none takes what is there.
+    pub ledger: Option<Uuid>,
     /// Copies of the stream: 1 or 3.
     pub replicas: usize,
     /// How long an event stays on the stream; zero is for ever. Not shorter than `duplicate_window`.
@@ -51,6 +61,9 @@ pub struct StreamSettings {
 impl Default for StreamSettings {
     fn default() -> Self {
         Self {
+            name: STREAM.into(),
+            subjects: Subjects::default(),
+            ledger: None,
             replicas: 1,
             max_age: Duration::ZERO,
             duplicate_window: Duration::from_hours(1),
@@ -61,7 +74,16 @@ impl Default for StreamSettings {
 /// Why the bus cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
-    /// No server could be reached, or it refused the credentials.
+    /// What shows the servers who asks cannot be read.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// A server refused whoever asked.
+    #[error("NATS at {servers} refuses this service: what shows it who asks is missing, wrong or revoked")]
+    Refused {
+        /// The servers, without credentials.
+        servers: String,
+    },
+    /// No server could be reached.
     #[error("cannot connect to NATS at {servers}")]
     Connect {
         /// The servers, without credentials.
@@ -80,10 +102,29 @@ pub enum NatsError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The server has a stream of this name that cannot hold the ledger's events. An operator has to decide.
-    #[error("the stream {STREAM} exists and does not fit: {reason}")]
+    #[error("the stream {stream} exists and does not fit: {reason}")]
     StreamMismatch {
+        /// The stream.
+        stream: Arc<str>,
         /// What does not fit.
         reason: String,
+    },
+    /// The stream is another ledger's.
+    #[error("the stream {stream} belongs to another ledger{}: give this one a stream and a subject prefix of its own",
+        owner.map(|owner| format!(" ({owner})")).unwrap_or_default())]
+    OtherLedger {
+        /// The stream.
+        stream: Arc<str>,
+        /// The ledger that it names, if it names one.
+        owner: Option<Uuid>,
+    },
+    /// Another stream of the account has the subjects.
+    #[error(
+        "another stream of this account has subjects of {subjects}: give this ledger a prefix of its own"
+    )]
+    SubjectsTaken {
+        /// The subjects.
+        subjects: String,
     },
     /// The server has no JetStream, or the account may not use it.
     #[error("NATS at {servers} has no JetStream for this account")]
@@ -104,7 +145,12 @@ impl NatsError {
         match self {
             Self::Connect { .. } => "NATS cannot be reached".to_owned(),
             Self::NoJetStream { .. } => "NATS has no JetStream for this account".to_owned(),
-            Self::Request { .. } | Self::StreamMismatch { .. } => self.to_string(),
+            Self::Access(_) => "what shows NATS who asks cannot be read".to_owned(),
+            Self::Refused { .. } => "NATS refuses this service".to_owned(),
+            Self::Request { .. }
+            | Self::StreamMismatch { .. }
+            | Self::OtherLedger { .. }
+            | Self::SubjectsTaken { .. } => self.to_string(),
         }
     }
 }
@@ -126,13 +172,9 @@ impl NatsBus {
     /// Once connected, a lost connection is made again for ever. `name` is what the server's monitoring shows.
     ///
     /// # Errors
-    /// [`NatsError::Connect`], [`NatsError::NoJetStream`], [`NatsError::StreamMismatch`], [`NatsError::Request`].
-    pub async fn connect(
-        servers: &[SecretUrl],
-        name: &str,
-        settings: StreamSettings,
-    ) -> Result<Self, NatsError> {
-        let bus = Self::reach(servers, name, settings).await?;
+    /// [`NatsError`].
+    pub async fn connect(access: &Access, name: &str, settings: StreamSettings) -> Result<Self, NatsError> {
+        let bus = Self::reach(access, name, settings).await?;
         bus.stream().await?;
         Ok(bus)
     }
@@ -140,23 +182,11 @@ impl NatsBus {
     /// Connects, and looks at nothing: for whoever must not make a stream.
     ///
     /// # Errors
-    /// [`NatsError::Connect`].
-    pub async fn reach(
-        servers: &[SecretUrl],
-        name: &str,
-        settings: StreamSettings,
-    ) -> Result<Self, NatsError> {
-        let shown = servers
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
-        let refused = |source: Box<dyn Error + Send + Sync>| NatsError::Connect {
-            servers: shown.clone(),
-            source,
-        };
-        let addresses: Vec<&str> = servers.iter().map(SecretUrl::expose).collect();
-        let client = async_nats::ConnectOptions::new()
+    /// [`NatsError::Access`], [`NatsError::Refused`], [`NatsError::Connect`].
+    pub async fn reach(access: &Access, name: &str, settings: StreamSettings) -> Result<Self, NatsError> {
+        let shown = access.shown();
+        let client = access
+            .options()?
             .name(name)
             .connection_timeout(REQUEST_TIMEOUT)
             .request_timeout(Some(REQUEST_TIMEOUT))
@@ -166,9 +196,24 @@ impl NatsBus {
                 RECONNECT_PAUSE.min(Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX))
             })
             .event_callback(|event| async move { log_event(&event) })
-            .connect(addresses)
+            .connect(access.addresses())
             .await
-            .map_err(|error| refused(error.into()))?;
+            .map_err(|error| match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    NatsError::Refused {
+                        servers: shown.clone(),
+                    }
+                }
+                ConnectErrorKind::ServerParse
+                | ConnectErrorKind::Dns
+                | ConnectErrorKind::TimedOut
+                | ConnectErrorKind::Tls
+                | ConnectErrorKind::Io
+                | ConnectErrorKind::MaxReconnects => NatsError::Connect {
+                    servers: shown.clone(),
+                    source: error.into(),
+                },
+            })?;
         let context = ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .build(client.clone());
@@ -191,6 +236,16 @@ impl NatsBus {
         &self.context
     }
 
+    /// The stream's name.
+    pub(crate) fn stream_name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// The subjects of its messages.
+    pub(crate) const fn subjects(&self) -> &Subjects {
+        &self.settings.subjects
+    }
+
     pub(crate) const fn replicas(&self) -> usize {
         self.settings.replicas
     }
@@ -198,7 +253,8 @@ impl NatsBus {
     /// The stream, created where it is missing; one that was deleted, after a pause.
     ///
     /// # Errors
-    /// [`NatsError::StreamMismatch`] when a stream of that name cannot hold the events.
+    /// [`NatsError::StreamMismatch`] when a stream of that name cannot hold the events, [`NatsError::OtherLedger`] when it holds
+    /// another ledger's.
     pub(crate) async fn stream(&self) -> Result<Stream, NatsError> {
         let mut standing = self.standing_stream().await?;
         if standing.is_none() && self.seen.load(Ordering::Relaxed) {
@@ -210,7 +266,46 @@ impl NatsBus {
             None => self.create_stream().await?,
         };
         self.seen.store(true, Ordering::Relaxed);
-        check(&stream.cached_info().config)?;
+        let named = self.names_this_ledger(&stream)?;
+        self.check(&stream.cached_info().config)?;
+        match self.settings.ledger {
+            Some(ledger) if !named => self.take(&stream, ledger).await,
+            Some(_) | None => Ok(stream),
+        }
+    }
+
+    /// Whether a stream says that it is this ledger's; not, where it names none.
+    ///
+    /// # Errors
+    /// [`NatsError::OtherLedger`] when it names another.
+    pub(crate) fn names_this_ledger(&self, stream: &Stream) -> Result<bool, NatsError> {
+        let owner = owner::named(stream.cached_info().config.description.as_deref());
+        match (owner, self.settings.ledger) {
+            (Some(owner), Some(own)) if owner != own => Err(self.other_ledger(Some(owner))),
+            (owner, _) => Ok(owner.is_some()),
+        }
+    }
+
+    /// That the stream is another ledger's.
+    pub(crate) fn other_ledger(&self, owner: Option<Uuid>) -> NatsError {
+        NatsError::OtherLedger {
+            stream: Arc::clone(&self.settings.name),
+            owner,
+        }
+    }
+
+    /// Writes the ledger's name onto a stream that has none.
+    async fn take(&self, stream: &Stream, ledger: Uuid) -> Result<Stream, NatsError> {
+        let mut config = stream.cached_info().config.clone();
+        config.description = Some(owner::naming(config.description.as_deref(), ledger));
+        let taken = self.context.update_stream(config).await;
+        taken.map_err(|error| NatsError::request("naming the stream's ledger")(error.into()))?;
+        // Another ledger may have written its own name meanwhile: what stands there now holds.
+        let stream = self.standing_stream().await?;
+        let stream =
+            stream.ok_or_else(|| NatsError::request("naming the stream's ledger")("it is gone".into()))?;
+        self.names_this_ledger(&stream)?;
+        tracing::info!("the stream {} is this ledger's from now on", self.settings.name);
         Ok(stream)
     }
 
@@ -219,7 +314,7 @@ impl NatsBus {
     /// # Errors
     /// [`NatsError::NoJetStream`], [`NatsError::Request`].
     pub(crate) async fn standing_stream(&self) -> Result<Option<Stream>, NatsError> {
-        match self.context.get_stream(STREAM).await {
+        match self.context.get_stream(self.stream_name()).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => {
@@ -243,18 +338,46 @@ impl NatsBus {
         }
     }
 
+    /// Whether a stream can hold the ledger's events, all of them, in order.
+    fn check(&self, config: &Config) -> Result<(), NatsError> {
+        let wanted = self.settings.subjects.all();
+        let reason = if config.subjects != [wanted.as_str()] {
+            format!("its subjects are {:?}, not [{wanted:?}]", config.subjects)
+        } else if config.retention != RetentionPolicy::Limits {
+            format!("its retention is {:?}, not limits", config.retention)
+        } else if config.no_ack {
+            "it does not acknowledge messages".to_owned()
+        } else if config.sealed {
+            "it is sealed".to_owned()
+        } else if config.mirror.is_some()
+            || config.sources.as_ref().is_some_and(|sources| !sources.is_empty())
+        {
+            "it copies another stream".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(NatsError::StreamMismatch {
+            stream: Arc::clone(&self.settings.name),
+            reason,
+        })
+    }
+
     async fn create_stream(&self) -> Result<Stream, NatsError> {
         let config = stream_config(&self.settings);
         tracing::info!(
-            stream = STREAM,
+            stream = self.stream_name(),
             replicas = config.num_replicas,
-            "creating the stream {STREAM}"
+            "creating the stream {}",
+            self.stream_name(),
         );
         match self.context.create_stream(config).await {
             Ok(stream) => Ok(stream),
             // Another instance may have created it first, with the same settings or with its own.
-            Err(error) => match self.context.get_stream(STREAM).await {
+            Err(error) => match self.context.get_stream(self.stream_name()).await {
                 Ok(stream) => Ok(stream),
+                Err(_) if are_taken(&error) => Err(NatsError::SubjectsTaken {
+                    subjects: self.settings.subjects.all(),
+                }),
                 Err(_) => Err(NatsError::request("creating the stream")(error.into())),
             },
         }
@@ -264,9 +387,9 @@ impl NatsBus {
 /// The stream as this service creates it.
 pub(crate) fn stream_config(settings: &StreamSettings) -> Config {
     Config {
-        name: STREAM.to_owned(),
-        description: Some("The events of archive-ledger, in the order of its log".to_owned()),
-        subjects: vec![format!("{SUBJECT_ROOT}.>")],
+        name: settings.name.to_string(),
+        description: Some(owner::description(settings.ledger)),
+        subjects: vec![settings.subjects.all()],
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
         num_replicas: settings.replicas,
@@ -280,23 +403,9 @@ pub(crate) fn stream_config(settings: &StreamSettings) -> Config {
     }
 }
 
-/// Whether a stream can hold the ledger's events, all of them, in order.
-fn check(config: &Config) -> Result<(), NatsError> {
-    let wanted = format!("{SUBJECT_ROOT}.>");
-    let reason = if config.subjects != [wanted.as_str()] {
-        format!("its subjects are {:?}, not [{wanted:?}]", config.subjects)
-    } else if config.retention != RetentionPolicy::Limits {
-        format!("its retention is {:?}, not limits", config.retention)
-    } else if config.no_ack {
-        "it does not acknowledge messages".to_owned()
-    } else if config.sealed {
-        "it is sealed".to_owned()
-    } else if config.mirror.is_some() || config.sources.as_ref().is_some_and(|sources| !sources.is_empty()) {
-        "it copies another stream".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(NatsError::StreamMismatch { reason })
+fn are_taken(error: &async_nats::jetstream::context::CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(cause)
+        if cause.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP)
 }
 
 fn no_jetstream(code: ErrorCode) -> bool {

@@ -25,7 +25,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -96,8 +96,15 @@ pub struct Attempt {
 #[derive(Debug)]
 pub struct CallbackClient {
     policy: Arc<CallbackPolicy>,
-    secrets: SigningSecrets,
+    secrets: RwLock<SigningSecrets>,
     options: ClientOptions,
+    lookup: Arc<dyn Lookup>,
+    clients: RwLock<Arc<AllClients>>,
+}
+
+/// The clients for every port that is exempt by itself, and for the others.
+#[derive(Debug)]
+struct AllClients {
     any_port: Clients,
     by_port: HashMap<u16, Clients>,
 }
@@ -107,6 +114,28 @@ pub struct CallbackClient {
 struct Clients {
     pooled: reqwest::Client,
     fresh: reqwest::Client,
+}
+
+impl AllClients {
+    fn new(
+        policy: &Arc<CallbackPolicy>,
+        options: &ClientOptions,
+        lookup: &Arc<dyn Lookup>,
+    ) -> Result<Self, ClientError> {
+        let client = |port| -> Result<Clients, ClientError> {
+            let build = |idle| build(policy, port, options, idle, lookup).map_err(ClientError);
+            Ok(Clients {
+                pooled: build(options.idle_per_receiver)?,
+                fresh: build(0)?,
+            })
+        };
+        let ports = policy.exempt_ports().collect::<HashSet<_>>();
+        let by_port = ports.into_iter().map(|port| Ok((port, client(Some(port))?)));
+        Ok(Self {
+            any_port: client(None)?,
+            by_port: by_port.collect::<Result<_, ClientError>>()?,
+        })
+    }
 }
 
 impl CallbackClient {
@@ -121,27 +150,28 @@ impl CallbackClient {
         lookup: &Arc<dyn Lookup>,
     ) -> Result<Self, ClientError> {
         let policy = Arc::new(policy);
-        let client = |port| -> Result<Clients, ClientError> {
-            let build = |idle| build(&policy, port, &options, idle, lookup).map_err(ClientError);
-            Ok(Clients {
-                pooled: build(options.idle_per_receiver)?,
-                fresh: build(0)?,
-            })
-        };
-        let any_port = client(None)?;
-        let by_port = policy
-            .exempt_ports()
-            .collect::<HashSet<_>>()
-            .into_iter()
-            .map(|port| Ok((port, client(Some(port))?)))
-            .collect::<Result<_, ClientError>>()?;
         Ok(Self {
+            clients: RwLock::new(Arc::new(AllClients::new(&policy, &options, lookup)?)),
             policy,
-            secrets,
+            secrets: RwLock::new(secrets),
             options,
-            any_port,
-            by_port,
+            lookup: Arc::clone(lookup),
         })
+    }
+
+    /// Signs with these secrets from now on.
+    pub fn replace_secrets(&self, secrets: SigningSecrets) {
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+    }
+
+    /// Goes from now on to receivers that the authorities vouch for that the system trusts now, on new connections.
+    ///
+    /// # Errors
+    /// [`ClientError`]; then the former authorities count.
+    pub fn renew_trust(&self) -> Result<(), ClientError> {
+        let renewed = Arc::new(AllClients::new(&self.policy, &self.options, &self.lookup)?);
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
     }
 
     /// What this client may reach: the same policy that checks URLs when they are registered.
@@ -170,7 +200,11 @@ impl CallbackClient {
         if self.policy.check_target(&attempt.url).is_err() {
             return AttemptOutcome::failed(DeliveryFailure::AddressRefused, started.elapsed());
         }
-        let clients = self.by_port.get(&attempt.url.port()).unwrap_or(&self.any_port);
+        let clients = Arc::clone(&self.clients.read().unwrap_or_else(PoisonError::into_inner));
+        let clients = clients
+            .by_port
+            .get(&attempt.url.port())
+            .unwrap_or(&clients.any_port);
         let exchange = async {
             let (first, connected) = fresh::watch(self.request(&clients.pooled, attempt).send()).await;
             match first {
@@ -189,7 +223,9 @@ impl CallbackClient {
 
     fn request(&self, client: &reqwest::Client, attempt: &Attempt) -> reqwest::RequestBuilder {
         let id = attempt.id.to_string();
-        let signed = self.secrets.sign(&id, attempt.at, &attempt.body);
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let signed = secrets.sign(&id, attempt.at, &attempt.body);
+        drop(secrets);
         client
             .post(attempt.url.url().clone())
             .header(CONTENT_TYPE, "application/json")

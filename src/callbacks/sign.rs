@@ -64,6 +64,15 @@ pub struct Signature {
 }
 
 impl SigningSecrets {
+    /// Reads the secrets from `path` again, which must be there.
+    ///
+    /// # Errors
+    /// [`SecretsError`].
+    pub fn existing(path: &Path) -> Result<Self, SecretsError> {
+        let content = Zeroizing::new(secret_files::existing(path).map_err(SecretsError::File)?);
+        Self::parse(std::str::from_utf8(&content).map_err(|_| SecretsError::NotText)?)
+    }
+
     /// Reads the secrets from `path`: one on each line, newest first; empty lines and lines that start with `#` are
     /// skipped. When there is no file, makes one with a fresh secret, readable by its owner only (mode 0600); of
     /// several processes that do so at once one wins and all use its secret.

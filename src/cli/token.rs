@@ -135,6 +135,11 @@ struct NoKey {
     path: PathBuf,
 }
 
+/// The service takes tokens of others only.
+#[derive(Debug, thiserror::Error)]
+#[error("the service takes no tokens of its own beside a key set, unless it is told to (--jwt-hs256 on)")]
+struct NoOwnTokens;
+
 /// The key of the service; makes none.
 fn key(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: &dyn Error| Failure::usage(error).in_context("--jwt-secret-file");
@@ -154,6 +159,9 @@ fn key(path: &Path) -> Result<Vec<u8>, Failure> {
 /// # Errors
 /// A [`Failure`] of the option `--jwt-secret-file` when the key is not there or cannot be read.
 pub(crate) fn run(config: &Config, arguments: Arguments) -> Result<(), Failure> {
+    if !config.auth.hs256 {
+        return Err(Failure::usage(&NoOwnTokens).in_context("--jwt-hs256"));
+    }
     let key = key(&config.auth.secret_file)?;
     let mut spaces = BTreeMap::<String, Vec<String>>::new();
     for (space, privileges) in arguments.spaces {

@@ -1,7 +1,7 @@
 //! What holds, and why: every option with its value and where that stands.
 
 use super::options::{self, CONFIG_FILE, Flags, Kind, OPTIONS};
-use super::sources::{self, ConfigError, Origin};
+use super::sources::{self, ConfigError, ISSUERS, Origin};
 use crate::secret_url::SecretUrl;
 use std::ffi::OsString;
 
@@ -26,7 +26,7 @@ impl Setting {
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Vec<Self>, ConfigError> {
         let file = sources::config_file(flags, environment)?;
-        let mut values = sources::resolve(flags, environment, file.as_deref())?;
+        let (mut values, issuers) = sources::resolve(flags, environment, file.as_deref())?;
         let settings = OPTIONS.iter().map(|option| {
             let raw = values.remove(option.key);
             let (texts, origin) = match raw {
@@ -39,7 +39,33 @@ impl Setting {
                 origin,
             }
         });
-        Ok(settings.collect())
+        let mut settings: Vec<_> = settings.collect();
+        settings.extend(issuers.first().map(|first| Self {
+            key: ISSUERS,
+            value: Some(toml::Value::Array(
+                issuers.iter().map(|table| hidden(table.value.clone())).collect(),
+            )),
+            origin: Origin::File {
+                path: first.path.clone(),
+                key: ISSUERS,
+            },
+        }));
+        Ok(settings)
+    }
+}
+
+/// The value, each URL in it without credentials and query.
+fn hidden(value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::String(text) => toml::Value::String(without_secrets(&text)),
+        toml::Value::Array(items) => toml::Value::Array(items.into_iter().map(hidden).collect()),
+        toml::Value::Table(table) => toml::Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, hidden(value)))
+                .collect(),
+        ),
+        other => other,
     }
 }
 
@@ -193,11 +219,22 @@ mod tests {
 
     #[test]
     fn every_option_is_shown_with_its_origin() {
-        let flags = Flags::of(&[("listen", "0.0.0.0:1")]);
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("a.toml");
+        std::fs::write(
+            &file,
+            "[[issuer]]\nissuer = \"https://a\"\njwks = \"https://a/k?key=secret\"\n",
+        )
+        .unwrap();
+        let flags = Flags::of(&[("listen", "0.0.0.0:1"), (CONFIG_FILE, file.to_str().unwrap())]);
         let environment = |name: &str| (name == "ARCHIVE_LEDGER_MAX_BATCH").then(|| "7".into());
         let settings = Setting::all(&flags, &environment).unwrap();
-        assert_eq!(settings.len(), OPTIONS.len());
+        assert_eq!(settings.len(), OPTIONS.len() + 1);
         let of = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap();
+        assert_eq!(
+            of("issuer").value.as_ref().map(ToString::to_string).as_deref(),
+            Some("[{ issuer = \"https://a\", jwks = \"https://a/k?***\" }]")
+        );
         assert_eq!(of("listen").origin, Origin::Flag);
         assert_eq!(of("max_batch").value, Some(toml::Value::Integer(7)));
         assert_eq!(

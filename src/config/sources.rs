@@ -50,6 +50,16 @@ pub enum ConfigError {
         /// What may have been meant, or where to look.
         hint: String,
     },
+    /// An `[[issuer]]` of the file cannot be used.
+    #[error("--config: {}: [[issuer]] number {number}: {cause}", path.display())]
+    Issuer {
+        /// The file.
+        path: PathBuf,
+        /// Which, from 1.
+        number: usize,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// An option's value cannot be used.
     #[error("--{flag}{origin}: {cause}")]
     BadValue {
@@ -101,19 +111,33 @@ pub(super) struct Raw {
 /// Every option that has a value.
 pub(super) type Values = BTreeMap<&'static str, Raw>;
 
+/// The key that is no option: a list of tables.
+pub(super) const ISSUERS: &str = "issuer";
+
+/// An `[[issuer]]` of the file, not yet read.
+pub(super) struct IssuerTable {
+    pub path: PathBuf,
+    /// Which, from 1.
+    pub number: usize,
+    pub value: toml::Value,
+}
+
 /// Collects the values that hold, by precedence; `file` is the configuration file.
 pub(super) fn resolve(
     flags: &Flags,
     environment: &dyn Fn(&str) -> Option<OsString>,
     file: Option<&Path>,
-) -> Result<Values, ConfigError> {
+) -> Result<(Values, Vec<IssuerTable>), ConfigError> {
     let mut values = DEFAULT_VALUES.clone();
+    let mut issuers = Vec::new();
     if let Some(path) = file {
         let text = small_files::read_text(path, CONFIG_MAX).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        values.extend(parse_file(&text, path)?);
+        let (of_file, tables) = parse_file(&text, path)?;
+        values.extend(of_file);
+        issuers = tables;
     }
     for option in OPTIONS {
         let variable = option.env();
@@ -140,7 +164,7 @@ pub(super) fn resolve(
             );
         }
     }
-    Ok(values)
+    Ok((values, issuers))
 }
 
 /// The file that `--config` or its variable names.
@@ -172,8 +196,8 @@ fn variable_text(
     }
 }
 
-/// The values that a configuration file sets.
-fn parse_file(text: &str, path: &Path) -> Result<Values, ConfigError> {
+/// The values that a configuration file sets, and its issuers.
+fn parse_file(text: &str, path: &Path) -> Result<(Values, Vec<IssuerTable>), ConfigError> {
     let table = text.parse::<toml::Table>().map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: error.span().map_or(1, |span| {
@@ -181,8 +205,12 @@ fn parse_file(text: &str, path: &Path) -> Result<Values, ConfigError> {
         }),
         cause: error.message().replace('\n', " "),
     })?;
-    let mut values = Values::new();
+    let (mut values, mut issuers) = (Values::new(), Vec::new());
     for (key, value) in table {
+        if key == ISSUERS {
+            issuers = issuer_tables(value, path)?;
+            continue;
+        }
         let option = options::by_key(&key).ok_or_else(|| unknown_key(&key, path))?;
         let origin = Origin::File {
             path: path.to_owned(),
@@ -205,7 +233,26 @@ fn parse_file(text: &str, path: &Path) -> Result<Values, ConfigError> {
             }
         };
     }
-    Ok(values)
+    Ok((values, issuers))
+}
+
+fn issuer_tables(value: toml::Value, path: &Path) -> Result<Vec<IssuerTable>, ConfigError> {
+    let toml::Value::Array(tables) = value else {
+        return Err(ConfigError::Issuer {
+            path: path.to_owned(),
+            number: 1,
+            cause: format!(
+                "must be a table in a list ([[issuer]]), not of type {}",
+                value.type_str()
+            ),
+        });
+    };
+    let tables = (1..).zip(tables).map(|(number, value)| IssuerTable {
+        path: path.to_owned(),
+        number,
+        value,
+    });
+    Ok(tables.collect())
 }
 
 fn unknown_key(key: &str, path: &Path) -> ConfigError {
@@ -247,7 +294,8 @@ fn texts(kind: Kind, value: toml::Value) -> Result<Vec<String>, String> {
 /// The defaults. The compiled-in file is proved sound by a test; were it not, every option would be reported
 /// as missing.
 static DEFAULT_VALUES: LazyLock<Values> = LazyLock::new(|| {
-    let mut values = parse_file(DEFAULTS, Path::new("config.default.toml")).unwrap_or_default();
+    let defaults = parse_file(DEFAULTS, Path::new("config.default.toml"));
+    let mut values = defaults.map(|(values, _)| values).unwrap_or_default();
     for raw in values.values_mut() {
         raw.origin = Origin::Default;
     }

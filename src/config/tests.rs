@@ -152,7 +152,16 @@ fn every_option_refuses_what_it_cannot_use() {
         ("database_connections", "many"),
         ("nats_url", "http://127.0.0.1"),
         ("nats_url", "nats://a,,nats://b"),
+        ("nats_url", "nats://me:hunter2@a,nats://you:hunter2@b"),
         ("nats_replicas", "2"),
+        ("nats_stream", "A.B"),
+        ("nats_subject_prefix", "a..b"),
+        ("nats_subject_prefix", "$JS.a"),
+        ("nats_creds", "/no/nats/url"),
+        ("nats_nkey_file", "/no/nats/url"),
+        ("nats_ca", "/no/nats/url"),
+        ("nats_cert", "/no/nats/url"),
+        ("nats_key", "/no/nats/url"),
         ("storage_root", "/srv"),
         ("storage_root", "file://host/srv"),
         ("storage_root", "s3://"),
@@ -161,6 +170,12 @@ fn every_option_refuses_what_it_cannot_use() {
         ("s3_force_path_style", "perhaps"),
         ("jwks", "ftp://a/b"),
         ("jwt_issuer", ""),
+        ("jwt_hs256", "perhaps"),
+        ("jwt_hs256", "off"),
+        ("jwt_claim_roles", "no.key.set"),
+        ("jwt_claim_privileges", "no.key.set"),
+        ("role_map", "a=admin"),
+        ("role_map", "admin"),
         ("callback_allow", "http://a"),
         ("callback_allow", "a:0"),
         ("callback_allow", "10.0.0.0/33"),
@@ -173,6 +188,9 @@ fn every_option_refuses_what_it_cannot_use() {
         ("callback_schedule", "31days"),
         ("callback_timeout", "0s"),
         ("callback_stop_on_gone", "2"),
+        ("trusted_proxy", "10.0.0.0/33"),
+        ("trusted_proxy", "proxy.internal"),
+        ("trusted_proxy", ""),
         ("queue_limit", "-1"),
         ("body_limit", "10"),
         ("shutdown_grace", "2h"),
@@ -246,7 +264,7 @@ fn passwords_show_neither_in_debug_output_nor_in_errors() {
                 "database_url",
                 "postgres://me:hunter2@db:5433/ledger?sslpassword=hunter2",
             ),
-            ("nats_url", "nats://hunter2@a:4222,tls://me:hunter2@b"),
+            ("nats_url", "nats://me:hunter2@a:4222,tls://me:hunter2@b"),
         ],
         &[],
     )
@@ -301,6 +319,22 @@ fn databases_buses_and_callback_targets_are_read() {
         ["nats://localhost", "nats://b:4333"]
     );
     assert_eq!(nats.replicas, 3);
+    assert_eq!(
+        (nats.stream.as_str(), nats.subject_prefix.as_str()),
+        ("ARCHIVE_LEDGER", "archive")
+    );
+    let shown = |url| load(&[("nats_url", url)], &[]).unwrap().nats.unwrap().servers[0].credentials();
+    for (url, credentials) in [
+        ("nats://a", None),
+        ("nats://to%2Fken@a", Some(("to/ken".to_owned(), None))),
+        (
+            "tls://u%40d:p%3A%20@a:1",
+            Some(("u@d".to_owned(), Some("p: ".to_owned()))),
+        ),
+        ("b,nats://u:p@a", None),
+    ] {
+        assert_eq!(shown(url), credentials, "{url}");
+    }
     let allow = ["Hooks.Internal", "hooks.internal:81", "10.1.2.3/8", "::1"];
     assert_eq!(
         load(&allow.map(|target| ("callback_allow", target)), &[])
@@ -310,8 +344,8 @@ fn databases_buses_and_callback_targets_are_read() {
         ["hooks.internal", "hooks.internal:81", "10.0.0.0/8", "::1"].map(|target| target.parse().unwrap())
     );
     assert_eq!(
-        load(&[("jwks", "keys/set.json")], &[]).unwrap().auth.jwks,
-        Some(JwksSource::File(PathBuf::from("keys/set.json")))
+        load(&[("jwks", "keys/set.json")], &[]).unwrap().auth.issuers[0].jwks,
+        JwksSource::File(PathBuf::from("keys/set.json"))
     );
 }
 
@@ -347,6 +381,86 @@ fn a_database_url_may_name_its_host_among_its_parameters() {
     for none in ["postgres://u@/", "postgres://u@:port/d", "postgres://u@"] {
         let shown = load(&[("database_url", none)], &[]).map(|config| config.database);
         assert!(shown.is_err() || none.contains(":port"), "{none}: {shown:?}");
+    }
+}
+
+#[test]
+fn a_key_set_is_named_or_found_by_its_issuer_and_then_no_file_signs_tokens_unless_it_is_said() {
+    let auth = |flags: &[(&str, &str)]| load(flags, &[]).unwrap().auth;
+    assert!(auth(&[]).hs256 && auth(&[]).issuers.is_empty());
+    assert!(auth(&[("jwt_issuer", "us")]).issuers.is_empty() && auth(&[("jwt_issuer", "us")]).hs256);
+    let found = auth(&[
+        ("jwt_issuer", "https://a.example/realms/x"),
+        ("jwt_audience", "ledger"),
+    ]);
+    assert_eq!(
+        found.issuers[0].jwks,
+        JwksSource::Issuer("https://a.example/realms/x".into())
+    );
+    assert_eq!(
+        (found.issuers[0].audience.as_deref(), found.hs256),
+        (Some("ledger"), false)
+    );
+    let named = auth(&[
+        ("jwt_issuer", "https://a.example"),
+        ("jwks", "keys.json"),
+        ("jwt_hs256", "on"),
+        ("jwt_claim_roles", "realm_access.roles"),
+        ("role_map", "a=b=operator"),
+    ]);
+    assert_eq!(named.issuers[0].jwks, JwksSource::File("keys.json".into()));
+    assert!(named.hs256);
+    assert_eq!(named.issuers[0].claim_roles, "realm_access.roles");
+    assert_eq!(
+        named.issuers[0].role_map,
+        [("a=b".to_owned(), "operator".to_owned())]
+    );
+}
+
+#[test]
+fn the_file_names_more_issuers_and_what_is_wrong_with_one_is_told_with_its_number() {
+    let (_dir, path) = file(
+        "jwt_issuer = \"https://a.example\"\n[[issuer]]\nissuer = \"https://b.example\"\naudience = \"b\"\n\
+         algorithms = [\"ES256\"]\n[[issuer]]\nissuer = \"c\"\njwks = \"c.json\"\nrole_map = [\"x=admin\"]\n",
+    );
+    let auth = load(&[("config", &path)], &[]).unwrap().auth;
+    assert_eq!(auth.issuers.len(), 3);
+    assert_eq!(
+        auth.issuers[1].jwks,
+        JwksSource::Issuer("https://b.example".into())
+    );
+    assert_eq!(auth.issuers[1].algorithms, ["ES256"]);
+    assert_eq!(auth.issuers[2].algorithms, ["RS256", "ES256", "EdDSA"]);
+    assert!(!auth.hs256);
+    for (text, says) in [
+        ("issuer = 1\n", "number 1: must be a table"),
+        ("[[issuer]]\njwks = \"k\"\n", "number 1: missing field `issuer`"),
+        ("[[issuer]]\nissuer = \"c\"\n", "number 1: jwks: must be given"),
+        ("[[issuer]]\nissuer = \"\"\njwks = \"k\"\n", "number 1: issuer: "),
+        (
+            "[[issuer]]\nissuer = \"c\"\njwks = \"k\"\nrole_map = [\"x\"]\n",
+            "number 1: role_map: ",
+        ),
+        (
+            "[[issuer]]\nissuer = \"c\"\njwks = \"k\"\nalgorithms = [\"HS256\"]\n",
+            "number 1: algorithms: ",
+        ),
+        (
+            "[[issuer]]\nissuer = \"c\"\njwks = \"k\"\nalgorithm = \"ES256\"\n",
+            "number 1: unknown field `algorithm`",
+        ),
+        (
+            "[[issuer]]\nissuer = \"c\"\njwks = \"k\"\n[[issuer]]\nissuer = \"c\"\njwks = \"l\"\n",
+            "number 2: its issuer is named twice",
+        ),
+    ] {
+        let (_dir, path) = file(text);
+        let message = refusal(&[("config", &path)]);
+        assert!(
+            message.starts_with("--config: ") && message.contains(says),
+            "{text}: {message}"
+        );
+        assert!(!message.contains('\n'), "{message}");
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::callbacks::target::{Allowed, InvalidAllowed};
 use crate::secret_url::SecretUrl;
 use crate::telemetry::LogFormat;
+use ipnet::IpNet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,7 +107,45 @@ fn sqlite_path(rest: &str) -> Result<PathBuf, Cause> {
 
 /// Reads `nats_url`: servers of one cluster, separated by commas.
 pub(super) fn nats_servers(text: &str) -> Result<Vec<SecretUrl>, Cause> {
-    text.split(',').map(|server| nats_server(server.trim())).collect()
+    let servers: Vec<SecretUrl> = text
+        .split(',')
+        .map(|server| nats_server(server.trim()))
+        .collect::<Result<_, _>>()?;
+    let mut shown = servers.iter().filter_map(SecretUrl::credentials);
+    let first = shown.next();
+    if shown.any(|other| Some(&other) != first.as_ref()) {
+        return Err("names different users or tokens: the servers of one cluster know the same".to_owned());
+    }
+    Ok(servers)
+}
+
+/// Reads `nats_stream`.
+pub(super) fn nats_stream(text: &str) -> Result<String, Cause> {
+    if (1..=64).contains(&text.len()) && is_token(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no stream's name of 1 to 64 of A-Z, a-z, 0-9, - and _"
+    ))
+}
+
+/// Reads `nats_subject_prefix`: what begins with a sign belongs to the servers.
+pub(super) fn nats_subject_prefix(text: &str) -> Result<String, Cause> {
+    let own = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if own && text.len() <= 128 && text.split('.').all(is_token) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no prefix of subjects: words of A-Z, a-z, 0-9, - and _ with dots between them, 128 characters at the most, \
+         that begin with a letter or digit"
+    ))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn nats_server(text: &str) -> Result<SecretUrl, Cause> {
@@ -132,6 +171,18 @@ pub enum JwksSource {
     File(PathBuf),
     /// Behind an `http` or `https` address.
     Url(Url),
+    /// Where the issuer of this name, an `http` or `https` address, says itself (OpenID Connect Discovery).
+    Issuer(String),
+}
+
+/// Reads an item of `role_map`: an issuer's role and ours.
+pub(super) fn role_mapping(text: &str) -> Result<(String, String), Cause> {
+    match text.rsplit_once('=') {
+        Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty() => {
+            Ok((line(theirs)?, ours.to_owned()))
+        }
+        Some(_) | None => Err(format!("{text:?} is no THEIRS=OURS, as team-storage=operator is")),
+    }
 }
 
 /// Reads `jwks`.
@@ -225,6 +276,13 @@ pub(super) fn log_filter(text: &str) -> Result<String, Cause> {
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Cause> {
     text.parse()
         .map_err(|_| format!("{text:?} is no IP address with a port, such as 127.0.0.1:8080"))
+}
+
+/// Reads a network, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, Cause> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    one.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc()))
+        .map_err(|_| format!("{text:?} is no network such as 10.0.0.0/8, nor an address"))
 }
 
 /// Reads a path.

@@ -1,10 +1,9 @@
 //! What the stream has of events that the log has lost.
 
 use crate::bus::cloud_event::{CloudEvent, Source};
-use crate::bus::nats::{NatsBus, NatsError, StreamSettings};
+use crate::bus::nats::{Access, NatsBus, NatsError, StreamSettings};
 use crate::bus::{BusError, find_in_log};
 use crate::proofs::losses::{Asked, Elsewhere, Told};
-use crate::secret_url::SecretUrl;
 use crate::store::forks::{LostPurge, StreamAsked};
 use crate::store::{Position, ReadStore};
 use crate::telemetry;
@@ -33,7 +32,8 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Reads the stream from its first message to its last, and makes none.
 pub struct LostPart {
-    servers: Vec<SecretUrl>,
+    access: Access,
+    settings: StreamSettings,
     service: String,
     source: Source,
     reads: Arc<dyn ReadStore>,
@@ -46,11 +46,12 @@ impl std::fmt::Debug for LostPart {
 }
 
 impl LostPart {
-    /// What the stream on these servers has of this service that the log which `reads` reads has not.
+    /// What this stream on these servers has of this service that the log which `reads` reads has not.
     #[must_use]
-    pub fn new(servers: Vec<SecretUrl>, service: &str, reads: Arc<dyn ReadStore>) -> Self {
+    pub fn new(access: Access, settings: StreamSettings, service: &str, reads: Arc<dyn ReadStore>) -> Self {
         Self {
-            servers,
+            access,
+            settings,
             service: service.to_owned(),
             // Only told apart by it: what is current is asked with each question.
             source: Source::new(service, crate::numbering::Numbering::default()),
@@ -59,10 +60,12 @@ impl LostPart {
     }
 
     async fn read(&self, asked: &Asked) -> Result<Told, BusError> {
-        let bus = NatsBus::reach(&self.servers, &self.service, StreamSettings::default()).await?;
+        let bus = NatsBus::reach(&self.access, &self.service, self.settings.clone()).await?;
         let Some(stream) = bus.standing_stream().await? else {
             return Ok(Told::nothing(StreamAsked::Missing));
         };
+        // Another ledger's events are no loss of this one.
+        bus.names_this_ledger(&stream)?;
         let mut found = Found::default();
         let state = &stream.cached_info().state;
         if state.messages == 0 {

@@ -3,9 +3,10 @@
 use super::stored::{is_same, message_at};
 use super::window::{Ack, Answer, Sent};
 use crate::bus::BusError;
-use crate::bus::cloud_event::{CONTENT_TYPE, CloudEvent, Source, subject};
+use crate::bus::cloud_event::{CONTENT_TYPE, CloudEvent, Source};
 use crate::bus::marks::{self, Marks};
-use crate::bus::nats::{NatsBus, NatsError, STREAM};
+use crate::bus::nats::{NatsBus, NatsError};
+use crate::bus::subjects::Subjects;
 use crate::store::StoredEvent;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -42,6 +43,7 @@ impl Outgoing {
     pub(super) fn new(
         event: &StoredEvent,
         stream_id: String,
+        subjects: &Subjects,
         source: &Source,
         marks: &Marks,
         stream: i128,
@@ -49,7 +51,7 @@ impl Outgoing {
         let number = source.numbering().of(event.position);
         let body = CloudEvent::new(event, &source.of(event.position)).encode();
         Ok(Self {
-            subject: subject(&event.key, event.event.name()),
+            subject: subjects.of(&event.key, event.event.name()),
             body: body.map_err(failed)?.into(),
             mark: marks.of(number, event.position, event.event_id),
             former: source.former(event.position).map(ToOwned::to_owned),
@@ -83,7 +85,7 @@ impl Outgoing {
         let mut message = PublishMessage::build()
             .payload(self.body.clone())
             .message_id(self.sent.event_id.to_string())
-            .expected_stream(STREAM)
+            .expected_stream(bus.stream_name())
             .header("Content-Type", CONTENT_TYPE)
             .header(marks::HEADER, &*self.mark);
         message = match fence {

@@ -199,7 +199,14 @@ impl Publisher {
                     return Ok(End::LeaseOver);
                 }
                 position = event.position;
-                let message = Outgoing::new(&event, stream_id, &self.source, &self.marks, stream)?;
+                let message = Outgoing::new(
+                    &event,
+                    stream_id,
+                    self.bus.subjects(),
+                    &self.source,
+                    &self.marks,
+                    stream,
+                )?;
                 if self.crowded > 0 {
                     self.crowded -= 1;
                     self.send_alone(window, message).await?;

@@ -22,7 +22,7 @@ use async_nats::jetstream::stream::{Info, State, Stream};
 use std::ops::RangeInclusive;
 
 /// How many messages are read to see whether an event is missing: a window, and as many of strangers.
-const REGION: u64 = 512;
+pub(super) const REGION: u64 = 512;
 
 /// How many regions of strangers' messages are passed over in search of the last event.
 const STRANGE_REGIONS: u64 = 8;
@@ -184,6 +184,7 @@ impl Finder<'_> {
             found,
             lacking,
             unproven,
+            foreign: _,
         } = stretch_at(self.bus, self.log, self.own, sequences).await?;
         if let Some(published) = lacking {
             self.log.witness.published(published);

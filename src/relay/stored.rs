@@ -1,8 +1,9 @@
 //! Messages that stand on the stream: whose they are, and whether they say what the log says.
 
-use crate::bus::cloud_event::{CloudEvent, Source, subject};
+use crate::bus::cloud_event::{CloudEvent, Source};
 use crate::bus::marks::{self, Marks};
-use crate::bus::nats::{NatsBus, NatsError, STREAM};
+use crate::bus::nats::{NatsBus, NatsError};
+use crate::bus::subjects::Subjects;
 use crate::bus::{BusError, LogAccess, find_in_log};
 use crate::store::witness::Published;
 use crate::store::{Position, StoredEvent};
@@ -41,7 +42,7 @@ pub(super) async fn last_on(bus: &NatsBus, subject: &str) -> Result<Option<Strea
 
 /// The stream, without a look at whether it is there.
 async fn own(bus: &NatsBus) -> Result<Stream<()>, NatsError> {
-    let stream = bus.context().get_stream_no_info(STREAM).await;
+    let stream = bus.context().get_stream_no_info(bus.stream_name()).await;
     stream.map_err(|error| NatsError::request("looking up the stream")(error.into()))
 }
 
@@ -75,6 +76,8 @@ pub(super) struct Stretch {
     pub(super) lacking: Option<Published>,
     /// The same without a mark: somebody else's, or a relay's that made none yet.
     pub(super) unproven: Option<Position>,
+    /// Whether an event has a mark, and it is not this ledger's.
+    pub(super) foreign: bool,
 }
 
 /// What stands at these sequences. The log is read after the stream, which only gets what was committed.
@@ -100,7 +103,7 @@ pub(super) async fn stretch_at(
         match log.get(&position) {
             Some(logged) if logged.event_id == claim.event.id => {
                 confirmed = confirmed.max(position);
-                if claim.is(logged, own.source) {
+                if claim.is(logged, own.source, bus.subjects()) {
                     let by = stretch.found.entry(position).or_insert(claim.by);
                     *by = claim.by.max(*by);
                 }
@@ -108,6 +111,7 @@ pub(super) async fn stretch_at(
             Some(_) | None => missed.push(claim),
         }
     }
+    stretch.foreign = claims.iter().any(|claim| claim.has_mark_of_another(own));
     for claim in missed {
         let position = claim.event.data.position;
         match own.number_of(&claim.event, confirmed) {
@@ -163,10 +167,17 @@ impl Claim {
         mark.is_some_and(|mark| own.marks.is(mark.as_str(), number, position, self.event.id))
     }
 
+    /// Whether the relay of another ledger has sent it first.
+    fn has_mark_of_another(&self, own: Own<'_>) -> bool {
+        let marked = self.message.headers.get(marks::HEADER).is_some();
+        let number = own.source.number_in(&self.event.source);
+        marked && number.is_none_or(|number| !self.has_mark(own, number))
+    }
+
     /// Whether the log has this event at this position. What a relay published in an earlier version may lack what later ones
     /// say; from anybody else every word has to be the log's.
-    fn is(&self, logged: &StoredEvent, source: &Source) -> bool {
-        let own = subject(&logged.key, logged.event.name());
+    fn is(&self, logged: &StoredEvent, source: &Source, subjects: &Subjects) -> bool {
+        let own = subjects.of(&logged.key, logged.event.name());
         if logged.event_id != self.event.id || self.message.subject.as_str() != own {
             return false;
         }

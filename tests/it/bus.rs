@@ -5,12 +5,13 @@ use crate::harness::server::Backend;
 use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::Handler;
-use archive_ledger::bus::cloud_event::{CloudEvent, Source, subject};
+use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::bus::contract::{self, BusUnderTest, Recorder, archives, purge_all, stop};
 use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::local::{LogConsumer, Redrive};
 use archive_ledger::bus::marks::Marks;
-use archive_ledger::bus::nats::{NatsBus, NatsConsumer, NatsError, STREAM, StreamSettings};
+use archive_ledger::bus::nats::{Access, NatsBus, NatsConsumer, NatsError, STREAM, StreamSettings};
+use archive_ledger::bus::subjects::Subjects;
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
 use archive_ledger_domain::{Command, EntityKey, EventName};
@@ -81,7 +82,7 @@ impl BusUnderTest for Clustered {
 
 async fn connect(nats: &Nats) -> NatsBus {
     init();
-    let servers = [nats.url().parse().unwrap()];
+    let servers = Access::to(vec![nats.url().parse().unwrap()]);
     NatsBus::connect(&servers, "test", StreamSettings::default())
         .await
         .unwrap()
@@ -133,7 +134,7 @@ on_both_backends! {
         assert_eq!(requested.event.name(), EventName::PurgeRequested);
         let real = CloudEvent::new(&requested, "/archive-ledger/test/1");
         let victim = EntityKey::new(keys[0].entity_type(), "victim").unwrap();
-        let forged_subject = subject(&victim, EventName::PurgeRequested);
+        let forged_subject = Subjects::default().of(&victim, EventName::PurgeRequested);
 
         // Another entity under a real event's id and position; a position beyond the log; an id that is not the log's; another
         // event's position; text that is no event at all.
@@ -247,7 +248,7 @@ async fn a_stream_that_cannot_hold_the_log_is_an_error_at_start() {
         ..Default::default()
     };
     client.create_stream(config).await.unwrap();
-    let servers = [nats.url().parse().unwrap()];
+    let servers = Access::to(vec![nats.url().parse().unwrap()]);
     let error = NatsBus::connect(&servers, "test", StreamSettings::default())
         .await
         .unwrap_err();
@@ -258,10 +259,10 @@ async fn a_stream_that_cannot_hold_the_log_is_an_error_at_start() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_named_without_its_password() {
     init();
-    let servers = [
+    let servers = Access::to(vec![
         "nats://user:hunter2@127.0.0.1:1".parse().unwrap(),
         "nats://user:hunter2@127.0.0.1:2".parse().unwrap(),
-    ];
+    ]);
     let error = NatsBus::connect(&servers, "test", StreamSettings::default())
         .await
         .unwrap_err();

@@ -1,6 +1,8 @@
 //! What surrounds the service: the settings, encodings, roles and schemas of the database, and poolers before it.
 
 mod connection;
+mod nats;
+mod nats_owner;
 mod pooler;
 mod process;
 mod roles;

@@ -69,6 +69,18 @@ async fn what_is_no_regular_file_is_refused_at_once_under_every_option_that_name
             )
             .await;
         }
+        for option in ["--nats-creds", "--nats-nkey-file", "--nats-ca"] {
+            let args = ["serve", "--nats-url", "nats://127.0.0.1:1", option, &path];
+            refused(&place, &args, 2, option, what).await;
+        }
+        refused(
+            &place,
+            &["serve", "--jwt-former-secret-file", &path],
+            2,
+            "--jwt-former-secret-file",
+            what,
+        )
+        .await;
         for option in ["sslrootcert", "sslcert", "sslkey"] {
             let url = format!("postgres://u@127.0.0.1:1/d?{option}={path}");
             refused(

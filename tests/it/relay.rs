@@ -17,7 +17,7 @@ use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::marks::Marks;
-use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
+use archive_ledger::bus::nats::{Access, NatsBus, STREAM, StreamSettings};
 use archive_ledger::bus::{CommitSignal, LogAccess};
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
@@ -53,7 +53,7 @@ async fn connect(url: &str) -> NatsBus {
         duplicate_window: FORGETFUL,
         ..StreamSettings::default()
     };
-    NatsBus::connect(&[url.parse().unwrap()], "test", settings)
+    NatsBus::connect(&Access::to(vec![url.parse().unwrap()]), "test", settings)
         .await
         .unwrap()
 }
@@ -249,9 +249,13 @@ async fn messages_of_strangers_between_the_events_hold_nothing_up() {
     let (log, nats) = (TestLog::start().await, Nats::start().await);
     let client = stream::client(&nats.url()).await;
     // Here the server's memory of what it has seen matters: with a stranger's copy at its end, a new leader begins early.
-    let _stream = NatsBus::connect(&[nats.url().parse().unwrap()], "test", StreamSettings::default())
-        .await
-        .unwrap();
+    let _stream = NatsBus::connect(
+        &Access::to(vec![nats.url().parse().unwrap()]),
+        "test",
+        StreamSettings::default(),
+    )
+    .await
+    .unwrap();
     // The first message that the stream ever gets is not the ledger's.
     client
         .publish("archive.noise", "noise".into())
@@ -325,7 +329,9 @@ async fn kill_nodes(rounds: usize) {
         ..StreamSettings::default()
     };
     let bus = eventually("the cluster takes the stream", SOON, || async {
-        NatsBus::connect(&servers, "test", settings.clone()).await.ok()
+        NatsBus::connect(&Access::to(servers.clone()), "test", settings.clone())
+            .await
+            .ok()
     })
     .await;
     let shutdown = CancellationToken::new();

@@ -123,8 +123,14 @@ async fn an_instance_with_another_secret_or_guard_is_told_by_all_and_one_that_ro
     // Those that were there first see it as well; who was killed is forgotten after a while.
     let key = secret_file(home.join("jwt"), "a key that is long enough to sign tokens with");
     let unlike = another(&server, "--jwt-secret-file", &key).await;
-    assert_eq!(warned(&unlike, "another key for tokens").await.len(), 1);
-    assert_eq!(warned(&server, "another key for tokens").await.len(), 1);
+    assert_eq!(
+        warned(&unlike, "none of this one's keys for tokens").await.len(),
+        1
+    );
+    assert_eq!(
+        warned(&server, "none of this one's keys for tokens").await.len(),
+        1
+    );
     assert_eq!(differ(&server, "jwt_secret").await, Some(1));
 }
 

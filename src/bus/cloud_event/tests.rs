@@ -1,4 +1,5 @@
 use super::*;
+use crate::bus::subjects::Subjects;
 use crate::clock::{Clock, SystemClock};
 use archive_ledger_domain::{
     EventMetadata, ForcedObligation, Parent, PurgeFailed, PurgeForced, PurgeRequested, Purged, Registered,
@@ -206,11 +207,11 @@ fn a_message_holds_nothing_sealed_and_no_text_of_a_person() {
 fn a_subject_has_four_tokens_and_its_filter_matches_it() {
     let key = EntityKey::new(EntityType::Backups, BACKUP).unwrap();
     assert_eq!(
-        subject(&key, EventName::PurgeRequested),
+        Subjects::default().of(&key, EventName::PurgeRequested),
         format!("archive.backups.purge_requested.{BACKUP}")
     );
     assert_eq!(
-        subject_filter(EventName::PurgeRequested),
+        Subjects::default().one_event(EventName::PurgeRequested),
         "archive.*.purge_requested.*"
     );
 }

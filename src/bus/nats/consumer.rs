@@ -6,7 +6,8 @@
 //! ```
 
 use super::{NatsBus, NatsError};
-use crate::bus::cloud_event::{CloudEvent, subject, subject_filter};
+use crate::bus::cloud_event::CloudEvent;
+
 use crate::bus::{
     Backoff, BusError, BusEvent, Handler, HandlerError, count_handled, find_in_log, park_event,
 };
@@ -130,7 +131,7 @@ impl NatsConsumer {
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
             max_deliver: -1,
-            filter_subject: subject_filter(name),
+            filter_subject: self.bus.subjects().one_event(name),
             max_ack_pending: 4 * i64::try_from(BATCH).unwrap_or(i64::MAX),
             num_replicas: self.bus.replicas(),
             ..Config::default()
@@ -311,7 +312,7 @@ impl NatsConsumer {
                 Some(event)
                     if event.event_id == claim.id
                         && event.event.name() == name
-                        && message.subject.as_str() == subject(&event.key, name) =>
+                        && message.subject.as_str() == self.bus.subjects().of(&event.key, name) =>
                 {
                     Verdict::Confirmed(event.clone().into())
                 }

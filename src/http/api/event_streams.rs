@@ -1,6 +1,7 @@
 //! What all streams of events share.
 
 use crate::bus::cloud_event::Source;
+use crate::bus::nats::StreamSettings;
 use crate::telemetry;
 use metrics::gauge;
 use std::sync::Arc;
@@ -17,19 +18,21 @@ const MAX_PAGES: usize = 4;
 #[derive(Debug)]
 pub struct EventStreams {
     pub(in crate::http) source: Arc<Source>,
+    pub(in crate::http) on_nats: StreamSettings,
     pub(in crate::http) stopping: CancellationToken,
     pub(in crate::http) streams: Arc<Semaphore>,
     pub(in crate::http) pages: Arc<Semaphore>,
 }
 
 impl EventStreams {
-    /// Streams of events of `source` that end when `stopping` is cancelled.
+    /// Streams of events of `source`, which are on NATS by these settings as well, that end when `stopping` is cancelled.
     #[must_use]
-    pub fn new(source: Source, stopping: CancellationToken) -> Self {
+    pub fn new(source: Source, on_nats: StreamSettings, stopping: CancellationToken) -> Self {
         // Shown from the start, not from the first stream on.
         gauge!(telemetry::EVENT_STREAMS).increment(0.0);
         Self {
             source: Arc::new(source),
+            on_nats,
             stopping,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             pages: Arc::new(Semaphore::new(MAX_PAGES)),

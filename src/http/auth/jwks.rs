@@ -1,9 +1,10 @@
-//! Public keys of token issuers: a JSON Web Key Set (RFC 7517) from a file or an address, cached.
+//! Public keys of token issuers: a JSON Web Key Set (RFC 7517) from a file, an address, or the address that an issuer names, cached.
 //!
 //! A token's `kid` is attacker's text: it looks a key up in a list and does nothing else. What it can cause is bounded: one
 //! fetch in 20 seconds, in 5 while fetches fail. A key that is missing is missing only as of a fetch that succeeded: before the
 //! next one it is unknown, and while there is none, nobody can say.
 
+mod discovery;
 pub mod error;
 
 pub use error::JwksError;
@@ -19,6 +20,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
+use discovery::Issuer;
 use jsonwebtoken::DecodingKey;
 use metrics::gauge;
 use serde_json::{Map, Value};
@@ -171,6 +173,8 @@ type Stamp = (Option<SystemTime>, u64);
 #[derive(Debug)]
 pub struct JwksCache {
     source: Source,
+    /// Which of several it is.
+    name: Option<String>,
     clock: SharedClock,
     state: Mutex<State>,
     loading: tokio::sync::Mutex<()>,
@@ -179,7 +183,9 @@ pub struct JwksCache {
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
-    Url(Url, reqwest::Client),
+    Url(Url, Mutex<reqwest::Client>),
+    /// The address that the issuer named when it was asked last.
+    Issuer(Issuer, Mutex<reqwest::Client>, Mutex<Option<Url>>),
 }
 
 #[derive(Debug, Default)]
@@ -198,31 +204,48 @@ impl JwksCache {
     /// # Errors
     /// [`JwksError`] for a file without usable keys, or an address that no client can be set up for.
     pub fn new(source: JwksSource, clock: SharedClock) -> Result<Self, JwksError> {
+        Self::of(source, None, clock)
+    }
+
+    /// The same of one issuer of several, whose `name` logs and metrics tell.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(source: JwksSource, name: Option<String>, clock: SharedClock) -> Result<Self, JwksError> {
         let mut state = State::default();
         let source = match source {
             JwksSource::File(path) => {
                 let (keys, stamp) = read_file(&path)?;
-                state.accept(keys, Some(stamp), clock.now());
+                state.accept(keys, Some(stamp), clock.now(), name.as_deref());
                 Source::File(path)
             }
             JwksSource::Url(url) if !matches!(url.scheme(), "http" | "https") => {
                 return Err(JwksError::Scheme);
             }
-            JwksSource::Url(url) => {
-                let client = reqwest::Client::builder()
-                    .timeout(FETCH_TIMEOUT)
-                    .redirect(reqwest::redirect::Policy::none())
-                    .build()
-                    .map_err(JwksError::Client)?;
-                Source::Url(url, client)
+            JwksSource::Url(url) => Source::Url(url, Mutex::new(client()?)),
+            JwksSource::Issuer(issuer) => {
+                Source::Issuer(Issuer::new(&issuer)?, Mutex::new(client()?), Mutex::default())
             }
         };
         Ok(Self {
             source,
+            name,
             clock,
             state: Mutex::new(state),
             loading: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// Has what is fetched from now on vouched for by the authorities that the system trusts now.
+    ///
+    /// # Errors
+    /// [`JwksError::Client`]; then the former ones count.
+    pub fn renew_client(&self) -> Result<(), JwksError> {
+        match &self.source {
+            Source::File(_) => {}
+            Source::Url(_, held) | Source::Issuer(_, held, _) => *locked(held) = client()?,
+        }
+        Ok(())
     }
 
     /// The key called `key_id`, if it is for `algorithm`. Without an id: the only key there is.
@@ -293,7 +316,7 @@ impl JwksCache {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// The keys, unless they are too old to be trusted.
@@ -302,7 +325,7 @@ impl JwksCache {
         let state = self.state();
         let usable = match self.source {
             Source::File(_) => true,
-            Source::Url(..) => state
+            Source::Url(..) | Source::Issuer(..) => state
                 .loaded_at
                 .is_some_and(|loaded| now - loaded <= STALE_IF_ERROR),
         };
@@ -319,7 +342,7 @@ impl JwksCache {
                     .looked_at
                     .is_none_or(|looked| (now - looked).abs() >= STAT_PAUSE),
                 // What was never loaded is waited for in `look_again`.
-                Source::Url(..) => state
+                Source::Url(..) | Source::Issuer(..) => state
                     .loaded_at
                     .is_some_and(|loaded| (now - loaded).abs() >= MAX_AGE),
             }
@@ -347,6 +370,17 @@ impl JwksCache {
         }
     }
 
+    /// Whether enough time has passed since the last fetch; notes that there is one now.
+    fn may_fetch(&self, now: DateTime<Utc>) -> Result<(), JwksError> {
+        let mut state = self.state();
+        let pause = if state.failing { RETRY } else { FETCH_PAUSE };
+        if state.tried_at.is_some_and(|tried| (now - tried).abs() < pause) {
+            return Err(JwksError::Unavailable);
+        }
+        state.tried_at = Some(now);
+        Ok(())
+    }
+
     /// Loads the keys, unless that was done or tried a moment ago. Called with the `loading` lock held.
     async fn load(&self) -> Result<(), JwksError> {
         let now = self.clock.now();
@@ -367,28 +401,31 @@ impl JwksCache {
                     .map(|(keys, stamp)| (keys, Some(stamp)))
             }
             Source::Url(url, client) => {
-                {
-                    let mut state = self.state();
-                    let pause = if state.failing { RETRY } else { FETCH_PAUSE };
-                    if state.tried_at.is_some_and(|tried| (now - tried).abs() < pause) {
-                        return Err(JwksError::Unavailable);
-                    }
-                    state.tried_at = Some(now);
-                }
-                fetch(client, url).await.map(|keys| (keys, None))
+                self.may_fetch(now)?;
+                let client = locked(client).clone();
+                fetch(&client, url).await.map(|keys| (keys, None))
+            }
+            Source::Issuer(issuer, client, found) => {
+                self.may_fetch(now)?;
+                let (client, known) = (locked(client).clone(), locked(found).take());
+                let fetched = issuer.keys(&client, known).await;
+                fetched.map(|(keys, address)| {
+                    *locked(found) = Some(address);
+                    (keys, None)
+                })
             }
         };
         let mut state = self.state();
         match loaded {
             Ok((keys, stamp)) => {
-                state.accept(keys, stamp, now);
+                state.accept(keys, stamp, now, self.name.as_deref());
                 Ok(())
             }
             Err(error) => {
-                gauge!(telemetry::JWKS_UP).set(0.0);
+                show_up(self.name.as_deref(), 0.0);
                 if !std::mem::replace(&mut state.failing, true) {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(error = %error, error.cause = cause, "the key set for tokens cannot be loaded");
+                    tracing::warn!(error = %error, error.cause = cause, issuer = self.name, "the key set for tokens cannot be loaded");
                 }
                 Err(error)
             }
@@ -397,15 +434,35 @@ impl JwksCache {
 }
 
 impl State {
-    fn accept(&mut self, keys: KeySet, stamp: Option<Stamp>, now: DateTime<Utc>) {
+    fn accept(&mut self, keys: KeySet, stamp: Option<Stamp>, now: DateTime<Utc>, name: Option<&str>) {
         if std::mem::take(&mut self.failing) {
-            tracing::info!("the key set for tokens is loaded again");
+            tracing::info!(issuer = name, "the key set for tokens is loaded again");
         }
-        gauge!(telemetry::JWKS_UP).set(1.0);
+        show_up(name, 1.0);
         self.keys = Some(Arc::new(keys));
         self.stamp = stamp;
         self.loaded_at = Some(now);
     }
+}
+
+/// Shows whether the keys can be had: of each issuer where there are several.
+fn show_up(name: Option<&str>, up: f64) {
+    match name {
+        None => gauge!(telemetry::JWKS_UP).set(up),
+        Some(name) => gauge!(telemetry::JWKS_UP, "issuer" => name.to_owned()).set(up),
+    }
+}
+
+fn client() -> Result<reqwest::Client, JwksError> {
+    reqwest::Client::builder()
+        .timeout(FETCH_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(JwksError::Client)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stamp(metadata: &std::fs::Metadata) -> Stamp {
@@ -427,6 +484,10 @@ fn read_file(path: &Path) -> Result<(KeySet, Stamp), JwksError> {
 }
 
 async fn fetch(client: &reqwest::Client, url: &Url) -> Result<KeySet, JwksError> {
+    KeySet::parse(&fetch_text(client, url).await?)
+}
+
+async fn fetch_text(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, JwksError> {
     let failed = |error: reqwest::Error| JwksError::Fetch(error.without_url());
     let mut response = client.get(url.clone()).send().await.map_err(failed)?;
     if response.status() != reqwest::StatusCode::OK {
@@ -441,7 +502,7 @@ async fn fetch(client: &reqwest::Client, url: &Url) -> Result<KeySet, JwksError>
         }
         bytes.extend_from_slice(&chunk);
     }
-    KeySet::parse(&bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]

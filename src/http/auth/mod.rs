@@ -1,6 +1,8 @@
 //! Who is asking: finds the token in a request, its key, and gives a [`Principal`].
 
+pub mod claims;
 pub mod error;
+pub mod issuers;
 pub mod jwks;
 pub mod rights;
 pub mod token;
@@ -9,18 +11,20 @@ mod token_cache;
 pub use error::AuthError;
 
 use crate::clock::SharedClock;
-use crate::config::JwksSource;
 use crate::http::answer::error::{ApiError, Challenge};
 use chrono::TimeDelta;
+use claims::ClaimNames;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
+use issuers::{IssuerConfig, Issuers};
 use jsonwebtoken::DecodingKey;
 use jwks::error::JwksError;
-use jwks::{JwksCache, KeysState, RETRY_PAUSE};
+use jwks::{KeysState, RETRY_PAUSE};
 use rights::Principal;
+use serde_json::{Map, Value};
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use token::{Expected, JwsAlgorithm, MAX_TOKEN, MIN_SECRET, UnverifiedToken, VerifyingKey};
 use token_cache::TokenCache;
@@ -35,13 +39,13 @@ pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 /// Which tokens are accepted.
 #[derive(Clone)]
 pub struct AuthConfig {
-    /// The secret for HS256, of at least 32 bytes.
-    pub hs256_secret: Option<Vec<u8>>,
-    /// Public keys for RS256, ES256 and EdDSA.
-    pub jwks: Option<JwksSource>,
-    /// The issuer that tokens must name; any or none when absent.
+    /// The secrets for HS256, of at least 32 bytes each.
+    pub hs256_secrets: Vec<Vec<u8>>,
+    /// Issuers with public keys for RS256, ES256 and EdDSA.
+    pub issuers: Vec<IssuerConfig>,
+    /// The issuer that tokens signed with a secret must name; any or none when absent.
     pub issuer: Option<String>,
-    /// The audience that tokens must name. When absent, a token that names one is refused (RFC 7519, section 4.1.3).
+    /// The audience that they must name. When absent, a token that names one is refused (RFC 7519, section 4.1.3).
     pub audience: Option<String>,
     /// How far an issuer's clock may be off.
     pub leeway: Duration,
@@ -50,8 +54,8 @@ pub struct AuthConfig {
 impl Default for AuthConfig {
     fn default() -> Self {
         Self {
-            hs256_secret: None,
-            jwks: None,
+            hs256_secrets: Vec::new(),
+            issuers: Vec::new(),
             issuer: None,
             audience: None,
             leeway: DEFAULT_LEEWAY,
@@ -62,8 +66,8 @@ impl Default for AuthConfig {
 impl fmt::Debug for AuthConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthConfig")
-            .field("hs256_secret", &self.hs256_secret.as_ref().map(|_| "[redacted]"))
-            .field("jwks", &self.jwks)
+            .field("hs256_secrets", &self.hs256_secrets.len())
+            .field("issuers", &self.issuers)
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)
             .field("leeway", &self.leeway)
@@ -119,8 +123,9 @@ impl From<AuthError> for ApiError {
 /// Checks tokens.
 #[derive(Debug)]
 pub struct Authenticator {
-    secret: Option<VerifyingKey>,
-    jwks: Option<JwksCache>,
+    /// For HS256.
+    secrets: RwLock<Arc<[VerifyingKey]>>,
+    issuers: Issuers,
     expected: Expected,
     clock: SharedClock,
     verified: TokenCache,
@@ -134,43 +139,55 @@ impl Authenticator {
     /// [`AuthSetupError`].
     pub fn new(config: AuthConfig, clock: SharedClock) -> Result<Self, AuthSetupError> {
         let AuthConfig {
-            hs256_secret,
-            jwks,
+            hs256_secrets,
+            issuers,
             issuer,
             audience,
             leeway,
         } = config;
-        if hs256_secret.is_none() && jwks.is_none() {
+        let leeway = TimeDelta::from_std(leeway).map_err(|_| AuthSetupError::Leeway)?;
+        let issuers = Issuers::new(issuers, leeway, &clock).map_err(AuthSetupError::Jwks)?;
+        if hs256_secrets.is_empty() && issuers.is_empty() {
             return Err(AuthSetupError::NoKeys);
         }
-        if hs256_secret
-            .as_ref()
-            .is_some_and(|secret| secret.len() < MIN_SECRET)
-        {
-            return Err(AuthSetupError::ShortSecret);
-        }
-        let leeway = TimeDelta::from_std(leeway).map_err(|_| AuthSetupError::Leeway)?;
-        let jwks = jwks
-            .map(|source| JwksCache::new(source, clock.clone()))
-            .transpose();
         Ok(Self {
-            secret: hs256_secret
-                .map(|secret| VerifyingKey::new(JwsAlgorithm::Hs256, DecodingKey::from_secret(&secret))),
-            jwks: jwks.map_err(AuthSetupError::Jwks)?,
+            secrets: RwLock::new(verifying(&hs256_secrets)?),
+            issuers,
             expected: Expected {
                 issuer,
                 audience,
                 leeway,
+                claims: ClaimNames::default(),
             },
             clock,
             verified: TokenCache::default(),
         })
     }
 
+    /// Has tokens of HS256 checked with these secrets from now on, and with no other.
+    ///
+    /// # Errors
+    /// [`AuthSetupError::ShortSecret`]; then everything stays as it is.
+    pub fn replace_secrets(&self, secrets: &[Vec<u8>]) -> Result<(), AuthSetupError> {
+        let secrets = verifying(secrets)?;
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        // What one of the former secrets vouched for counts no more.
+        self.verified.forget();
+        Ok(())
+    }
+
+    /// Has key sets fetched from now on from whoever the authorities vouch for that the system trusts now.
+    ///
+    /// # Errors
+    /// [`AuthSetupError::Jwks`].
+    pub fn renew_trust(&self) -> Result<(), AuthSetupError> {
+        self.issuers.renew_clients().map_err(AuthSetupError::Jwks)
+    }
+
     /// Whether the key set can be had; `None` where none is configured.
     #[must_use]
     pub fn keys_state(&self) -> Option<KeysState> {
-        self.jwks.as_ref().map(JwksCache::keys_state)
+        self.issuers.state()
     }
 
     /// Who sent these headers: by `Authorization: Bearer`, and with `accept_x_auth_token` also by `X-Auth-Token`.
@@ -191,28 +208,39 @@ impl Authenticator {
             return Ok(principal);
         }
         let token = UnverifiedToken::parse(token)?;
-        let claims = match (token.algorithm(), &self.secret, &self.jwks) {
-            (JwsAlgorithm::Hs256, Some(secret), _) => token.verify(secret)?,
-            (JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa, _, Some(jwks)) => {
-                let key = jwks.find(token.key_id(), token.algorithm()).await?;
-                match token.verify(&key) {
-                    Err(AuthError::BadSignature) => {
-                        let key = jwks.find_again(token.key_id(), token.algorithm()).await?;
-                        token.verify(&key)?
-                    }
-                    verified => verified?,
-                }
-            }
-            (JwsAlgorithm::Hs256, None, _)
-            | (JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa, _, None) => {
-                return Err(AuthError::UnsupportedAlgorithm);
+        let (claims, expected) = match token.algorithm() {
+            JwsAlgorithm::Hs256 => (self.verify_by_secret(&token)?, &self.expected),
+            JwsAlgorithm::Rs256 | JwsAlgorithm::Es256 | JwsAlgorithm::EdDsa => {
+                self.issuers.verify(&token).await?
             }
         };
         let now = self.clock.now();
-        let principal = Arc::new(token::principal(&claims, &self.expected, now)?);
+        let principal = Arc::new(token::principal(&claims, expected, now)?);
         self.verified.put(key, &principal, now, principal.valid_until);
         Ok(principal)
     }
+
+    fn verify_by_secret(&self, token: &UnverifiedToken<'_>) -> Result<Map<String, Value>, AuthError> {
+        let secrets = Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner));
+        let mut verified = Err(AuthError::UnsupportedAlgorithm);
+        for secret in secrets.iter() {
+            verified = token.verify(secret);
+            if !matches!(verified, Err(AuthError::BadSignature)) {
+                break;
+            }
+        }
+        verified
+    }
+}
+
+fn verifying(secrets: &[Vec<u8>]) -> Result<Arc<[VerifyingKey]>, AuthSetupError> {
+    if secrets.iter().any(|secret| secret.len() < MIN_SECRET) {
+        return Err(AuthSetupError::ShortSecret);
+    }
+    let keys = secrets
+        .iter()
+        .map(|secret| VerifyingKey::new(JwsAlgorithm::Hs256, DecodingKey::from_secret(secret)));
+    Ok(keys.collect())
 }
 
 /// How often the key set is looked at where nobody asks for a key: as often as a fetch that failed may be repeated.
@@ -223,12 +251,8 @@ const LOOK_EVERY: Duration = RETRY_PAUSE;
 /// # Errors
 /// None: what cannot be had now is asked for again.
 pub async fn keep_keys(auth: Arc<Authenticator>, stop: CancellationToken) -> Result<(), Infallible> {
-    let Some(jwks) = &auth.jwks else {
-        stop.cancelled().await;
-        return Ok(());
-    };
     loop {
-        jwks.refresh().await;
+        auth.issuers.refresh().await;
         if tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok() {
             return Ok(());
         }

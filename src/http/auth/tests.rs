@@ -5,6 +5,7 @@
 use super::rights::Right;
 use super::*;
 use crate::clock::Clock;
+use crate::config::JwksSource;
 use crate::http::testing::*;
 use chrono::TimeDelta;
 use http::HeaderValue;
@@ -38,7 +39,7 @@ fn authenticator() -> WithKeySet {
         &[KEYS.rsa_jwk("r"), KEYS.ec_jwk("e"), KEYS.ed_jwk("d")],
     );
     let authenticator = with(AuthConfig {
-        jwks: Some(JwksSource::File(path)),
+        issuers: vec![issuer(JwksSource::File(path))],
         ..config()
     });
     WithKeySet {
@@ -49,10 +50,21 @@ fn authenticator() -> WithKeySet {
 
 fn config() -> AuthConfig {
     AuthConfig {
-        hs256_secret: Some(SECRET.to_vec()),
+        hs256_secrets: vec![SECRET.to_vec()],
         issuer: Some(ISSUER.into()),
         audience: Some(AUDIENCE.into()),
         ..AuthConfig::default()
+    }
+}
+
+/// The issuer with these keys.
+fn issuer(jwks: JwksSource) -> IssuerConfig {
+    IssuerConfig {
+        issuer: Some(ISSUER.into()),
+        audience: Some(AUDIENCE.into()),
+        jwks,
+        claims: ClaimNames::default(),
+        algorithms: vec![JwsAlgorithm::Rs256, JwsAlgorithm::Es256, JwsAlgorithm::EdDsa],
     }
 }
 
@@ -325,12 +337,12 @@ fn an_authenticator_without_keys_or_with_a_short_secret_is_refused_at_start() {
     let new = |config| Authenticator::new(config, clock()).map(|_| ()).unwrap_err();
     assert!(matches!(new(AuthConfig::default()), AuthSetupError::NoKeys));
     let short = AuthConfig {
-        hs256_secret: Some(vec![1; 31]),
+        hs256_secrets: vec![vec![1; 31]],
         ..AuthConfig::default()
     };
     assert!(matches!(new(short), AuthSetupError::ShortSecret));
     let absent = AuthConfig {
-        jwks: Some(JwksSource::File("/nowhere/jwks.json".into())),
+        issuers: vec![issuer(JwksSource::File("/nowhere/jwks.json".into()))],
         ..config()
     };
     assert!(matches!(

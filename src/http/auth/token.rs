@@ -3,6 +3,7 @@
 //! `jsonwebtoken` verifies the signatures. Headers and claims are read here, because the crate's own validation reads the
 //! machine's clock and lets through duplicate keys, lists of issuers, unknown `crit` headers and any `typ`.
 
+use super::claims::{self, ClaimNames};
 use super::error::AuthError;
 use super::rights::{Principal, Privileges, Right, RightSet, Role, token_id_hash};
 use crate::clock::Clock;
@@ -144,6 +145,15 @@ impl<'a> UnverifiedToken<'a> {
         self.key_id.as_deref()
     }
 
+    /// The issuer that the token says it is of: good for finding whose keys to check it with, and for nothing else.
+    ///
+    /// # Errors
+    /// [`AuthError::Malformed`], [`AuthError::ClaimType`].
+    pub fn claimed_issuer(&self) -> Result<Option<String>, AuthError> {
+        let claims = json::parse_object(&self.payload).map_err(|_| AuthError::Malformed)?;
+        Ok(string(&claims, "iss")?.map(str::to_owned))
+    }
+
     /// Checks the signature and gives the claims.
     ///
     /// # Errors
@@ -186,6 +196,8 @@ pub struct Expected {
     pub audience: Option<String>,
     /// How far the issuer's clock may be off.
     pub leeway: TimeDelta,
+    /// Where it says what it grants.
+    pub claims: ClaimNames,
 }
 
 /// Checks verified claims and reads what they grant. Roles and scopes that we do not know grant nothing.
@@ -205,11 +217,11 @@ pub fn principal(
     }
     check_audience(claims, expected.audience.as_deref())?;
     let subject = optional_name(claims, "sub")?.ok_or(AuthError::MissingClaim { name: "sub" })?;
-    let roles = names(claims.get("roles"), "roles")?;
+    let roles = names(claims::find(claims, &expected.claims.roles), "roles")?;
     let scopes = string(claims, "scope")?.unwrap_or_default().split(' ');
     let of_roles = roles
         .iter()
-        .filter_map(|role| role.parse::<Role>().ok())
+        .flat_map(|role| expected.claims.roles_of(role))
         .map(Role::rights);
     let of_scopes: RightSet = scopes.filter_map(|scope| scope.parse::<Right>().ok()).collect();
     Ok(Principal {
@@ -218,7 +230,7 @@ pub fn principal(
         token_id_hash: optional_name(claims, "jti")?.as_deref().map(token_id_hash),
         valid_until,
         rights: of_roles.fold(of_scopes, RightSet::union),
-        privileges: names(claims.get("privileges"), "privileges")?,
+        privileges: names(claims::find(claims, &expected.claims.privileges), "privileges")?,
         spaces: spaces(claims)?,
     })
 }

@@ -47,6 +47,11 @@ impl TokenCache {
             .map(|one| Arc::clone(&one.principal))
     }
 
+    /// Forgets all of them.
+    pub(super) fn forget(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Remembers a token that was verified at `now` and expires at `expires`.
     pub(super) fn put(
         &self,

@@ -4,9 +4,10 @@
 //! all come from [`crate::bus`].
 
 use super::event_schemas::{self, DocumentError};
-use crate::bus::cloud_event::{self, CONTENT_TYPE, SUBJECT_ROOT, examples};
+use crate::bus::cloud_event::{CONTENT_TYPE, examples};
 use crate::bus::marks;
 use crate::bus::nats::{self, StreamSettings};
+use crate::bus::subjects::Subjects;
 use crate::http::answer::error::ApiError;
 use crate::http::api::SharedApi;
 use archive_ledger_domain::{EntityType, EventName};
@@ -25,23 +26,23 @@ use serde_json::{Map, Value, json};
     responses((status = 200, description = "The AsyncAPI 3.0 document", body = Object))
 )]
 pub async fn handler(State(api): State<SharedApi>) -> Result<Json<Value>, ApiError> {
-    document(&api.events.source().current())
+    document(&api.events.source().current(), &api.events.on_nats)
         .map(Json)
         .map_err(ApiError::internal)
 }
 
-/// The document of the service that publishes as `source` ([`cloud_event::Source`]).
+/// The document of the service that publishes as `source` ([`crate::bus::cloud_event::Source`]) on a stream of these settings.
 ///
 /// # Errors
 /// [`DocumentError`].
-pub fn document(source: &str) -> Result<Value, DocumentError> {
+pub fn document(source: &str, settings: &StreamSettings) -> Result<Value, DocumentError> {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
     let mut schemas = Map::new();
     schemas.insert("Headers".to_owned(), headers());
     for name in EventName::ALL {
         let key = name.as_str();
         let reference = json!({ "$ref": format!("#/channels/{key}/messages/{key}") });
-        channels.insert(key.to_owned(), channel(name));
+        channels.insert(key.to_owned(), channel(name, &settings.subjects));
         operations.insert(
             format!("publish_{key}"),
             json!({
@@ -70,15 +71,15 @@ pub fn document(source: &str) -> Result<Value, DocumentError> {
             "messages": messages,
             "schemas": schemas,
         },
-        "x-jetstream": stream()?,
+        "x-jetstream": stream(settings)?,
     }))
 }
 
-fn channel(name: EventName) -> Value {
+fn channel(name: EventName, subjects: &Subjects) -> Value {
     json!({
         "title": format!("{name} events"),
-        "address": format!("{SUBJECT_ROOT}.{{entity_type}}.{name}.{{entity_id}}"),
-        "description": format!("To subscribe to all of them: `{}`.", cloud_event::subject_filter(name)),
+        "address": subjects.with("{entity_type}", name, "{entity_id}"),
+        "description": format!("To subscribe to all of them: `{}`.", subjects.one_event(name)),
         "parameters": {
             "entity_type": {
                 "description": "The entity's type.",
@@ -132,8 +133,8 @@ fn headers() -> Value {
 }
 
 /// The stream as this service creates it, in the words of NATS' own API. Times are in nanoseconds.
-fn stream() -> Result<Value, serde_json::Error> {
-    let mut config = serde_json::to_value(nats::stream_config(&StreamSettings::default()))?;
+fn stream(settings: &StreamSettings) -> Result<Value, serde_json::Error> {
+    let mut config = serde_json::to_value(nats::stream_config(settings))?;
     if let Value::Object(fields) = &mut config {
         fields.retain(|name, _| {
             matches!(
@@ -175,6 +176,14 @@ mod tests {
         }
     }
 
+    fn settings() -> StreamSettings {
+        StreamSettings {
+            name: "OURS".into(),
+            subjects: Subjects::below("ours.archive"),
+            ..StreamSettings::default()
+        }
+    }
+
     /// Every field is described, and every field that must be there is.
     fn fits(value: &Value, schema: &Value) {
         let fields = value.as_object().unwrap();
@@ -191,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_event_has_a_channel_and_an_example_that_is_an_event() {
-        let document = document("/archive-ledger/one").unwrap();
+        let document = document("/archive-ledger/one", &settings()).unwrap();
         let schemas = &document["components"]["schemas"];
         assert_eq!(
             document["channels"].as_object().unwrap().len(),
@@ -214,13 +223,13 @@ mod tests {
             let subject = address
                 .replace("{entity_type}", key.entity_type().as_str())
                 .replace("{entity_id}", key.id());
-            assert_eq!(subject, cloud_event::subject(&key, name));
+            assert_eq!(subject, settings().subjects.of(&key, name));
         }
     }
 
     #[test]
     fn every_reference_leads_somewhere() {
-        let document = document("/s").unwrap();
+        let document = document("/s", &settings()).unwrap();
         let mut found = Vec::new();
         references(&document, &mut found);
         assert!(found.len() > 3 * EventName::ALL.len());
@@ -232,9 +241,9 @@ mod tests {
 
     #[test]
     fn the_stream_is_described_as_it_is_created() {
-        let stream = &document("/s").unwrap()["x-jetstream"];
-        assert_eq!(stream["name"], nats::STREAM);
-        assert_eq!(stream["subjects"], json!(["archive.>"]));
+        let stream = &document("/s", &settings()).unwrap()["x-jetstream"];
+        assert_eq!(stream["name"], "OURS");
+        assert_eq!(stream["subjects"], json!(["ours.archive.>"]));
         assert_eq!(stream["retention"], "limits");
         assert_eq!(stream["storage"], "file");
         assert_eq!(stream["duplicate_window"], json!(3_600_000_000_000_u64));

@@ -10,6 +10,7 @@
 //! - Whoever has been answered and still sends is heard out beyond those that are served: its place is for somebody else.
 //! - When the service stops, the time to finish is for requests that have been read. One that has come half is closed.
 
+use super::forwarded::TrustedProxies;
 use super::places::Place;
 use super::request_body::{Answer, DROPPED_MAX, HALF_SENT, Leftover};
 use super::stall::{CutOff, Patience};
@@ -66,6 +67,7 @@ pub(super) struct Connections {
     /// What those are answered that are beyond the ones that are served.
     beyond: Router,
     errors: ErrorContext,
+    proxies: TrustedProxies,
     stop: CancellationToken,
 }
 
@@ -73,6 +75,7 @@ impl Connections {
     pub(super) fn new(
         (routes, beyond): (Router, Router),
         errors: ErrorContext,
+        proxies: TrustedProxies,
         (head_max, head_timeout): (usize, Duration),
         stop: CancellationToken,
     ) -> Self {
@@ -90,6 +93,7 @@ impl Connections {
             routes,
             beyond,
             errors,
+            proxies,
             stop,
         }
     }
@@ -128,7 +132,7 @@ impl Connections {
             Box::pin(answer(
                 routes.clone(),
                 request,
-                peer,
+                (peer, self.proxies.clone()),
                 Arc::clone(&progress),
                 self.stop.clone(),
             ))
@@ -256,7 +260,7 @@ fn refusal(error: &hyper::Error, progress: &Progress) -> Option<ApiError> {
 async fn answer(
     routes: Router,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    (peer, proxies): (SocketAddr, TrustedProxies),
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Result<http::Response<Answer>, Infallible> {
@@ -269,8 +273,9 @@ async fn answer(
         let leftover = Leftover::new(incoming, &parts.headers, Arc::clone(&progress), stop);
         (Body::new(leftover.body()), Some(leftover))
     };
+    let client = proxies.client(peer, &parts.headers);
     let mut request = Request::from_parts(parts, body);
-    request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
+    request.extensions_mut().insert(ConnectInfo::<SocketAddr>(client));
     let mut response = routes.oneshot(request).await?;
     let unread = match leftover {
         Some(leftover) if !leftover.is_soon_read().await => Some(leftover),

@@ -5,6 +5,7 @@
 
 mod connection;
 mod crowd;
+pub mod forwarded;
 mod places;
 mod request_body;
 mod stall;
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use connection::Connections;
 use crowd::Crowd;
+use forwarded::TrustedProxies;
 use places::Open;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -76,6 +78,8 @@ pub struct Service {
     pub places: Places,
     /// How what is refused before a route sees it is answered.
     pub errors: ErrorContext,
+    /// Who may say for whom it asks.
+    pub proxies: TrustedProxies,
     /// The longest head of a request, in bytes, 8 KiB at the least: as much as a connection keeps for what comes.
     pub head_max: usize,
     /// How long a request's head may take to arrive, so that idle and dripping connections do not pile up.
@@ -89,6 +93,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: CancellationTo
     let connections = Arc::new(Connections::new(
         routes,
         service.errors,
+        service.proxies,
         (service.head_max, service.head_timeout),
         stop.clone(),
     ));

@@ -21,7 +21,7 @@ host all all 127.0.0.1/32 scram-sha-256
 ";
 
 /// A command of `openssl`, in this folder.
-fn openssl(folder: &Path, args: &str) {
+pub(super) fn openssl(folder: &Path, args: &str) {
     let output = Command::new("openssl")
         .args(args.split_whitespace())
         .current_dir(folder)

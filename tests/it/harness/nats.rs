@@ -1,7 +1,7 @@
-//! Private NATS servers with JetStream: one per cluster under test, as the stream's name is fixed.
+//! Private NATS servers with JetStream: one per cluster under test.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,32 @@ pub struct Nats {
     program: PathBuf,
     home: TempDir,
     port: u16,
+    /// Whether it has a configuration of its own, by which strangers may be refused.
+    configured: bool,
 }
 
 impl Nats {
     /// Starts a server with an empty store and waits until JetStream answers.
     pub async fn start() -> Self {
+        Self::prepared(None).await
+    }
+
+    /// Starts a server with this configuration, which is told the server's directory.
+    pub async fn configured(configuration: impl FnOnce(&Path) -> String) -> Self {
+        Self::prepared(Some(Box::new(configuration))).await
+    }
+
+    /// Gives the server another configuration, which holds from its next start on.
+    pub fn configure(&self, configuration: &str) {
+        std::fs::write(self.home.path().join("nats.conf"), configuration).unwrap();
+    }
+
+    /// The server's directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    async fn prepared(configuration: Option<Box<dyn FnOnce(&Path) -> String + '_>>) -> Self {
         init();
         let program = find_program("nats-server", &[])
             .expect("`nats-server` is not installed: run ./test, which installs what the tests need");
@@ -33,8 +54,12 @@ impl Nats {
             program,
             home,
             port: free_port(),
+            configured: configuration.is_some(),
             process: Mutex::new(None),
         };
+        if let Some(configuration) = configuration {
+            server.configure(&configuration(server.home()));
+        }
         while !server.run().await {
             server.port = free_port();
         }
@@ -93,7 +118,12 @@ impl Nats {
     async fn run(&self) -> bool {
         let log = self.home.path().join("log");
         let args = ["-js", "-a", "127.0.0.1", "-p", &self.port.to_string(), "-sd"].map(OsString::from);
-        let args = [&args[..], &[self.home.path().join("store").into()]].concat();
+        let mut args = [&args[..], &[self.home.path().join("store").into()]].concat();
+        if self.configured {
+            args.extend(["-c".into(), self.home.path().join("nats.conf").into()]);
+            // What it said when it was started last is not about this start.
+            let _ = std::fs::remove_file(&log);
+        }
         let mut process = Guarded::start(&Spec {
             program: &self.program,
             args: &args,
@@ -105,7 +135,12 @@ impl Nats {
         });
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            if self.answers().await && process.exit_code().is_none() {
+            let ready = if self.configured {
+                tail(&log, usize::MAX).contains("Server is ready")
+            } else {
+                self.answers().await
+            };
+            if ready && process.exit_code().is_none() {
                 *self.process.lock().unwrap() = Some(process);
                 return true;
             }

@@ -312,6 +312,11 @@ impl Server {
         self.end("TERM").await.expect("the service was not running")
     }
 
+    /// Has it read its secrets and certificates anew (`SIGHUP`).
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     /// Stops the process where it stands (`SIGSTOP`), as a machine does that is paused or starved.
     pub fn pause(&self) {
         self.signal("STOP");

@@ -6,10 +6,11 @@ use crate::harness::receiver::Receiver;
 use crate::harness::server::{Backend, Server};
 use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
-use archive_ledger::bus::cloud_event::{CloudEvent, Source, subject};
+use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::marks::Marks;
-use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
+use archive_ledger::bus::nats::{Access, NatsBus, STREAM, StreamSettings};
+use archive_ledger::bus::subjects::Subjects;
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
 use archive_ledger::store::StoredEvent;
@@ -40,7 +41,7 @@ async fn make_stream(nats: &Nats, duplicate_window: Duration) -> (NatsBus, Conte
         duplicate_window,
         ..StreamSettings::default()
     };
-    let servers = [nats.url().parse().unwrap()];
+    let servers = Access::to(vec![nats.url().parse().unwrap()]);
     let bus = NatsBus::connect(&servers, "test", settings).await.unwrap();
     (bus, stream::client(&nats.url()).await)
 }
@@ -70,7 +71,7 @@ struct Copy {
 impl Copy {
     fn of(event: &StoredEvent) -> Self {
         Self {
-            subject: subject(&event.key, event.event.name()),
+            subject: Subjects::default().of(&event.key, event.event.name()),
             id: event.event_id.to_string(),
             body: CloudEvent::new(event, SOURCE).encode().unwrap(),
             extra: false,
@@ -359,7 +360,7 @@ on_both_backends! {
             if sequence < 15 {
                 headers.insert("Nats-Expected-Last-Sequence", sequence.to_string());
             }
-            let sent = client.publish_with_headers(subject(&event.key, event.event.name()), headers, body.into()).await;
+            let sent = client.publish_with_headers(Subjects::default().of(&event.key, event.event.name()), headers, body.into()).await;
             sent.unwrap().await.unwrap();
         }
         let (state, shutdown) = (RelayState::default(), CancellationToken::new());

@@ -5,10 +5,11 @@ use crate::harness::nats::Nats;
 use crate::harness::{eventually, init, on_both_backends};
 use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::BusError;
-use archive_ledger::bus::cloud_event::{CloudEvent, Source, subject};
+use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::marks::{self, Marks};
-use archive_ledger::bus::nats::{NatsBus, StreamSettings};
+use archive_ledger::bus::nats::{Access, NatsBus, StreamSettings};
+use archive_ledger::bus::subjects::Subjects;
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, compare};
 use archive_ledger::store::{StoreError, StoredEvent};
@@ -21,7 +22,7 @@ const SEED: [u8; 32] = [1; 32];
 
 async fn connect(nats: &Nats) -> NatsBus {
     init();
-    let servers = [nats.url().parse().unwrap()];
+    let servers = Access::to(vec![nats.url().parse().unwrap()]);
     NatsBus::connect(&servers, "test", StreamSettings::default())
         .await
         .unwrap()
@@ -75,7 +76,11 @@ async fn forge(client: &Context, event: &StoredEvent, source: &str, mark: Option
         headers.insert(marks::HEADER, mark);
     }
     let body = CloudEvent::new(event, source).encode().unwrap();
-    let sent = client.publish_with_headers(subject(&event.key, event.event.name()), headers, body.into());
+    let sent = client.publish_with_headers(
+        Subjects::default().of(&event.key, event.event.name()),
+        headers,
+        body.into(),
+    );
     sent.await.unwrap().await.unwrap();
 }
 

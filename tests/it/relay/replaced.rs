@@ -7,7 +7,7 @@ use crate::test_log::{Running, TestLog};
 use archive_ledger::bus::cloud_event::{CloudEvent, Source};
 use archive_ledger::bus::health::RelayState;
 use archive_ledger::bus::marks::Marks;
-use archive_ledger::bus::nats::{NatsBus, STREAM, StreamSettings};
+use archive_ledger::bus::nats::{Access, NatsBus, STREAM, StreamSettings};
 use archive_ledger::numbering::Numbering;
 use archive_ledger::relay::{Relay, RelaySettings};
 use async_nats::jetstream::stream::Config;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 async fn run(nats: &Nats, log: &TestLog, state: &RelayState, shutdown: &CancellationToken) -> Running {
     init();
-    let servers = [nats.url().parse().unwrap()];
+    let servers = Access::to(vec![nats.url().parse().unwrap()]);
     let relay = Relay::new(
         NatsBus::connect(&servers, "test", StreamSettings::default())
             .await

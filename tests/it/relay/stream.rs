@@ -1,7 +1,8 @@
 //! What an independent subscriber sees on the stream.
 
-use archive_ledger::bus::cloud_event::{CONTENT_TYPE, CloudEvent, subject};
+use archive_ledger::bus::cloud_event::{CONTENT_TYPE, CloudEvent};
 use archive_ledger::bus::nats::STREAM;
+use archive_ledger::bus::subjects::Subjects;
 use archive_ledger::store::StoredEvent;
 use async_nats::ToServerAddrs;
 use async_nats::jetstream::consumer::AckPolicy;
@@ -83,7 +84,7 @@ pub async fn is_the_log(servers: impl ToServerAddrs, log: &[StoredEvent]) {
         assert_eq!(event, CloudEvent::new(stored, &event.source));
         assert_eq!(
             message.subject.as_str(),
-            subject(&stored.key, stored.event.name())
+            Subjects::default().of(&stored.key, stored.event.name())
         );
         let headers = message.headers.as_ref().unwrap();
         assert_eq!(

@@ -88,7 +88,7 @@ on_both_backends! {
             Ed25519KeyPair::generate().unwrap(),
         );
         issuer.shows(&[("old", &old)]);
-        let server = configured(backend).arg("--jwks").arg(&issuer.url).start().await;
+        let server = configured(backend).arg("--jwks").arg(&issuer.url).arg("--jwt-hs256=on").start().await;
         let api = Api::of(&server);
         let ready = answer(api.bare("GET", "/readyz")).await.json(200);
         assert_eq!((&ready["status"], &ready["jwks"]), (&json!("ready"), &json!("ok")));
@@ -118,7 +118,7 @@ on_both_backends! {
         let issuer = Issuer::start().await;
         let key = Ed25519KeyPair::generate().unwrap();
         issuer.shows(&[("k", &key)]);
-        let server = configured(backend).arg("--jwks").arg(&issuer.url).start().await;
+        let server = configured(backend).arg("--jwks").arg(&issuer.url).arg("--jwt-hs256=on").start().await;
         let api = Api::of(&server);
         let state = async || {
             let ready = answer(api.bare("GET", "/readyz")).await;

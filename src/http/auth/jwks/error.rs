@@ -36,6 +36,14 @@ pub enum JwksError {
     /// The text is no key set.
     #[error("the text is no JSON Web Key Set")]
     Malformed,
+    /// The issuer's own description is none, or leads elsewhere.
+    #[error("the issuer's description at {address} {reason}")]
+    Discovery {
+        /// Where it was asked for.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The set has no key that we can use.
     #[error("the key set has no key for RS256, ES256 or EdDSA")]
     NoUsableKey,

@@ -446,8 +446,8 @@ async fn a_service_without_a_secret_or_without_a_key_set_refuses_the_other_kind(
     let directory = tempfile::tempdir().unwrap();
     let path = key_file(directory.path(), &[KEYS.rsa_jwk("r")]);
     let keys_only = with(AuthConfig {
-        hs256_secret: None,
-        jwks: Some(JwksSource::File(path)),
+        hs256_secrets: Vec::new(),
+        issuers: vec![issuer(JwksSource::File(path))],
         ..config()
     });
     assert_eq!(ask(&keys_only, &good()).await.unwrap_err().to_string(), ALGORITHM);

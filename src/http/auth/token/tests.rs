@@ -27,7 +27,7 @@ async fn accepted(
     let clock = clock();
     clock.advance(TimeDelta::seconds(after));
     let config = AuthConfig {
-        hs256_secret: Some(SECRET.to_vec()),
+        hs256_secrets: vec![SECRET.to_vec()],
         issuer: issuer.map(str::to_owned),
         audience: audience.map(str::to_owned),
         ..AuthConfig::default()
