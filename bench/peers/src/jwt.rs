@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Every path and method.
 pub fn routes(secret_file: &str) -> Result<Router, Failure> {
     let config = AuthConfig {
-        hs256_secret: Some(secret_files::jwt_secret(Path::new(secret_file))?),
+        hs256_secrets: vec![secret_files::jwt_secret(Path::new(secret_file))?],
         ..AuthConfig::default()
     };
     let auth = Arc::new(Authenticator::new(config, Arc::new(SystemClock))?);
