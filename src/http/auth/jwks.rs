@@ -6,6 +6,7 @@
 
 mod discovery;
 pub mod error;
+mod fetch;
 
 pub use error::JwksError;
 
@@ -21,6 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use discovery::Issuer;
+use fetch::{client, fetch};
 use jsonwebtoken::DecodingKey;
 use metrics::gauge;
 use serde_json::{Map, Value};
@@ -32,9 +34,6 @@ use url::Url;
 
 /// The largest key set that is read, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
-
-/// How long an answer with the key set may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The least time between two fetches, whatever asks for them: with the time that one may take, a key that was rotated in is
 /// accepted within 30 seconds.
@@ -453,14 +452,6 @@ fn show_up(name: Option<&str>, up: f64) {
     }
 }
 
-fn client() -> Result<reqwest::Client, JwksError> {
-    reqwest::Client::builder()
-        .timeout(FETCH_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(JwksError::Client)
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -481,28 +472,6 @@ fn read_file(path: &Path) -> Result<(KeySet, Stamp), JwksError> {
         _ => failed(error),
     })?;
     Ok((KeySet::parse(&bytes)?, stamp))
-}
-
-async fn fetch(client: &reqwest::Client, url: &Url) -> Result<KeySet, JwksError> {
-    KeySet::parse(&fetch_text(client, url).await?)
-}
-
-async fn fetch_text(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, JwksError> {
-    let failed = |error: reqwest::Error| JwksError::Fetch(error.without_url());
-    let mut response = client.get(url.clone()).send().await.map_err(failed)?;
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(JwksError::Status {
-            status: response.status().as_u16(),
-        });
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if (bytes.len() + chunk.len()) as u64 > MAX_BYTES {
-            return Err(JwksError::TooLarge);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

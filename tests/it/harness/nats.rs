@@ -24,12 +24,12 @@ pub struct Nats {
 impl Nats {
     /// Starts a server with an empty store and waits until JetStream answers.
     pub async fn start() -> Self {
-        Self::prepared(None).await
+        Self::prepared(None::<fn(&Path) -> String>).await
     }
 
     /// Starts a server with this configuration, which is told the server's directory.
     pub async fn configured(configuration: impl FnOnce(&Path) -> String) -> Self {
-        Self::prepared(Some(Box::new(configuration))).await
+        Self::prepared(Some(configuration)).await
     }
 
     /// Gives the server another configuration, which holds from its next start on.
@@ -42,7 +42,7 @@ impl Nats {
         self.home.path()
     }
 
-    async fn prepared(configuration: Option<Box<dyn FnOnce(&Path) -> String + '_>>) -> Self {
+    async fn prepared(configuration: Option<impl FnOnce(&Path) -> String>) -> Self {
         init();
         let program = find_program("nats-server", &[])
             .expect("`nats-server` is not installed: run ./test, which installs what the tests need");

@@ -1,6 +1,7 @@
 //! Where an issuer keeps its keys: OpenID Connect Discovery 1.0.
 
-use super::{JwksError, KeySet, fetch, fetch_text, json};
+use super::fetch::{fetch, fetch_text};
+use super::{JwksError, KeySet, json};
 use serde_json::Value;
 use url::Url;
 
