@@ -57,6 +57,12 @@ impl SecretUrl {
         self.credentials.clone()
     }
 
+    /// Whether there is anything that is not shown.
+    #[must_use]
+    pub fn hides_something(&self) -> bool {
+        self.shown.contains("***")
+    }
+
     /// The whole URL, credentials included: for the client that connects, never for a log or an error.
     #[must_use]
     pub fn expose(&self) -> &str {

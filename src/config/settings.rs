@@ -89,7 +89,7 @@ fn without_secrets(text: &str) -> String {
     let parts = text
         .split(',')
         .map(|part| match part.trim().parse::<SecretUrl>() {
-            Ok(url) if part.contains("://") => url.to_string(),
+            Ok(url) if url.hides_something() => url.to_string(),
             Ok(_) | Err(_) => part.to_owned(),
         });
     parts.collect::<Vec<_>>().join(",")
@@ -116,7 +116,9 @@ pub(super) fn check_variables(names: impl Iterator<Item = OsString>) -> Result<(
         if !name.starts_with(PREFIX) || known.iter().any(|known| *known == name) || is_service_link(&name) {
             continue;
         }
-        let likeness = |known: &&String| strsim::jaro_winkler(known, &name);
+        // All begin alike: only what follows tells them apart.
+        let rest = |name: &str| name.trim_start_matches(PREFIX).to_owned();
+        let likeness = |known: &&String| strsim::jaro_winkler(&rest(known), &rest(&name));
         let meant = known
             .iter()
             .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))

@@ -6,6 +6,7 @@ use crate::harness::eventually;
 use archive_ledger::callbacks::worker::WorkerOptions;
 use archive_ledger::store::callbacks::{Circuit, DeliveryRow, DeliveryState, Replay};
 use chrono::TimeDelta;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -69,6 +70,13 @@ impl Mixed {
 
     fn healthy(&self) -> usize {
         self.healthy.lock().unwrap().len()
+    }
+
+    /// How many healthy URLs have had a callback. A worker that gives way to others may have sent one whose answer it then did not wait
+    /// for, and sends it again.
+    fn healthy_urls(&self) -> usize {
+        let seen = self.healthy.lock().unwrap();
+        seen.iter().collect::<BTreeSet<_>>().len()
     }
 }
 
@@ -308,7 +316,7 @@ async fn healthy_among_silent(rig: &Rig, server: &Mixed, silent: impl Fn(usize) 
             let passed = seen.elapsed();
             seen += passed;
             rig.clock.advance(TimeDelta::from_std(passed).unwrap());
-            async { (server.healthy() == count).then_some(()) }
+            async { (server.healthy_urls() == count).then_some(()) }
         })
         .await;
     };
