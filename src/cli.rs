@@ -11,6 +11,7 @@ pub(crate) mod token;
 pub(crate) mod verify;
 
 use archive_ledger::config::{Flags, GivenTwice};
+use archive_ledger::telemetry::VERSION_AND_COMMIT;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -24,7 +25,7 @@ A flag wins over the environment, the environment over the file, the file over t
 
 /// An event-sourced ledger for what platforms throw away: soft-delete, list, restore, purge, prove.
 #[derive(Debug, Parser)]
-#[command(name = "archive-ledger", version, propagate_version = true, after_help = AFTER_HELP)]
+#[command(name = "archive-ledger", version = VERSION_AND_COMMIT, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     flags: Flags,

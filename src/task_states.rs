@@ -132,6 +132,10 @@ impl TaskStates {
             waits: BTreeMap::new(),
         };
         show(task, &row);
+        // There before the first time, so that this is seen as growth.
+        for times in [telemetry::TASK_FAILURES_TOTAL, telemetry::TASK_PANICS_TOTAL] {
+            counter!(times, "task" => task.to_owned()).increment(0);
+        }
         self.tasks().insert(task.to_owned(), row);
         Report {
             states: self.clone(),

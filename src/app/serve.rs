@@ -203,7 +203,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     } else {
         ""
     };
-    tracing::info!("listening on http://{address} (API page: http://{address}/docs/){token}");
+    tracing::info!(
+        "archive-ledger {} is listening on http://{address} (API page: http://{address}/docs/){token}",
+        telemetry::VERSION_AND_COMMIT
+    );
     let grace = config.http.shutdown_grace;
     let serving = server::serve(listener, service, stop_http.clone(), grace);
     tokio::pin!(serving);

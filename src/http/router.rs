@@ -3,7 +3,7 @@
 use crate::clock::SharedClock;
 use crate::http::answer::envelope::{ErrorContext, with_envelope};
 use crate::http::api::{Api, SharedApi};
-use crate::http::around::{Around, AroundLedger};
+use crate::http::around::{Around, AroundLedger, measure};
 use crate::http::description::asyncapi;
 use crate::http::operation::{self, Probes};
 use crate::http::request::parameters::Declared;
@@ -41,9 +41,11 @@ fn declared() -> Arc<Declared> {
 
 /// The service's routes with everything around them: request ids, metrics, panics, the error envelope.
 pub fn router(api: Api, probes: Probes, errors: ErrorContext, clock: SharedClock) -> Router {
+    let declared = declared();
+    measure::appear(declared.routes());
     let everywhere = Around {
         clock,
-        declared: declared(),
+        declared,
         attempts: Some(Arc::clone(&api.audit.attempts)),
         ledger: None,
     };

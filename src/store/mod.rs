@@ -33,6 +33,7 @@ pub mod forks;
 pub mod instance_marks;
 pub mod keys;
 pub mod log;
+mod pool;
 pub mod postgres;
 pub mod proofs;
 pub mod rebuild;
@@ -55,6 +56,7 @@ pub use archived::{ArchivedPage, ArchivedRow, ArchivedStore, ListPage};
 pub use coordination::CoordinationStore;
 pub use error::{StoreError, ensure_rows};
 pub use log::{EntityStream, ReadStore, entity_of};
+pub use pool::PoolState;
 
 use archive_ledger_domain::{EntityKey, Event, EventMetadata};
 use chrono::{DateTime, TimeDelta, Utc};

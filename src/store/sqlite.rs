@@ -11,6 +11,7 @@ use super::callbacks::Lane;
 use super::called::failed;
 use super::damaged::{PassedOver, unless_refused};
 use super::file::LedgerFile;
+use super::pool::Readers;
 use super::witness::Witness;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -51,7 +52,7 @@ const STATEMENTS: usize = 64;
 /// A SQLite file that holds a ledger.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
-    pub(super) reads: SqlitePool,
+    pub(super) reads: Readers,
     pub(super) write: Arc<Mutex<SqliteConnection>>,
     pub(super) options: SqliteConnectOptions,
     pub(super) file: Arc<LedgerFile>,
@@ -209,7 +210,7 @@ impl SqliteStore {
 
     /// The reading connections, for a reader that is not our own.
     pub(crate) fn readers(&self) -> SqlitePool {
-        self.reads.clone()
+        self.reads.pool().clone()
     }
 
     /// Opens the file, or makes it, with `connections` reading connections.
@@ -274,7 +275,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::database("open the database for reading"))?;
         Ok(Self {
-            reads,
+            reads: reads.into(),
             write: Arc::new(Mutex::new(write)),
             options,
             file,
@@ -318,7 +319,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::database("hold the ledger still"))?;
         Ok(Self {
-            reads,
+            reads: reads.into(),
             ..self.clone()
         })
     }
@@ -473,8 +474,7 @@ impl SqliteStore {
 
     /// Opens no connection any more.
     pub fn give_up(&self) {
-        // Closed from the call on; the rest of the future would wait for those that are in use.
-        drop(self.reads.close());
+        self.reads.close();
     }
 
     /// What this process knows of the log.

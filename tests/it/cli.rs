@@ -306,7 +306,7 @@ async fn help_and_version_are_everywhere() {
         for (flag, told) in [
             ("--help", "Usage: archive-ledger"),
             ("-h", "--data-dir"),
-            ("--version", env!("CARGO_PKG_VERSION")),
+            ("--version", archive_ledger::telemetry::VERSION_AND_COMMIT),
         ] {
             let text = printed(&format!("{command}{flag}"), home.path()).await;
             assert!(text.contains(told), "{command}{flag}: {text}");
@@ -410,7 +410,7 @@ async fn shells_and_man_are_told_the_command_line_whatever_is_configured() {
     let bash = printed("completions bash", home.path()).await;
     std::fs::write(home.path().join("completion"), bash).unwrap();
     let completed = std::process::Command::new("bash")
-        .args(["-c", ". ./completion; COMP_WORDS=(archive-ledger ver) COMP_CWORD=1; _archive-ledger archive-ledger ver archive-ledger; echo \"${COMPREPLY[@]}\""])
+        .args(["-c", ". ./completion; COMP_WORDS=(archive-ledger ver) COMP_CWORD=1; _archive__ledger archive-ledger ver archive-ledger; echo \"${COMPREPLY[@]}\""])
         .current_dir(home.path())
         .output()
         .unwrap();

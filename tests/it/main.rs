@@ -68,6 +68,7 @@ mod harness;
 mod import;
 mod keyring;
 mod lost_logs;
+mod metrics;
 mod proofs;
 mod rebuild;
 mod reconcile;

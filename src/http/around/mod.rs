@@ -1,13 +1,14 @@
 //! What stands around every route, in one service.
 //!
 //! ```text
-//! observed: id, span, metrics ─▶ one host ─▶ watched by the audit ─▶ panics caught ─▶ conditional reads
+//! observed: id, span, metrics ─▶ one host ─▶ watched by the audit, told to the log ─▶ panics caught ─▶ conditional reads
 //!     ─▶ of the ledger: not another database ─▶ in time ─▶ within the memory budget ─▶ known parameters ─▶ the route
 //! ```
 //!
 //! A layer of the router is cloned and boxed for each request, with all that lies within it, so that ten of them cost ten times as
 //! much as one: here is the one. What only some requests need is asked of those alone.
 
+mod access;
 mod attempt;
 mod database;
 mod in_time;
@@ -24,6 +25,7 @@ use crate::http::request::host;
 use crate::http::request::parameters::{Declared, refuse_unknown};
 use crate::memory_budget::MemoryBudget;
 use crate::store::witness::Witness;
+use access::Access;
 use attempt::UnderWay;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
@@ -143,9 +145,11 @@ impl Within {
         let under_way = watching
             .filter(|_| request.uri().path().starts_with("/api/"))
             .map(|attempts| UnderWay::new(attempts, id, route, &request));
+        let audit = under_way.as_ref().map(UnderWay::context);
+        let access = Access::new(&request, route, id, audit.clone().unwrap_or_default());
         request.extensions_mut().insert(Observed {
             id: id.clone(),
-            audit: under_way.as_ref().map(UnderWay::context),
+            audit,
             declared: Arc::clone(&self.around.declared),
         });
         let answer = AssertUnwindSafe(self.condition(request, route)).catch_unwind();
@@ -156,6 +160,7 @@ impl Within {
         if let Some(under_way) = under_way {
             under_way.answered(&response);
         }
+        access.answered(&response);
         response
     }
 

@@ -69,6 +69,11 @@ impl Declared {
         Self { routes, anywhere }
     }
 
+    /// Every route, by its pattern and method.
+    pub fn routes(&self) -> impl Iterator<Item = (&str, &Method)> {
+        self.routes.keys().map(|(route, method)| (route.as_str(), method))
+    }
+
     /// The first parameter that the route does not know.
     fn unknown(&self, method: &Method, route: &str, query: &str) -> Option<String> {
         let method = if *method == Method::HEAD {

@@ -43,6 +43,7 @@ impl WriterHealth {
     /// Of a writer that nothing is known against.
     pub(super) fn new(clock: SharedClock) -> Self {
         gauge!(telemetry::WRITER_UP).set(1.0);
+        counter!(telemetry::TASK_PANICS_TOTAL, "task" => "the writer").increment(0);
         Self {
             clock,
             failing: Mutex::new(None),

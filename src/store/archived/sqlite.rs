@@ -6,12 +6,13 @@ use crate::store::columns::Columns as _;
 use crate::store::damaged::{DamagedRow, Readable, report};
 use crate::store::keys::sqlite::wrapped_key;
 use crate::store::log::sqlite::sealed;
+use crate::store::pool::Readers;
 use crate::store::sqlite::SqliteStore;
 use crate::store::values::{micros, non_negative, signed, time, uuid};
 use archive_ledger_domain::{EntityKey, EntityType};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection};
 use std::collections::BTreeMap;
 
 const OPERATION: &str = "read the archived list";
@@ -111,7 +112,7 @@ impl ArchivedStore for SqliteStore {
 }
 
 async fn read_page(
-    pool: &SqlitePool,
+    pool: &Readers,
     entity_type: EntityType,
     page: &ListPage,
     limit: u32,

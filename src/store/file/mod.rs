@@ -8,12 +8,13 @@ mod content;
 
 use crate::store::called::{self, failed};
 use crate::store::columns::Columns as _;
+use crate::store::pool::Readers;
 use crate::store::values::{hash, non_negative, signed, uuid};
 use crate::store::witness::{Question, Sight, Witness};
 use crate::store::{Head, StoreError};
 use content::{Content, Verdict};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::SqliteConnection;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -188,7 +189,7 @@ impl LedgerFile {
     ///
     /// # Errors
     /// As [`LedgerFile::vouch`].
-    pub(in crate::store) async fn vouch_pooled(&self, reads: &SqlitePool) -> Result<(), StoreError> {
+    pub(in crate::store) async fn vouch_pooled(&self, reads: &Readers) -> Result<(), StoreError> {
         let mut connection = reads
             .acquire()
             .await

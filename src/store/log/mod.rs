@@ -5,6 +5,7 @@ pub mod contract;
 pub(super) mod postgres;
 pub(super) mod sqlite;
 
+use super::PoolState;
 use super::archived::ArchivedStore;
 use super::{Head, Position, StoreError, StoredEvent, WrappedKey};
 use archive_ledger_domain::{ArchivedEntity, EntityKey, EventName};
@@ -36,6 +37,11 @@ pub fn entity_of(events: &[StoredEvent]) -> ArchivedEntity {
 pub trait ReadStore: ArchivedStore {
     /// What somebody should look at although the database answers, one sentence each, for anybody to read.
     fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How the pools of its connections are, for whoever keeps the service running.
+    fn pools(&self) -> Vec<PoolState> {
         Vec::new()
     }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL: reads of the log.
 
 use super::{EntityStream, ReadStore};
+use crate::store::PoolState;
 use crate::store::columns::Columns as _;
 use crate::store::keys::postgres::wrapped_key;
 use crate::store::postgres::PostgresStore;
@@ -18,6 +19,10 @@ use std::collections::HashMap;
 impl ReadStore for PostgresStore {
     fn warnings(&self) -> Vec<String> {
         self.connections.warnings()
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        vec![self.pool.state("shared"), self.deliveries.state("callbacks")]
     }
 
     async fn vouch(&self) -> Result<(), StoreError> {

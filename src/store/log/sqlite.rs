@@ -1,6 +1,7 @@
 //! SQLite: reads of the log.
 
 use super::{EntityStream, ReadStore};
+use crate::store::PoolState;
 use crate::store::columns::Columns as _;
 use crate::store::keys::sqlite::wrapped_key;
 use crate::store::sqlite::SqliteStore;
@@ -16,6 +17,10 @@ use std::collections::HashMap;
 
 #[async_trait]
 impl ReadStore for SqliteStore {
+    fn pools(&self) -> Vec<PoolState> {
+        vec![self.reads.state()]
+    }
+
     async fn vouch(&self) -> Result<(), StoreError> {
         self.file.vouch_pooled(&self.reads).await
     }

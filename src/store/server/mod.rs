@@ -16,6 +16,7 @@ mod url;
 mod verify_ca;
 
 use crate::store::StoreError;
+use crate::store::pool::Waits;
 use crate::store::witness::Witness;
 use crate::store::witness::postgres::admit;
 use connections::Known;
@@ -312,6 +313,7 @@ impl Server {
             witness: Arc::clone(witness),
             refusals,
             stale,
+            waits: Waits::default(),
         }
     }
 
@@ -357,6 +359,7 @@ impl Server {
             witness: Arc::default(),
             refusals: Arc::default(),
             stale: Stale::default(),
+            waits: Waits::default(),
         })
     }
 

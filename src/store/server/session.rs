@@ -7,6 +7,7 @@
 use super::connections::Known;
 use crate::patience;
 use crate::store::error::is_of_a_stale_statement;
+use crate::store::pool::{PoolState, Waits};
 use crate::store::witness::Witness;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -58,6 +59,8 @@ pub(in crate::store) struct Sessions {
     pub(in crate::store) refusals: Known,
     /// Knows which sessions have prepared what is of no use any more.
     pub(in crate::store) stale: Stale,
+    /// Counts who waits for one.
+    pub(in crate::store) waits: Waits,
 }
 
 impl Sessions {
@@ -80,6 +83,7 @@ impl Sessions {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.waits.asked(&self.pool);
         match self.pool.acquire().await {
             Ok(connection) => Ok(connection),
             Err(error) => {
@@ -107,6 +111,11 @@ impl Sessions {
             return Ok(self.begin().await?.0);
         }
         self.lent().await
+    }
+
+    /// How the pool is.
+    pub(in crate::store) fn state(&self, name: &'static str) -> PoolState {
+        self.waits.state(name, &self.pool)
     }
 
     /// Opens no session any more; those that are in use go on.

@@ -2,11 +2,12 @@
 
 use super::{place, record};
 use crate::store::audit::{AttemptSpan, AttemptsWrite, AuditPlace, AuditRecord, Order, Rows};
+use crate::store::pool::Readers;
 use crate::store::values::{micros, non_negative, signed};
 use crate::store::{StoreError, ensure_rows};
 use archive_ledger_domain::EntityKey;
 use sqlx::types::Json;
-use sqlx::{Connection, SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection};
 
 macro_rules! attempts {
     ($order:literal) => {
@@ -55,7 +56,7 @@ macro_rules! looked_at {
 }
 
 pub(in crate::store::audit) async fn read(
-    reads: &SqlitePool,
+    reads: &Readers,
     rows: Rows<'_>,
     span: AttemptSpan,
 ) -> Result<(Vec<AuditRecord>, Option<AuditPlace>), StoreError> {
